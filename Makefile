@@ -1,0 +1,48 @@
+# Two commands do all the set-up: `make run` and `make test`.
+PYTHON ?= python3
+CORES ?= 2
+CONFIG ?= config.yaml
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: run test lint format types unit workflow dag check schema lock clean
+
+run: .venv/ready        ## the whole default study, with plots and report
+	snakemake --cores $(CORES) --configfile $(CONFIG) --show-failed-logs --rerun-incomplete all
+
+test: lint types unit   ## format, lint, types, unit and workflow tests
+
+lint: .venv/ready
+	ruff format --check workflow tests benchmarks
+	ruff check workflow tests benchmarks
+	snakefmt --check Snakefile workflow/rules
+	snakemake --lint
+
+format: .venv/ready
+	ruff format workflow tests benchmarks
+	ruff check --fix workflow tests benchmarks
+	snakefmt Snakefile workflow/rules
+
+types: .venv/ready
+	mypy
+
+unit: .venv/ready
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile tests
+
+dag: .venv/ready        ## validates the DAG without running anything
+	snakemake --cores 1 --dry-run --quiet all
+
+check: .venv/ready      ## every fault of the config, and the plan
+	polyalign check --config $(CONFIG)
+
+schema: .venv/ready
+	python -m polyalign.config
+
+.venv/ready: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+clean:
+	rm -rf .venv .snakemake results

@@ -1,0 +1,97 @@
+# Polyalign: align a language model to several human values.
+# `snakemake --list` names the targets; config.yaml is the study.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# A study given by --configfile stands alone; Snakemake would merge it into this one.
+if not workflow.configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+pathvars:
+    results=RESULTS,
+
+
+wildcard_constraints:
+    family="|".join(FAMILIES),
+    variant=r"[A-Za-z0-9_.-]+",
+    palette=r"[A-Za-z0-9_.-]+",
+    value="|".join(map(re.escape, STUDY.values)),
+    figure="|".join(STUDY.plots) or "none",
+    i=r"\d+",
+    n=r"\d+",
+
+
+localrules:
+    all,
+    models,
+    palettes,
+    winrates,
+    plots,
+    report,
+
+
+rule all:
+    """The whole study: every policy, table and figure, and the report."""
+    default_target: True
+    input:
+        "<results>/report.html",
+        TABLES,
+        PLOTS,
+
+
+rule models:
+    """Every trained model."""
+    input:
+        [model_files(f"{RESULTS}/models/{policy}") for policy in MODELS],
+
+
+rule palettes:
+    """λ of every palette."""
+    input:
+        [f"{RESULTS}/palettes/{palette}.json" for palette in STUDY.palettes],
+
+
+rule winrates:
+    """Win rates of every policy against the base model."""
+    input:
+        [f"{RESULTS}/policies/{policy}/winrate.csv" for policy in EVALUATED],
+
+
+rule plots:
+    """Every figure."""
+    input:
+        PLOTS,
+
+
+if STUDY.sandbox:
+
+    include: "workflow/rules/sandbox.smk"
+
+
+if STUDY.rewards:
+
+    include: "workflow/rules/scores.smk"
+
+else:
+
+    include: "workflow/rules/prompts.smk"
+    include: "workflow/rules/reward_models.smk"
+    include: "workflow/rules/generate.smk"
+    include: "workflow/rules/annotate.smk"
+    include: "workflow/rules/train.smk"
+
+
+include: "workflow/rules/solve.smk"
+include: "workflow/rules/decode.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/plots.smk"
+include: "workflow/rules/report.smk"

@@ -1,0 +1,101 @@
+"""What the finished sandbox study must have reached; runs after `make run`."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from polyalign.config import load
+from polyalign.map import solve
+from polyalign.sandbox.world import well_formed
+from polyalign.tables import rewards_array
+
+ROOT = Path(__file__).parents[2]
+STUDY = ROOT / "results/sandbox"
+
+pytestmark = pytest.mark.skipif(
+    not (STUDY / "report.html").is_file(),
+    reason="needs the finished sandbox study (results/sandbox): call `make run` first",
+)
+
+
+@pytest.fixture(scope="module")
+def summary() -> pd.DataFrame:
+    frame = pd.read_csv(STUDY / "tables/summary.csv")
+    return frame.set_index(frame["family"] + "/" + frame["variant"])
+
+
+def palettes() -> list[dict]:  # type: ignore[type-arg]
+    return [json.loads(path.read_text()) for path in sorted((STUDY / "palettes").glob("*.json"))]
+
+
+@pytest.mark.parametrize("name", ["helpful", "harmless"])
+def test_reward_models_tell_the_better_response(name: str) -> None:
+    record = json.loads((STUDY / f"models/reward/{name}.json").read_text())["record"]
+    assert record["held_out"]["accuracy"] >= 0.9
+
+
+def test_the_base_model_speaks_the_language_of_its_world() -> None:
+    frame = pd.read_parquet(STUDY / "policies/base/base/rewards.parquet")
+    assert frame["prompt_id"].nunique() >= 300
+    good = [well_formed(*pair) for pair in zip(frame["prompt"], frame["response"], strict=True)]
+    assert np.mean(good) >= 0.95
+
+
+def test_supported_palettes_are_realised_by_decoding(summary: pd.DataFrame) -> None:
+    """Every constrained value of every palette within three standard errors of its target.
+
+    A value with λ = 0 may lie above its target, never below.
+    """
+    supported = [palette for palette in palettes() if palette["verdict"] == "supported"]
+    assert len(supported) >= 2
+    for palette in supported:
+        row = summary.loc[f"map-d/{palette['palette']}"]
+        for value, target, lam in zip(
+            palette["values"], palette["target"], palette["lam"], strict=True
+        ):
+            z = (row[f"{value}_level"] - target) / row[f"{value}_se"]
+            assert z >= -3, (palette["palette"], value, z)
+            assert lam == 0 or z <= 3, (palette["palette"], value, z)
+
+
+def test_lambda_is_certified_and_solves_the_pool_again() -> None:
+    pool = pd.read_parquet(STUDY / "policies/base/pool/rewards.parquet")
+    fit = pool[pool["split"] == "fit"]
+    for palette in palettes():
+        assert palette["kkt"] <= 1e-6
+        rewards, groups = rewards_array(fit, palette["values"])
+        again = solve(rewards, np.array(palette["target"]), groups=groups, scope=palette["scope"])
+        assert np.allclose(again.lam, palette["lam"], atol=1e-6)
+
+
+def test_a_policy_against_itself_is_half(summary: pd.DataFrame) -> None:
+    for value in load(ROOT / "config.yaml").values:
+        assert summary.loc["base/base", f"{value}_winrate"] == 0.5
+
+
+def test_more_harmless_pairs_make_a_more_harmless_model(summary: pd.DataFrame) -> None:
+    less, more = (summary.loc[f"dpo/beta-0.1_harmless-{share}"] for share in ("0.1", "0.9"))
+    se = np.hypot(less["harmless_se"], more["harmless_se"])
+    assert more["harmless_level"] - less["harmless_level"] > 3 * se
+
+
+def test_rloo_moves_every_raised_value_towards_its_target(summary: pd.DataFrame) -> None:
+    palette = json.loads((STUDY / "palettes/hhh-60.json").read_text())
+    base, row = summary.loc["base/base"], summary.loc["rloo/hhh-60"]
+    for value, lam, level in zip(
+        palette["values"], palette["lam"], palette["levels"].values(), strict=True
+    ):
+        if lam > 0 and level != "mean":
+            assert row[f"{value}_level"] > base[f"{value}_level"], value
+
+
+def test_the_report_is_whole() -> None:
+    text = (STUDY / "report.html").read_text()
+    for figure in load(ROOT / "config.yaml").plots:
+        assert (STUDY / f"plots/{figure}.pdf").read_bytes().startswith(b"%PDF")
+        assert figure in text
+    assert not re.search(r'<(script|link)[^>]+(src|href)="https?://', text)

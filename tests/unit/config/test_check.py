@@ -1,0 +1,106 @@
+"""`polyalign check`: faults, or the plan."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from polyalign import check
+from polyalign.config import load
+from polyalign.errors import InputError
+
+PRINTED = """Building DAG of jobs...
+Job stats:
+job          count
+---------  -------
+all              1
+annotate        12
+solve            4
+total           17
+
+"""
+
+
+def test_a_faulty_config_prints_the_faults_and_fails(text: str, write, capsys) -> None:
+    path = write(text.replace("seed: 3", "sed: 3"))
+    assert check.main(["--config", path]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("study.yaml:2: sed: no key 'sed'")
+    assert printed.out == ""
+
+
+def test_a_good_config_prints_the_plan(
+    text: str, write, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "jobs_to_run", lambda config: check.parse_jobs(PRINTED))
+    assert check.main(["--config", write(text)]) == 0
+    printed = capsys.readouterr().out
+    assert "study.yaml: no fault. Study small: values humor, diversity, fluency" in printed
+    assert "2 map-d, 2 dpo, 1 soup, 1 rloo" in printed
+    assert "annotate    12      9.0  rough" in printed
+    assert "total       17" in printed
+    assert "Disk: about" in printed
+
+
+def test_a_plan_that_snakemake_cannot_make(
+    text: str, write, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert check.main(["--config", write(text)]) == 1
+    assert "Snakemake cannot plan this study" in capsys.readouterr().err
+
+
+def test_snakemake_plans_a_real_workflow(tmp_path: Path, text: str, write) -> None:
+    (tmp_path / "Snakefile").write_text(
+        "rule all:\n    input: expand('made/{i}.txt', i=range(3))\n"
+        "rule make:\n    output: 'made/{i}.txt'\n    shell: 'touch {output}'\n",
+        encoding="utf-8",
+    )
+    path = write(text)
+    assert check.jobs_to_run(path) == {"all": 1, "make": 3}
+    (tmp_path / "made").mkdir()
+    for i in range(3):
+        (tmp_path / "made" / f"{i}.txt").write_text("", encoding="utf-8")
+    assert check.jobs_to_run(path) == {}
+    (tmp_path / "Snakefile").write_text("rule all:\n    input: 'nothing'\n", encoding="utf-8")
+    with pytest.raises(InputError, match="MissingInput"):
+        check.jobs_to_run(path)
+
+
+def test_times_are_measured_where_a_run_left_them(tmp_path: Path, text: str, write) -> None:
+    folder = tmp_path / "results" / "small" / "benchmarks"
+    (folder / "annotate").mkdir(parents=True)
+    for name, seconds in (("annotate/humor", 30.0), ("annotate/fluency", 90.0), ("solve", 6.0)):
+        (folder / f"{name}.tsv").write_text(f"s\th:m:s\n{seconds}\t-\n", encoding="utf-8")
+    steps = check.plan(load(write(text)), {"annotate": 2, "solve": 1, "generate": 1})
+    assert [(step.seconds, step.measured) for step in steps] == [
+        (60.0, True),
+        (6.0, True),
+        (check.HEAVY["generate"], False),
+    ]
+
+
+def test_nothing_to_be_done(text: str, write) -> None:
+    assert check.plan_text(load(write(text)), []).startswith("Nothing to be done.")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("meta-llama/Llama-2-7b-chat-hf", 7e9), ("x/smol-135m", 135e6), ("x/mine", 1e9)],
+)
+def test_parameters_from_a_name(source: str, expected: float, text: str, write) -> None:
+    study = load(write(text.replace("results/small/models/base/base", source)))
+    assert check.parameters(study) == expected
+
+
+def test_parameters_from_a_folder(tmp_path: Path, text: str, write) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model.safetensors").write_bytes(b"0" * 4000)
+    study = load(write(text.replace("results/small/models/base/base", "./mine")))
+    assert check.parameters(study) == 1000
+
+
+def test_disk_grows_with_the_policies_that_are_models(text: str, write) -> None:
+    big = text.replace("results/small/models/base/base", "x/llama-7b")
+    six = check.disk_bytes(load(write(big)))
+    five = check.disk_bytes(load(write(big.replace("beta: [0.1, 0.5]", "beta: [0.1, 0.5, 1.0]"))))
+    assert math.isclose(five - six, 7e9 * 4, rel_tol=0.01)

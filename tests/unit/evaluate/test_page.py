@@ -1,0 +1,136 @@
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from test_summary import LEVELS, POLICIES, RECORD, WINRATES
+
+from polyalign.errors import InputError
+from polyalign.evaluate.page import side_by_side, summary_html
+from polyalign.evaluate.palettes import Palette
+from polyalign.evaluate.summary import summary
+
+LABELS = {"humor": "Humor <wit>", "helpful": "Helpful"}
+FACTS = {"reward/helpful": {"accuracy": 0.953217, "pairs": 400}}
+
+
+class Reader(HTMLParser):
+    """Tables of a page as rows of cell texts; everything that the page would load; open tags."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tables: list[list[list[str]]] = []
+        self.sort: list[str | None] = []
+        self.loads: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        self.loads += [str(named[key]) for key in ("src", "href") if key in named]
+        if tag not in ("meta", "input", "br"):
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+            self.sort.append(named.get("data-sort"))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("td", "th"):
+            self.tables[-1][-1][-1] += data
+
+
+def frame(policy: str, prompts: list[str]) -> pd.DataFrame:
+    rows = [
+        (prompt, candidate, f"<i>{prompt}</i>?", f"{policy} {prompt}.{candidate}", 0.5, 1.0)
+        for prompt in prompts
+        for candidate in (1, 0)
+    ]
+    names = ["prompt_id", "candidate", "prompt", "response", "humor", "helpful"]
+    return pd.DataFrame(rows, columns=names).assign(split="test")
+
+
+def page() -> str:
+    palette = Palette(
+        name=RECORD["palette"],
+        levels=RECORD["levels"],
+        asked={"humor": 2.0, "helpful": 0.5},
+        lam={"humor": 0.5, "helpful": 0.0},
+        predicted={"humor": 1.8, "helpful": 0.55},
+        verdict="unsupported",
+        message=RECORD["message"],
+        scope="prompt",
+        reached=0.8,
+        kl=0.3,
+        ess=20.0,
+    )
+    palettes = {"both": palette}
+    table = summary(LEVELS, WINRATES, palettes, POLICIES)
+    frames = {name: frame(name, ["b", "a"]) for name in POLICIES}
+    samples = side_by_side(frames, list(LABELS))
+    return summary_html("small <study>", table, palettes, FACTS, samples, LABELS)
+
+
+def test_samples_follow_the_stated_rule() -> None:
+    frames = {
+        "base/base": frame("base/base", ["e", "a", "c", "b"]),
+        "dpo/x": frame("dpo/x", ["c", "b", "a", "d"]),
+    }
+    frames["base/base"].loc[frames["base/base"]["prompt_id"] == "a", "split"] = "fit"
+    samples = side_by_side(frames, ["humor"], prompts=5)
+    assert [sample.prompt for sample in samples] == ["<i>b</i>?", "<i>c</i>?"]
+    assert [answer.response for answer in samples[0].answers] == ["base/base b.0", "dpo/x b.0"]
+    assert samples[0].answers[0].rewards == {"humor": 0.5}
+    assert len(side_by_side(frames, ["humor"], prompts=1)) == 1
+
+
+def test_no_prompt_in_common_is_refused() -> None:
+    with pytest.raises(InputError, match="no test prompt in common"):
+        side_by_side({"base/base": frame("b", ["a"]), "dpo/x": frame("d", ["c"])}, ["humor"])
+
+
+def test_page_is_well_formed_and_loads_nothing() -> None:
+    read = Reader(page())
+    assert read.open == []
+    assert read.loads == []
+    assert "http" not in page()
+
+
+def test_text_of_users_is_escaped() -> None:
+    text = page()
+    assert "<title>small &lt;study&gt;</title>" in text
+    assert "&lt;i&gt;a&lt;/i&gt;?" in text
+    assert "<i>" not in text
+    assert "<wit>" not in text
+
+
+def test_verdict_in_a_sentence() -> None:
+    text = page()
+    assert "<b>both</b> asks for Humor &lt;wit&gt; q70 (2), Helpful mean (0.5)." in text
+    assert '<b class="unsupported">unsupported</b>. few samples carry the weight' in text
+    assert "its solution goes 80 % of the way" in text
+
+
+def test_tables_hold_the_numbers() -> None:
+    read = Reader(page())
+    delivered, winrates, *answers, facts = read.tables
+    assert delivered[0][2:6] == ["Asked", "Predicted", "Realised", "Gain delivered"]
+    assert delivered[3] == [
+        "map-d/both", "Humor <wit>", "2", "1.8", "1.75 ± 0.1", "75 %", "0.5", "0.3",
+    ]  # fmt: skip
+    assert delivered[1][2:6] == ["–", "–", "1 ± 0.1", "–"]
+    assert winrates[2] == ["map-d/both", "60.0 (50.0 to 70.0)", "50.0 (40.0 to 60.0)"]
+    assert [rows[2][:2] for rows in answers] == [
+        ["map-d/both", "map-d/both a.0"],
+        ["map-d/both", "map-d/both b.0"],
+    ]
+    assert facts[1:] == [
+        ["reward/helpful", "accuracy", "0.9532"],
+        ["reward/helpful", "pairs", "400"],
+    ]
+    assert "0.953217" in read.sort  # sorted by the number, not by its text

@@ -1,0 +1,151 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from polyalign.errors import InputError
+from polyalign.evaluate.csv import read_by_policy, write_csv
+from polyalign.evaluate.palettes import Palette, read_palettes
+from polyalign.evaluate.summary import summary
+
+RECORD = {
+    "palette": "both",
+    "levels": {"humor": "q70", "helpful": "mean"},
+    "asked": [2.0, 0.5],
+    "reached": 0.8,
+    "values": ["humor", "helpful"],
+    "lam": [0.5, 0.0],
+    "realised": [1.9, 0.6],
+    "verdict": "unsupported",
+    "message": "few samples carry the weight",
+    "scope": "prompt",
+    "kl": 0.3,
+    "ess": 20.0,
+    "test": {"expected": [1.8, 0.55], "se": [0.1, 0.1], "prompts": 9},
+}
+POLICIES = {"base/base": None, "map-d/both": "both", "dpo/x": None}
+
+
+def level_table(humor: float, helpful: float, kl: float) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "value": ["humor", "helpful"],
+            "mean": [humor, helpful],
+            "se": [0.1, 0.2],
+            "kl": kl,
+            "kl_se": 0.01,
+            "n_prompts": 10,
+            "n_samples": 40,
+        }
+    )
+
+
+LEVELS = {
+    "base/base": level_table(1.0, 0.4, 0.0),
+    "map-d/both": level_table(1.75, 0.6, 0.3),
+    "dpo/x": level_table(0.9, 0.9, 0.7),
+}
+WINRATES = {
+    name: pd.DataFrame(
+        {
+            "value": ["humor", "helpful"],
+            "winrate": [0.6, 0.5],
+            "low": [0.5, 0.4],
+            "high": [0.7, 0.6],
+        }
+    )
+    for name in POLICIES
+}
+
+
+def solved(folder: Path, **changes: object) -> dict[str, Palette]:
+    path = folder / "both.json"
+    path.write_text(json.dumps(RECORD | changes))
+    return read_palettes([path])
+
+
+def test_a_row_by_hand(tmp_path: Path) -> None:
+    table = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES)
+    assert (table["family"] + "/" + table["variant"]).tolist() == list(POLICIES)
+    row = table.iloc[1]
+    assert (row["palette"], row["verdict"], row["reached"]) == ("both", "unsupported", 0.8)
+    assert row["levels"] == "humor q70, helpful mean"
+    assert (row["humor_lam"], row["humor_asked"], row["humor_predicted"]) == (0.5, 2.0, 1.8)
+    assert (row["humor_level"], row["humor_se"], row["kl"]) == (1.75, 0.1, 0.3)
+    assert row["humor_delivered"] == pytest.approx(0.75)  # 0.75 of the 1.0 asked for
+    assert math.isnan(row["helpful_delivered"])  # 0.1 is within two standard errors of 0.2
+    assert row["delivered"] == pytest.approx(0.75)  # helpful has no weight
+    assert (row["humor_winrate"], row["humor_winrate_low"], row["humor_winrate_high"]) == (
+        0.6,
+        0.5,
+        0.7,
+    )
+
+
+def test_delivered_weighs_values_by_lam(tmp_path: Path) -> None:
+    palettes = solved(tmp_path, lam=[0.5, 2.0])
+    row = summary(LEVELS, WINRATES, palettes, POLICIES).iloc[1]
+    assert row["delivered"] == pytest.approx((0.5 * 0.75 + 2 * 0.2) / (0.5 * 1.0 + 2 * 0.1))
+
+
+def test_a_policy_without_a_palette_was_asked_nothing(tmp_path: Path) -> None:
+    row = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES).iloc[2]
+    assert (row["palette"], row["levels"], row["verdict"]) == ("", "", "")
+    assert np.isnan([row["humor_asked"], row["humor_lam"], row["delivered"]]).all()
+    assert row["helpful_level"] == 0.9
+
+
+def test_without_a_test_split_the_fit_predicts(tmp_path: Path) -> None:
+    (palette,) = solved(tmp_path, test=None).values()
+    assert palette.predicted == {"humor": 1.9, "helpful": 0.6}
+
+
+def test_raised_values_are_those_not_asked_to_stay(tmp_path: Path) -> None:
+    (palette,) = solved(tmp_path, lam=[None, None], kl=None).values()
+    assert palette.raised == ["humor"]
+    assert math.isnan(palette.lam["humor"])
+    assert math.isnan(palette.kl)
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    palettes = solved(tmp_path)
+    with pytest.raises(InputError, match="no win rates of dpo/x; expected them of every policy"):
+        summary(LEVELS, {k: v for k, v in WINRATES.items() if k != "dpo/x"}, palettes, POLICIES)
+    with pytest.raises(InputError, match="no palette both"):
+        summary(LEVELS, WINRATES, {}, POLICIES)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("{", "bad.json: is no palette that can be read"),
+        (json.dumps({k: v for k, v in RECORD.items() if k != "lam"}), "no key 'lam'"),
+    ],
+)
+def test_a_bad_palette_is_refused(tmp_path: Path, text: str, fault: str) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=fault):
+        read_palettes([path])
+
+
+def test_a_missing_palette_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.json: is no palette that can be read"):
+        read_palettes([tmp_path / "gone.json"])
+
+
+def test_tables_come_back_as_written_in_the_policies_order(tmp_path: Path) -> None:
+    unknown = LEVELS["dpo/x"].assign(kl=np.nan)
+    written = {"map-d/both": LEVELS["map-d/both"], "dpo/x": unknown}
+    for policy, table in written.items():
+        write_csv(table, tmp_path / policy / "levels.csv")
+    paths = [tmp_path / policy / "levels.csv" for policy in reversed(written)]
+    tables = read_by_policy(paths, POLICIES)
+    assert list(tables) == ["map-d/both", "dpo/x"]
+    for policy, table in written.items():
+        pd.testing.assert_frame_equal(tables[policy], table)
+    with pytest.raises(InputError, match="a table of dpo/x, which is no policy of the study"):
+        read_by_policy(paths, ["map-d/both"])

@@ -1,0 +1,288 @@
+"""The dual: closed forms, certificates, invariances, and the published figures."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mapdata import COLUMNS, skewed
+
+from polyalign.errors import InputError
+from polyalign.map import parse_target, policy_weights, solve
+from polyalign.map.base import Base
+from polyalign.map.batch import solve_many
+
+ORDER = list(COLUMNS)
+
+
+def palette(reference: np.ndarray, quantile: str) -> np.ndarray:
+    return parse_target(
+        dict(zip(ORDER, [quantile] * 3 + ["mean"] * 3, strict=True)), reference, ORDER
+    )
+
+
+@pytest.mark.parametrize(
+    ("quantile", "lam", "ess", "verdict"),
+    [
+        ("q80", [5.937, 2.432, 2.923, 0, 0, 0.153], 20, "unsupported"),
+        ("q70", [2.017, 1.394, 1.499, 0, 0, 0.068], 180, "supported"),
+    ],
+)
+def test_published_palettes(reference, quantile, lam, ess, verdict):
+    solution = solve(reference, palette(reference, quantile), scope="joint", names=ORDER)
+    np.testing.assert_allclose(solution.lam, lam, atol=6e-4)
+    assert (solution.lam[3:5] == 0.0).all()
+    assert round(solution.ess) == ess
+    assert solution.verdict == verdict
+    assert solution.kkt <= 1e-8
+    if quantile == "q80":
+        assert round(solution.kl, 2) == 3.64
+
+
+def test_auto_takes_joint_with_one_candidate_and_prompt_with_eight():
+    rewards, groups = skewed(20, 8, 2)
+    target = rewards.mean(axis=0)
+    assert solve(rewards, target, groups=groups).scope == "prompt"
+    rest = np.arange(160) % 8 > 0
+    assert solve(rewards[rest], target, groups=groups[rest]).scope == "joint"
+
+
+def test_gaussian_closed_form():
+    draws = np.random.default_rng(1)
+    mixing = np.array([[1.0, 0.0], [0.6, 0.8]])
+    covariance = mixing @ mixing.T
+    rewards = draws.normal(size=(400_000, 2)) @ mixing.T + [3.0, -1.0]
+    gain = np.array([0.5, 0.7])
+    solution = solve(rewards, np.array([3.0, -1.0]) + gain, scope="joint")
+    exact = np.linalg.solve(covariance, gain)
+    np.testing.assert_allclose(solution.lam, exact, atol=0.02)
+    assert solution.kl == pytest.approx(gain @ exact / 2, abs=0.01)
+
+
+def test_two_point_closed_form():
+    # p0 = (1 - a, a) on rewards 0 and 1: lam = log(c (1 - a) / (a (1 - c))).
+    rewards = np.array([[0.0], [1.0]])
+    solution = solve(rewards, np.array([0.7]), scope="joint", weights=np.array([0.8, 0.2]))
+    assert solution.lam[0] == pytest.approx(np.log(0.7 * 0.8 / (0.2 * 0.3)), rel=1e-9)
+    # The same within every prompt, and with unequal numbers of candidates.
+    rewards = np.array([[0.0], [1.0], [0.0], [0.0], [1.0], [1.0]])
+    groups = np.array([0, 0, 1, 1, 1, 1])
+    solution = solve(rewards, np.array([0.7]), groups=groups, scope="prompt")
+    assert solution.lam[0] == pytest.approx(np.log(0.7 / 0.3), rel=1e-9)
+
+
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+def test_gradient_and_hessian_are_derivatives(scope):
+    rewards, groups = skewed(7, 5, 3)
+    keep = np.arange(35) != 4
+    base = Base(rewards[keep], groups[keep], scope, weights=np.linspace(0.5, 2, 35)[keep])
+    lam = np.array([0.3, 0.1, 0.7])
+    _, gradient, hessian = base.moments(lam)
+    for i, unit in enumerate(np.eye(3) * 1e-5):
+        up, down = base.moments(lam + unit), base.moments(lam - unit)
+        assert (up[0] - down[0]) / 2e-5 == pytest.approx(gradient[i], abs=1e-8)
+        np.testing.assert_allclose((up[1] - down[1]) / 2e-5, hessian[i], atol=1e-8)
+
+
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+def test_certificate_holds_when_computed_by_hand(scope):
+    rewards, groups = skewed(60, 10, 4)
+    base = Base(rewards, groups, scope)
+    target = base.raw(np.array([0.4, 0.3, 0.1, -2.0]))
+    solution = solve(rewards, target, groups=groups, scope=scope)
+    share = 1 / 60 if scope == "prompt" else 1.0
+    weights = policy_weights(rewards, solution.lam, groups, scope) * share
+    assert weights.sum() == pytest.approx(1.0)
+    realised = weights @ rewards
+    np.testing.assert_allclose(realised, solution.realised, rtol=1e-9)
+    assert (realised >= target - 1e-8).all()
+    assert np.abs(solution.lam * (realised - target)).max() < 1e-8
+    assert solution.lam[3] == 0.0
+    kl = float(weights @ np.log(weights * 600))
+    assert solution.kl == pytest.approx(kl, abs=1e-9)
+    assert solution.dual == pytest.approx(kl, abs=1e-8)
+    assert solution.verdict in ("supported", "unsupported")
+
+
+def test_no_policy_that_reaches_the_target_is_nearer():
+    rewards, groups = skewed(30, 6, 3)
+    base = Base(rewards, groups, "prompt")
+    target = base.raw(np.array([0.3, 0.3, 0.2]))
+    solution = solve(rewards, target, groups=groups, scope="prompt")
+    draws = np.random.default_rng(2)
+    hits = 0
+    for _ in range(300):
+        lam = solution.lam * draws.uniform(0.8, 1.6, 3)
+        p = policy_weights(rewards, lam, groups, "prompt") / 30
+        if (p @ rewards >= target).all():
+            hits += 1
+            assert float(p @ np.log(p * 180)) >= solution.kl - 1e-9
+    assert hits > 20
+
+
+def test_target_already_met_costs_nothing():
+    rewards, groups = skewed(20, 10, 3)
+    solution = solve(rewards, rewards.mean(axis=0), groups=groups, scope="prompt")
+    assert (solution.lam == 0.0).all()
+    assert solution.kl == 0.0
+    assert solution.ess == pytest.approx(200)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    scope=st.sampled_from(["prompt", "joint"]),
+    gain=st.floats(0.05, 0.5),
+)
+def test_invariances(seed, scope, gain):
+    rewards, groups = skewed(25, 8, 3, seed)
+    base = Base(rewards, groups, scope)
+    target = base.raw(np.array([gain, gain / 2, -0.5]))
+    lam = solve(rewards, target, groups=groups, scope=scope).lam
+    scale = np.array([1e-3, 1.0, 50.0])
+
+    def again(r, c, g):
+        return solve(r, c, groups=g, scope=scope).lam
+
+    np.testing.assert_allclose(
+        again(rewards * scale, target * scale, groups) * scale, lam, atol=1e-6
+    )
+    np.testing.assert_allclose(again(rewards + 1e3, target + 1e3, groups), lam, atol=1e-6)
+    shuffled = np.random.default_rng(seed).permutation(200)
+    renamed = np.random.default_rng(seed).permutation(25)[groups]
+    np.testing.assert_allclose(again(rewards[shuffled], target, renamed[shuffled]), lam, atol=1e-6)
+    doubled = np.vstack([rewards, rewards])
+    np.testing.assert_allclose(again(doubled, target, np.tile(groups, 2)), lam, atol=1e-6)
+    easy = np.column_stack([rewards, np.random.default_rng(seed).random(200)])
+    wider = again(easy, np.append(target, -1.0), groups)
+    np.testing.assert_allclose(wider[:3], lam, atol=1e-6)
+    assert wider[3] == 0.0
+
+
+def test_integer_weights_are_copies():
+    rewards, groups = skewed(15, 8, 2)
+    times = np.random.default_rng(3).integers(0, 3, 120)
+    copied = np.repeat(np.arange(120), times)
+    for scope in ("joint", "prompt"):
+        target = Base(rewards, groups, scope, weights=times).raw(np.array([0.3, 0.2]))
+        one = solve(rewards, target, groups=groups, scope=scope, weights=times)
+        two = solve(rewards[copied], target, groups=groups[copied], scope=scope)
+        np.testing.assert_allclose(one.lam, two.lam, atol=1e-7)
+
+
+def test_ragged_prompts_agree_with_a_general_solver():
+    from scipy.optimize import minimize
+
+    rewards, groups = skewed(12, 9, 2)
+    keep = np.random.default_rng(4).random(108) < 0.7
+    rewards, groups = rewards[keep], groups[keep]
+    target = Base(rewards, groups, "prompt").raw(np.array([0.3, 0.2]))
+
+    def negative(lam):
+        logs = [np.log(np.mean(np.exp(rewards[groups == x] @ lam))) for x in np.unique(groups)]
+        return np.mean(logs) - lam @ target
+
+    found = minimize(negative, np.ones(2), bounds=[(0, None)] * 2, method="L-BFGS-B")
+    lam = solve(rewards, target, groups=groups, scope="prompt").lam
+    np.testing.assert_allclose(lam, found.x, atol=2e-3)
+
+
+def test_joint_under_delivers_on_fresh_candidates_and_prompt_delivers():
+    draws = np.random.default_rng(5)
+    between = draws.normal(size=(3000, 1))
+
+    def candidates():
+        return between + draws.normal(size=(3000, 32))
+
+    first, fresh = candidates(), candidates()
+    groups = np.repeat(np.arange(3000), 32)
+    target = first.mean() + 0.8
+    delivered = {}
+    for scope in ("joint", "prompt"):
+        lam = solve(first.reshape(-1, 1), np.array([target]), groups=groups, scope=scope).lam
+        p = policy_weights(fresh.reshape(-1, 1), lam, groups, "prompt")
+        delivered[scope] = float(p @ fresh.ravel()) / 3000 - fresh.mean()
+    assert delivered["prompt"] == pytest.approx(0.8, abs=0.02)
+    assert delivered["joint"] < 0.5
+
+
+def test_infeasible_names_the_conflict_and_does_not_raise():
+    draws = np.random.default_rng(6)
+    x = draws.normal(size=500)
+    rewards = np.column_stack([x, -x, draws.normal(size=500)])
+    solution = solve(rewards, np.array([1.0, 0.5, 0.2]), names=["up", "down", "other"])
+    assert solution.verdict == solution.status == "infeasible"
+    assert solution.conflict == ["up", "down"]
+    assert solution.slack < 0
+    record = json.loads(json.dumps(solution.to_dict(), allow_nan=False))
+    assert record["lam"] == [None, None, None]
+    assert "up, down" in record["message"]
+
+
+def test_constant_value_and_greedy_target():
+    rewards = np.column_stack([np.full(50, 3.0), np.arange(50.0)])
+    solution = solve(rewards, np.array([3.0, 30.0]))
+    assert solution.lam[0] == 0.0
+    assert solve(rewards, np.array([3.1, 30.0]), names=["a", "b"]).conflict == ["a"]
+    greedy = solve(rewards, np.array([3.0, 49.0]))
+    assert greedy.verdict == "unsupported"
+    assert greedy.realised[1] == pytest.approx(49.0, abs=1e-6)
+
+
+def test_thresholds_are_arguments(reference):
+    target = palette(reference, "q80")
+    assert solve(reference, target, min_ess=10, max_weight=0.5).verdict == "supported"
+    assert solve(reference, palette(reference, "q70"), min_ess=200).verdict == "unsupported"
+    assert solve(reference, palette(reference, "q70"), max_weight=0.01).verdict == "unsupported"
+
+
+@pytest.mark.parametrize("scope", ["joint", "prompt"])
+def test_batch_agrees_with_single_solves(scope):
+    rewards, groups = skewed(40, 10, 3)
+    base = Base(rewards, groups, scope)
+    top = 1.2 if scope == "prompt" else 3.0
+    targets = base.raw(np.random.default_rng(7).uniform(-0.2, top, size=(40, 3)))
+    batch = solve_many(rewards, targets, groups=groups, scope=scope)
+    assert 0.1 < batch.feasible.mean() < 0.9
+    assert batch.kkt[batch.feasible].max() <= 1e-8
+    for i, target in enumerate(targets):
+        one = solve(rewards, target, groups=groups, scope=scope)
+        assert batch.feasible[i] == (one.verdict != "infeasible")
+        if batch.feasible[i]:
+            np.testing.assert_allclose(batch.lam[i], one.lam, rtol=1e-4, atol=1e-6)
+            assert batch.kl[i] == pytest.approx(one.kl, abs=1e-7)
+            assert batch.ess[i] == pytest.approx(one.ess, rel=1e-4)
+        else:
+            assert np.isnan(batch.lam[i]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rewards": np.array([[1.0], [np.nan]])}, "row 1"),
+        ({"rewards": np.zeros((0, 1))}, "expected"),
+        ({"target": np.array([1.0, 2.0])}, "target"),
+        ({"scope": "both"}, "scope"),
+        ({"weights": np.array([-1.0, 1.0])}, "row 0"),
+        ({"weights": np.zeros(2)}, "all weights"),
+        ({"groups": np.array([0.5, 1.0])}, "groups"),
+        ({"names": ["a", "b"]}, "names"),
+    ],
+)
+def test_bad_input_is_one_clear_error(change, message):
+    given = {"rewards": np.array([[1.0], [2.0]]), "target": np.array([1.6])} | change
+    rewards, target = given.pop("rewards"), given.pop("target")
+    with pytest.raises(InputError, match=message):
+        solve(rewards, target, **given)
+
+
+def test_the_mathematics_imports_neither_torch_nor_scipy():
+    code = (
+        "import sys, polyalign.map.palette\n"
+        "print({'torch', 'scipy', 'pandas', 'pyarrow'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"

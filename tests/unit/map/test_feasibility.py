@@ -1,0 +1,82 @@
+"""Feasibility against brute force: the whole linear programme, and hulls of small tables."""
+
+import itertools
+
+import numpy as np
+import pytest
+from mapdata import skewed
+from scipy.optimize import linprog
+
+from polyalign.errors import InputError
+from polyalign.map import feasibility
+from polyalign.map.base import Base
+from polyalign.map.feasibility import furthest_of_value, furthest_on_segment
+
+
+def whole_programme(rewards, groups, offset, direction, shares):
+    """Largest t with sum w r >= offset + t direction, w on one simplex a prompt: as written."""
+    n = len(rewards)
+    prompts = np.unique(groups)
+    equal = np.array([np.append(groups == x, False) for x in prompts], dtype=float)
+    result = linprog(
+        np.append(np.zeros(n), -1.0),
+        A_ub=np.hstack([-rewards.T, direction[:, None]]),
+        b_ub=-offset,
+        A_eq=equal,
+        b_eq=shares,
+        bounds=[(0, None)] * n + [(None, None)],
+    )
+    return result.x[-1] if result.status == 0 else None
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+def test_slack_is_that_of_the_whole_programme(seed, scope):
+    rewards, groups = skewed(12, 6, 4, seed)
+    base = Base(rewards, groups, scope)
+    target = base.raw(np.random.default_rng(seed).uniform(-0.5, 1.2, 4))
+    within = groups if scope == "prompt" else np.zeros(72, dtype=int)
+    shares = np.full(12, 1 / 12) if scope == "prompt" else np.ones(1)
+    exact = whole_programme(rewards, within, target, base.scale, shares)
+    answer = feasibility(rewards, target, groups=groups, scope=scope)
+    assert answer.slack == pytest.approx(exact, abs=1e-7)
+    assert answer.status == ("feasible" if exact >= 0 else "infeasible")
+    assert (answer.reached >= target + answer.slack * base.scale - 1e-7).all()
+    # The prices prove that nobody does better: no deterministic policy is worth more.
+    assert answer.prices.sum() == pytest.approx(1.0)
+    assert answer.gap < 1e-8
+
+
+def test_slack_by_enumeration_of_all_deterministic_policies():
+    rewards, groups = skewed(4, 3, 1, 3)
+    best = max(
+        np.mean([rewards[3 * x + j, 0] for x, j in enumerate(choice)])
+        for choice in itertools.product(range(3), repeat=4)
+    )
+    answer = feasibility(rewards, np.array([0.0]), groups=groups, scope="prompt")
+    assert answer.slack * rewards.std() == pytest.approx(best)
+    assert furthest_of_value(Base(rewards, groups, "prompt"), np.zeros(1), 0) == pytest.approx(best)
+
+
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+def test_furthest_points_are_those_of_the_whole_programme(scope):
+    rewards, groups = skewed(10, 6, 3, 1)
+    base = Base(rewards, groups, scope)
+    within = groups if scope == "prompt" else np.zeros(60, dtype=int)
+    shares = np.full(10, 0.1) if scope == "prompt" else np.ones(1)
+    target = base.raw(np.array([2.0, 1.5, -0.3]))
+    share = furthest_on_segment(base, target)
+    exact = whole_programme(rewards, within, base.center, target - base.center, shares)
+    assert share == pytest.approx(exact, abs=1e-7)
+    held = base.raw(np.array([0.1, 0.2, 0.0]))
+    unit = np.array([0.0, 0.0, 1.0])
+    exact = whole_programme(rewards, within, held * [1, 1, 0], unit, shares)
+    assert furthest_of_value(base, held, 2) == pytest.approx(exact, abs=1e-6)
+
+
+def test_segment_that_nothing_binds_is_endless_and_held_values_must_be_feasible():
+    rewards, groups = skewed(10, 6, 2)
+    base = Base(rewards, groups, "prompt")
+    assert furthest_on_segment(base, base.center - 1.0) == np.inf
+    with pytest.raises(InputError, match="infeasible already"):
+        furthest_of_value(base, base.raw(np.array([99.0, 0.0])), 1)

@@ -1,0 +1,97 @@
+"""The grammar of levels."""
+
+import numpy as np
+import pytest
+from mapdata import skewed
+
+from polyalign.errors import InputError
+from polyalign.map import check_level, parse_target
+from polyalign.map.palette import weighted_quantile
+
+
+@pytest.mark.parametrize(
+    "level",
+    [
+        "1",
+        "-1.5e-2",
+        ".5",
+        3,
+        0.2,
+        "q80",
+        "q99.5",
+        "mean",
+        "mean+0.5sd",
+        "mean-0.2sd",
+        "+10%",
+        "-5%",
+        "max",
+    ],
+)
+def test_levels_of_the_grammar(level):
+    check_level(level)
+
+
+@pytest.mark.parametrize(
+    "level",
+    [
+        "",
+        "q101",
+        "q-1",
+        "q",
+        "mean+sd",
+        "mean0.5sd",
+        "10%",
+        "maximum",
+        "nan",
+        "inf",
+        "1e999",
+        "Q80",
+        True,
+        None,
+    ],
+)
+def test_other_levels_are_refused_with_the_grammar(level):
+    with pytest.raises(InputError, match="expected a number, q80"):
+        check_level(level)
+
+
+def test_what_levels_are_on_a_table():
+    rewards = np.random.default_rng(0).normal(size=(101, 1)) * 2 + 1
+    x = rewards[:, 0]
+    spread = np.quantile(x, 0.95) - np.quantile(x, 0.05)
+    expected = {
+        "2.5": 2.5,
+        "q80": np.quantile(x, 0.8),
+        "mean": x.mean(),
+        "mean-0.2sd": x.mean() - 0.2 * x.std(),
+        "+10%": x.mean() + 0.1 * spread,
+        "max": x.max(),
+    }
+    for level, number in expected.items():
+        assert parse_target({"a": level}, rewards, ["a"])[0] == pytest.approx(number)
+
+
+def test_max_is_greedy_within_prompts_and_prompts_count_alike():
+    rewards, groups = np.array([[0.0], [4.0], [1.0], [1.0], [3.0]]), np.array([0, 0, 1, 1, 1])
+    prompt = parse_target({"a": "max"}, rewards, ["a"], groups, scope="prompt")
+    assert prompt[0] == pytest.approx(3.5)
+    assert parse_target({"a": "max"}, rewards, ["a"], groups, scope="joint")[0] == 4.0
+    mean = parse_target({"a": "mean"}, rewards, ["a"], groups, scope="prompt")
+    assert mean[0] == pytest.approx((2.0 + 5 / 3) / 2)
+
+
+def test_quantile_ignores_weight_zero_and_equals_numpy_with_equal_weights():
+    x = np.random.default_rng(1).normal(size=50)
+    weights = np.r_[np.ones(30), np.zeros(20)]
+    assert weighted_quantile(x, weights, 0.3) == pytest.approx(np.quantile(x[:30], 0.3))
+    tilted = np.exp(x)
+    low, high = (weighted_quantile(x, tilted, share) for share in (0.25, 0.75))
+    assert np.quantile(x, 0.25) < low < high
+
+
+def test_values_must_match_and_the_nearest_name_is_offered():
+    rewards, _ = skewed(5, 2, 2)
+    with pytest.raises(InputError, match="did you mean 'humor'"):
+        parse_target({"humour": "mean"}, rewards, ["humor", "helpful"])
+    with pytest.raises(InputError, match="no level for helpful"):
+        parse_target({"humor": "mean"}, rewards, ["humor", "helpful"])

@@ -1,0 +1,155 @@
+"""Moved and random palettes, sequential alignment, and trade-off fronts."""
+
+import numpy as np
+import pytest
+from mapdata import COLUMNS, skewed
+
+from polyalign.errors import InputError
+from polyalign.map import parse_target, solve
+from polyalign.map.base import Base
+from polyalign.map.dual import solve_on
+from polyalign.map.front import front, hypervolume
+from polyalign.map.search import Limits, interpolate, raise_value, random_palettes
+from polyalign.map.sequential import sequential
+
+ORDER = list(COLUMNS)
+
+
+@pytest.fixture(params=["prompt", "joint"])
+def base(request):
+    rewards, groups = skewed(40, 10, 3, 1)
+    return Base(rewards, groups, request.param)
+
+
+def test_interpolation_stops_where_support_ends(base):
+    target = base.raw(np.array([4.0, 3.0, -1.0]))
+    moved = interpolate(base, target)
+    assert 0 < moved.share < moved.furthest < 1
+    assert moved.solution.verdict == "supported"
+    np.testing.assert_allclose(moved.target, base.center + moved.share * (target - base.center))
+    beyond = base.center + (moved.share + 1e-3) * (target - base.center)
+    assert solve_on(base, beyond).verdict == "unsupported"
+    past = base.center + (moved.furthest + 1e-6) * (target - base.center)
+    assert solve_on(base, past).verdict == "infeasible"
+
+
+def test_interpolation_leaves_a_supported_palette_alone(base):
+    target = base.raw(np.array([0.1, 0.1, 0.0]))
+    moved = interpolate(base, target)
+    assert moved.share == 1.0
+    np.testing.assert_array_equal(moved.target, target)
+
+
+def test_caps_are_met_with_equality(base):
+    target = base.raw(np.array([4.0, 3.0, -1.0]))
+    norm = interpolate(base, target, Limits(max_norm=0.5)).solution
+    assert norm.lam.sum() == pytest.approx(0.5, rel=1e-5)
+    floor = 4.0 if base.scope == "prompt" else 50.0
+    held = interpolate(base, target, Limits(min_ess=floor)).solution
+    assert base.spent(held.lam * base.scale)[1] == pytest.approx(floor, rel=1e-5)
+
+
+def test_one_value_is_raised_with_the_others_held(base):
+    target = base.raw(np.array([0.15, 0.0, 0.1]))
+    moved = raise_value(base, target, 1)
+    assert moved.share < moved.furthest
+    assert moved.target[1] == moved.share
+    np.testing.assert_array_equal(moved.target[[0, 2]], target[[0, 2]])
+    assert (moved.solution.realised >= moved.target - 1e-6).all()
+    higher = moved.target + np.array([0.0, 1e-3, 0.0])
+    assert solve_on(base, higher).verdict == "unsupported"
+
+
+def test_random_palettes_are_reproducible_and_counted(base):
+    one = random_palettes(base, 60, seed=3, cap=3.0)
+    two = random_palettes(base, 60, seed=3, cap=3.0)
+    np.testing.assert_array_equal(one.batch.targets, two.batch.targets)
+    np.testing.assert_array_equal(one.reference, two.reference)
+    assert not np.array_equal(random_palettes(base, 60, seed=4, cap=3.0).reference, one.reference)
+    highest = base.raw(np.array([base.best(u)[i] for i, u in enumerate(np.eye(3))]))
+    assert (one.batch.targets >= base.center).all()
+    assert (one.batch.targets <= highest).all()
+    within = [
+        s.verdict != "infeasible" and s.lam.sum() <= 3.0
+        for s in (solve_on(base, t) for t in one.batch.targets)
+    ]
+    np.testing.assert_array_equal(one.kept, within)
+    assert one.success == np.mean(within)
+    assert 0 < one.success < 1
+    assert (one.reference >= 0).all()
+    assert one.reference.sum(axis=1).max() <= 3.0
+    levels = base.raw(base.moments(one.reference[5] * base.scale)[1])
+    np.testing.assert_allclose(one.reference_levels[5], levels)
+
+
+def test_random_palettes_need_two_values():
+    rewards, groups = skewed(10, 4, 1)
+    with pytest.raises(InputError, match="at least 2 values"):
+        random_palettes(Base(rewards, groups, "joint"), 5, seed=1, cap=1.0)
+
+
+def test_published_sequential_alignment(reference):
+    levels = dict(zip(ORDER, ["q70"] * 3 + ["mean"] * 3, strict=True))
+    target = parse_target(levels, reference, ORDER)
+    rounds = sequential(Base(reference, None, "joint"), target, rounds=10)
+    np.testing.assert_allclose(rounds.levels[[0, 4, 9], 1], [-1.083, -0.467, -0.462], atol=6e-4)
+
+
+def test_sequential_alignment_converges_to_all_at_once(base):
+    target = base.raw(np.array([0.3, 0.3, 0.2]))
+    together = solve_on(base, target)
+    rounds = sequential(base, target, rounds=200)
+    np.testing.assert_allclose(rounds.lam[-1], together.lam, atol=1e-5)
+    assert (np.diff(rounds.dual) >= -1e-12).all()
+    assert rounds.kkt[0] > 1e-3
+    assert rounds.levels[0, 2] == pytest.approx(target[2])
+    one_block = sequential(base, target, rounds=1, blocks=[[0, 1, 2]])
+    np.testing.assert_allclose(one_block.lam[0], together.lam, atol=1e-7)
+    pairs = sequential(base, target, rounds=1, blocks=[[0, 1], [2]])
+    assert pairs.kkt[0] < rounds.kkt[0]
+
+
+@pytest.mark.parametrize(("rounds", "blocks"), [(0, None), (1, [[0, 1]]), (1, [[0, 1], [1, 2]])])
+def test_sequential_refuses_blocks_that_do_not_cover(base, rounds, blocks):
+    with pytest.raises(InputError, match="in one block"):
+        sequential(base, base.center, rounds=rounds, blocks=blocks)
+
+
+def test_no_policy_within_the_budget_lies_above_the_front(base):
+    answer = front(base, [0, 2], 0.5, points=9)
+    np.testing.assert_allclose(answer.kl, 0.5, atol=1e-9)
+    assert (answer.lam[:, 1] == 0).all()
+    assert answer.lam[0, 2] == 0
+    assert answer.lam[-1, 0] == 0
+    for lam, level in zip(answer.lam, answer.levels, strict=True):
+        # Asking for this very point is what the dual certifies to cost all of the budget.
+        asked = np.where([True, False, True], level, -99.0)
+        assert solve_on(base, asked).kl == pytest.approx(0.5, abs=1e-6)
+        assert (answer.levels[:, [0, 2]] @ lam[[0, 2]]).max() <= level[[0, 2]] @ lam[[0, 2]] + 1e-9
+    more = front(base, [0, 2], 0.8, points=9)
+    assert more.hypervolume > answer.hypervolume > 0
+    assert front(base, [0, 1, 2], 0.5, points=5).levels.shape == (15, 3)
+
+
+def test_front_refuses_what_it_cannot_trace(base):
+    with pytest.raises(InputError, match="2 or 3 different values"):
+        front(base, [0], 0.5)
+    with pytest.raises(InputError, match="budget"):
+        front(base, [0, 1], base.max_kl + 1)
+
+
+def test_hypervolume_by_hand_and_by_counting():
+    assert hypervolume(np.array([[2.0, 1.0], [1.0, 3.0], [0.5, 0.5], [-1.0, 9.0]])) == 4.0
+    assert hypervolume(np.array([[1.0, 1.0, 1.0], [2.0, 0.5, 0.5]])) == pytest.approx(1.25)
+    assert hypervolume(np.array([[-1.0, 2.0]])) == 0.0
+    draws = np.random.default_rng(0)
+    points = draws.random((12, 3))
+    probes = draws.random((40_000, 3))
+    covered = (probes[:, None, :] <= points).all(axis=2).any(axis=1).mean()
+    assert hypervolume(points) == pytest.approx(covered, abs=0.01)
+
+
+def test_moved_palette_of_the_reference(reference):
+    levels = dict(zip(ORDER, ["q80"] * 3 + ["mean"] * 3, strict=True))
+    moved = interpolate(Base(reference, None, "joint"), parse_target(levels, reference, ORDER))
+    assert solve(reference, moved.target, scope="joint").ess == pytest.approx(100, rel=1e-4)

@@ -1,0 +1,91 @@
+"""Tables solved batch by batch give what they give in memory."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from mapdata import skewed
+
+from polyalign.errors import InputError
+from polyalign.map import parse_target, solve, stream
+from polyalign.map.base import Base
+from polyalign.map.stream import Stream, solve_parquet
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    monkeypatch.setattr(stream, "BATCH_ROWS", 97)
+    monkeypatch.setattr(stream, "SAMPLE_ROWS", 300)
+    rewards, groups = skewed(250, 9, 3, 9)
+    keep = np.random.default_rng(0).random(len(rewards)) < 0.9
+    rewards, groups = rewards[keep] + [100.0, 0.0, -5.0], groups[keep]
+    path = tmp_path / "rewards.parquet"
+    columns = {name: rewards[:, i] for i, name in enumerate("abc")}
+    ids = [f"p{g:04d}" for g in groups]
+    split = np.where(groups % 3 == 0, "test", "fit")
+    pq.write_table(
+        pa.table({"prompt_id": ids, "split": split, **columns}), path, row_group_size=400
+    )
+    return path, rewards, groups
+
+
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+@pytest.mark.parametrize("split", ["all", "fit"])
+def test_same_answer_as_in_memory(table, scope, split):
+    path, rewards, groups = table
+    keep = groups % 3 > 0 if split == "fit" else np.ones(len(groups), dtype=bool)
+    rewards, groups = rewards[keep], groups[keep]
+    levels = {"a": "q65", "b": "mean+0.2sd", "c": -5.5}
+    target = parse_target(levels, rewards, list("abc"), groups, scope=scope)
+    memory = solve(rewards, target, groups=groups, scope=scope, tolerance=1e-12)
+    streamed = solve_parquet(path, levels, scope=scope, split=split, tolerance=1e-12)
+    np.testing.assert_allclose(streamed.target, target, rtol=1e-12)
+    np.testing.assert_allclose(streamed.lam, memory.lam, atol=1e-8)
+    np.testing.assert_allclose(streamed.realised, memory.realised, atol=1e-8)
+    for name in ("kl", "ess", "max_weight", "dual"):
+        assert getattr(streamed, name) == pytest.approx(getattr(memory, name), rel=1e-8), name
+    assert (streamed.n_samples, streamed.n_prompts) == (memory.n_samples, memory.n_prompts)
+    assert (streamed.verdict, streamed.scope) == (memory.verdict, scope)
+    assert streamed.kkt <= 1e-12
+
+
+def test_moments_are_those_of_memory(table):
+    path, rewards, groups = table
+    for scope in ("prompt", "joint"):
+        here, there = Stream(path, list("abc"), scope), Base(rewards, groups, scope)
+        np.testing.assert_allclose(here.center, there.center, rtol=1e-12)
+        np.testing.assert_allclose(here.scale, there.scale, rtol=1e-9)
+        assert here.max_kl == pytest.approx(there.max_kl)
+        lam = np.array([0.5, 0.1, 2.0])
+        for mine, other in zip(here.moments(lam), there.moments(lam), strict=True):
+            np.testing.assert_allclose(mine, other, atol=1e-9)
+
+
+def test_auto_scope_and_infeasible_palettes(table):
+    path, _, _ = table
+    assert Stream(path, ["a"], "auto").scope == "prompt"
+    solution = solve_parquet(path, {"a": 1000.0, "b": "mean"}, scope="joint")
+    assert solution.verdict == "infeasible"
+    assert "a" in solution.conflict
+    assert solution.to_dict()["lam"] == [None, None]
+
+
+def test_bad_tables(table, tmp_path):
+    path, _, _ = table
+    with pytest.raises(InputError, match="no column d"):
+        Stream(path, ["d"], "joint")
+    with pytest.raises(InputError, match="no rows in split"):
+        Stream(path, ["a"], "joint", split="other")
+    mixed = tmp_path / "mixed.parquet"
+    pq.write_table(pa.table({"prompt_id": ["x", "y", "x"], "a": [1.0, 2.0, 3.0]}), mixed)
+    assert Stream(mixed, ["a"], "joint").n_prompts == 2
+    with pytest.raises(InputError, match="not adjacent"):
+        Stream(mixed, ["a"], "prompt")
+    gap = tmp_path / "gap.parquet"
+    pq.write_table(pa.table({"a": [1.0, np.nan]}), gap)
+    with pytest.raises(InputError, match="row 1"):
+        Stream(gap, ["a"], "joint")
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match="restore it"):
+        Stream(broken, ["a"], "joint")

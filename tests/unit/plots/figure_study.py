@@ -1,0 +1,104 @@
+"""A synthetic study for figures and tables: four families on a few hundred prompts."""
+
+import numpy as np
+import pandas as pd
+
+from polyalign.evaluate.levels import levels
+from polyalign.evaluate.palettes import Palette
+from polyalign.evaluate.winrate import winrate
+from polyalign.plots.data import FigureData
+
+LABELS = {
+    "humor": "Humor",
+    "helpful": "Helpful",
+    "harmless": "Harmless",
+    "diversity": "Diversity",
+    "coherence": "Coherence",
+    "perplexity": "Fluency",
+}
+UNITS = dict.fromkeys(LABELS, "") | {"humor": "logit"}
+# Shift of each value against the base model, in its standard deviations.
+SHIFTS: dict[str, tuple[str | None, dict[str, float]]] = {
+    "base/base": (None, {}),
+    "map-d/hhh-60": ("hhh-60", {"humor": 0.3, "helpful": 0.25, "harmless": 0.27}),
+    "map-d/hhh-65": ("hhh-65", {"humor": 0.45, "helpful": 0.4, "harmless": 0.38}),
+    "map-d/humor-70": ("humor-70", {"humor": 0.6, "perplexity": 0.05}),
+    "map-d/harmless-70": ("harmless-70", {"harmless": 0.55, "coherence": 0.1}),
+    "dpo/beta-0.1_harmless-0.1": (None, {"helpful": 0.5, "harmless": -0.35}),
+    "dpo/beta-0.1_harmless-0.9": (None, {"helpful": -0.4, "harmless": 0.6}),
+    "soup/harmless-0.5": (None, {"helpful": 0.1, "harmless": 0.15}),
+    "rloo/hhh-60": ("hhh-60", {"humor": 0.2, "helpful": 0.35, "harmless": 0.2, "diversity": -0.2}),
+}
+ASKED = {
+    "hhh-60": {"humor": 0.25, "helpful": 0.25, "harmless": 0.25},
+    "hhh-65": {"humor": 0.39, "helpful": 0.39, "harmless": 0.39},
+    "humor-70": {"humor": 0.52},
+    "harmless-70": {"harmless": 0.52},
+}
+MEANS = dict(zip(LABELS, (0.6, -1.0, 1.2, 0.85, 0.5, -1.4), strict=True))
+SPREADS = dict(zip(LABELS, (1.8, 1.1, 1.5, 0.08, 0.17, 0.4), strict=True))
+
+
+def rewards(policy: str, prompts: int = 200, candidates: int = 3) -> pd.DataFrame:
+    """Rewards table of one policy: half of the variance lies between the prompts."""
+    shared = np.random.default_rng(0).normal(size=(prompts, 1, len(LABELS)))
+    own = np.random.default_rng(list(SHIFTS).index(policy) + 1)
+    noise = (shared + own.normal(size=(prompts, candidates, len(LABELS)))) / np.sqrt(2)
+    shift = np.array([SHIFTS[policy][1].get(name, 0.0) for name in LABELS])
+    scores = np.array([*MEANS.values()]) + np.array([*SPREADS.values()]) * (noise + shift)
+    index = np.arange(prompts)
+    frame = pd.DataFrame(
+        {
+            "prompt_id": np.repeat([f"p{i:04d}" for i in index], candidates),
+            "candidate": np.tile(np.arange(candidates), prompts),
+            "prompt": np.repeat([f"Question {i} <b>?" for i in index], candidates),
+            "response": [f"answer {i} of {policy}" for i in range(prompts * candidates)],
+            "split": "test",
+            "n_tokens": 12,
+            "logprob": own.normal(-20, 3, size=prompts * candidates),
+        }
+    )
+    frame["logprob_base"] = frame["logprob"] - (0 if policy == "base/base" else 0.3)
+    frame[list(LABELS)] = scores.reshape(-1, len(LABELS))
+    return frame
+
+
+def palette(name: str) -> Palette:
+    """A solved palette, its values asked for in numbers."""
+    raised = ASKED[name]
+    asked = {value: MEANS[value] + SPREADS[value] * raised.get(value, 0.0) for value in LABELS}
+    return Palette(
+        name=name,
+        levels={value: f"q{name[-2:]}" if value in raised else "mean" for value in LABELS},
+        asked=asked,
+        lam={value: 0.4 * raised.get(value, 0.0) for value in LABELS},
+        predicted=dict(asked),
+        verdict="supported",
+        message=f"{name} is supported: the effective sample size is 812 of 3200.",
+        scope="prompt",
+        reached=1.0,
+        kl=0.21,
+        ess=812.0,
+    )
+
+
+def figure_data(policies: list[str] | None = None) -> FigureData:
+    """The study's tables as figures get them."""
+    names = policies or list(SHIFTS)
+    frames = {name: rewards(name) for name in names}
+    base = frames["base/base"]
+    options = {"bootstrap": 200, "seed": 1}
+    return FigureData(
+        labels=LABELS,
+        units=UNITS,
+        policies={name: SHIFTS[name][0] for name in names},
+        levels={
+            name: levels(frame, list(LABELS), base, **options).set_index("value")
+            for name, frame in frames.items()
+        },
+        winrates={
+            name: winrate(frame, base, list(LABELS), **options).set_index("value")
+            for name, frame in frames.items()
+        },
+        palettes={name: palette(name) for name in ASKED},
+    )

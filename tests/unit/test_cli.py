@@ -1,0 +1,193 @@
+"""The command line: exit statuses, JSON, and one-line errors."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from polyalign import cli
+from polyalign.map import solve
+
+KEYS = (
+    "values target lam scope verdict realised kl ess max_weight kkt slack iterations "
+    "n_prompts n_samples message"
+)
+
+
+@pytest.fixture
+def table(tmp_path):
+    draws = np.random.default_rng(0)
+    rewards = draws.normal(size=(30, 1, 2)) + draws.normal(size=(30, 10, 2))
+    frame = pd.DataFrame(rewards.reshape(-1, 2), columns=["humor", "helpful"])
+    frame.insert(0, "prompt", np.repeat([f"question {i}" for i in range(30)], 10))
+    frame["response"] = "answer"
+    path = tmp_path / "rewards.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+def run(capsys, *arguments):
+    status = cli.main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_solve_json_has_the_fixed_keys_and_the_solution(capsys, table):
+    targets = ("--target", "humor=q70", "--target", "helpful=0.2")
+    status, out, err = run(capsys, "solve", table, *targets, "--json")
+    record = json.loads(out)
+    assert (status, err) == (0, "")
+    assert list(record) == KEYS.split()
+    assert record["values"] == ["humor", "helpful"]
+    assert record["scope"] == "prompt"
+    assert (record["n_prompts"], record["n_samples"]) == (30, 300)
+    assert record["kkt"] <= 1e-8
+    assert record["slack"] > 0
+    frame = pd.read_csv(table)
+    groups = pd.factorize(frame["prompt"])[0]
+    rewards = frame[["humor", "helpful"]].to_numpy()
+    direct = solve(rewards, np.array([np.quantile(rewards[:, 0], 0.7), 0.2]), groups=groups)
+    np.testing.assert_allclose(record["lam"], direct.lam, atol=1e-8)
+    status, out, _ = run(capsys, "solve", table, *targets)
+    assert status == 0
+    assert "supported" in out
+    assert f"{direct.lam[0]:.4g}" in out
+
+
+def test_subset_of_values_scope_and_split(capsys, table):
+    arguments = ("solve", table, "--target", "helpful=mean+0.1sd", "--scope", "joint", "--json")
+    counts = []
+    for split in ("all", "fit", "test"):
+        record = json.loads(run(capsys, *arguments, "--split", split)[1])
+        assert (record["values"], record["scope"]) == (["helpful"], "joint")
+        counts.append(record["n_samples"])
+    assert counts[0] == counts[1] + counts[2] == 300
+    assert min(counts) > 0
+
+
+def test_infeasible_is_status_3(capsys, table):
+    status, out, _ = run(capsys, "solve", table, "--target", "humor=99", "--json")
+    record = json.loads(out)
+    assert status == 3
+    assert (record["verdict"], record["lam"], record["kl"]) == ("infeasible", [None], None)
+    assert record["slack"] < 0
+    assert "humor" in record["message"]
+    status, out, _ = run(capsys, "feasible", table, "--target", "humor=99", "--json")
+    record = json.loads(out)
+    assert status == 3
+    assert record["conflict"] == ["humor"]
+    assert 0 < record["supportable_share"] < record["share"] < 1
+    nearest = record["nearest"][0]
+    status, _, _ = run(capsys, "feasible", table, "--target", f"humor={nearest - 1e-6}")
+    assert status == 0
+    assert run(capsys, "sequential", table, "--target", "humor=99")[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["solve", "TABLE", "--target", "humour=q70"], "no value 'humour'"),
+        (["solve", "TABLE", "--target", "humor=often"], "--target humor: level 'often'"),
+        (["solve", "TABLE", "--target", "humor"], "expected NAME=LEVEL"),
+        (["solve", "TABLE", "--target", "humor=1", "--target", "humor=2"], "given twice"),
+        (["solve", "TABLE"], "--target"),
+        (["solve", "TABLE", "--target", "humor=1", "--scope", "all"], "scope"),
+        (["solve", "missing.csv", "--target", "humor=1"], "missing.csv: no such table"),
+        (["solve", "missing.parquet", "--target", "humor=1"], "no such table"),
+        (["random", "TABLE", "--value", "humor"], "at least 2"),
+        (["random", "TABLE", "--value", "humor", "--value", "humor"], "named twice"),
+        (["pareto", "TABLE", "--value", "humor"], "2 or 3"),
+        (["pareto", "TABLE", "--value", "humor", "--value", "helpful", "--kl", "9"], "budget"),
+        (["sequential", "TABLE", "--target", "humor=q60", "--block", "helpful"], "--block"),
+        (["levels", "TABLE", "--lam", "humour=1"], "no value humour"),
+        (["levels", "TABLE", "--lam", "humor=x"], "expected a number"),
+        (["unknown"], "invalid choice"),
+        ([], "COMMAND"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(capsys, table, arguments, message):
+    status, out, err = run(capsys, *[str(table) if a == "TABLE" else a for a in arguments])
+    assert (status, out) == (2, "")
+    assert err.startswith("polyalign: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_pareto_random_sequential_and_levels(capsys, table):
+    values = ("--value", "humor", "--value", "helpful")
+    record = json.loads(run(capsys, "pareto", table, *values, "--kl", "0.7", "--json")[1])
+    np.testing.assert_allclose(record["kl"], 0.7, atol=1e-9)
+    assert len(record["levels"]) == 17
+    assert record["hypervolume"] > 0
+    arguments = ("random", table, "--count", "50", "--seed", "3", "--cap", "2", "--json")
+    first = run(capsys, *arguments)[1]
+    assert first == run(capsys, *arguments)[1]
+    record = json.loads(first)
+    assert record["success"] == len(record["lam"]) / 50
+    assert max(sum(lam) for lam in record["lam"]) <= 2
+    targets = ("--target", "humor=q65", "--target", "helpful=q65")
+    arguments = ("sequential", table, *targets, "--rounds", "30", "--json")
+    record = json.loads(run(capsys, *arguments)[1])
+    np.testing.assert_allclose(record["lam"][-1], record["simultaneous"]["lam"], atol=1e-4)
+    arguments = (
+        "sequential",
+        table,
+        *targets,
+        "--rounds",
+        "1",
+        "--block",
+        "humor,helpful",
+        "--json",
+    )
+    record = json.loads(run(capsys, *arguments)[1])
+    np.testing.assert_allclose(record["lam"][0], record["simultaneous"]["lam"], atol=1e-6)
+    lam = record["lam"][0]
+    given = ("--lam", f"humor={lam[0]!r}", "--lam", f"helpful={lam[1]!r}")
+    record = json.loads(run(capsys, "levels", table, *given, "--json")[1])
+    frame = pd.read_csv(table)
+    np.testing.assert_allclose(record["levels"], frame[record["values"]].quantile(0.65), atol=1e-6)
+    np.testing.assert_allclose(record["base"], frame[record["values"]].mean())
+
+
+@pytest.mark.parametrize(
+    "command", ["solve", "feasible", "sequential", "pareto", "random", "levels"]
+)
+def test_every_command_is_readable_on_a_terminal(capsys, table, command):
+    extra = {
+        "pareto": ["--value", "humor", "--value", "helpful", "--points", "3"],
+        "random": ["--count", "5"],
+        "levels": [],
+    }.get(command, ["--target", "humor=q60", "--target", "helpful=q60"])
+    status, out, _ = run(capsys, command, table, *extra)
+    assert status == 0
+    assert "humor" in out
+    assert "helpful" in out
+    assert len(out.splitlines()) >= 3
+    assert max(map(len, out.splitlines())) <= 200
+
+
+def test_large_parquet_tables_are_streamed_to_the_same_answer(capsys, table, monkeypatch, tmp_path):
+    path = tmp_path / "rewards.parquet"
+    frame = pd.read_csv(table)
+    frame["prompt_id"] = frame["prompt"]
+    frame["candidate"] = frame.groupby("prompt").cumcount()
+    frame.to_parquet(path)
+    arguments = ("solve", path, "--target", "humor=q70", "--json")
+    memory = json.loads(run(capsys, *arguments)[1])
+    monkeypatch.setattr(cli, "STREAM_CELLS", 10)
+    streamed = json.loads(run(capsys, *arguments)[1])
+    np.testing.assert_allclose(streamed["lam"], memory["lam"], atol=1e-8)
+    assert streamed["n_prompts"] == 30
+    assert list(streamed) == KEYS.split()
+
+
+def test_help_starts_without_heavy_modules():
+    code = (
+        "import sys\nfrom polyalign.cli import build_parser\nbuild_parser()\n"
+        "print({'torch', 'scipy', 'pandas', 'pyarrow', 'transformers'} & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "set()"

@@ -1,0 +1,108 @@
+"""Rewards, against hand-computed cases and the library's own models."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+)
+
+from polyalign import values
+from polyalign.errors import InputError
+from polyalign.values.ngram_diversity import diversity
+
+WORDS = ["<eos>", "<pad>", *"abcdefgh"]
+PROMPTS = ["a b", "c", "d e f", "g"]
+RESPONSES = ["b c d", "a", "h h h h h", ""]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A tiny language model and a tiny classifier with three labels."""
+    vocabulary = {word: place for place, word in enumerate(WORDS)}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="a"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="<eos>", pad_token="<pad>"
+    )
+    torch.manual_seed(0)
+    sizes = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32, "vocab_size": len(WORDS)}
+    made = {}
+    for name, kind in (("lm", GPT2LMHeadModel), ("classifier", GPT2ForSequenceClassification)):
+        ids = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
+        model = kind(GPT2Config(**sizes, **ids, num_labels=3))
+        folder = tmp_path_factory.mktemp(name)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        made[name] = str(folder)
+    return made
+
+
+def classifier(folders: dict[str, str], **changes):  # type: ignore[no-untyped-def]
+    spec = {"kind": "sequence_classifier", "model": folders["classifier"], "index": 1}
+    return values.load({**spec, **changes})
+
+
+def test_scores_do_not_depend_on_the_batch(folders: dict[str, str]) -> None:
+    template = {"template": "{prompt} {response}", "append_eos": True}
+    one, many = (classifier(folders, batch_size=size, **template) for size in (1, 4))
+    assert np.allclose(one(PROMPTS, RESPONSES), many(PROMPTS, RESPONSES), atol=1e-4)
+    turned = many(PROMPTS[::-1], RESPONSES[::-1])[::-1]
+    assert np.allclose(many(PROMPTS, RESPONSES), turned, atol=1e-4)
+
+
+def test_a_classifier_is_read_as_its_spec_says(folders: dict[str, str]) -> None:
+    model = GPT2ForSequenceClassification.from_pretrained(folders["classifier"]).eval()
+    ids = [WORDS.index(word) for word in ["a", "b", "b", "c", "d"]]
+    template = "{prompt} {response}"
+    for eos in (False, True):
+        logits = model(torch.tensor([ids + [0] * eos])).logits[0].detach()
+        options = {"template": template, "append_eos": eos}
+        logit = classifier(folders, **options)(PROMPTS[:1], RESPONSES[:1])
+        assert logit[0] == pytest.approx(logits[1].item(), abs=1e-5)
+        turned = classifier(folders, sign=-1, **options)(PROMPTS[:1], RESPONSES[:1])
+        assert turned[0] == pytest.approx(-logits[1].item(), abs=1e-5)
+        log = classifier(folders, output="log_probability", **options)(PROMPTS[:1], RESPONSES[:1])
+        assert log[0] == pytest.approx(logits.log_softmax(-1)[1].item(), abs=1e-5)
+
+
+def test_a_label_that_is_not_there_is_refused(folders: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="label index 3"):
+        classifier(folders, index=3)
+
+
+def test_log_likelihood_is_the_mean_over_tokens(folders: dict[str, str]) -> None:
+    score = values.load({"kind": "log_likelihood", "model": folders["lm"], "template": "{prompt}"})
+    model = GPT2LMHeadModel.from_pretrained(folders["lm"]).eval()
+    found = score(PROMPTS, RESPONSES)
+    for row, (prompt, response) in enumerate(zip(PROMPTS, RESPONSES, strict=True)):
+        before = [WORDS.index(word) for word in prompt.split()]
+        after = [WORDS.index(word) for word in response.split()] + [0]
+        logits = model(torch.tensor([before + after])).logits[0, len(before) - 1 : -1]
+        expected = logits.log_softmax(-1)[torch.arange(len(after)), after].mean().item()
+        assert found[row] == pytest.approx(expected, abs=1e-5)
+
+
+def test_similarity_of_a_text_with_itself_is_one(folders: dict[str, str]) -> None:
+    score = values.load({"kind": "embedding_similarity", "model": folders["lm"]})
+    assert score(["a b c", "d"], ["a b c", "e f g h"])[0] == pytest.approx(1.0, abs=1e-5)
+    assert score(["a b c", "d"], ["a b c", "e f g h"])[1] < 1.0
+
+
+def test_diversity_counts_distinct_ngrams() -> None:
+    assert diversity("a b c d") == 1.0
+    assert diversity("") == 1.0
+    # 2-grams: ab ba ab ba → 2 of 4; 3-grams: aba bab aba → 2 of 3; 4-grams: abab baba → 2 of 2.
+    assert diversity("a b a b a") == pytest.approx(2 / 4 * 2 / 3)
+    assert diversity("a a a", sizes=[2]) == pytest.approx(1 / 2)
+
+
+def test_an_unknown_kind_names_the_known(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no kind of reward 'telepathy'.*ngram_diversity"):
+        values.load({"kind": "telepathy"})

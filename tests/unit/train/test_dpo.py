@@ -1,0 +1,199 @@
+"""DPO: λ-labelled pairs lead to p_λ, tokens are as in training, runs repeat and resume."""
+
+from dataclasses import fields
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from enumerable import (
+    END,
+    LAM,
+    LENGTH,
+    PROMPTS,
+    TEMPLATE,
+    TOKENS,
+    distribution,
+    divergence,
+    reward_table,
+    save_base,
+    target,
+    texts,
+)
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+
+from polyalign.errors import InputError
+from polyalign.train.common import Training
+from polyalign.train.dpo import SoftDPOTrainer, lambda_pairs, tokenise, train_dpo
+
+TIMES = ["step_time", "train_runtime"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return save_base(tmp_path_factory.mktemp("base"))
+
+
+def candidates(probabilities: np.ndarray, each: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """`each` responses a prompt drawn from the base, with their rewards."""
+    rng = np.random.default_rng(0)
+    rows, rewards = [], []
+    for row, prompt in enumerate(PROMPTS):
+        for choice in rng.choice(probabilities.shape[1], size=each, p=probabilities[row]):
+            rows.append({"prompt_id": prompt, "prompt": prompt, "response": texts()[choice]})
+            rewards.append(reward_table()[row, choice])
+    return pd.DataFrame(rows), np.array(rewards)
+
+
+def lam_pairs(base, each=300, pairs=4000):
+    frame, rewards = candidates(distribution(base), each)
+    return lambda_pairs(frame, rewards, np.array(list(LAM.values())), 1, pairs)
+
+
+def train(base, pairs, folder, **changes):
+    settings = {
+        "template": TEMPLATE, "beta": 1.0, "learning_rate": 3e-3, "batch_size": 32,
+        "max_new_tokens": LENGTH, "log_every": 1, **changes,
+    }  # fmt: skip
+    names = [field.name for field in fields(Training) if field.name in settings]
+    training = Training(**{name: settings.pop(name) for name in names})
+    return train_dpo(
+        str(base), pairs, folder / "model", work=folder / "work", training=training, **settings
+    )  # fmt: skip
+
+
+def test_pairs_labelled_by_lambda_lead_to_the_exact_optimum(base, tmp_path):
+    start = distribution(base)
+    goal = target(start)
+    assert divergence(start, goal) >= 0.5
+    record = train(base, lam_pairs(base), tmp_path, log_every=50)
+    reached = divergence(distribution(tmp_path / "model"), goal)
+    print(f"KL to the target: base {divergence(start, goal):.3f}, trained {reached:.4f}, "
+          f"{record['seconds']} s")  # fmt: skip
+    assert reached <= 0.05
+
+
+def test_soft_loss_is_the_cross_entropy_of_the_labels(base, tmp_path, monkeypatch):
+    """Against the definition, on logits computed anew, at a model that differs from the base."""
+    seen = {}
+    original = SoftDPOTrainer._compute_loss
+
+    def spy(self, model, inputs, return_outputs):
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.add_(0.05 * torch.sin(torch.arange(weight.numel()).view_as(weight)))
+        loss = original(self, model, inputs, return_outputs)
+
+        def logps(part):
+            ids, mask = inputs["input_ids"], inputs["completion_mask"][:, 1:]
+            logits = part(ids, attention_mask=inputs["attention_mask"]).logits[:, :-1]
+            each = logits.log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
+            return (each * mask).sum(1).chunk(2)
+
+        (chosen, rejected), (ref_chosen, ref_rejected) = logps(model), logps(self.ref_model)
+        z = self.beta * (chosen - ref_chosen - rejected + ref_rejected)
+        q = inputs["preference"]
+        seen["expected"] = -(q * z.sigmoid().log() + (1 - q) * (-z).sigmoid().log()).mean().item()
+        seen["loss"], seen["z"] = loss.item(), z.abs().max().item()
+        return loss
+
+    monkeypatch.setattr(SoftDPOTrainer, "_compute_loss", spy)
+    pairs = pd.DataFrame(
+        {"prompt": ["p", "q"], "chosen": ["a b", "c"], "rejected": ["b", "a a a"],
+         "preference": [0.9, 0.6]}
+    )  # fmt: skip
+    train(base, pairs, tmp_path, batch_size=2, beta=0.7)
+    assert seen["z"] > 0.05
+    assert seen["loss"] == pytest.approx(seen["expected"], rel=1e-5)
+
+
+def test_lambda_pairs_labels_and_draw():
+    frame = pd.DataFrame(
+        {"prompt_id": ["x"] * 4 + ["y"] * 2, "prompt": ["X"] * 4 + ["Y"] * 2,
+         "response": ["a", "b", "b", "c", "d", "d"]}
+    )  # fmt: skip
+    rewards = np.array([[0, 1], [2, 0], [2, 0], [0, 0], [1, 1], [5, 5]], dtype=float)
+    lam = np.array([0.5, 2.0])
+    pairs = lambda_pairs(frame, rewards, lam, seed=0, pairs_per_prompt=10)
+    assert set(pairs["prompt"]) == {"X"}, "equal responses make no pair"
+    assert len(pairs) == 5
+    score = {"a": 2.0, "b": 1.0, "c": 0.0}
+    margins = pairs["chosen"].map(score) - pairs["rejected"].map(score)
+    assert (margins > 0).all()
+    np.testing.assert_allclose(pairs["preference"], 1 / (1 + np.exp(-margins)))
+    few = lambda_pairs(frame, rewards, lam, seed=0, pairs_per_prompt=2)
+    assert len(few) == 2
+    assert few.equals(lambda_pairs(frame, rewards, lam, seed=0, pairs_per_prompt=2))
+    with pytest.raises(InputError, match="two different responses"):
+        lambda_pairs(frame.iloc[4:], rewards[4:], lam, seed=0, pairs_per_prompt=2)
+
+
+def test_tokens_are_those_of_training(base):
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    pairs = pd.DataFrame(
+        {"prompt": ["p", "p a a a a a"], "chosen": ["a b", "a"], "rejected": ["c a b a", "b"]}
+    )
+    data, counts = tokenise(pairs, tokenizer, TEMPLATE, longest=7, max_new_tokens=3)
+    (row,) = data
+    words = {name: [TOKENS[token] for token in row[name]] for name in row if name != "preference"}
+    assert words == {"prompt_ids": ["p", ":"], "chosen_ids": ["a", "b", "<end>"],
+                     "rejected_ids": ["c", "a", "b"]}  # fmt: skip
+    assert row["preference"] == 1.0
+    assert counts == {"pairs": 2, "cut": 1, "left_out": 1}
+    data, _ = tokenise(pairs, tokenizer, TEMPLATE, longest=100, max_new_tokens=None)
+    assert [row["rejected_ids"].count(END) for row in data] == [1, 1]
+
+
+def test_same_seed_and_resumption(base, tmp_path, monkeypatch):
+    pairs = lam_pairs(base, each=20, pairs=50)
+    settings = {"epochs": 2, "batch_size": 20, "save_every": 3, "seed": 2}
+    for name in ("one", "two"):
+        train(base, pairs, tmp_path / name, **settings)
+    train(base, pairs, tmp_path / "other", **{**settings, "seed": 3})
+    calls = []
+    original = SoftDPOTrainer._compute_loss
+
+    def dies(self, *arguments):
+        calls.append(1)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    monkeypatch.setattr(SoftDPOTrainer, "_compute_loss", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train(base, pairs, tmp_path / "killed", **settings)
+    record = train(base, pairs, tmp_path / "killed", **settings)
+    assert (record["resumed_from"], record["steps"]) == (6, 10)
+    one, two, killed, other = (
+        load_file(tmp_path / name / "model/model.safetensors")
+        for name in ("one", "two", "killed", "other")
+    )
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert all(torch.equal(one[key], killed[key]) for key in one)
+    assert not all(torch.equal(one[key], other[key]) for key in one)
+    tables = [
+        pd.read_csv(tmp_path / name / "model/metrics.csv").drop(columns=TIMES, errors="ignore")
+        for name in ("one", "killed")
+    ]
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_accumulation_changes_only_rounding(base, tmp_path):
+    pairs = lam_pairs(base, each=20, pairs=40)
+    train(base, pairs, tmp_path / "one", batch_size=20)
+    train(base, pairs, tmp_path / "parts", batch_size=20, accumulation=4)
+    one, parts = (distribution(tmp_path / name / "model") for name in ("one", "parts"))
+    assert np.abs(one - distribution(base)).max() > 0.01
+    np.testing.assert_allclose(one, parts, atol=1e-3)
+
+
+def test_refuses_pairs_without_room(base, tmp_path):
+    pairs = pd.DataFrame({"prompt": ["a " * 9], "chosen": ["a"], "rejected": ["b"]})
+    with pytest.raises(InputError, match="no pair left"):
+        train(base, pairs, tmp_path)

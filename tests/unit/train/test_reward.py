@@ -1,0 +1,267 @@
+"""Reward models and classifiers: an easy problem is learnt, tokens end alike, runs resume."""
+
+import math
+import random
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+
+from polyalign.errors import InputError
+from polyalign.sandbox.world import write_world
+from polyalign.train import classifier, common, reward
+from polyalign.train.classifier import train_classifier
+from polyalign.train.common import Training
+from polyalign.train.lm import train_lm
+from polyalign.train.reward import calibration, train_reward
+from polyalign.values.sequence_classifier import Scorer, Spec
+
+TEMPLATE = "\n\nHuman: {prompt}\n\nAssistant:"
+TRAINING = Training(learning_rate=3e-3, batch_size=16, seed=2, log_every=2, save_every=5)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("base")
+    write_world(folder / "world", seed=0, dialogues=300, pairs=2)
+    train_lm(
+        folder / "world/corpus.jsonl", folder / "lm", template=TEMPLATE, seed=0, steps=5,
+        width=32, layers=1, threads=1,
+    )  # fmt: skip
+    return str(folder / "lm")
+
+
+def easy_pairs(count: int, seed: int) -> pd.DataFrame:
+    """The chosen response says "happy" somewhere where the rejected one says "sorry"."""
+    rng = random.Random(seed)
+    words = ["tea", "bread", "water", "the", "cup", "slowly", "at", "home"]
+    rows = []
+    for _ in range(count):
+        said = rng.choices(words, k=rng.randint(3, 8))
+        place = rng.randrange(len(said))
+        good, bad = ([*said[:place], word, *said[place:]] for word in ("happy", "sorry"))
+        rows.append((f"How do I brew {rng.choice(words)}?", " ".join(good), " ".join(bad)))
+    return pd.DataFrame(rows, columns=["prompt", "chosen", "rejected"])
+
+
+def easy_texts(count: int) -> pd.DataFrame:
+    pairs = easy_pairs(count, seed=9)
+    parts = [pairs["chosen"], pairs["rejected"]]
+    texts = pd.concat([part.to_frame("text").assign(label=1 - n) for n, part in enumerate(parts)])
+    return texts.sort_index(kind="stable").assign(
+        split=["train", "train", "test"] * (2 * count // 3)
+    )
+
+
+def learn(base, folder, training=TRAINING, **changes):
+    options = {"template": TEMPLATE, "epochs": 2, **changes}
+    return train_reward(
+        base, easy_pairs(160, 0), easy_pairs(60, 1), folder / "model", work=folder / "work",
+        training=training, **options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def learnt(base, tmp_path_factory):
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("reward")
+    return folder, learn(base, folder)
+
+
+def test_an_easy_problem_is_learnt_on_held_out_pairs(learnt):
+    folder, record = learnt
+    assert record["held_out"]["accuracy"] >= 0.95
+    assert record["held_out"]["log_loss"] < 0.5 * math.log(2)
+    assert record["counts"] == {"train": 160, "test": 60, "too_long": 0}
+    assert record["steps"] == 20
+    metrics = pd.read_csv(folder / "model/metrics.csv")
+    assert metrics["loss"].iloc[-1] < metrics["loss"].iloc[0]
+    assert not (folder / "work").exists()
+
+
+def test_labels_turned_round_are_learnt_as_well(base, tmp_path):
+    """What is measured is agreement with the held-out labels, not how often the model is sure."""
+    turned = easy_pairs(160, 0).rename(columns={"chosen": "rejected", "rejected": "chosen"})
+    record = train_reward(
+        base, turned, easy_pairs(60, 1), tmp_path / "model", work=tmp_path / "work",
+        template=TEMPLATE, training=TRAINING, epochs=2,
+    )  # fmt: skip
+    assert record["held_out"]["accuracy"] <= 0.05
+    assert record["held_out"]["brier"] > 0.5
+
+
+def test_the_scorer_of_the_values_reads_what_was_trained(learnt):
+    """With the end token appended the scorer repeats the held-out figures; without it does not."""
+    folder, record = learnt
+    test = easy_pairs(60, 1)
+    found = {}
+    for append_eos in (True, False):
+        spec = Spec(
+            model=str(folder / "model"), template=TEMPLATE + " {response}", append_eos=append_eos,
+            device="cpu",
+        )  # fmt: skip
+        scorer = Scorer(spec)
+        better, worse = (
+            scorer(list(test["prompt"]), list(test[c])) for c in ("chosen", "rejected")
+        )
+        found[append_eos] = calibration(better - worse)
+    assert found[True] == pytest.approx(record["held_out"], abs=1e-5)
+    assert found[False]["log_loss"] != pytest.approx(record["held_out"]["log_loss"], abs=1e-4)
+
+
+def test_the_folder_is_an_ordinary_one_with_one_label(learnt):
+    model = AutoModelForSequenceClassification.from_pretrained(learnt[0] / "model")
+    tokenizer = AutoTokenizer.from_pretrained(learnt[0] / "model")
+    assert model.config.num_labels == 1
+    assert model.config.pad_token_id == tokenizer.pad_token_id
+
+
+class KilledError(Exception):
+    pass
+
+
+class Kill(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 13:
+            raise KilledError
+
+
+def killed_at_13(monkeypatch, module, trainer):
+    class Doomed(getattr(module, trainer)):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.add_callback(Kill())
+
+    monkeypatch.setattr(module, trainer, Doomed)
+
+
+def same_weights(one, two):
+    left, right = (load_file(folder / "model.safetensors") for folder in (one, two))
+    return all(torch.equal(left[key], right[key]) for key in left)
+
+
+def test_a_killed_reward_run_resumes_to_the_same_result(base, learnt, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        killed_at_13(patch, reward, "RewardTrainer")
+        with pytest.raises(KilledError):
+            learn(base, tmp_path)
+    assert not (tmp_path / "model").exists()
+    record = learn(base, tmp_path)
+    assert record["resumed_from"] == 10
+    assert record["held_out"] == learnt[1]["held_out"]
+    assert same_weights(tmp_path / "model", learnt[0] / "model")
+
+
+def test_another_seed_gives_other_weights(base, learnt, tmp_path):
+    learn(base, tmp_path, Training(**{**asdict(TRAINING), "seed": 3}))
+    assert not same_weights(tmp_path / "model", learnt[0] / "model")
+
+
+def test_long_pairs_are_left_out_and_counted(base, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    pairs = pd.concat([easy_pairs(160, 0), easy_pairs(60, 1)])
+    lengths = [
+        1 + len(tokenizer(f"{TEMPLATE.format(prompt=row.prompt)} {text}")["input_ids"])
+        for row in pairs.itertuples()
+        for text in (row.chosen, row.rejected)
+    ]
+    longest = np.array(lengths).reshape(-1, 2).max(axis=1)
+    limit = int(np.median(longest))
+    record = learn(base, tmp_path, max_length=limit, epochs=1)
+    assert record["counts"]["too_long"] == (longest > limit).sum() > 0
+    assert sum(record["counts"].values()) == 220
+    with pytest.raises(InputError, match="no pair left to train on"):
+        learn(base, tmp_path / "none", max_length=3)
+
+
+def test_an_unfit_base_is_refused(tmp_path):
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(InputError, match="cannot be loaded"):
+        learn(str(tmp_path / "nothing"), tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_calibration_knows_an_honest_model_from_a_boastful_one(seed):
+    rng = np.random.default_rng(seed)
+    margins = rng.normal(0, 2, 20000)
+    won = rng.random(20000) < 1 / (1 + np.exp(-margins))
+    honest = calibration(np.where(won, margins, -margins))
+    boastful = calibration(np.where(won, 4 * margins, -4 * margins))
+    assert honest["calibration_error"] < 0.02
+    assert boastful["calibration_error"] > 0.08
+    assert honest["accuracy"] == boastful["accuracy"]
+    assert honest["log_loss"] < boastful["log_loss"]
+    assert honest["brier"] < boastful["brier"]
+
+
+def test_calibration_of_a_model_that_knows_nothing():
+    known = calibration(np.zeros(10))
+    assert known == pytest.approx(
+        {"accuracy": 0.5, "brier": 0.25, "log_loss": math.log(2), "calibration_error": 0.0}
+    )
+
+
+@pytest.fixture(scope="module")
+def sorted_texts(base, tmp_path_factory):
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("classifier")
+    record = train_classifier(
+        base, easy_texts(150), folder / "model", work=folder / "work", training=TRAINING, epochs=8
+    )
+    return folder / "model", record
+
+
+def test_a_classifier_learns_and_names_its_labels(sorted_texts):
+    folder, record = sorted_texts
+    assert record["held_out"]["accuracy"] >= 0.95
+    assert record["held_out"]["positive"] == pytest.approx(0.5, abs=0.1)
+    assert record["counts"] == {"train": 200, "test": 100}
+    config = AutoModelForSequenceClassification.from_pretrained(folder).config
+    assert config.id2label == {0: "not humorous", 1: "humorous"}
+    scorer = Scorer(Spec(model=str(folder), index=1, device="cpu"))
+    happy, sorry = scorer(["", ""], ["the happy cup at home", "the sorry cup at home"])
+    assert happy > sorry + 1
+
+
+def test_a_killed_classifier_run_resumes_to_the_same_result(
+    base, sorted_texts, tmp_path, monkeypatch
+):
+    def again():
+        return train_classifier(
+            base, easy_texts(150), tmp_path / "model", work=tmp_path / "work",
+            training=TRAINING, epochs=8,
+        )  # fmt: skip
+
+    with monkeypatch.context() as patch:
+        killed_at_13(patch, classifier, "Trainer")
+        with pytest.raises(KilledError):
+            again()
+    assert common.last_checkpoint(tmp_path / "work") is not None
+    record = again()
+    assert record["resumed_from"] == 10
+    assert record["held_out"] == sorted_texts[1]["held_out"]
+    assert same_weights(tmp_path / "model", sorted_texts[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"split": "train"}, "expected train and test"),
+        ({"label": 1}, "expected both 0 and 1"),
+    ],
+)
+def test_unfit_texts_are_refused(base, tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        train_classifier(
+            base, easy_texts(9).assign(**change), tmp_path / "model", work=tmp_path / "work",
+            training=TRAINING,
+        )  # fmt: skip

@@ -1,0 +1,200 @@
+"""RLOO reaches the optimum it aims at, repeats itself, and goes on after a kill."""
+
+from dataclasses import fields
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from enumerable import (
+    LAM,
+    PROMPTS,
+    REWARDS,
+    SAMPLING,
+    TEMPLATE,
+    distribution,
+    divergence,
+    save_base,
+    target,
+)
+from safetensors.torch import load_file
+
+from polyalign.errors import InputError
+from polyalign.train import common
+from polyalign.train.rloo import prompt_order, reward_function, train_rloo
+
+TIMES = ["step_time", "train_runtime"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return save_base(tmp_path_factory.mktemp("base"))
+
+
+def train(base, folder, **changes):
+    settings = {
+        "template": TEMPLATE, "sampling": SAMPLING, "learning_rate": 3e-3, "steps": 6,
+        "batch_size": 16, "generations": 4, "log_every": 1, **changes,
+    }  # fmt: skip
+    names = [field.name for field in fields(common.Training) if field.name in settings]
+    training = common.Training(**{name: settings.pop(name) for name in names})
+    return train_rloo(
+        str(base), PROMPTS, REWARDS, settings.pop("lam", LAM), folder / "model",
+        work=folder / "work", training=training, **settings,
+    )  # fmt: skip
+
+
+def test_reaches_the_exact_optimum(base, tmp_path):
+    start = distribution(base)
+    goal = target(start)
+    assert divergence(start, goal) >= 0.5
+    record = train(base, tmp_path, steps=250, batch_size=256, generations=32)
+    reached = divergence(distribution(tmp_path / "model"), goal)
+    print(f"KL to the target: base {divergence(start, goal):.3f}, trained {reached:.4f}, "
+          f"{record['seconds']} s")  # fmt: skip
+    assert reached <= 0.05
+    assert record["exact_target"]
+
+
+def test_same_seed_gives_the_same_weights(base, tmp_path):
+    for name, seed in (("one", 3), ("two", 3), ("other", 4)):
+        train(base, tmp_path / name, seed=seed)
+    one, two, other = (
+        load_file(tmp_path / name / "model/model.safetensors") for name in ("one", "two", "other")
+    )
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert not all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_killed_and_resumed_equals_uninterrupted(base, tmp_path, monkeypatch, accumulation):
+    settings = {"steps": 8, "save_every": 3, "accumulation": accumulation}
+    train(base, tmp_path / "whole", **settings)
+    calls = []
+    original = REWARDS["apt"]
+
+    def dies(prompts, responses):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return original(prompts, responses)
+
+    monkeypatch.setitem(REWARDS, "apt", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train(base, tmp_path / "killed", **settings)
+    assert not (tmp_path / "killed/model").exists()
+    half_written = tmp_path / "killed/work/checkpoint-4"
+    half_written.mkdir()
+    record = train(base, tmp_path / "killed", **settings)
+    assert record["resumed_from"] == 3
+    assert record["steps"] == 8
+    whole, resumed = (
+        load_file(tmp_path / name / "model/model.safetensors") for name in ("whole", "killed")
+    )
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    tables = [
+        pd.read_csv(tmp_path / name / "model/metrics.csv").drop(columns=TIMES, errors="ignore")
+        for name in ("whole", "killed")
+    ]
+    pd.testing.assert_frame_equal(*tables)
+    assert not (tmp_path / "killed/work").exists()
+
+
+def test_metrics_and_folder(base, tmp_path):
+    record = train(base, tmp_path)
+    table = pd.read_csv(tmp_path / "model/metrics.csv")
+    assert table["step"].tolist() == [1, 2, 3, 4, 5, 6]
+    expected = {"reward", "kl", "entropy", "completions/mean_length", "completions/clipped_ratio",
+                "rewards/sweet/mean", "rewards/apt/mean"}  # fmt: skip
+    assert expected <= set(table)
+    assert record["metrics"]["reward"] == pytest.approx(table["reward"].iloc[-1])
+    total = sum(LAM.values())
+    weighted = sum(table[f"rewards/{name}/mean"] * weight / total for name, weight in LAM.items())
+    np.testing.assert_allclose(table["reward"], weighted, rtol=1e-5)
+    train(base, tmp_path / "rest", log_every=4)
+    rest = pd.read_csv(tmp_path / "rest/model/metrics.csv")
+    assert rest["step"].tolist() == [4, 6], "the steps after the last full row count too"
+    assert rest["reward"].iloc[1] == pytest.approx(table["reward"].iloc[4:].mean(), rel=1e-5)
+    names = {file.name for file in (tmp_path / "model").iterdir()}
+    assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"} <= names
+    assert "training_args.bin" not in names
+
+
+def test_a_value_without_weight_is_not_scored(base, tmp_path):
+    def unwanted(prompts, responses):
+        raise AssertionError("a value with λ = 0 was scored")
+
+    REWARDS_AND = {**REWARDS, "unwanted": unwanted}
+    train_rloo(
+        str(base), PROMPTS, REWARDS_AND, {**LAM, "unwanted": 0.0}, tmp_path / "model",
+        work=tmp_path / "work", template=TEMPLATE, sampling=SAMPLING, steps=1,
+        generations=2, training=common.Training(learning_rate=1e-3, batch_size=4),
+    )  # fmt: skip
+
+
+def test_no_weight_at_all_copies_the_base(base, tmp_path):
+    record = train(base, tmp_path, lam={"sweet": 0.0, "apt": 0.0})
+    assert record["steps"] == 0
+    assert "base model" in record["note"]
+    old, new = (load_file(folder / "model.safetensors") for folder in (base, tmp_path / "model"))
+    assert old.keys() == new.keys()
+    assert all(torch.equal(old[key], new[key]) for key in old)
+
+
+def test_scores_see_bare_prompts_and_stripped_responses():
+    seen = []
+
+    def score(prompts, responses):
+        seen.append((prompts, responses))
+        return np.zeros(len(prompts))
+
+    function = reward_function("zero", score)
+    assert function(prompts=["p:"], completions=[" a b "], bare_prompt=["p"]) == [0.0]
+    assert seen == [(["p"], ["a b"])]
+    assert function.__name__ == "zero"
+
+
+def test_order_has_every_prompt_once_a_pass():
+    order = prompt_order(5, batches=4, per_batch=3, seed=1)
+    assert len(order) == 12
+    assert sorted(order[:5]) == sorted(order[5:10]) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lam": {"sweet": -1.0}}, "expected a finite number >= 0"),
+        ({"lam": {"unknown": 1.0}}, "no such reward"),
+        ({"template": "no place"}, "has no {prompt}"),
+        ({"template": "{prompt} <end>"}, "ends with the end token"),
+        ({"generations": 3}, "multiple of them"),
+        ({"accumulation": 3}, "expected a multiple of 3"),
+        ({"dtype": "float8"}, "expected float32 or bfloat16"),
+        ({"template": "{prompt} a a a a a :"}, "exceeds the model's 8 positions"),
+    ],
+)
+def test_refuses_early_what_does_not_fit(base, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        train(base, tmp_path, **changes)
+    assert not (tmp_path / "model").exists()
+
+
+def test_refuses_a_reward_that_is_not_finite():
+    function = reward_function("odd", lambda prompts, responses: np.array([np.nan]))
+    with pytest.raises(InputError, match="'odd' is nan"):
+        function(prompts=["p:"], completions=["a"], bare_prompt=["p"])
+
+
+def test_incomplete_checkpoints_are_removed(tmp_path):
+    (tmp_path / "checkpoint-9").mkdir()
+    (tmp_path / "checkpoint-9/trainer_state.json").write_text("{")
+    (tmp_path / "checkpoint-10").mkdir()
+    (tmp_path / "checkpoint-8").mkdir()
+    (tmp_path / "checkpoint-8/trainer_state.json").write_text("{}")
+    assert common.last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-8")
+    assert not (tmp_path / "checkpoint-9").exists()

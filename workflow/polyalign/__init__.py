@@ -1,0 +1,1 @@
+"""Polyalign: align a language model to several human values, as one declarative workflow."""

@@ -1,0 +1,296 @@
+"""Checks across sections: names that must exist somewhere else, paths, and sizes."""
+
+import re
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from polyalign import families, plots
+from polyalign.config.draft import Draft
+from polyalign.config.faults import nearest, unknown
+from polyalign.config.marks import Key, walk
+from polyalign.values._spec import ModelSpec
+
+TABLES = (".parquet", ".csv", ".jsonl", ".json")
+PAIRS = (".jsonl.gz", ".jsonl")
+PROMPT_SCOPE_CANDIDATES = 8
+NOT_FIGURES = ("theme", "data")
+
+
+def figures() -> list[str]:
+    """Names of the figures there are: the modules of polyalign.plots."""
+    folder = Path(next(iter(plots.__path__)))
+    names = (file.stem for file in folder.glob("*.py"))
+    return sorted(name for name in names if name[0] != "_" and name not in NOT_FIGURES)
+
+
+def decodes(family: str) -> bool:
+    """Whether the family chooses among the candidates of the base model; else it makes models."""
+    return hasattr(families.module(family), "decode")
+
+
+def check(made: Draft) -> None:
+    """Note all faults that lie between sections."""
+    _sections(made)
+    _palettes(made)
+    _policies(made)
+    _reward_models(made)
+    _sizes(made)
+    _plots(made)
+    _values(made)
+    _made_paths(made)
+    _sources(made)
+
+
+def _sections(made: Draft) -> None:
+    """Sections that a study with a model needs, and one from scores alone has no use for."""
+    raw = made.raw
+    for name in ("study", "values"):
+        if name not in raw:
+            made.add((name,), "missing; expected in every study; add it")
+    if raw.get("rewards") is None:
+        if raw.get("model") is None:
+            made.add(
+                ("model",),
+                "missing; expected the base model, or `rewards` (a table of scores); add one",
+            )
+        prompts = made.sections.get("prompts")
+        if (prompts is None and "prompts" not in raw) or (prompts and not prompts.sources):
+            made.add(("prompts", "sources"), "missing; expected at least one source; add one")
+        return
+    for name in ("sandbox", "model", "sampling", "reward_models", "preferences"):
+        if name in raw:
+            _meaningless(made, (name,))
+    prompts = raw.get("prompts")
+    for name in prompts if isinstance(prompts, dict) else ():
+        if name not in ("test_share",):
+            _meaningless(made, ("prompts", name))
+    for family in made.sections.get("policies", {}):
+        if not decodes(family):
+            _meaningless(made, ("policies", family))
+
+
+def _meaningless(made: Draft, key: Key) -> None:
+    made.add(
+        key, "needs a model; expected none in a study from scores (`rewards`); remove one of them"
+    )
+
+
+def _palettes(made: Draft) -> None:
+    if made.broken("values"):
+        return
+    known = made.names("values")
+    palettes = made.raw.get("palettes")
+    for name, levels in palettes.items() if isinstance(palettes, dict) else ():
+        for value in levels if isinstance(levels, dict) else ():
+            if value not in known:
+                made.add(("palettes", name, value), unknown(value, "value", known))
+
+
+def _policies(made: Draft) -> None:
+    """Palettes, preferences and policies that policies name."""
+    made_policies = made.variants()
+    for policy, variant in made_policies.items():
+        family = policy.split("/")[0]
+        needs = [(variant.palette, "palettes", "palette")] if variant.palette else []
+        needs += [(name, "preferences", "preference data set") for name in variant.preferences]
+        for name, section, what in needs:
+            if not made.broken(section) and name not in made.names(section):
+                made.add(_locate(made, family, name), unknown(name, what, made.names(section)))
+        for other in variant.policies:
+            _model_of(made, made_policies, policy, other)
+
+
+def _model_of(made: Draft, policies: Mapping[str, Any], policy: str, other: str) -> None:
+    """`other`, whose model `policy` is made from, must be trained in this study."""
+    family, maker = policy.split("/")[0], other.split("/")[0]
+    key = _locate(made, family, other)
+    trained = [name for name in policies if name != policy and not decodes(name.split("/")[0])]
+    if other in policies and decodes(maker):
+        made.add(
+            key,
+            f"{other!r} has no model of its own (`{maker}` chooses among the base model's "
+            "responses); expected a trained policy; take another",
+        )
+    elif other == policy:
+        made.add(key, f"{other!r} is made from itself; expected other policies; take another")
+    elif other not in policies and not _faulty(made, maker):
+        made.add(key, f"{other!r} is not trained in this study; {_one_of(other, trained)}")
+
+
+def _one_of(name: str, known: list[str]) -> str:
+    listed = f"one of {', '.join(sorted(known))}" if known else "a path of yours (it makes none)"
+    return f"expected {listed}; {nearest(name, known)}"
+
+
+def _faulty(made: Draft, family: str) -> bool:
+    """Whether the family stands in the config with a fault, so its policies are not known."""
+    return family in made.names("policies") and family not in made.sections.get("policies", {})
+
+
+def _locate(made: Draft, family: str, name: str) -> Key:
+    """Key where `name` stands, as a key or a value, in the section of a family."""
+    section = made.raw["policies"][family]
+    for key, value in walk(section, ("policies", family)):
+        if value == name or key[-1] == name:
+            return key
+    return ("policies", family)
+
+
+def _reward_models(made: Draft) -> None:
+    known = made.names("preferences")
+    for name, model in made.sections.get("reward_models", {}).items():
+        data = model.preferences
+        if data is not None and data not in known and not made.broken("preferences"):
+            key = ("reward_models", name, "preferences")
+            made.add(key, unknown(data, "preference data set", known))
+
+
+def _sizes(made: Draft) -> None:
+    """Enough candidates for what is asked of them."""
+    sampling, scope = made.sections.get("sampling"), made.sections.get("map")
+    if made.raw.get("rewards") is not None or ("sampling" in made.raw and not sampling):
+        return
+    candidates = sampling.candidates if sampling else 16
+    key = ("sampling", "candidates")
+    for family in made.sections.get("policies", {}):
+        if decodes(family) and candidates < 2:
+            made.add(
+                key,
+                f"{candidates} a prompt leaves `{family}` no choice; expected at least 2; raise it",
+            )
+    if scope and scope.scope == "prompt" and candidates < PROMPT_SCOPE_CANDIDATES:
+        made.add(
+            key,
+            f"{candidates} a prompt is too few for `map.scope: prompt`; expected at least "
+            f"{PROMPT_SCOPE_CANDIDATES}; raise it, or write `scope: joint`",
+        )
+
+
+def _plots(made: Draft) -> None:
+    known = figures()
+    for index, name in enumerate(made.sections.get("plots", [])):
+        if name not in known:
+            made.add(("plots", index), unknown(name, "figure", known))
+
+
+def _values(made: Draft) -> None:
+    """Columns of a table only where there is one, and models that can be there."""
+    scores = made.raw.get("rewards") is not None
+    for name, spec in made.sections.get("values", {}).items():
+        if scores and spec.kind != "column":
+            made.add(
+                ("values", name, "kind"),
+                f"{spec.kind!r} computes scores; expected 'column' in a study from scores "
+                "(`rewards`); write 'column'",
+            )
+        elif not scores and spec.kind == "column":
+            made.add(
+                ("values", name, "kind"),
+                "'column' needs a table of scores; expected `rewards` in the study; add it, or "
+                "take a kind that computes",
+            )
+        if isinstance(spec, ModelSpec) and spec.model:
+            _model_source(made, ("values", name, "model"), spec.model)
+
+
+def _made_paths(made: Draft) -> None:
+    """Paths below results/<study>/ must be ones that a rule makes."""
+    study = made.sections.get("study")
+    if study is None:
+        return
+    home = f"results/{study}/"
+    for key, path in walk(dict(made.raw)):
+        if isinstance(path, str) and path.startswith(home):
+            _made_path(made, key, path.removeprefix(home).rstrip("/"))
+
+
+def _made_path(made: Draft, key: Key, path: str) -> None:
+    sandbox = made.raw.get("sandbox") is not None
+    reward_models = [f"models/reward/{name}" for name in made.names("reward_models")]
+    trained = [f"models/{name}" for name in made.variants() if not decodes(name.split("/")[0])]
+    if key == ("model", "source"):
+        reward_models, trained = [], []
+    if path == "models/base/base" or re.match("world(/|$)", path):
+        if not sandbox:
+            made.add(
+                key,
+                f"{path!r} is made by the sandbox alone; expected a `sandbox` section, or a path "
+                "or hub id of yours; change it",
+            )
+        return
+    known = [*reward_models, *trained, *(["models/base/base"] if sandbox else [])]
+    if path not in known and not any(
+        path.startswith(f"models/{family}/") and _faulty(made, family) for family in families.NAMES
+    ):
+        made.add(key, f"nothing makes {path!r}; {_one_of(path, known)}")
+
+
+def _sources(made: Draft) -> None:
+    """Data, tables and models of the user must exist."""
+    sections = made.sections
+    if rewards := sections.get("rewards"):
+        _table(made, ("rewards",), rewards)
+    if model := sections.get("model"):
+        _model_source(made, ("model", "source"), model.source)
+    if prompts := sections.get("prompts"):
+        for index, source in enumerate(prompts.sources):
+            _data_source(made, ("prompts", "sources", index, "path"), source.path)
+    for name, data in sections.get("preferences", {}).items():
+        _data_source(made, ("preferences", name, "path"), data.path)
+    for name, model in sections.get("reward_models", {}).items():
+        key = ("reward_models", name)
+        if model.labels is not None:
+            _table(made, (*key, "labels"), model.labels)
+        if model.source is not None:
+            _model_source(made, (*key, "source"), model.source)
+
+
+def _ours(made: Draft, path: str) -> bool:
+    """Whether the workflow makes the path; `_made_paths` looks after those."""
+    return path.startswith(f"results/{made.raw.get('study')}/")
+
+
+def _table(made: Draft, key: Key, path: str) -> None:
+    if not path.endswith(TABLES):
+        made.add(
+            key, f"{path!r} is no table; expected an ending of {', '.join(TABLES)}; convert it"
+        )
+    elif not _ours(made, path) and not Path(path).is_file():
+        made.add(key, _absent(path, "a table"))
+
+
+def _data_source(made: Draft, key: Key, path: str) -> None:
+    hub = path.count("/") >= 1 and not path.endswith(PAIRS) and _hub_id(path)
+    if not (_ours(made, path) or Path(path).exists() or hub):
+        made.add(
+            key,
+            _absent(path, "a folder, a .jsonl or .jsonl.gz file, or a hub id `owner/name`"),
+        )
+
+
+def _model_source(made: Draft, key: Key, path: str) -> None:
+    if path.startswith("package:"):
+        package = path.removeprefix("package:").split("/")[0]
+        if not re.fullmatch(r"\w+", package) or find_spec(package) is None:
+            made.add(
+                key,
+                f"no package {package!r} is installed; expected `package:NAME/FOLDER`; "
+                f"pip install {package}, or correct the name",
+            )
+    elif not (_ours(made, path) or Path(path).exists() or (path.count("/") < 2 and _hub_id(path))):
+        made.add(key, _absent(path, "a model folder or a hub id `owner/name`"))
+
+
+def _hub_id(path: str) -> bool:
+    """Whether a path can be a name on the hub, which cannot be checked here."""
+    start = path.startswith(("./", "../", "/", "~", "results/"))
+    return not start and re.fullmatch(r"[\w.-]+(/[\w.-]+)*", path) is not None
+
+
+def _absent(path: str, what: str) -> str:
+    return (
+        f"{path!r} does not exist; expected {what}; correct the path, which starts at the folder "
+        "that Snakemake is called in"
+    )

@@ -1,0 +1,246 @@
+"""The typed model of a study: every key of the config, its default and its description."""
+
+from math import isfinite
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
+
+from polyalign.errors import InputError
+from polyalign.map.palette import check_level
+from polyalign.settings import (
+    Count,
+    Name,
+    Positive,
+    PromptTemplate,
+    Strict,
+    looks_like_number,
+    unique,
+)
+from polyalign.values._spec import ValueSpec
+
+SAMPLE_COLUMNS = frozenset(
+    (
+        "prompt_id",
+        "candidate",
+        "prompt",
+        "response",
+        "split",
+        "n_tokens",
+        "logprob",
+        "logprob_base",
+        "kl",
+    )
+)
+
+
+def _level(level: Any) -> Any:
+    """Refuse what is neither a number nor a level in the palettes' grammar."""
+    number = isinstance(level, int | float) and not isinstance(level, bool) and isfinite(level)
+    if not number and not isinstance(level, str):
+        raise ValueError(
+            f"{level!r} is no level; expected a number or text like q70, mean, mean+0.5sd, +10%, "
+            "max; write one of these"
+        )
+    if isinstance(level, str):
+        if written := looks_like_number(level):
+            raise ValueError(f"{level!r} is read as text; expected a number; write {written}")
+        try:
+            check_level(level)
+        except InputError as fault:
+            raise ValueError(f"{fault}; write one of these") from fault
+    return level
+
+
+def _value_name(name: str) -> str:
+    if name in SAMPLE_COLUMNS:
+        raise ValueError(
+            f"{name!r} is a column of every table of samples; expected another name; rename it"
+        )
+    return name
+
+
+Level = Annotated[float | str, BeforeValidator(_level)]
+Dtype = Literal["float32", "bfloat16", "float16"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Sandbox(Strict):
+    """The small world that the sandbox study writes and trains its models on."""
+
+    dialogues: Count = Field(
+        default=12000, description="Dialogues in the corpus of the base model."
+    )
+    pairs: Count = Field(default=1500, description="Preference pairs in each data set.")
+    steps: Count = Field(default=2000, description="Optimisation steps of the base model.")
+
+
+class Model(Strict):
+    """The base model p0, which is aligned."""
+
+    source: str = Field(
+        description="Hub id, folder, `package:NAME/FOLDER` of an installed package, or "
+        "`results/<study>/models/base/base`, which the sandbox trains."
+    )
+    revision: str | None = Field(default=None, description="Commit or tag of a hub model.")
+    dtype: Dtype = Field(default="float32", description="Number format that the model computes in.")
+    device: Device = Field(
+        default="auto", description="Where the model runs; auto takes CUDA where there is one."
+    )
+
+
+class PromptSource(Strict):
+    """One source of prompts."""
+
+    path: str = Field(
+        description="Folder in Anthropic HH's layout, .jsonl or .jsonl.gz file, or hub data set "
+        "`owner/name` or `owner/name/folder`."
+    )
+    split: str = Field(
+        default="test", description="File of the folder, or split of the hub data set."
+    )
+
+
+class Prompts(Strict):
+    """The prompts that policies are fitted on and judged on."""
+
+    sources: list[PromptSource] = Field(
+        default=[],
+        description="Where the prompts come from; at least one, unless `rewards` is given.",
+    )
+    template: PromptTemplate = Field(
+        default="{prompt}", description="What the model reads: text around {prompt}."
+    )
+    limit: Count | None = Field(
+        default=None, description="At most this many distinct prompts (default: all there are)."
+    )
+    test_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.5,
+        description="Share of prompts, by hash, that policies are judged on, not fitted.",
+    )
+
+
+class Sampling(Strict):
+    """How the base policy p0 samples; decoding, training and evaluation use the same."""
+
+    temperature: Positive = Field(default=1.0, description="Divides the logits.")
+    top_k: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Sample among this many most likely tokens; 0: no limit."
+    )
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="Sample among the most likely tokens of this total probability."
+    )
+    max_new_tokens: Count = Field(default=128, description="Longest response, in tokens.")
+    batch_size: Count = Field(default=32, description="Responses generated at once.")
+    candidates: Count = Field(
+        default=16,
+        description="Responses to each prompt in the pool that decoding chooses from (K).",
+    )
+    evaluation_candidates: Count = Field(
+        default=4, description="Responses to each test prompt of every model that is evaluated."
+    )
+    shards: Count = Field(default=4, description="Jobs that the pool is generated and scored in.")
+
+
+class RewardModel(Strict):
+    """A reward model that the workflow trains, as results/<study>/models/reward/<name>."""
+
+    preferences: str | None = Field(
+        default=None, description="Preference data set to train on; either this or `labels`."
+    )
+    labels: str | None = Field(
+        default=None, description="Table of labelled texts to train a classifier on."
+    )
+    source: str | None = Field(
+        default=None, description="Model to start from (default: the study's model)."
+    )
+    epochs: Count = Field(default=1, description="Passes over the data.")
+    learning_rate: Positive = Field(default=1.0e-5, description="Peak step size of the optimiser.")
+    batch_size: Count = Field(default=16, description="Pairs, or texts, in one step.")
+
+    @model_validator(mode="after")
+    def _one_kind_of_data(self) -> "RewardModel":
+        if (self.preferences is None) == (self.labels is None):
+            raise ValueError(
+                "has both `preferences` and `labels`, or neither; expected one of them; "
+                "give the one that it is trained on"
+            )
+        return self
+
+
+class Preferences(Strict):
+    """A set of preference pairs: of two responses to a prompt, the better one."""
+
+    path: str = Field(
+        description="Folder in Anthropic HH's layout, .jsonl or .jsonl.gz file, or hub data set "
+        "`owner/name` or `owner/name/folder`."
+    )
+
+
+class Map(Strict):
+    """How λ is found for a palette."""
+
+    scope: Literal["auto", "prompt", "joint"] = Field(
+        default="auto",
+        description="One dual a prompt, or one over all samples; auto takes prompt where there "
+        "are 8 candidates or more, else joint.",
+    )
+    on_infeasible: Literal["fail", "adjust"] = Field(
+        default="fail",
+        description="Stop at a palette that no policy reaches, or go from the base levels towards "
+        "it as far as it is supported, and say so.",
+    )
+
+
+class Evaluation(Strict):
+    """How policies are judged."""
+
+    bootstrap: Count = Field(
+        default=1000, description="Resamples of the prompts behind every confidence interval."
+    )
+
+
+class Study(Strict):
+    """A study: one base model, one prompt set, its values, palettes and policies."""
+
+    study: Name = Field(description="Name; everything is written below results/<study>/.")
+    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="Seed of every random choice.")
+    sandbox: Sandbox | None = Field(
+        default=None, description="The small world of the sandbox study; leave it out in your own."
+    )
+    rewards: str | None = Field(
+        default=None,
+        description="A table that already has prompts and scores (.parquet, .csv, .jsonl, .json): "
+        "a study from scores alone, without a model.",
+    )
+    model: Model | None = Field(
+        default=None, description="The base model; needed unless `rewards` is given."
+    )
+    prompts: Prompts = Field(
+        default=Prompts(),
+        description="The prompts; with `rewards` only `test_share` has a meaning.",
+    )
+    sampling: Sampling = Field(default=Sampling(), description="How the base policy samples.")
+    values: dict[Annotated[Name, AfterValidator(_value_name)], SerializeAsAny[ValueSpec]] = Field(
+        min_length=1, description="One reward function a value, by the value's name."
+    )
+    reward_models: dict[Name, RewardModel] = Field(
+        default={}, description="Reward models that the workflow trains, by name."
+    )
+    preferences: dict[Name, Preferences] = Field(
+        default={}, description="Preference data sets, by name."
+    )
+    palettes: dict[Name, Annotated[dict[str, Level], Field(min_length=1)]] = Field(
+        default={},
+        description="Target levels by palette and value: a number, a quantile of the base policy "
+        "(q70), mean, mean+0.5sd, +10% (of the base's spread from q5 to q95), max. A value left "
+        "out is free.",
+    )
+    map: Map = Field(default=Map(), description="How λ is found.")
+    policies: dict[str, SerializeAsAny[Strict]] = Field(
+        default={}, description="The policies to make and compare with the base model, by family."
+    )
+    evaluation: Evaluation = Field(default=Evaluation(), description="How policies are judged.")
+    plots: Annotated[list[str], AfterValidator(unique)] = Field(
+        default=["winrate_scatter", "radar", "asked_vs_realised"],
+        description="Figures to draw: modules of polyalign.plots.",
+    )

@@ -1,0 +1,109 @@
+"""Levels of a policy: its mean reward a value, how sure that is, and what else it changed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from polyalign.evaluate.clusters import (
+    bootstrap_interval,
+    check_columns,
+    cluster_sums,
+    judged_rows,
+    ratio_mean,
+)
+
+QUANTILES = (50, 60, 70, 80, 90, 99)
+
+
+def levels(
+    frame: pd.DataFrame,
+    values: Sequence[str],
+    base_frame: pd.DataFrame,
+    *,
+    max_new_tokens: int | None = None,
+    bootstrap: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Levels of a policy on the test prompts.
+
+    Args:
+        frame: the policy's rewards table.
+        values: values to judge, in order.
+        base_frame: the base model's rewards table, for quantiles of its distribution.
+        max_new_tokens: the limit of the sampling, for the share of truncated responses.
+        bootstrap: resamples of prompts behind an interval.
+        seed: seed of the resamples.
+
+    Returns:
+        A row a value: `value`; `mean` over all rows, its standard error `se` and 95 % bootstrap
+        interval `low`, `high` (clustered by prompt); quantiles `q50` … `q99` of the policy;
+        `base_quantile`, the share of the base model's rewards below the mean (ties count half).
+        The same in every row: `kl` (nats to the base model) and `kl_se`, mean `n_tokens`, the
+        shares of `empty` and `truncated` responses (as long as the limit, the last token maybe
+        being an end token), `n_prompts`, `n_samples`. NaN where the table cannot tell.
+
+    Raises:
+        InputError: if a table has no test row, or lacks a value.
+    """
+    names = list(values)
+    rows, base = judged_rows(frame), judged_rows(base_frame)
+    check_columns(rows, names, "the policy's rewards table")
+    check_columns(base, names, "the base model's rewards table")
+    groups = pd.factorize(rows["prompt_id"])[0]
+    rewards = rows[names].to_numpy(dtype=np.float64)
+    sums, sizes = cluster_sums(rewards, groups)
+    mean, se = ratio_mean(sums, sizes)
+    low, high = bootstrap_interval(sums, sizes, bootstrap=bootstrap, seed=seed)
+    table = pd.DataFrame({"value": names, "mean": mean, "se": se, "low": low, "high": high})
+    for percent, quantile in zip(QUANTILES, np.percentile(rewards, QUANTILES, axis=0), strict=True):
+        table[f"q{percent}"] = quantile
+    reference = base[names].to_numpy(dtype=np.float64)
+    below, upto = (reference < mean).mean(axis=0), (reference <= mean).mean(axis=0)
+    table["base_quantile"] = (below + upto) / 2
+    for name, number in _policy_wide(rows, groups, max_new_tokens).items():
+        table[name] = number
+    return table
+
+
+def _policy_wide(
+    rows: pd.DataFrame, groups: np.ndarray, max_new_tokens: int | None
+) -> dict[str, float | int]:
+    """What the levels table says about the policy as a whole."""
+    kl, kl_se = _kl(rows, groups)
+    tokens = (
+        rows["n_tokens"].to_numpy(dtype=np.float64)
+        if "n_tokens" in rows
+        else np.full(len(rows), np.nan)
+    )
+    truncated = np.nan
+    if max_new_tokens is not None and not np.isnan(tokens).any():
+        truncated = float((tokens >= max_new_tokens).mean())
+    empty = np.nan
+    if "response" in rows:
+        empty = float((rows["response"].fillna("").astype(str).str.strip() == "").mean())
+    return {
+        "kl": kl,
+        "kl_se": kl_se,
+        "n_tokens": float(tokens.mean()),
+        "empty": empty,
+        "truncated": truncated,
+        "n_prompts": int(groups.max()) + 1,
+        "n_samples": len(rows),
+    }
+
+
+def _kl(rows: pd.DataFrame, groups: np.ndarray) -> tuple[float, float]:
+    """KL to the base model (nats) and its standard error.
+
+    A selection among candidates has it exactly a prompt, in `kl`. Otherwise it is the mean of
+    log p(y|x) - log p0(y|x) over the policy's own samples.
+    """
+    if "kl" in rows:
+        nats = rows["kl"]
+    elif {"logprob", "logprob_base"} <= set(rows):
+        nats = rows["logprob"] - rows["logprob_base"]
+    else:
+        return float("nan"), float("nan")
+    mean, se = ratio_mean(*cluster_sums(nats.to_numpy(dtype=np.float64)[:, None], groups))
+    return float(mean[0]), float(se[0])

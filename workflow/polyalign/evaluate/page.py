@@ -1,0 +1,276 @@
+"""The study on one self-contained HTML page: verdicts, tables, samples side by side."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from polyalign.errors import InputError
+from polyalign.evaluate.clusters import check_columns, judged_rows
+from polyalign.evaluate.palettes import Palette
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 70rem; margin: 2rem auto;
+  padding: 0 1rem; }
+h1, h2 { line-height: 1.2; } h2 { margin-top: 2.2rem; } h3 { margin: 1.4rem 0 .4rem; }
+table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto; }
+th, td { padding: .25rem .7rem; text-align: left; vertical-align: top;
+  border-bottom: 1px solid #ddd; }
+th { cursor: pointer; border-bottom: 2px solid #333; white-space: nowrap; }
+th[aria-sort=ascending]::after { content: " \\25B2"; }
+th[aria-sort=descending]::after { content: " \\25BC"; }
+td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+td.answer { min-width: 22rem; white-space: pre-wrap; }
+.prompt { white-space: pre-wrap; background: #f3f3f3; border-left: 3px solid #0072b2;
+  padding: .4rem .7rem; }
+.supported { color: #006b4f; } .unsupported { color: #9a5b00; } .infeasible { color: #b00020; }
+input { font: inherit; padding: .2rem .5rem; margin-bottom: .4rem; }
+"""
+SCRIPT = """
+for (const table of document.querySelectorAll("table")) {
+  const body = table.tBodies[0];
+  table.querySelectorAll("th").forEach((head, column) => head.addEventListener("click", () => {
+    const up = head.getAttribute("aria-sort") !== "ascending";
+    table.querySelectorAll("th").forEach(other => other.removeAttribute("aria-sort"));
+    head.setAttribute("aria-sort", up ? "ascending" : "descending");
+    const key = row => row.cells[column].dataset.sort ?? row.cells[column].textContent;
+    const order = new Intl.Collator(undefined, {numeric: true});
+    const compare = (a, b) => isNaN(a) || isNaN(b) || a === "" || b === ""
+      ? order.compare(a, b) : a - b;
+    [...body.rows].sort((a, b) => (up ? 1 : -1) * compare(key(a), key(b)))
+      .forEach(row => body.append(row));
+  }));
+}
+for (const field of document.querySelectorAll("input[type=search]")) {
+  const rows = field.nextElementSibling.tBodies[0].rows;
+  field.addEventListener("input", () => {
+    const wanted = field.value.toLowerCase();
+    for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+  });
+}
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One policy's answer to a prompt, and its reward a value."""
+
+    policy: str
+    response: str
+    rewards: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One prompt and the answers of all policies to it."""
+
+    prompt: str
+    answers: list[Answer]
+
+
+def side_by_side(
+    frames: Mapping[str, pd.DataFrame], values: Sequence[str], *, prompts: int = 5
+) -> list[Sample]:
+    """Answers of all policies to the same test prompts.
+
+    Nobody picks them: they are the first test prompts by `prompt_id` (a hash of the text), and of
+    each policy its answer with the lowest `candidate`.
+
+    Args:
+        frames: policy → rewards table, in the order of the answers.
+        values: values whose rewards are shown.
+        prompts: how many prompts.
+
+    Raises:
+        InputError: if a table has no test row, lacks a value, or the policies share no prompt.
+    """
+    first = {}
+    for policy, frame in frames.items():
+        rows = judged_rows(frame)
+        check_columns(rows, list(values), f"the rewards table of {policy}")
+        rows = rows.sort_values(["prompt_id", "candidate"], kind="stable")
+        first[policy] = rows.drop_duplicates("prompt_id").set_index("prompt_id")
+    shared = set.intersection(*(set(rows.index) for rows in first.values()))
+    if not shared:
+        raise InputError(
+            "the policies have no test prompt in common; expected all of them to answer the same "
+            "prompts: generate their samples again"
+        )
+    samples = []
+    for prompt_id in sorted(shared)[:prompts]:
+        answers = [
+            Answer(
+                policy,
+                str(rows["response"][prompt_id]),
+                {value: float(rows[value][prompt_id]) for value in values},
+            )
+            for policy, rows in first.items()
+        ]
+        prompt = next(iter(first.values()))["prompt"][prompt_id]
+        samples.append(Sample(str(prompt), answers))
+    return samples
+
+
+def summary_html(
+    study: str,
+    summary: pd.DataFrame,
+    palettes: Mapping[str, Palette],
+    facts: Mapping[str, Mapping[str, Any]],
+    samples: Sequence[Sample],
+    labels: Mapping[str, str],
+) -> str:
+    """The page.
+
+    Args:
+        study: name of the study.
+        summary: table of `polyalign.evaluate.summary.summary`.
+        palettes: name → solved palette.
+        facts: model → what is known of it (`{"reward/helpful": {"accuracy": 0.95}}`).
+        samples: answers to the same prompts.
+        labels: value → its name.
+
+    Returns:
+        HTML that loads nothing from anywhere; tables sort by a click and filter by typing.
+    """
+    sections = [
+        f"<h1>Study {escape(study)}</h1>",
+        "<h2>What was asked, and can it be had?</h2>",
+        *(_verdict(palette, labels) for palette in palettes.values()),
+        "<h2>What was delivered?</h2>",
+        "<p>Levels are mean rewards on test prompts, which no palette was fitted on; ± is the "
+        "standard error, clustered by prompt. A share is left out where the gain asked for is "
+        "within two standard errors of the base level.</p>",
+        _delivered(summary, labels),
+        "<h2>Who is better than the base model?</h2>",
+        "<p>P(win) + ½ P(tie) in per cent with its 95 % interval, over all pairs of answers to the "
+        "same prompt: 50 is as good as the base model.</p>",
+        _winrates(summary, labels),
+        "<h2>Answers side by side</h2>",
+        f"<p>The first {len(samples)} test prompts by their identifier (a hash of the text), and "
+        "the first answer of each policy: nobody picked them.</p>",
+        *(_sample(sample, labels) for sample in samples),
+    ]
+    if facts:
+        sections += ["<h2>The models behind the numbers</h2>", _facts(facts)]
+    body = "\n".join(sections)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>{escape(study)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n"
+        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
+    )
+
+
+def _verdict(palette: Palette, labels: Mapping[str, str]) -> str:
+    asked = ", ".join(
+        f"{labels[value]} {level} ({_plain(palette.asked[value])})"
+        for value, level in palette.levels.items()
+    )
+    lam = ", ".join(f"{labels[value]} {_plain(weight)}" for value, weight in palette.lam.items())
+    adjusted = (
+        f" It was adjusted: its solution goes {100 * palette.reached:.0f} % of the way from the "
+        "base levels to the asked ones."
+        if palette.reached < 1
+        else ""
+    )
+    return (
+        f"<p><b>{escape(palette.name)}</b> asks for {escape(asked)}. Verdict: "
+        f'<b class="{escape(palette.verdict)}">{escape(palette.verdict)}</b>. '
+        f"{escape(palette.message)}{adjusted} λ = {escape(lam)}; KL to the base model "
+        f"{_plain(palette.kl)} nats, effective sample size {_plain(palette.ess)}, scope "
+        f"{escape(palette.scope)}.</p>"
+    )
+
+
+def _delivered(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
+    rows = []
+    for _, row in summary.iterrows():
+        for value, label in labels.items():
+            level, se = row[f"{value}_level"], row[f"{value}_se"]
+            rows.append(
+                [
+                    f"{row['family']}/{row['variant']}",
+                    label,
+                    _number(row[f"{value}_asked"]),
+                    _number(row[f"{value}_predicted"]),
+                    (f"{_plain(level)} ± {_plain(se)}", level),
+                    _share(row[f"{value}_delivered"]),
+                    _number(row[f"{value}_lam"]),
+                    _number(row["kl"]),
+                ]
+            )
+    head = ["Policy", "Value", "Asked", "Predicted", "Realised", "Gain delivered", "λ", "KL (nats)"]
+    return _table(head, rows, search=True)
+
+
+def _winrates(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
+    rows = []
+    for _, row in summary.iterrows():
+        cells: list[Any] = [f"{row['family']}/{row['variant']}"]
+        for value in labels:
+            middle, low, high = (
+                100 * row[f"{value}_winrate{end}"] for end in ("", "_low", "_high")
+            )
+            cells.append((f"{middle:.1f} ({low:.1f} to {high:.1f})", middle))
+        rows.append(cells)
+    return _table(["Policy", *labels.values()], rows, search=True)
+
+
+def _sample(sample: Sample, labels: Mapping[str, str]) -> str:
+    rows = [
+        [
+            answer.policy,
+            answer.response or "(empty)",
+            *(_number(answer.rewards[value]) for value in labels if value in answer.rewards),
+        ]
+        for answer in sample.answers
+    ]
+    shown = [labels[value] for value in labels if value in sample.answers[0].rewards]
+    table = _table(["Policy", "Answer", *shown], rows, search=False)
+    return f'<h3>Prompt</h3>\n<div class="prompt">{escape(sample.prompt)}</div>\n{table}'
+
+
+def _facts(facts: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        [model, name, _number(fact) if isinstance(fact, int | float) else str(fact)]
+        for model, known in facts.items()
+        for name, fact in known.items()
+    ]
+    return _table(["Model", "Fact", ""], rows, search=False)
+
+
+def _plain(number: float) -> str:
+    return "–" if math.isnan(number) else f"{number:.4g}"
+
+
+def _number(number: float) -> tuple[str, float]:
+    return _plain(float(number)), float(number)
+
+
+def _share(share: float) -> tuple[str, float]:
+    return ("–" if math.isnan(share) else f"{100 * share:.0f} %", float(share))
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, search: bool) -> str:
+    """An HTML table; a cell is text, or a pair of text and the number that it sorts by."""
+    lines = []
+    for row in rows:
+        cells = []
+        for title, cell in zip(head, row, strict=True):
+            if isinstance(cell, tuple):
+                text, key = cell
+                sort = "" if math.isnan(key) else repr(float(key))
+                cells.append(f'<td class="number" data-sort="{sort}">{escape(text)}</td>')
+            else:
+                kind = ' class="answer"' if title == "Answer" else ""
+                cells.append(f"<td{kind}>{escape(cell)}</td>")
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
+    field = '<input type="search" placeholder="filter rows" aria-label="filter rows">\n'
+    body = "\n".join(lines)
+    return (
+        f"{field if search else ''}<table>\n<thead><tr>{titles}</tr></thead>\n"
+        f"<tbody>\n{body}\n</tbody>\n</table>"
+    )

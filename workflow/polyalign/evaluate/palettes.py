@@ -1,0 +1,100 @@
+"""Solved palettes as tables and figures need them: everything by the value's name."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polyalign.errors import InputError
+
+
+@dataclass(frozen=True)
+class Palette:
+    """One solved palette.
+
+    Attributes:
+        name: the palette's name.
+        levels: value → level as the config asks for it (`q70`, `mean`).
+        asked: value → that level as a number, in the reward's units.
+        lam: value → weight of the solution.
+        predicted: value → level that the solution expects on test prompts, or on the prompts of its
+            fit where there was no test split.
+        verdict: `supported`, `unsupported` or `infeasible`.
+        message: what the verdict rests on, in a sentence.
+        scope: `prompt` or `joint`.
+        reached: share of the way from the base levels to the asked ones that the solution goes; 1
+            if the palette was not adjusted.
+        kl: KL of the solution to the base model (nats).
+        ess: effective sample size of the solution.
+    """
+
+    name: str
+    levels: dict[str, str]
+    asked: dict[str, float]
+    lam: dict[str, float]
+    predicted: dict[str, float]
+    verdict: str
+    message: str
+    scope: str
+    reached: float
+    kl: float
+    ess: float
+
+    @property
+    def raised(self) -> list[str]:
+        """The values that the palette moves: all but those asked to stay at their mean."""
+        return [value for value, level in self.levels.items() if level != "mean"]
+
+
+def read_palettes(paths: Iterable[str | Path]) -> dict[str, Palette]:
+    """Palettes by name, in the order of the files.
+
+    Raises:
+        InputError: if a file is missing, is no JSON, or lacks a key.
+    """
+    found = {}
+    for path in paths:
+        try:
+            record = json.loads(Path(path).read_text(encoding="utf-8"))
+            palette = _palette(record)
+        except (OSError, ValueError) as fault:
+            raise InputError(
+                f"{path}: is no palette that can be read ({fault}); expected the JSON of a solved "
+                "palette: delete it and solve again"
+            ) from fault
+        except KeyError as fault:
+            raise InputError(
+                f"{path}: the palette has no key {fault}; it was solved by another version: "
+                "delete it and solve again"
+            ) from fault
+        found[palette.name] = palette
+    return found
+
+
+def _palette(record: Mapping[str, Any]) -> Palette:
+    values = record["values"]
+
+    def by_value(numbers: list[float | None]) -> dict[str, float]:
+        return {value: _number(one) for value, one in zip(values, numbers, strict=True)}
+
+    test = record["test"]
+    return Palette(
+        name=record["palette"],
+        levels={value: str(level) for value, level in record["levels"].items()},
+        asked=by_value(record["asked"]),
+        lam=by_value(record["lam"]),
+        predicted=by_value(test["expected"] if test else record["realised"]),
+        verdict=record["verdict"],
+        message=record["message"],
+        scope=record["scope"],
+        reached=record["reached"],
+        kl=_number(record["kl"]),
+        ess=_number(record["ess"]),
+    )
+
+
+def _number(number: float | None) -> float:
+    """JSON has no NaN: what is not defined stands there as null."""
+    return math.nan if number is None else float(number)

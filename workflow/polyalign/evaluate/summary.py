@@ -1,0 +1,116 @@
+"""The study in one table: what each policy was asked, what it delivers, and at what KL."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from polyalign.errors import InputError
+from polyalign.evaluate.palettes import Palette
+
+BASE = "base/base"
+NOTICEABLE = 2.0  # standard errors of the base level that a gain must exceed to have a share
+
+
+def summary(
+    levels: Mapping[str, pd.DataFrame],
+    winrates: Mapping[str, pd.DataFrame],
+    palettes: Mapping[str, Palette],
+    policies: Mapping[str, str | None],
+) -> pd.DataFrame:
+    """One row a policy.
+
+    Args:
+        levels: policy (`family/variant`) → its levels table; `base/base` among them.
+        winrates: policy → its win rates table.
+        palettes: name → solved palette.
+        policies: policy → name of the palette that it realises, or None; gives the order of rows.
+
+    Returns:
+        `family`, `variant`, `palette`, `levels` (asked, as text), `verdict`, `reached`; `kl` and
+        `kl_se` (nats); `delivered`, the share of the asked gain over the base model that the
+        policy's measured levels hold, values weighted by λ; `n_prompts`, `n_samples`; then for
+        each value V: `V_lam`, `V_asked`, `V_predicted`, `V_level`, `V_se`, `V_delivered` (NaN
+        where the gain asked for is within two standard errors of the base level), `V_winrate`,
+        `V_winrate_low`, `V_winrate_high`. NaN where there is no palette.
+
+    Raises:
+        InputError: if the levels or win rates of a policy, or its palette, are missing.
+    """
+    for name, table in (("levels", levels), ("win rates", winrates)):
+        absent = sorted({*policies, BASE} - set(table))
+        if absent:
+            raise InputError(
+                f"no {name} of {', '.join(absent)}; expected them of every policy: evaluate it, or "
+                "leave it out of `policies`"
+            )
+    unknown = sorted({name for name in policies.values() if name} - set(palettes))
+    if unknown:
+        raise InputError(f"no palette {', '.join(unknown)}; solve it before the summary")
+    base = levels[BASE].set_index("value")
+    rows = [
+        _row(
+            policy,
+            levels[policy].set_index("value"),
+            winrates[policy].set_index("value"),
+            base,
+            palettes[palette] if palette else None,
+        )
+        for policy, palette in policies.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _row(
+    policy: str,
+    levels: pd.DataFrame,
+    winrates: pd.DataFrame,
+    base: pd.DataFrame,
+    palette: Palette | None,
+) -> dict[str, object]:
+    family, variant = policy.split("/")
+    first = levels.iloc[0]
+    row: dict[str, object] = {
+        "family": family,
+        "variant": variant,
+        "palette": palette.name if palette else "",
+        "levels": levels_text(palette) if palette else "",
+        "verdict": palette.verdict if palette else "",
+        "reached": palette.reached if palette else np.nan,
+        "kl": first["kl"],
+        "kl_se": first["kl_se"],
+        "delivered": _delivered(levels, base, palette) if palette else np.nan,
+        "n_prompts": int(first["n_prompts"]),
+        "n_samples": int(first["n_samples"]),
+    }
+    for value in levels.index:
+        level, floor = levels.loc[value, "mean"], base.loc[value, "mean"]
+        asked = palette.asked.get(value, np.nan) if palette else np.nan
+        noticeable = asked - floor > NOTICEABLE * base.loc[value, "se"]
+        row |= {
+            f"{value}_lam": palette.lam.get(value, np.nan) if palette else np.nan,
+            f"{value}_asked": asked,
+            f"{value}_predicted": palette.predicted.get(value, np.nan) if palette else np.nan,
+            f"{value}_level": level,
+            f"{value}_se": levels.loc[value, "se"],
+            f"{value}_delivered": (level - floor) / (asked - floor) if noticeable else np.nan,
+            f"{value}_winrate": winrates.loc[value, "winrate"],
+            f"{value}_winrate_low": winrates.loc[value, "low"],
+            f"{value}_winrate_high": winrates.loc[value, "high"],
+        }
+    return row
+
+
+def levels_text(palette: Palette) -> str:
+    """The levels that a palette asks for, as one line: `humor q60, helpful mean`."""
+    return ", ".join(f"{value} {level}" for value, level in palette.levels.items())
+
+
+def _delivered(levels: pd.DataFrame, base: pd.DataFrame, palette: Palette) -> float:
+    """Σ λ (level - base) / Σ λ (asked - base): in λ's own units, in which values add up."""
+    values = [value for value in palette.lam if palette.lam[value] > 0]
+    lam = np.array([palette.lam[value] for value in values])
+    floor = base.loc[values, "mean"].to_numpy(dtype=np.float64)
+    gain = lam @ (levels.loc[values, "mean"].to_numpy(dtype=np.float64) - floor)
+    asked = lam @ (np.array([palette.asked[value] for value in values]) - floor)
+    return float(gain / asked) if asked > 0 else float("nan")

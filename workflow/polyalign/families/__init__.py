@@ -1,0 +1,76 @@
+"""Families of policies: one module a family, found by its file name (`map_d.py` is `map-d`).
+
+A module holds `Settings` (its section in the config), `variants` (the policies that it makes, and
+what each needs), and either `train` (the policy is a model) or `decode` (the policy chooses among
+the candidates of the base model). A dry run imports all of it, so torch is imported in functions.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+NAMES = sorted(
+    file.stem.replace("_", "-")
+    for file in Path(__file__).parent.glob("*.py")
+    if file.stem != "__init__"
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One policy of a family: the settings of its job and the things that it is made from.
+
+    Attributes:
+        settings: what the config says of it, JSON-ready.
+        palette: the palette whose λ it realises, if any.
+        preferences: names of the preference data sets that it is trained on.
+        policies: the policies (`family/variant`) whose models it is made from.
+    """
+
+    settings: dict[str, Any]
+    palette: str | None = None
+    preferences: tuple[str, ...] = ()
+    policies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What a family's `train` may use; a part that its `Variant` does not ask for is empty.
+
+    Attributes:
+        settings: the variant's settings.
+        model: `source`, `revision`, `dtype` and `device` of the base model.
+        template: text around a prompt.
+        sampling: how p0 samples.
+        seed: the study's seed.
+        palette: the solved palette.
+        prompts: prompts of the `fit` split.
+        values: value → settings of its reward function, for the values of the palette.
+        preferences: name → file or hub id of a preference data set.
+        policies: `family/variant` → folder of its model.
+        work: folder for checkpoints.
+    """
+
+    settings: dict[str, Any]
+    model: dict[str, Any]
+    template: str
+    sampling: dict[str, Any]
+    seed: int
+    palette: dict[str, Any]
+    prompts: list[str]
+    values: dict[str, dict[str, Any]]
+    preferences: dict[str, str]
+    policies: dict[str, Path]
+    work: Path
+
+
+def module(family: str) -> ModuleType:
+    """The module of a family, by the family's name in the config."""
+    return import_module(f"polyalign.families.{family.replace('-', '_')}")
+
+
+def makes_model(family: str) -> bool:
+    """Whether the family trains models (else it decodes)."""
+    return hasattr(module(family), "train")

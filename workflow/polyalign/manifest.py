@@ -1,0 +1,35 @@
+"""The manifest of a model folder: the small file that jobs depend on instead of the weights."""
+
+from pathlib import Path
+from typing import Any
+
+from polyalign.files import sha256, versions, write_json
+
+ANSWERS_WITH = (".safetensors", ".json", ".txt", ".model", ".jinja", ".gguf")
+PASSING = {"seconds", "resumed_from", "versions"}
+
+
+def write_manifest(
+    folder: str | Path, manifest: str | Path, settings: dict[str, Any], record: dict[str, Any]
+) -> None:
+    """Write a model's manifest: settings, record of its training, hashes of its files, versions.
+
+    The hashes cover what a model answers with (weights, configuration, tokenizer). What differs
+    between two identical runs (times, where a run was resumed) is left out, so a rebuild that gives
+    the same model leaves the manifest, and all that hangs on it, as it was.
+    """
+    files = {
+        file.name: sha256(file)
+        for file in sorted(Path(folder).iterdir())
+        if file.suffix in ANSWERS_WITH
+    }
+    kept = {name: fact for name, fact in record.items() if name not in PASSING}
+    write_json(
+        manifest,
+        {
+            "settings": settings,
+            "record": kept,
+            "files": files,
+            "versions": versions("torch", "transformers", "polyalign"),
+        },
+    )

@@ -1,0 +1,465 @@
+"""What a palette's lam is worth: sensitivity, uncertainty, support, and the budget of selection."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import erf, exp, log, pi, sqrt
+from typing import Any
+
+import numpy as np
+
+from polyalign.errors import InputError
+from polyalign.map.base import (
+    Base,
+    base_probabilities,
+    check_groups,
+    check_rewards,
+    check_target,
+    check_weights,
+)
+from polyalign.map.dual import maximise, solve_on
+from polyalign.map.palette import parse_target
+
+MAX_CANDIDATES = 10**9
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Derivatives at a solution, in raw units.
+
+    Attributes:
+        lam_by_target: (k, k) d lam_i / d c_j; zero for values whose lam is zero.
+        level_by_lam: (k, k) d E r_i / d lam_j: the (mean within-prompt) covariance under p_lam.
+        nats: (k,) d KL / d c_i = lam_i: nats that one more unit of value i costs.
+        level_by_target: (k, k) d E r_i / d c_j: what the values without a price do.
+        exchange: (k, k) units of value j that one more unit of value i costs at the same KL,
+            lam_i / lam_j; NaN where lam_j is zero.
+    """
+
+    lam_by_target: np.ndarray
+    level_by_lam: np.ndarray
+    nats: np.ndarray
+    level_by_target: np.ndarray
+    exchange: np.ndarray
+
+
+@dataclass(frozen=True)
+class Interval:
+    """lam and levels with intervals; arrays (k,), raw units; NaN where nothing could be solved.
+
+    Attributes:
+        method: `bootstrap` or `delta`.
+        lam_se: standard errors of lam.
+        lam_low: lower ends of the lam intervals (never below 0).
+        lam_high: upper ends.
+        level_se: standard errors of the levels that this lam gives on fresh prompts.
+        level_low: lower ends of the level intervals.
+        level_high: upper ends.
+        solved: share of the resamples in which the palette was feasible (1 for delta).
+    """
+
+    method: str
+    lam_se: np.ndarray
+    lam_low: np.ndarray
+    lam_high: np.ndarray
+    level_se: np.ndarray
+    level_low: np.ndarray
+    level_high: np.ndarray
+    solved: float
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What selection among K candidates must spend and can spend.
+
+    Attributes:
+        kl: nats a prompt that the palette needs with unlimited candidates, in a Gaussian model of
+            the rewards within a prompt.
+        log_k: the most that selection among the table's candidates can spend, nats a prompt.
+        candidates: candidates a prompt (mean).
+        suffices: candidates with which, in that model, greedy selection reaches the palette; None
+            if more than a billion.
+    """
+
+    kl: float
+    log_k: float
+    candidates: float
+    suffices: int | None
+
+
+def sensitivity(base: Base, lam: np.ndarray) -> Sensitivity:
+    """Derivatives of lam, levels and KL at a solution lam (k,), raw units."""
+    lam = check_target(lam, base.k)
+    covariance = base.moments(lam * base.scale)[2] * np.outer(base.scale, base.scale)
+    free = np.flatnonzero(lam > 0)
+    by_target = np.zeros((base.k, base.k))
+    by_target[np.ix_(free, free)] = np.linalg.pinv(covariance[np.ix_(free, free)], hermitian=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        exchange = np.where(lam > 0, lam[:, None] / lam, np.nan)
+    return Sensitivity(by_target, covariance, lam.copy(), covariance @ by_target, exchange)
+
+
+def delta_interval(
+    base: Base, lam: np.ndarray, target: np.ndarray, *, confidence: float = 0.95
+) -> Interval:
+    """Intervals of lam and levels by the delta method, clustered by prompt; the target is given.
+
+    lam is an M-estimator: its error is H^-1 times the mean over prompts of psi_x = c - E_x r (scope
+    `prompt`) or psi_x = N sum_j p_lam (c - r) (joint), so its covariance is
+    H^-1 cov(psi) H^-1 / N (Huber's sandwich). Values at zero stay there.
+
+    Args:
+        base: the base policy on which lam was fitted.
+        lam: (k,) the solution, raw units.
+        target: (k,) raw levels.
+        confidence: of the intervals.
+    """
+    scaled = check_target(lam, base.k) * base.scale
+    goal = base.standardise(check_target(target, base.k))
+    _, level, hessian = base.moments(scaled)
+    if base.scope == "prompt":
+        levels, share = base.prompt_levels(scaled)
+        score, spread = (goal - levels) * share[:, None], (levels - level) * share[:, None]
+    else:
+        block = base.blocks[0]
+        p = base.weights(scaled)[block.rows[:, 0]][:, None]
+        table = block.z[:, :, 0].T
+        cluster = base.prompt[block.rows[:, 0]]
+        score, spread = _sums(p * (goal - table), cluster), _sums(p * (table - level), cluster)
+    free = np.flatnonzero(scaled > 0)
+    inverse = np.linalg.pinv(hessian[np.ix_(free, free)], hermitian=True)
+    lam_se = np.zeros(base.k)
+    errors = score[:, free] @ inverse
+    lam_se[free] = np.sqrt((errors**2).sum(axis=0)) / base.scale[free]
+    level_se = np.sqrt((spread**2).sum(axis=0)) * base.scale
+    raw, lam = base.raw(level), scaled / base.scale
+    z = normal_quantile(0.5 + confidence / 2)
+    return Interval(
+        method="delta",
+        lam_se=lam_se,
+        lam_low=np.maximum(lam - z * lam_se, 0.0),
+        lam_high=lam + z * lam_se,
+        level_se=level_se,
+        level_low=raw - z * level_se,
+        level_high=raw + z * level_se,
+        solved=1.0,
+    )
+
+
+def bootstrap_interval(
+    rewards: np.ndarray,
+    levels: Mapping[str, str | float],
+    *,
+    names: Sequence[str],
+    groups: np.ndarray | None,
+    scope: str,
+    resamples: int,
+    seed: int,
+    weights: np.ndarray | None = None,
+    confidence: float = 0.95,
+) -> Interval:
+    """Percentile intervals from resampled prompts; levels of the base are estimated anew in each.
+
+    A level such as `q80` is itself an estimate, so it moves with the resample. Each resample's lam
+    is fitted on it and the original table's lam is judged on it.
+
+    Args:
+        rewards: (n, k) rewards of the values in `names`.
+        levels: value → level, in the palette grammar.
+        names: the values of the columns.
+        groups: (n,) prompt index; None makes each row its own prompt.
+        scope: `prompt`, `joint` or `auto`.
+        resamples: number of resamples of the prompts, at least 2.
+        seed: of the resamples.
+        weights: (n,) weights of the samples.
+        confidence: of the intervals.
+
+    Raises:
+        InputError: on bad arrays or levels, or if the palette is infeasible on the table itself.
+    """
+    rewards = check_rewards(rewards)
+    group = check_groups(groups, len(rewards))
+    sample_weights = check_weights(weights, len(rewards))
+    base = Base(rewards, group, scope, weights=sample_weights)
+    target = parse_target(levels, rewards, names, group, sample_weights, scope=base.scope)
+    solution = solve_on(base, target, names=names)
+    if solution.status != "solved":
+        raise InputError(f"no interval: {solution.message}")
+    draws = np.random.default_rng(seed)
+    prompts = np.unique(group)
+    lams, realised = [], []
+    for _ in range(resamples):
+        times = np.zeros(int(group.max()) + 1)
+        np.add.at(times, draws.choice(prompts, prompts.size), 1.0)
+        again = Base(rewards, group, base.scope, weights=sample_weights, prompt_weights=times)
+        moved = _resampled_target(levels, rewards, names, group, sample_weights, times, base.scope)
+        optimum = maximise(
+            again.moments,
+            again.standardise(moved),
+            again.max_kl,
+            tolerance=1e-7,
+            start=solution.lam * again.scale,
+        )
+        realised.append(again.raw(again.moments(solution.lam * again.scale)[1]))
+        if optimum.status == "solved":
+            lams.append(optimum.lam / again.scale)
+    return _percentiles(np.array(lams), np.array(realised), confidence, base.k)
+
+
+def pareto_k(weights: np.ndarray) -> float:
+    """Shape of a generalised Pareto distribution fitted to the largest weights.
+
+    Above 0.7 expectations under the weights are unreliable (Vehtari et al., Pareto smoothed
+    importance sampling, JMLR 2024). The fit is that of Zhang and Stephens (Technometrics 51, 2009)
+    on the min(n/5, 3 sqrt n) largest.
+
+    Args:
+        weights: (n,) weights >= 0, any scale, n >= 25.
+
+    Returns:
+        The shape; -inf for a tail without spread.
+    """
+    weights = np.sort(np.asarray(weights, dtype=np.float64))
+    n = weights.size
+    if n < 25:
+        raise InputError(f"pareto_k: {n} weights; expected at least 25 to see a tail")
+    count = int(min(0.2 * n, 3 * sqrt(n)))
+    tail = weights[-count:] - weights[-count - 1]
+    tail = tail[tail > 0]
+    if tail.size < 5:
+        return -np.inf
+    m = tail.size
+    grid = 30 + int(sqrt(m))
+    quartile = tail[max(0, int(m / 4 + 0.5) - 1)]
+    steps = np.arange(1, grid + 1)
+    theta = 1 / tail[-1] + (1 - np.sqrt(grid / (steps - 0.5))) / (3 * quartile)
+    shape = np.log1p(-theta[:, None] * tail).mean(axis=1)
+    profile = m * (np.log(-theta / shape) - shape - 1)
+    posterior = 1 / np.exp(profile[None, :] - profile[:, None]).sum(axis=1)
+    mean = float(theta @ (posterior / posterior.sum()))
+    fitted = float(np.log1p(-mean * tail).mean())
+    # A weak prior at 0.5 worth ten observations keeps short tails from wild answers.
+    return (m * fitted + 10 * 0.5) / (m + 10)
+
+
+def tail_shape(base: Base, lam: np.ndarray) -> float:
+    """Pareto shape of the weight ratios p_lam / p0 of all samples at lam (k,), raw units."""
+    ratios = []
+    for block in base.blocks:
+        p = base.weights(np.asarray(lam) * base.scale)[block.rows]
+        ratios.append((p / np.exp(block.log_p0)).ravel())
+    return pareto_k(np.concatenate(ratios))
+
+
+def reweighting_share(
+    rewards: np.ndarray, lam: np.ndarray, groups: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Share (k,) of the joint gain of each value that is only a change of the prompts.
+
+    A joint lam is fitted as if the policy could choose its prompts. Used by a policy that cannot,
+    it delivers the levels of the per-prompt tilt; the share is 1 - delivered / asked. NaN where
+    nothing was gained.
+
+    Args:
+        rewards: (n, k) rewards.
+        lam: (k,) the joint solution, raw units.
+        groups: (n,) prompt index, with more than one candidate for some prompt.
+        weights: (n,) weights of the samples.
+
+    Raises:
+        InputError: if no prompt has two candidates, which leaves nothing to compare.
+    """
+    group = check_groups(groups, len(rewards))
+    if np.bincount(group).max() < 2:
+        raise InputError("reweighting share: every prompt has one candidate; expected several")
+    gains = []
+    for scope in ("prompt", "joint"):
+        base = Base(rewards, group, scope, weights=weights)
+        scaled = check_target(lam, base.k) * base.scale
+        gains.append(base.moments(scaled)[1] * base.scale)
+    delivered, asked = gains
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(asked > 0, 1 - delivered / asked, np.nan)
+
+
+def budget(base: Base, target: np.ndarray) -> Budget:
+    """KL that a palette needs a prompt, against log K, and the K that would suffice.
+
+    In a Gaussian model of the rewards within prompts the palette needs kl = max over nu >= 0 of
+    nu . d - nu' S nu / 2 (d: asked gain, S: mean within-prompt covariance), and greedy selection
+    among K candidates reaches it when the expected largest of K standard normals is sqrt(2 kl).
+
+    Args:
+        base: the base policy, in scope `prompt`.
+        target: (k,) raw levels.
+
+    Raises:
+        InputError: in scope `joint`, where no number of candidates is at stake.
+    """
+    if base.scope != "prompt":
+        raise InputError("budget: the scope is joint; candidates a prompt count in scope prompt")
+    goal = base.standardise(check_target(target, base.k))
+    covariance = base.moments(np.zeros(base.k))[2]
+
+    def gaussian(lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        return float(lam @ covariance @ lam) / 2, covariance @ lam, covariance
+
+    # Beyond the KL of choosing among a billion candidates the answer is None anyway.
+    optimum = maximise(gaussian, goal, 10 * log(MAX_CANDIDATES), tolerance=1e-8)
+    kl = optimum.value if optimum.status == "solved" else np.inf
+    return Budget(
+        kl=kl,
+        log_k=base.max_kl,
+        candidates=base.n_samples / base.n_prompts,
+        suffices=candidates_for(sqrt(2 * max(kl, 0.0)) if np.isfinite(kl) else np.inf),
+    )
+
+
+def candidates_for(height: float) -> int | None:
+    """Fewest candidates whose expected largest of standard normals is `height`; None beyond 1e9."""
+    if height <= 0:
+        return 1
+    if expected_largest(MAX_CANDIDATES) < height:
+        return None
+    low, high = 1, MAX_CANDIDATES
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if expected_largest(middle) >= height else (middle, high)
+    return high
+
+
+def expected_largest(count: int) -> float:
+    """Expected largest of `count` standard normals, by quadrature (to 1e-6)."""
+    x = np.linspace(-9.0, 9.0, 4001)
+    tail = 0.5 * np.array([1 + erf(v / sqrt(2)) for v in x])
+    below = tail**count
+    return float(x[-1] - np.trapezoid(below, x))
+
+
+def normal_quantile(share: float) -> float:
+    """Quantile of the standard normal, by Newton's method on its distribution function."""
+    x = 0.0
+    for _ in range(60):
+        error = 0.5 * (1 + erf(x / sqrt(2))) - share
+        step = error / (exp(-x * x / 2) / sqrt(2 * pi))
+        x -= max(-1.0, min(1.0, step))
+        if abs(step) < 1e-14:
+            break
+    return x
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """A lam on a table: (k,) arrays in raw units.
+
+    Attributes:
+        levels: levels of p_lam.
+        quantiles: shares of the base's samples below each level.
+        base: levels of the base policy.
+        kl: nats.
+        ess: effective sample size, as in `Solution`.
+        max_weight: largest weight, as in `Solution`.
+        scope: `prompt` or `joint`.
+    """
+
+    levels: np.ndarray
+    quantiles: np.ndarray
+    base: np.ndarray
+    kl: float
+    ess: float
+    max_weight: float
+    scope: str
+
+
+def assess(
+    rewards: np.ndarray,
+    lam: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    scope: str = "auto",
+    weights: np.ndarray | None = None,
+) -> Assessment:
+    """What a given lam (k,) realises on a table, such as the test split.
+
+    Args and errors: as `polyalign.map.solve`.
+    """
+    base = Base(rewards, groups, scope, weights=weights)
+    scaled = check_target(lam, base.k) * base.scale
+    log_z, level, _ = base.moments(scaled)
+    ess, _, largest = base.spent(scaled)
+    raw = base.raw(level)
+    probability = base_probabilities(len(rewards), groups, base.scope, weights)
+    below = probability @ (np.asarray(rewards) <= raw)
+    kl = max(0.0, float(scaled @ level) - log_z)
+    return Assessment(raw, below, base.center, kl, ess, largest, base.scope)
+
+
+def diagnose(base: Base, lam: np.ndarray, target: np.ndarray) -> dict[str, Any]:
+    """Sensitivity, delta intervals, Pareto shape and (scope `prompt`) budget, JSON-ready.
+
+    Args:
+        base: the base policy on which lam was fitted.
+        lam: (k,) a feasible palette's solution, raw units.
+        target: (k,) raw levels.
+    """
+    report: dict[str, Any] = {
+        "sensitivity": _plain(asdict(sensitivity(base, lam))),
+        "interval": _plain(asdict(delta_interval(base, lam, target))),
+    }
+    if base.n_samples >= 25:
+        report["pareto_k"] = _plain(tail_shape(base, lam))
+    if base.scope == "prompt":
+        report["budget"] = _plain(asdict(budget(base, target)))
+    return report
+
+
+def _sums(rows: np.ndarray, cluster: np.ndarray) -> np.ndarray:
+    """Sums (clusters, k) of rows (n, k) by cluster index (n,)."""
+    return np.stack([np.bincount(cluster, weights=column) for column in rows.T], axis=1)
+
+
+def _resampled_target(
+    levels: Mapping[str, str | float],
+    rewards: np.ndarray,
+    names: Sequence[str],
+    group: np.ndarray,
+    weights: np.ndarray,
+    times: np.ndarray,
+    scope: str,
+) -> np.ndarray:
+    """Target on a resample in which prompt x occurs times[x] times."""
+    if scope == "joint":
+        return parse_target(levels, rewards, names, None, weights * times[group], scope=scope)
+    # In scope prompt all prompts count alike, so a prompt that was drawn twice must stand twice.
+    copies = times[group].astype(int)
+    rows = np.repeat(np.arange(len(group)), copies)
+    copy = np.arange(rows.size) - np.repeat(np.cumsum(copies) - copies, copies)
+    again = np.unique(np.stack([group[rows], copy]), axis=1, return_inverse=True)[1].ravel()
+    return parse_target(levels, rewards[rows], names, again, weights[rows], scope=scope)
+
+
+def _percentiles(lams: np.ndarray, realised: np.ndarray, confidence: float, k: int) -> Interval:
+    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    nothing = np.full(k, np.nan)
+    enough = len(lams) >= 2
+    low, high = np.quantile(lams, ends, axis=0) if enough else (nothing, nothing)
+    level_low, level_high = np.quantile(realised, ends, axis=0)
+    return Interval(
+        method="bootstrap",
+        lam_se=lams.std(axis=0, ddof=1) if enough else nothing,
+        lam_low=low,
+        lam_high=high,
+        level_se=realised.std(axis=0, ddof=1),
+        level_low=level_low,
+        level_high=level_high,
+        solved=len(lams) / len(realised),
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value

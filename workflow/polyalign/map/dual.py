@@ -1,0 +1,394 @@
+"""The dual of MAP: the weights lam >= 0 that realise a palette, with a certificate.
+
+For the target c, the policy nearest to p0 in KL among those with E r >= c is
+p_lam(y|x) = p0(y|x) exp(lam . r(x, y)) / Z_x(lam), where lam >= 0 maximises the concave dual
+g(lam) = lam . c - mean_x log mean_j exp(lam . r_xj) (scope `prompt`), or the same with one
+normaliser for the whole table (scope `joint`, MAP, arXiv 2410.19198). It is solved by Newton steps
+with the exact Hessian on the values that are not at zero (Bertsekas, SIAM J. Control Optim. 20,
+1982, "Projected Newton methods"), damped until the dual rises enough.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from polyalign.map.base import Base, check_names, check_target
+
+TOLERANCE = 1e-9
+MAX_ITERATIONS = 200
+# Below this gradient (in standard deviations) a value at zero stays there: it is rounding.
+RELEASE = 1e-12
+MIN_ESS = {"joint": 100.0, "prompt": 2.0}
+MAX_WEIGHT = {"joint": 0.1, "prompt": 0.75}
+MAX_KL_SHARE = 0.9
+
+Moments = Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A palette's lam with its certificate. Arrays are (k,), in the order of `values`, raw units.
+
+    Attributes:
+        status: `solved`, `infeasible`, or `stalled` (the certificate missed the tolerance).
+        message: what the verdict rests on, in a sentence.
+        values: names of the values.
+        target: asked levels.
+        base: levels of the base policy, in this scope.
+        lam: weights >= 0; NaN where infeasible.
+        realised: levels of p_lam on the samples it was fitted on; NaN where infeasible.
+        verdict: `supported`, `unsupported` (feasible, but few samples carry the weight) or
+            `infeasible`.
+        scope: `prompt` or `joint`.
+        kl: KL(p_lam || p0) in nats (a prompt, on average); NaN where infeasible.
+        ess: effective sample size 1 / sum p^2; in scope `prompt` its sum over the prompts.
+        max_weight: largest weight; in scope `prompt` the mean over prompts of the largest.
+        dual: value of the dual at lam (a lower bound of the KL of any policy that reaches target).
+        kkt: largest violation of the optimality conditions: shortfall of a level in standard
+            deviations of the base, or |lam_i (E r_i - c_i)| in nats.
+        iterations: Newton steps.
+        n_samples: samples with positive weight.
+        n_prompts: prompts with positive weight.
+        slack: largest t with E r >= c + t sd possible; None where it was not asked for.
+        conflict: the values in conflict, where infeasible.
+    """
+
+    status: str
+    message: str
+    values: list[str]
+    target: np.ndarray
+    base: np.ndarray
+    lam: np.ndarray
+    realised: np.ndarray
+    verdict: str
+    scope: str
+    kl: float
+    ess: float
+    max_weight: float
+    dual: float
+    kkt: float
+    iterations: int
+    n_samples: int
+    n_prompts: int
+    slack: float | None
+    conflict: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON-ready types; what is not defined (NaN) is None."""
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """Where Newton's method ended, in standardised units.
+
+    `status` is `solved`, `unbounded` (the dual exceeds the largest KL that any policy on these
+    samples can have, which proves that the target is infeasible) or `stalled`.
+    """
+
+    lam: np.ndarray
+    value: float
+    gradient: np.ndarray
+    hessian: np.ndarray
+    kkt: float
+    iterations: int
+    status: str
+
+
+def solve(
+    rewards: np.ndarray,
+    target: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    scope: str = "auto",
+    weights: np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+    tolerance: float = TOLERANCE,
+    min_ess: float | None = None,
+    max_weight: float | None = None,
+    slack: bool = False,
+) -> Solution:
+    """Solve one palette.
+
+    Args:
+        rewards: (n, k) rewards of the base policy's samples.
+        target: (k,) levels asked for, in the rewards' units.
+        groups: (n,) prompt index of each sample; None makes each sample its own prompt.
+        scope: `prompt`, `joint`, or `auto` (prompt from 8 candidates a prompt upwards).
+        weights: (n,) weights >= 0 of the samples; default equal.
+        names: names of the values, for messages.
+        tolerance: KKT residual to reach.
+        min_ess: below this effective sample size (scope `prompt`: mean a prompt) the palette is
+            unsupported; default 100 (joint) or 2 (prompt).
+        max_weight: above this largest weight it is unsupported; default 0.1 (joint) or 0.75.
+        slack: also solve the linear programme for the slack of a feasible palette. For an
+            infeasible one it is always solved, since it names the conflict.
+
+    Raises:
+        InputError: on arrays whose shapes or numbers are wrong. An infeasible palette is an answer,
+            not an error.
+    """
+    base = Base(rewards, groups, scope, weights=weights)
+    return solve_on(
+        base,
+        target,
+        names=names,
+        tolerance=tolerance,
+        min_ess=min_ess,
+        max_weight=max_weight,
+        slack=slack,
+    )
+
+
+def solve_on(
+    base: Base,
+    target: np.ndarray,
+    *,
+    names: Sequence[str] | None = None,
+    tolerance: float = TOLERANCE,
+    min_ess: float | None = None,
+    max_weight: float | None = None,
+    slack: bool = False,
+    start: np.ndarray | None = None,
+) -> Solution:
+    """`solve` on a base policy that is already prepared; `start` (k,) is a guess of lam."""
+    target = check_target(target, base.k)
+    values = check_names(names, base.k)
+    goal = base.standardise(target)
+    guess = None if start is None else np.asarray(start) * base.scale
+    optimum = maximise(base.moments, goal, base.max_kl, tolerance=tolerance, start=guess)
+    shortest: float | None = None
+    conflict: list[str] = []
+    if slack or optimum.status != "solved":
+        from polyalign.map.feasibility import feasibility_on
+
+        programme = feasibility_on(base, target, values)
+        shortest = programme.slack
+        if programme.status == "infeasible" and optimum.status != "solved":
+            conflict = programme.conflict
+            message = infeasible_message(base.scope, programme.slack, conflict)
+            empty = _infeasible(base, target, values, optimum, message)
+            return replace(empty, slack=shortest, conflict=conflict)
+    solution = _report(base, target, values, optimum)
+    verdict, message = judge(base, optimum, solution, min_ess, max_weight)
+    return replace(solution, verdict=verdict, message=message, slack=shortest)
+
+
+def policy_weights(
+    rewards: np.ndarray,
+    lam: np.ndarray,
+    groups: np.ndarray | None = None,
+    scope: str = "auto",
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """Probabilities (n,) of the samples under p_lam.
+
+    Args:
+        rewards: (n, k) rewards.
+        lam: (k,) weights of the values, in 1 / the rewards' units.
+        groups: (n,) prompt index; None makes each sample its own prompt.
+        scope: `prompt` (they sum to 1 within each prompt), `joint` (they sum to 1) or `auto`.
+        weights: (n,) weights of the samples under the base policy; default equal.
+
+    Raises:
+        InputError: on arrays whose shapes or numbers are wrong.
+    """
+    base = Base(rewards, groups, scope, weights=weights)
+    return base.weights(check_target(lam, base.k) * base.scale)
+
+
+def maximise(
+    moments: Moments,
+    goal: np.ndarray,
+    max_kl: float,
+    *,
+    tolerance: float = TOLERANCE,
+    start: np.ndarray | None = None,
+    fixed: np.ndarray | None = None,
+) -> Optimum:
+    """Maximise g(lam) = lam . goal - (mean log Z)(lam) over lam >= 0, in standardised units.
+
+    Args:
+        moments: value, gradient and Hessian of mean log Z at lam.
+        goal: (k,) standardised target.
+        max_kl: largest KL that any policy on these samples can have, in nats.
+        tolerance: KKT residual at which to stop.
+        start: (k,) first lam; default zero.
+        fixed: (k,) mask of the values whose lam stays as in `start` (coordinate ascent).
+    """
+    lam = np.zeros(goal.size) if start is None else np.maximum(start, 0.0)
+    held = np.zeros(goal.size, dtype=bool) if fixed is None else fixed
+    point = _evaluate(moments, goal, lam, held)
+    damping, iterations, status = 0.0, 0, "stalled"
+    for _ in range(MAX_ITERATIONS):
+        if point.kkt <= tolerance:
+            status = "solved"
+            break
+        # Weak duality: g <= KL(p || p0) <= max_kl for every feasible p.
+        if point.value > max_kl + 1e-9 * (1.0 + max_kl) and not held.any():
+            status = "unbounded"
+            break
+        iterations += 1
+        trial = _evaluate(moments, goal, _step(point, damping, held), held)
+        rise = point.gradient @ (trial.lam - point.lam)
+        noise = 4e-15 * (1.0 + abs(point.value) + float(point.lam @ np.abs(goal)))
+        gained = trial.value >= point.value + 1e-4 * rise - noise
+        if rise > 0 and gained and (trial.kkt < point.kkt or trial.value > point.value):
+            point, damping = trial, (damping / 10 if damping > 1e-3 else 0.0)
+        else:
+            damping = max(10 * damping, 1e-2)
+            if damping > 1e12:
+                break
+    return replace(point, iterations=iterations, status=status)
+
+
+def _evaluate(moments: Moments, goal: np.ndarray, lam: np.ndarray, held: np.ndarray) -> Optimum:
+    log_z, level, hessian = moments(lam)
+    gradient = goal - level
+    # At zero only a shortfall counts; elsewhere the level must be met and not be exceeded.
+    residual = np.maximum(gradient, np.abs(lam * gradient))
+    kkt = float(residual[~held].max(initial=0.0))
+    return Optimum(lam, float(lam @ goal) - log_z, gradient, hessian, kkt, 0, "")
+
+
+def _step(point: Optimum, damping: float, held: np.ndarray) -> np.ndarray:
+    """Next lam: the damped Newton step on the free values, kept at or above zero."""
+    free = ((point.lam > 0) | (point.gradient > RELEASE)) & ~held
+    index = np.flatnonzero(free)
+    lam = point.lam.copy()
+    step = np.zeros_like(lam)
+    while index.size:
+        hessian = point.hessian[index[:, None], index]
+        size = float(hessian.diagonal().sum()) / index.size
+        hessian.flat[:: index.size + 1] += (1e-13 + damping) * size + 1e-300
+        step[:] = 0.0
+        right = point.gradient[index]
+        # Values already sent to zero move by -lam; the others take that into account.
+        gone = np.flatnonzero(free & (lam == 0) & (point.lam > 0))
+        if gone.size:
+            right = right + point.hessian[index[:, None], gone] @ point.lam[gone]
+        step[index] = np.linalg.solve(hessian, right)
+        blocked = index[(point.lam[index] + step[index]) <= 0]
+        if not blocked.size:
+            break
+        lam[blocked] = 0.0
+        index = np.setdiff1d(index, blocked)
+        step[blocked] = 0.0
+    longest = float(np.abs(step).max(initial=0.0))
+    reach = 5.0 + 2.0 * float(point.lam.max(initial=0.0))
+    if longest > reach:
+        step *= reach / longest
+    lam[index] = point.lam[index] + step[index]
+    return lam
+
+
+class Tilted(Protocol):
+    """What a verdict needs to know of a base policy, in memory or streamed."""
+
+    scope: str
+    max_kl: float
+
+    def spent(self, lam: np.ndarray) -> tuple[float, float, float]:
+        """Effective sample size, its mean a prompt, and the largest weight at lam."""
+
+
+def judge(
+    base: Tilted,
+    optimum: Optimum,
+    solution: Solution,
+    min_ess: float | None,
+    max_weight: float | None,
+) -> tuple[str, str]:
+    """Verdict and message of a feasible palette: do enough samples carry the weight?"""
+    scope = base.scope
+    floor = MIN_ESS[scope] if min_ess is None else min_ess
+    cap = MAX_WEIGHT[scope] if max_weight is None else max_weight
+    carried = base.spent(optimum.lam)[1]
+    unit = "of a prompt's candidates" if scope == "prompt" else "samples"
+    facts = (
+        f"effective sample size {carried:.3g} {unit}, largest weight {solution.max_weight:.2g}, "
+        f"KL {solution.kl:.3g} nats"
+    )
+    if scope == "prompt":
+        facts += f" of at most {base.max_kl:.3g}"
+    faults = []
+    if optimum.status != "solved":
+        faults.append(f"the KKT residual stayed at {optimum.kkt:.1e}: the target is at the edge")
+    if carried < floor:
+        faults.append(f"fewer than {floor:g} effective {unit}")
+    if solution.max_weight > cap:
+        faults.append(f"a largest weight above {cap:g}")
+    if scope == "prompt" and base.max_kl > 0 and solution.kl > MAX_KL_SHARE * base.max_kl:
+        faults.append(f"more than {MAX_KL_SHARE:.0%} of the KL that this selection can spend")
+    if faults:
+        return "unsupported", f"unsupported ({'; '.join(faults)}): {facts}"
+    return "supported", f"supported: {facts}"
+
+
+def infeasible_message(scope: str, slack: float, conflict: Sequence[str]) -> str:
+    """Why no policy on the samples reaches the target."""
+    whom = ", ".join(conflict)
+    what = f"{whom} cannot be reached together" if len(conflict) > 1 else f"{whom} is out of reach"
+    where = (
+        "by choosing among the candidates of each prompt" if scope == "prompt" else "by any tilt"
+    )
+    return (
+        f"infeasible: {what} {where}; the best policy misses the target by {-slack:.3g} standard "
+        "deviations: lower a level, or draw more candidates a prompt"
+    )
+
+
+def _report(base: Base, target: np.ndarray, values: list[str], optimum: Optimum) -> Solution:
+    goal = base.standardise(target)
+    ess, _, largest = base.spent(optimum.lam)
+    level = goal - optimum.gradient
+    log_z = float(optimum.lam @ goal) - optimum.value
+    return Solution(
+        status=optimum.status,
+        message="",
+        values=values,
+        target=target,
+        base=base.center,
+        lam=optimum.lam / base.scale,
+        realised=base.raw(level),
+        verdict="",
+        scope=base.scope,
+        kl=max(0.0, float(optimum.lam @ level) - log_z),
+        ess=ess,
+        max_weight=largest,
+        dual=optimum.value,
+        kkt=optimum.kkt,
+        iterations=optimum.iterations,
+        n_samples=base.n_samples,
+        n_prompts=base.n_prompts,
+        slack=None,
+        conflict=[],
+    )
+
+
+def _infeasible(
+    base: Base, target: np.ndarray, values: list[str], optimum: Optimum, message: str
+) -> Solution:
+    nothing = np.full(base.k, np.nan)
+    return replace(
+        _report(base, target, values, optimum),
+        status="infeasible",
+        verdict="infeasible",
+        message=message,
+        lam=nothing,
+        realised=nothing,
+        kl=np.nan,
+        ess=np.nan,
+        max_weight=np.nan,
+        kkt=np.nan,
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if np.isfinite(value) else None
+    return value

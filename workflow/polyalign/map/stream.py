@@ -1,0 +1,363 @@
+"""Palettes on Parquet tables larger than memory: sums of k and k^2 numbers, batch by batch.
+
+Each Newton step is one pass over the value columns. A thinned sample that fits in memory gives the
+first guess, so that few passes are needed; the certificate is that of the whole table.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from polyalign.errors import InputError
+from polyalign.map.base import PROMPT_SCOPE_CANDIDATES, SCOPES, Base
+from polyalign.map.dual import TOLERANCE, Optimum, Solution, judge, maximise
+from polyalign.map.palette import parse_level, parse_target
+
+BATCH_ROWS = 131_072
+SAMPLE_ROWS = 60_000
+
+
+class Stream:
+    """Value columns of a Parquet table, read batch by batch.
+
+    Args:
+        path: the table; in scope `prompt` the rows of a prompt must be adjacent.
+        values: names of the value columns.
+        scope: `prompt`, `joint` or `auto`.
+        split: `all`, or the rows whose column `split` says so.
+
+    Raises:
+        InputError: if the file or a column is missing, no rows are left, a number is not finite, or
+            a prompt's rows are not adjacent where they must be.
+    """
+
+    def __init__(self, path: str | Path, values: list[str], scope: str, split: str = "all") -> None:
+        self.path, self.values, self.split = Path(path), list(values), split
+        if scope not in SCOPES:
+            raise InputError(f"scope: {scope!r} is unknown; expected one of {', '.join(SCOPES)}")
+        if not self.path.is_file():
+            raise InputError(f"{path}: no such table; check the path")
+        try:
+            names = pq.read_schema(self.path).names
+        except (pa.ArrowException, OSError) as fault:
+            raise InputError(f"{path}: cannot be read as parquet ({fault}); restore it") from fault
+        needed = [*self.values, *(["split"] if split != "all" else [])]
+        self.has_prompts = "prompt_id" in names
+        if scope == "prompt":
+            needed.append("prompt_id")
+        absent = [name for name in needed if name not in names]
+        if absent:
+            raise InputError(f"{path}: no column {', '.join(absent)}; it has {', '.join(names)}")
+        self.k = len(self.values)
+        self.adjacent = True
+        self._survey(scope)
+        if self.scope == "prompt" and not self.adjacent:
+            raise InputError(
+                f"{path}: the rows of a prompt are not adjacent; sort the table by prompt_id"
+            )
+        self.last: tuple[np.ndarray, float, float, float] | None = None
+
+    def _survey(self, scope: str) -> None:
+        """First pass: counts, base level, scale, and a thinned sample of whole prompts."""
+        seen: set[int] = set()
+        n = prompts = 0
+        mean, square = np.zeros(self.k), np.zeros(self.k)
+        share_mean, share_square = np.zeros(self.k), np.zeros(self.k)
+        log_counts = 0.0
+        offset: np.ndarray | None = None
+        rows_in_file = pq.read_metadata(self.path).num_rows
+        stride = max(1, rows_in_file // SAMPLE_ROWS)
+        sample: list[np.ndarray] = []
+        sample_groups: list[np.ndarray] = []
+        for table, starts, ids in self._batches(self.has_prompts):
+            bad = np.flatnonzero(~np.isfinite(table).all(axis=0))
+            if bad.size:
+                raise InputError(
+                    f"{self.path}: a value in row {n + bad[0]} is not a finite number; expected "
+                    "finite rewards: score it again or remove the row"
+                )
+            # Sums are taken about the first row, so that a large mean costs no digits.
+            offset = table[:, 0].copy() if offset is None else offset
+            shifted = table - offset[:, None]
+            counts = np.diff(np.append(starts, table.shape[1]))
+            weight = np.repeat(1.0 / counts, counts)
+            mean += shifted.sum(axis=1)
+            square += np.einsum("ij,ij->i", shifted, shifted)
+            share_mean += shifted @ weight
+            share_square += np.einsum("ij,ij,j->i", shifted, shifted, weight)
+            log_counts += float(np.log(counts).sum())
+            self._check_adjacent(seen, ids)
+            picked = np.flatnonzero((prompts + np.arange(starts.size)) % stride == 0)
+            mask = np.zeros(starts.size, dtype=bool)
+            mask[picked] = True
+            sample.append(table[:, np.repeat(mask, counts)].T)
+            sample_groups.append(np.repeat(prompts + picked, counts[picked]))
+            n += table.shape[1]
+            prompts += starts.size
+        if offset is None:
+            raise InputError(f"{self.path}: no rows in split {self.split!r}; expected some")
+        self.n_prompts = len(seen) if self.has_prompts else n
+        if scope == "auto":
+            scope = "prompt" if n >= PROMPT_SCOPE_CANDIDATES * self.n_prompts else "joint"
+        self.scope, self.n_samples = scope, n
+        first, second, size = (
+            (share_mean, share_square, prompts) if scope == "prompt" else (mean, square, n)
+        )
+        spread = np.sqrt(np.maximum(second / size - (first / size) ** 2, 0.0))
+        self.center = offset + first / size
+        tiny = 1e-12 * np.maximum(np.abs(self.center), np.abs(offset))
+        self.scale = np.where(spread > tiny, spread, 1.0)
+        self.max_kl = log_counts / prompts if scope == "prompt" else float(np.log(n))
+        self.sample = np.concatenate(sample)
+        self.sample_groups = np.concatenate(sample_groups)
+
+    def _check_adjacent(self, seen: set[int], ids: pa.Array | None) -> None:
+        if ids is None:
+            return
+        before = len(seen)
+        hashes = [hash(item) for item in ids.to_pylist()]
+        seen.update(hashes)
+        self.adjacent &= len(seen) == before + len(hashes)
+
+    def _batches(self, prompts: bool) -> Iterator[tuple[np.ndarray, np.ndarray, pa.Array | None]]:
+        """Values (k, rows), first row of each prompt, and the prompts' ids; prompts are whole.
+
+        Without `prompts` each row counts as a prompt of its own.
+        """
+        columns = [*self.values, *(["prompt_id"] if prompts else [])]
+        if self.split != "all":
+            columns.append("split")
+        rest: pa.Table | None = None
+        with pq.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
+                piece = pa.Table.from_batches([batch])
+                if self.split != "all":
+                    piece = piece.filter(pc.equal(piece["split"], self.split))
+                if not prompts:
+                    if piece.num_rows:
+                        yield self._numbers(piece), np.arange(piece.num_rows), None
+                    continue
+                piece = piece if rest is None else pa.concat_tables([rest, piece])
+                starts = _starts(piece)
+                if not starts.size:
+                    continue
+                # The last prompt may go on in the next batch.
+                rest = piece.slice(int(starts[-1]))
+                if starts.size > 1:
+                    whole = piece.slice(0, int(starts[-1]))
+                    yield self._numbers(whole), starts[:-1], whole["prompt_id"].take(starts[:-1])
+        if rest is not None and rest.num_rows:
+            yield self._numbers(rest), np.zeros(1, dtype=np.intp), rest["prompt_id"].take([0])
+
+    def _numbers(self, table: pa.Table) -> np.ndarray:
+        numbers = np.empty((self.k, table.num_rows))
+        for row, name in zip(numbers, self.values, strict=True):
+            row[:] = table[name].to_numpy()
+        return numbers
+
+    def moments(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Value, gradient and Hessian of mean log Z at standardised lam: one pass over the file."""
+        return self._joint(lam) if self.scope == "joint" else self._prompt(lam)
+
+    def _standardised(self, table: np.ndarray) -> np.ndarray:
+        table -= self.center[:, None]
+        table /= self.scale[:, None]
+        return table
+
+    def _joint(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        top, total, squares = -np.inf, 0.0, 0.0
+        first, second = np.zeros(self.k), np.zeros((self.k, self.k))
+        for table, _, _ in self._batches(False):
+            z = self._standardised(table)
+            logits = lam @ z
+            highest = max(top, float(logits.max()))
+            shrink = np.exp(top - highest)
+            first, second = first * shrink, second * shrink
+            total, squares, top = total * shrink, squares * shrink**2, highest
+            logits -= top
+            e = np.exp(logits, out=logits)
+            total += float(e.sum())
+            squares += float(e @ e)
+            first += z @ e
+            z *= np.sqrt(e)
+            second += z @ z.T
+        level = first / total
+        ess = total**2 / squares
+        self.last = (lam.copy(), ess, ess, 1.0 / total)
+        log_z = top + np.log(total) - np.log(self.n_samples)
+        return float(log_z), level, second / total - np.outer(level, level)
+
+    def _prompt(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        value, first, hessian = 0.0, np.zeros(self.k), np.zeros((self.k, self.k))
+        prompts, ess, largest = 0, 0.0, 0.0
+        for table, starts, _ in self._batches(True):
+            z = self._standardised(table)
+            counts = np.diff(np.append(starts, z.shape[1]))
+            logits = lam @ z
+            top = np.maximum.reduceat(logits, starts)
+            logits -= np.repeat(top, counts)
+            p = np.exp(logits, out=logits)
+            total = np.add.reduceat(p, starts)
+            p /= np.repeat(total, counts)
+            level = np.add.reduceat(z * p, starts, axis=1)
+            z -= np.repeat(level, counts, axis=1)
+            z *= np.sqrt(p)
+            hessian += z @ z.T
+            first += level.sum(axis=1)
+            value += float((top + np.log(total / counts)).sum())
+            ess += float((1.0 / np.add.reduceat(p * p, starts)).sum())
+            largest += float(np.maximum.reduceat(p, starts).sum())
+            prompts += starts.size
+        self.last = (lam.copy(), ess, ess / prompts, largest / prompts)
+        return value / prompts, first / prompts, hessian / prompts
+
+    def spent(self, lam: np.ndarray) -> tuple[float, float, float]:
+        """Effective sample size, its mean a prompt, and largest weight, as `Base.spent`."""
+        if self.last is None or not np.array_equal(self.last[0], lam):
+            self.moments(lam)
+        assert self.last is not None
+        return self.last[1:]
+
+    def target(self, levels: Mapping[str, str | float]) -> np.ndarray:
+        """Target (k,) of a palette; reads one column at a time for quantiles, spreads and `max`.
+
+        Raises:
+            InputError: on a level outside the grammar.
+        """
+        groups = self._groups() if self.scope == "prompt" else None
+        result = []
+        for i, name in enumerate(self.values):
+            kind, number = parse_level(levels[name])
+            if kind == "number":
+                result.append(number)
+                continue
+            if kind == "mean":
+                result.append(float(self.center[i] + number * self.scale[i]))
+                continue
+            column = np.concatenate([t[i] for t, _, _ in self._batches(groups is not None)])
+            level = {name: levels[name]}
+            found = parse_target(level, column[:, None], [name], groups, scope=self.scope)
+            result.append(float(found[0]))
+        return np.array(result)
+
+    def _groups(self) -> np.ndarray:
+        sizes = [
+            np.diff(np.append(starts, table.shape[1])) for table, starts, _ in self._batches(True)
+        ]
+        counts = np.concatenate(sizes)
+        return np.repeat(np.arange(counts.size), counts)
+
+
+def solve_parquet(
+    path: str | Path,
+    levels: Mapping[str, str | float],
+    *,
+    scope: str = "auto",
+    split: str = "all",
+    tolerance: float = TOLERANCE,
+    min_ess: float | None = None,
+    max_weight: float | None = None,
+) -> Solution:
+    """Solve a palette on a Parquet table without loading it.
+
+    The slack programme is not solved: an infeasible palette is proved so by weak duality (the dual
+    exceeds the largest KL that any policy on these samples can have), and the values named are
+    those whose lam grew.
+
+    Args:
+        path: the table.
+        levels: value column → level, in the palette grammar.
+        scope: `prompt`, `joint` or `auto`.
+        split: `all`, `fit` or `test`.
+        tolerance: KKT residual to reach.
+        min_ess: as in `polyalign.map.solve`.
+        max_weight: as in `polyalign.map.solve`.
+
+    Raises:
+        InputError: on a bad table or level.
+    """
+    names = list(levels)
+    stream = Stream(path, names, scope, split)
+    target = stream.target(levels)
+    goal = (target - stream.center) / stream.scale
+    guess = _first_guess(stream, goal)
+    optimum = maximise(stream.moments, goal, stream.max_kl, tolerance=tolerance, start=guess)
+    return _solution(stream, names, target, goal, optimum, min_ess, max_weight)
+
+
+def _first_guess(stream: Stream, goal: np.ndarray) -> np.ndarray | None:
+    """Solution on the thinned sample, whose base level and scale are those of the whole table."""
+    sample = Base(stream.sample, stream.sample_groups, stream.scope, scale=stream.scale)
+    start = sample.standardise(goal * stream.scale + stream.center)
+    optimum = maximise(sample.moments, start, sample.max_kl)
+    return optimum.lam if optimum.status == "solved" else None
+
+
+def _solution(
+    stream: Stream,
+    names: list[str],
+    target: np.ndarray,
+    goal: np.ndarray,
+    optimum: Optimum,
+    min_ess: float | None,
+    max_weight: float | None,
+) -> Solution:
+    log_z = float(optimum.lam @ goal) - optimum.value
+    level = goal - optimum.gradient
+    ess, _, largest = stream.spent(optimum.lam)
+    solution = Solution(
+        status=optimum.status,
+        message="",
+        values=names,
+        target=target,
+        base=stream.center,
+        lam=optimum.lam / stream.scale,
+        realised=level * stream.scale + stream.center,
+        verdict="",
+        scope=stream.scope,
+        kl=max(0.0, float(optimum.lam @ level) - log_z),
+        ess=ess,
+        max_weight=largest,
+        dual=optimum.value,
+        kkt=optimum.kkt,
+        iterations=optimum.iterations,
+        n_samples=stream.n_samples,
+        n_prompts=stream.n_prompts,
+        slack=None,
+        conflict=[],
+    )
+    if optimum.status != "unbounded":
+        verdict, message = judge(stream, optimum, solution, min_ess, max_weight)
+        return replace(solution, verdict=verdict, message=message)
+    grown = optimum.lam > 1e-3 * optimum.lam.max()
+    conflict = [name for name, up in zip(names, grown, strict=True) if up]
+    nothing = np.full(stream.k, np.nan)
+    return replace(
+        solution,
+        status="infeasible",
+        verdict="infeasible",
+        message=f"infeasible: {', '.join(conflict)} out of reach (proved by weak duality); lower "
+        "a level, or draw more candidates",
+        lam=nothing,
+        realised=nothing,
+        kl=np.nan,
+        ess=np.nan,
+        max_weight=np.nan,
+        kkt=np.nan,
+        conflict=conflict,
+    )
+
+
+def _starts(table: pa.Table) -> np.ndarray:
+    """First row of each run of equal prompt ids."""
+    ids = table["prompt_id"].combine_chunks()
+    if len(ids) == 0:
+        return np.zeros(0, dtype=np.intp)
+    changes = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
+    flags = changes.to_numpy(zero_copy_only=False).astype(bool)
+    return np.append(0, np.flatnonzero(flags) + 1)

@@ -1,0 +1,5 @@
+"""Figures: one module each, with `NEEDS` (the tables it reads) and `draw(data, output)`.
+
+A module's docstring is its figure's caption in the report. The workflow asks a module for `NEEDS`
+before any job runs, so its top level imports neither matplotlib nor pandas.
+"""

@@ -1,0 +1,106 @@
+"""Points of policies that several figures share: numbered, with intervals, and their key."""
+
+from collections.abc import Iterable, Sequence
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+from polyalign.plots import theme
+from polyalign.plots.data import BASE, FigureData, family_of, variant_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_NUMBERED = 24  # more policies than this are told apart by family alone
+LETTERS = 16  # letters of the key that fit in an inch
+
+
+def number_policies(policies: Iterable[str]) -> dict[str, str]:
+    """Policy → the number that stands in its point; empty texts if there are too many."""
+    policies = [name for name in policies if name != BASE]
+    if len(policies) > MOST_NUMBERED:
+        return dict.fromkeys(policies, "")
+    return {name: str(i) for i, name in enumerate(policies, start=1)}
+
+
+def interval_point(
+    axes: "Axes",
+    across: Sequence[float],
+    up: Sequence[float],
+    style: theme.Style,
+    number: str,
+) -> None:
+    """Draw one policy.
+
+    Args:
+        axes: the panel.
+        across: centre, low and high end on the x-axis; a centre alone has no interval.
+        up: the same on the y-axis.
+        style: of its family.
+        number: text in the point, maybe empty.
+    """
+    for xs, ys in ((across[1:], [up[0]] * 2), ([across[0]] * 2, up[1:])):
+        if len(xs) == len(ys):
+            axes.plot(xs, ys, color=style.colour, linewidth=0.9, alpha=0.75, zorder=2)
+    axes.plot(
+        across[0],
+        up[0],
+        marker=style.marker,
+        markersize=8.0 if number else 4.5,
+        color=style.colour,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        linestyle="",
+        zorder=5,
+    )
+    axes.annotate(
+        number,
+        (across[0], up[0]),
+        ha="center",
+        va="center_baseline",
+        fontsize=5.2,
+        fontweight="bold",
+        color=style.ink,
+        zorder=6,
+    )
+
+
+def policy_legend(
+    figure: "Figure", data: FigureData, numbers: dict[str, str], *, base: bool = True
+) -> None:
+    """The key below the panels: a block a family, its policies by number.
+
+    Args:
+        figure: the figure.
+        data: the study.
+        numbers: policy → the number in its point.
+        base: whether the base model has a point of its own.
+    """
+    from matplotlib.lines import Line2D
+
+    styles = theme.family_styles(data.families)
+    handles = []
+    if base:
+        handles.append(Line2D([], [], marker="*", color="black", linestyle="", label="base model"))
+    for family in data.families:
+        members = [name for name in numbers if family_of(name) == family]
+        if not members:
+            continue
+        keys = [f"{numbers[name]} {variant_of(name)}" for name in members if numbers[name]]
+        text = f"{family}: {',  '.join(keys)}" if keys else f"{family} ({len(members)} policies)"
+        style = styles[family]
+        handles.append(
+            Line2D([], [], marker=style.marker, color=style.colour, linestyle="", label=text)
+        )
+    room = int(LETTERS * figure.get_figwidth())
+    narrow = all(len(str(handle.get_label())) <= room // 2 - 4 for handle in handles)
+    for handle in handles:
+        handle.set_label(fill(str(handle.get_label()), room, subsequent_indent="    "))
+    figure.legend(
+        handles=handles,
+        loc="outside lower left",
+        ncols=2 if narrow else 1,
+        handletextpad=0.3,
+        borderaxespad=0.2,
+        labelspacing=0.3,
+    )

@@ -1,0 +1,132 @@
+"""The look of every figure: sizes, fonts, colours, markers; and how a figure is written.
+
+Colours are those of Okabe and Ito ("Color Universal Design", 2008), which stay apart for
+colour-blind readers; families differ in marker as well, so that they survive a grey print.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polyalign.files import whole
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMN = 3.4  # inches: one column of a two-column page
+PAGE = 7.0  # inches: both columns
+GREY = "#666666"
+LIGHT = "#DDDDDD"
+COLOURS = (
+    "#0072B2",  # blue
+    "#D55E00",  # vermillion
+    "#009E73",  # bluish green
+    "#CC79A7",  # reddish purple
+    "#E69F00",  # orange
+    "#56B4E9",  # sky blue
+    "#8A7A00",  # dark yellow: the original yellow is too pale for lines
+    "#000000",
+)
+MARKERS = ("o", "s", "D", "h", "p", "8", "H", "d")  # each has room for a number
+PALE = ("#E69F00", "#56B4E9", "#CC79A7")  # text on these is black
+KNOWN = ("map-d", "rloo", "dpo", "soup", "ppo", "morl-d", "token-d")  # each keeps its colour
+RC: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.0,
+    "axes.labelsize": 8.0,
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.labelsize": 7.0,
+    "ytick.labelsize": 7.0,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "legend.fontsize": 7.0,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "pdf.fonttype": 42,  # TrueType: text stays text
+    "savefig.dpi": 300,
+}
+UNDATED = {".pdf": {"CreationDate": None}}
+
+
+@dataclass(frozen=True)
+class Style:
+    """Colour and marker of one family."""
+
+    colour: str
+    marker: str
+
+    @property
+    def ink(self) -> str:
+        """Colour of text on `colour`."""
+        return "black" if self.colour in PALE else "white"
+
+
+def family_styles(families: Iterable[str]) -> dict[str, Style]:
+    """Styles by family: the known ones keep theirs in every study, others take what is left."""
+    families = list(families)
+    others = [name for name in families if name not in KNOWN]
+    free = [i for i in range(len(COLOURS)) if i >= len(KNOWN) or KNOWN[i] not in families]
+    places = {name: KNOWN.index(name) for name in families if name in KNOWN}
+    places |= {name: free[i % len(free)] if free else i for i, name in enumerate(others)}
+    return {name: Style(COLOURS[places[name] % 8], MARKERS[places[name] % 8]) for name in families}
+
+
+def series_colours(names: Iterable[str]) -> dict[str, str]:
+    """Colours of things that are no families, such as palettes, in order."""
+    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(names))}
+
+
+@contextmanager
+def sheet(
+    output: Sequence[Path],
+    rows: int,
+    columns: int,
+    *,
+    width: float,
+    height: float,
+    **options: Any,
+) -> Iterator[tuple["Figure", "np.ndarray"]]:
+    """A themed figure without a window, written when the block ends.
+
+    The same figure gives the same bytes: no dates are stored.
+
+    Args:
+        output: paths to write, each in the format of its ending.
+        rows: rows of axes.
+        columns: columns of axes.
+        width: width of the figure in inches.
+        height: height of the figure in inches.
+        options: for `Figure.subplots`.
+
+    Yields:
+        The figure and its axes (rows, columns).
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    with rc_context(RC):
+        # Room between the title of a panel and the row above.
+        layout = ConstrainedLayoutEngine(h_pad=0.08, hspace=0.04)
+        figure = Figure(figsize=(width, height), layout=layout)
+        yield figure, figure.subplots(rows, columns, squeeze=False, **options)
+        for path in map(Path, output):
+            with whole(path) as draft:
+                figure.savefig(draft, metadata=UNDATED.get(path.suffix, {}))
+
+
+def grid(axes: "Axes") -> None:
+    """Thin grid lines behind the data."""
+    axes.grid(visible=True, color=LIGHT, linewidth=0.5)

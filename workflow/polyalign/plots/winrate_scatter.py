@@ -1,0 +1,67 @@
+"""Win rates of two values against each other: who is better in both, who trades one for the other.
+
+One panel a pair of the values that the palettes raise, helpful against harmless first; one point a
+policy, coloured by family, with 95 % bootstrap intervals clustered by prompt. The base model, the
+star, is at one half in both. Up and to the right of both dashed lines a policy is better than the
+base model in both values; up and to the left, or down and to the right, it trades one for the
+other.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polyalign.plots import theme
+from polyalign.plots._points import interval_point, number_policies, policy_legend
+from polyalign.plots.data import BASE, FigureData, family_of, interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NEEDS = ("winrate", "palettes")
+FIRST = ("helpful", "harmless")
+MOST = 3  # values, hence panels
+
+
+def draw(data: FigureData, output: Sequence[Path]) -> None:
+    """Draw the figure to every path of `output`."""
+    pairs = value_pairs(data)
+    shown = [name for name in data.policies if name != BASE]
+    numbers = number_policies(shown)
+    columns = min(len(pairs), MOST)
+    width = theme.PAGE if columns > 1 else theme.COLUMN
+    panel = width / columns
+    with theme.sheet(output, 1, columns, width=width, height=panel + 0.7) as (figure, panels):
+        for axes, (across, up) in zip(panels[0], pairs, strict=True):
+            _panel(axes, data, across, up, numbers)
+        policy_legend(figure, data, numbers)
+
+
+def value_pairs(data: FigureData) -> list[tuple[str, str]]:
+    """Pairs of the values that a palette raises (of all, if fewer than two are), at most three."""
+    values = data.raised if len(data.raised) > 1 else list(data.labels)
+    # Stable: helpful and harmless come first, the others keep the config's order.
+    values = sorted(values, key=lambda value: value not in FIRST)[:MOST]
+    return list(combinations(values, 2)) or [(values[0], values[0])]
+
+
+def _panel(axes: "Axes", data: FigureData, across: str, up: str, numbers: dict[str, str]) -> None:
+    theme.grid(axes)
+    axes.axhline(0.5, color=theme.GREY, linewidth=0.7, linestyle="--")
+    axes.axvline(0.5, color=theme.GREY, linewidth=0.7, linestyle="--")
+    axes.plot(0.5, 0.5, marker="*", color="black", markersize=9, linestyle="", zorder=4)
+    styles = theme.family_styles(data.families)
+    for name, number in numbers.items():
+        table = data.winrates[name]
+        interval_point(
+            axes,
+            interval(table, across, "winrate"),
+            interval(table, up, "winrate"),
+            styles[family_of(name)],
+            number,
+        )
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.margins(0.08)
+    axes.set_xlabel(f"win rate: {data.labels[across]}")
+    axes.set_ylabel(f"win rate: {data.labels[up]}")

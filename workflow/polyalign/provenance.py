@@ -1,0 +1,52 @@
+"""What a stage depends on besides its files: its settings as text, and the code that it runs."""
+
+import hashlib
+import json
+from functools import cache
+from modulefinder import ModuleFinder
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+
+
+def canonical(settings: Any) -> str:
+    """Settings as JSON with sorted keys: equal settings are equal text, whatever their order."""
+    return json.dumps(settings, sort_keys=True, allow_nan=False)
+
+
+def short_hash(text: str) -> str:
+    """First 12 hex digits of the SHA-256 of `text`, to name a folder."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@cache
+def _imports(script: Path) -> dict[str, str]:
+    finder = ModuleFinder(path=[str(ROOT)])
+    finder.run_script(str(script))
+    modules = (getattr(module, "__file__", None) for module in finder.modules.values())
+    files = {Path(file) for file in modules if file}
+    return {
+        file.relative_to(ROOT).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+        for file in files
+    }
+
+
+def code(script: str, *modules: str) -> str:
+    """The files that a stage runs, each with a hash of its content, as one sorted text.
+
+    Args:
+        script: name of a script of workflow/scripts/.
+        modules: modules of polyalign that it chooses by its settings (`values.ngram_diversity`),
+            since no import statement names them.
+
+    Returns:
+        `file=hash` for the script and every module of polyalign that they import, at whatever
+        depth. Editing one of them changes the text; touching it does not.
+    """
+    starts = [ROOT / "scripts" / f"{script}.py"]
+    starts += [ROOT / "polyalign" / f"{name.replace('.', '/')}.py" for name in modules]
+    files: dict[str, str] = {}
+    for start in starts:
+        files.update(_imports(start))
+    return " ".join(f"{file}={digest}" for file, digest in sorted(files.items()))

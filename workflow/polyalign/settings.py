@@ -1,0 +1,144 @@
+"""What every section of the config is made of: the strict base class and the shared types.
+
+Value kinds, families of policies and the config itself build on this module; it imports nothing
+heavy. A validator here raises ValueError with "what is wrong; what was expected; the mend".
+"""
+
+import math
+import re
+from string import Formatter
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,95}"
+
+
+class Strict(BaseModel):
+    """A section of the config: no unknown keys, no converted types, no changes afterwards.
+
+    Every field has a description (`Field(description=...)`), which becomes its row in
+    docs/config.md; a class that lacks one cannot be defined. Use `list`, not `tuple`: YAML has no
+    tuples and nothing is converted.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        bare = [
+            name
+            for name in cls.model_fields
+            if not any(
+                parent.model_fields[name].description
+                for parent in cls.__mro__
+                if issubclass(parent, BaseModel) and name in parent.model_fields
+            )
+        ]
+        if bare:
+            raise TypeError(f"{cls.__module__}.{cls.__name__}: no description: {', '.join(bare)}")
+
+
+def _name(text: str) -> str:
+    """Return `text` if it can name a folder and a hub repository."""
+    if not re.fullmatch(NAME, text):
+        raise ValueError(
+            f"{text!r} cannot name a folder; expected 1 to 96 letters, digits, '-', '_' or '.', "
+            "not starting with '.'; rename it"
+        )
+    return text
+
+
+def _fields(template: str) -> set[str]:
+    """Names of the fields of a template; braces of the text itself are written twice."""
+    try:
+        return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    except ValueError as fault:
+        raise ValueError(
+            f"the template cannot be read ({fault}); expected fields as {{name}}; "
+            "write a brace of the text itself twice"
+        ) from fault
+
+
+def _template(template: str, needed: str, known: set[str]) -> str:
+    fields = _fields(template)
+    listed = " and ".join(f"{{{name}}}" for name in sorted(known))
+    if unknown := fields - known:
+        raise ValueError(
+            f"the template has an unknown field {{{min(unknown)}}}; expected {listed}; "
+            "correct the name, or write the brace twice if it is text"
+        )
+    if needed not in fields:
+        raise ValueError(
+            f"the template has no {{{needed}}}; expected {listed}; put {{{needed}}} where the "
+            f"{needed} belongs"
+        )
+    return template
+
+
+def _prompt_template(template: str) -> str:
+    return _template(template, "prompt", {"prompt"})
+
+
+def _response_template(template: str) -> str:
+    return _template(template, "response", {"prompt", "response"})
+
+
+def looks_like_number(text: str) -> str | None:
+    """`text` written as YAML reads a number, or None if it is no number.
+
+    YAML reads `1e-6` as text: a number needs a point before its exponent, and a sign in it.
+    """
+    found = re.fullmatch(r"([-+]?\d*)(\.\d*)?(?:[eE]([-+]?)(\d+))?", text.strip())
+    if not found or not re.search(r"\d", (found[1] or "") + (found[2] or "")):
+        return None
+    whole, fraction, sign, exponent = found.groups()
+    if exponent is None:
+        return f"{whole}{fraction or ''}"
+    return f"{whole or '0'}{fraction or '.0'}e{sign or '+'}{exponent}"
+
+
+def unique(items: list[Any]) -> list[Any]:
+    """Return `items` if each stands there once."""
+    twice = [item for index, item in enumerate(items) if item in items[:index]]
+    if twice:
+        raise ValueError(f"{twice[0]!r} stands twice; expected each once; remove one")
+    return items
+
+
+def _weights(weights: dict[str, float]) -> dict[str, float]:
+    total = math.fsum(weights.values())
+    if abs(total - 1.0) > 1e-6:
+        raise ValueError(f"the weights sum to {total:g}; expected 1; change them")
+    return weights
+
+
+Name = Annotated[str, AfterValidator(_name)]
+"""A name that becomes a folder: letters, digits, `-`, `_`, `.`; no leading dot; at most 96."""
+
+PromptTemplate = Annotated[str, AfterValidator(_prompt_template)]
+"""Text around a prompt: has `{prompt}` and no other field."""
+
+ResponseTemplate = Annotated[str, AfterValidator(_response_template)]
+"""Text that a reward model reads: has `{response}`, may have `{prompt}`, and no other field."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A number in [0, 1]."""
+
+Positive = Annotated[float, Field(gt=0)]
+"""A number above 0."""
+
+Count = Annotated[int, Field(ge=1)]
+"""A whole number, at least 1."""
+
+Weights = Annotated[dict[str, Share], Field(min_length=1), AfterValidator(_weights)]
+"""Names with their weights in [0, 1], which sum to 1."""
+
+Names = Annotated[list[str], Field(min_length=1), AfterValidator(unique)]
+"""At least one name, each once."""
+
+Numbers = Annotated[list[Positive], Field(min_length=1), AfterValidator(unique)]
+"""At least one number above 0, each once."""

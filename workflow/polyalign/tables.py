@@ -1,0 +1,251 @@
+"""Tables of samples and rewards: reading any supported format, checking, joining, writing.
+
+A rewards table has one row a candidate: `prompt_id`, `candidate`, `prompt`, `response`, `split`,
+`n_tokens`, `logprob` (and `logprob_base`), then one float column a value.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from polyalign.errors import InputError
+from polyalign.files import whole
+
+KEY = ["prompt_id", "candidate"]
+SAMPLE_COLUMNS = [*KEY, "prompt", "response", "split", "n_tokens", "logprob", "logprob_base", "kl"]
+FORMATS = (".parquet", ".csv", ".jsonl", ".json")
+
+
+def prompt_id(prompt: str) -> str:
+    """Identifier of a prompt: the first 16 hex digits of the SHA-256 of its text."""
+    return hashlib.sha256(prompt.encode()).hexdigest()[:16]
+
+
+def split_of(prompt: str, test_share: float) -> str:
+    """`test` for about `test_share` of all texts, else `fit`; the same text is always the same."""
+    digest = hashlib.sha256(b"split:" + prompt.encode()).digest()
+    return "test" if int.from_bytes(digest[:8], "big") < test_share * 2**64 else "fit"
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a Parquet, CSV, JSONL or JSON (list of records) table, by its ending.
+
+    Raises:
+        InputError: if the file is missing, unreadable, truncated, empty or of another format.
+    """
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise InputError(f"{path}: unknown table format; expected one of {', '.join(FORMATS)}")
+    if not path.is_file():
+        raise InputError(f"{path}: no such table; check the path, or run the stage that makes it")
+    try:
+        if path.suffix == ".parquet":
+            frame = pd.read_parquet(path)
+        elif path.suffix == ".csv":
+            frame = pd.read_csv(path, keep_default_na=False, na_values=["nan", "NaN", "NA"])
+        else:
+            frame = pd.read_json(path, lines=path.suffix == ".jsonl", dtype=False)
+    except (ValueError, OSError, pa.ArrowException, pd.errors.ParserError) as fault:
+        raise InputError(
+            f"{path}: cannot be read as {path.suffix[1:]} ({fault}); it may be truncated: "
+            "restore it, or delete it and let its stage make it again"
+        ) from fault
+    if frame.empty:
+        raise InputError(f"{path}: the table has no rows; expected at least one")
+    return frame
+
+
+def write_table(frame: pd.DataFrame, path: str | Path, settings: Mapping[str, Any]) -> None:
+    """Write `frame` as Parquet, whole or not at all, with `settings` in the file's metadata.
+
+    The same frame and settings give the same bytes.
+    """
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    record = {b"polyalign": json.dumps(settings, sort_keys=True).encode()}
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **record})
+    with whole(path) as draft:
+        pq.write_table(table, draft, compression="zstd")
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """Settings that `write_table` stored in a Parquet file (empty if it has none)."""
+    metadata = pq.read_schema(path).metadata or {}
+    settings: dict[str, Any] = json.loads(metadata.get(b"polyalign", b"{}"))
+    return settings
+
+
+def value_columns(frame: pd.DataFrame) -> list[str]:
+    """Names of the value columns: all numeric columns that describe no sample, in order."""
+    return [
+        str(name)
+        for name in frame.columns
+        if name not in SAMPLE_COLUMNS and pd.api.types.is_numeric_dtype(frame[name])
+    ]
+
+
+def read_rewards(
+    path: str | Path, *, columns: Mapping[str, str] | None = None, test_share: float = 0.5
+) -> pd.DataFrame:
+    """Read a rewards table in any format and complete what can be derived.
+
+    MAP's JSON (records of `prompt`, `generated` = prompt + response, a key a value) is one of the
+    formats. Missing `prompt_id`, `candidate` (order within the prompt) and `split` (by hash of the
+    prompt) are filled in.
+
+    Args:
+        path: the table.
+        columns: value name → name of its column in the file; None keeps all numeric columns.
+        test_share: share of prompts that an absent `split` column puts into `test`, in [0, 1].
+
+    Returns:
+        The table with sample columns first, then a float64 column a value.
+
+    Raises:
+        InputError: on an unreadable file, a missing column, repeated keys, or values that are not
+            finite; the message names the file and the row.
+    """
+    frame = read_table(path)
+    if "prompt" not in frame:
+        raise InputError(f"{path}: no column 'prompt'; it has {', '.join(map(str, frame.columns))}")
+    frame["prompt"] = frame["prompt"].astype(str)
+    if "response" not in frame and "generated" in frame:
+        pairs = zip(frame["prompt"], frame["generated"].astype(str), strict=True)
+        frame["response"] = [text.removeprefix(prompt).strip() for prompt, text in pairs]
+    if "prompt_id" not in frame:
+        frame["prompt_id"] = [prompt_id(text) for text in frame["prompt"]]
+    frame["prompt_id"] = frame["prompt_id"].astype(str)
+    if "candidate" not in frame:
+        frame["candidate"] = frame.groupby("prompt_id", sort=False).cumcount()
+    if "split" not in frame:
+        frame["split"] = [split_of(text, test_share) for text in frame["prompt"]]
+    names = dict(columns) if columns else {name: name for name in value_columns(frame)}
+    absent = [column for column in names.values() if column not in frame]
+    if absent:
+        raise InputError(
+            f"{path}: no column {', '.join(map(repr, absent))}; value columns there: "
+            f"{', '.join(value_columns(frame)) or 'none'}"
+        )
+    samples = frame[[name for name in SAMPLE_COLUMNS if name in frame]]
+    values = frame[list(names.values())].set_axis(list(names), axis="columns")
+    check_values(samples, values, path)
+    check_keys(samples, path)
+    return pd.concat([samples, values.astype(np.float64)], axis="columns")
+
+
+def check_values(samples: pd.DataFrame, values: pd.DataFrame, source: str | Path) -> None:
+    """Raise InputError naming the first row and value that is not a finite number."""
+    for name in values.columns:
+        numbers = pd.to_numeric(values[name], errors="coerce").to_numpy(dtype=np.float64)
+        bad = np.flatnonzero(~np.isfinite(numbers))
+        if bad.size:
+            row = samples.iloc[bad[0]]
+            raise InputError(
+                f"{source}: value '{name}' is {values[name].iloc[bad[0]]!r} in row {bad[0]} "
+                f"(prompt_id {row['prompt_id']}, candidate {row['candidate']}; {bad.size} such "
+                "rows); expected a finite number: score it again or remove the row"
+            )
+
+
+def check_keys(samples: pd.DataFrame, source: str | Path) -> None:
+    """Raise InputError naming the first (prompt_id, candidate) that occurs more than once."""
+    repeated = np.flatnonzero(samples.duplicated(KEY).to_numpy())
+    if repeated.size:
+        row = samples.iloc[repeated[0]]
+        raise InputError(
+            f"{source}: (prompt_id {row['prompt_id']}, candidate {row['candidate']}) stands twice, "
+            f"again in row {repeated[0]}; expected each candidate once: remove the repeated rows"
+        )
+
+
+def join(samples: pd.DataFrame, scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Join each value's scores to the samples by (prompt_id, candidate).
+
+    Args:
+        samples: the sample columns, one row a candidate.
+        scores: source name (for messages) → table of `prompt_id`, `candidate` and one value column.
+            Several tables of one value are its shards and are stacked.
+
+    Returns:
+        Samples sorted by prompt and candidate with a column a value; the same whatever the order
+        or number of the shards.
+
+    Raises:
+        InputError: if a key is missing, repeated, or unknown in one of the scores.
+    """
+    check_keys(samples, "samples")
+    by_value: dict[str, list[tuple[str, pd.DataFrame]]] = {}
+    for source, table in scores.items():
+        (value,) = [name for name in table.columns if name not in KEY]
+        check_values(table, table[[value]], source)
+        by_value.setdefault(value, []).append((source, table))
+    frame = samples.sort_values(KEY, kind="stable").reset_index(drop=True)
+    expected = pd.MultiIndex.from_frame(frame[KEY])
+    for value, shards in by_value.items():
+        sources = ", ".join(source for source, _ in shards)
+        table = pd.concat([table for _, table in shards], ignore_index=True)
+        check_keys(table, sources)
+        found = pd.MultiIndex.from_frame(table[KEY])
+        for lacking, side in (
+            (expected.difference(found), "scores"),
+            (found.difference(expected), "samples"),
+        ):
+            if len(lacking):
+                raise InputError(
+                    f"{sources}: value '{value}' does not join: {len(lacking)} rows have no "
+                    f"{side}, first (prompt_id, candidate) = {lacking[0]}; the shards come from "
+                    "different runs: delete them and annotate again"
+                )
+        frame[value] = table.set_index(KEY)[value].reindex(expected).to_numpy(dtype=np.float64)
+    return frame
+
+
+def rewards_array(frame: pd.DataFrame, values: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Rewards (n, k) float64 of `values`, and the integer prompt index (n,) of each row.
+
+    Raises:
+        InputError: if a value has no column in the table.
+    """
+    absent = [name for name in values if name not in frame]
+    if absent:
+        raise InputError(
+            f"no value {', '.join(map(repr, absent))} in the table; it has "
+            f"{', '.join(value_columns(frame))}"
+        )
+    groups = pd.factorize(frame["prompt_id"])[0]
+    return frame[list(values)].to_numpy(dtype=np.float64), groups
+
+
+def hold_out(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Part a given table into the pool and an independent reference sample of the base policy.
+
+    A policy that chooses among candidates must not be compared with the very candidates it chose
+    from. So the last quarter of each prompt's candidates (at least one) is held out. Where a prompt
+    has a single candidate nothing can be chosen, and pool and reference are the same rows.
+
+    Returns:
+        The pool (both splits) and the reference (test split).
+    """
+    rank = frame.groupby("prompt_id", sort=False)["candidate"].rank(method="first")
+    size = frame.groupby("prompt_id", sort=False)["candidate"].transform("size")
+    held = rank > size - np.maximum(1, size // 4)
+    if size.min() == 1:
+        return frame, frame[frame["split"] == "test"].reset_index(drop=True)
+    test = held & (frame["split"] == "test")
+    return frame[~held].reset_index(drop=True), frame[test].reset_index(drop=True)
+
+
+def read_scored(samples: Sequence[Path], scores: Sequence[Path]) -> pd.DataFrame:
+    """Read and join the shards of one policy's samples and of some values' scores.
+
+    Raises:
+        InputError: if a table cannot be read or rows do not join.
+    """
+    frame = pd.concat([read_table(path) for path in samples], ignore_index=True)
+    return join(frame, {str(path): read_table(path) for path in scores})

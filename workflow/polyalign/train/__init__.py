@@ -1,0 +1,1 @@
+"""Training: language models, reward models, and the policies that aim at p_λ."""

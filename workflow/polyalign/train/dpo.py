@@ -1,0 +1,216 @@
+"""Direct preference optimisation on hard or soft preferences, with trl.
+
+DPO (Rafailov et al. 2023, arXiv 2305.18290) fits the log-ratio to the base model, times β, as the
+reward of a Bradley-Terry model. Labelled with the probabilities sigmoid(λ·(r₁ − r₂)) and β = 1, its
+optimum is the policy p_λ ∝ p0 exp(λ·r): the one that decoding and RL aim at. The log-probabilities
+are those of the whole distribution at temperature 1, so this holds for candidates sampled so.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+import torch
+from transformers import PreTrainedTokenizerBase
+from trl import DPOConfig, DPOTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+from polyalign.errors import InputError
+from polyalign.logprobs import encode_response
+from polyalign.train import common
+
+PREFERENCE = "preference"
+
+
+def lambda_pairs(
+    frame: pd.DataFrame, rewards: np.ndarray, lam: np.ndarray, seed: int, pairs_per_prompt: int
+) -> pd.DataFrame:
+    """Draw pairs of candidates of one prompt and label them by λ·r.
+
+    Args:
+        frame: n candidates, columns `prompt_id`, `prompt`, `response`.
+        rewards: (n, k), a row a candidate.
+        lam: (k,), the weights of the values.
+        seed: of the draw, together with the prompt's id.
+        pairs_per_prompt: at most so many pairs a prompt, no pair twice; pairs of equal responses
+            are left out.
+
+    Returns:
+        Columns `prompt`, `chosen`, `rejected`, and `preference`: the probability, in [0.5, 1], that
+        `chosen` is preferred, sigmoid(λ·(r_chosen − r_rejected)).
+
+    Raises:
+        InputError: if no prompt has two different responses.
+    """
+    score = np.asarray(rewards, dtype=np.float64) @ np.asarray(lam, dtype=np.float64)
+    prompts, responses = frame["prompt"].to_numpy(), frame["response"].to_numpy()
+    rows = []
+    for prompt_id, members in frame.groupby("prompt_id", sort=False).indices.items():
+        rng = np.random.default_rng([seed, *str(prompt_id).encode()])
+        first, second = np.triu_indices(len(members), k=1)
+        different = responses[members[first]] != responses[members[second]]
+        pairs = np.column_stack([members[first], members[second]])[different]
+        for one, two in rng.permutation(pairs)[:pairs_per_prompt]:
+            chosen, rejected = (one, two) if score[one] >= score[two] else (two, one)
+            preference = 1 / (1 + np.exp(score[rejected] - score[chosen]))
+            rows.append((prompts[one], responses[chosen], responses[rejected], preference))
+    if not rows:
+        raise InputError(
+            "no pairs can be drawn: no prompt has two different responses; expected several "
+            "candidates a prompt: raise the number of candidates"
+        )
+    return pd.DataFrame(rows, columns=["prompt", "chosen", "rejected", PREFERENCE])
+
+
+class SoftCollator:
+    """trl's collator for pairs, with the soft labels beside."""
+
+    def __init__(self, pad_token_id: int) -> None:
+        self.pairs = DataCollatorForPreference(pad_token_id=pad_token_id)
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        labels = torch.tensor([example[PREFERENCE] for example in examples])
+        return {**self.pairs(examples), PREFERENCE: labels}
+
+
+class SoftDPOTrainer(DPOTrainer):
+    """DPO on tokenised pairs with a probability q that the first is preferred.
+
+    The loss −q log σ(z) − (1 − q) log σ(−z) equals trl's −log σ(z) plus (1 − q) z, because
+    log σ(−z) = log σ(z) − z; so trl computes the first term and its metrics, and the second is
+    added. With q = 1 it is plain DPO.
+    """
+
+    def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
+        return dataset
+
+    def _set_signature_columns_if_needed(self) -> None:
+        self._signature_columns: Any = ["prompt_ids", "chosen_ids", "rejected_ids", PREFERENCE]
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        inputs = dict(inputs)
+        labels = inputs.pop(PREFERENCE)
+        sums: list[torch.Tensor] = []
+
+        def keep(module: Any, arguments: Any, output: Any) -> None:
+            sums.append(output.log_probs.sum(dim=1))
+
+        parts: list[Any] = [model, self.ref_model]
+        hooks = [part.register_forward_hook(keep) for part in parts]
+        try:
+            loss = super()._compute_loss(model, inputs, return_outputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        policy, reference = sums
+        chosen, rejected = (policy - reference).chunk(2)
+        return loss + ((1 - labels) * self.beta * (chosen - rejected)).mean()
+
+
+def tokenise(
+    pairs: pd.DataFrame,
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    longest: int,
+    max_new_tokens: int | None,
+) -> tuple[datasets.Dataset, dict[str, int]]:
+    """Token ids as the base model was trained: templated prompt, then ` response` and end token.
+
+    A response loses what lies beyond `max_new_tokens`, as when it is sampled, and beyond the
+    model's positions. A prompt that leaves no room for a response is left out.
+
+    Returns:
+        The data set, and counts: `pairs`, `cut` (a response was shortened), `left_out`.
+    """
+    rows: list[dict[str, Any]] = []
+    counts = {"pairs": len(pairs), "cut": 0, "left_out": 0}
+    preferences = pairs[PREFERENCE] if PREFERENCE in pairs else np.ones(len(pairs))
+    for prompt, *responses, preference in zip(
+        pairs["prompt"], pairs["chosen"], pairs["rejected"], preferences, strict=True
+    ):
+        encoded = [encode_response(tokenizer, template, prompt, text) for text in responses]
+        prompt_ids = encoded[0][0]
+        room = longest - len(prompt_ids)
+        if max_new_tokens is not None:
+            room = min(room, max_new_tokens)
+        if room < 1:
+            counts["left_out"] += 1
+            continue
+        chosen, rejected = (ids for _, ids in encoded)
+        counts["cut"] += max(len(chosen), len(rejected)) > room
+        rows.append(
+            {
+                "prompt_ids": prompt_ids,
+                "chosen_ids": chosen[:room],
+                "rejected_ids": rejected[:room],
+                PREFERENCE: float(preference),
+            }
+        )
+    return datasets.Dataset.from_list(rows), counts
+
+
+def train_dpo(
+    model: str,
+    pairs: pd.DataFrame,
+    output: Path,
+    *,
+    work: Path,
+    template: str,
+    beta: float,
+    training: common.Training,
+    epochs: int = 1,
+    max_new_tokens: int | None = None,
+) -> dict[str, Any]:
+    """Train a model on preference pairs.
+
+    Args:
+        model: base model, a HuggingFace folder or a hub id; also the frozen reference.
+        pairs: `prompt`, `chosen`, `rejected`, and optionally `preference`, the probability that
+            `chosen` is preferred (see `lambda_pairs`; 1 if the column is absent).
+        output: the finished model's folder.
+        work: folder for checkpoints; a run that was killed goes on from there.
+        template: text around a prompt, with `{prompt}`; the response follows after a space.
+        beta: strength of the pull towards the base model (1 for pairs labelled by λ·r).
+        training: how to optimise; a batch counts pairs.
+        epochs: passes over the pairs.
+        max_new_tokens: longest response in tokens, end token included (None: the model's limit).
+
+    Returns:
+        The record of `common.run`, with `counts` of the pairs.
+
+    Raises:
+        InputError: if model, tokenizer, template, pairs or batch do not fit.
+    """
+    settings = {
+        "model": model,
+        "template": template,
+        "beta": beta,
+        "epochs": epochs,
+        "max_new_tokens": max_new_tokens,
+        **asdict(training),
+    }
+    arguments = DPOConfig(
+        **common.training_arguments(work, training),
+        beta=beta,
+        num_train_epochs=epochs,
+        max_length=None,
+    )
+    policy, tokenizer = common.load(model, template)
+    longest = getattr(policy.config, "max_position_embeddings", None) or 2**20
+    data, counts = tokenise(pairs, tokenizer, template, longest, max_new_tokens)
+    if not len(data):
+        raise InputError(
+            f"no pair left to train on ({counts['left_out']} prompts fill the {longest} positions "
+            f"of {model}); expected shorter prompts: cut them to fewer words"
+        )
+    trainer = SoftDPOTrainer(
+        model=policy,
+        args=arguments,
+        train_dataset=data,
+        data_collator=SoftCollator(tokenizer.pad_token_id),
+        processing_class=tokenizer,
+    )
+    return {**common.run(trainer, tokenizer, output, work, settings), "counts": counts}

@@ -1,0 +1,130 @@
+"""Reward models: a sequence classifier with one output, trained on preference pairs with trl.
+
+The loss is that of Bradley and Terry (1952), −log sigmoid(r(chosen) − r(rejected)). A reward model
+reads the templated prompt, a space, the response, and the end-of-sequence token; whoever scores
+with it must end the text in the same way.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+from transformers import PreTrainedTokenizerBase
+from trl import RewardConfig, RewardTrainer
+
+from polyalign.errors import InputError
+from polyalign.logprobs import encode_response
+from polyalign.train import common
+from polyalign.train.classifier import load_for_labels, predict
+
+
+def _tokenise(
+    pairs: pd.DataFrame,
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    longest: int,
+) -> tuple[list[dict[str, list[int]]], int]:
+    """Token ids of both texts of a pair, end token included; and how many pairs are too long."""
+    rows = []
+    for prompt, *responses in zip(pairs["prompt"], pairs["chosen"], pairs["rejected"], strict=True):
+        encoded = [encode_response(tokenizer, template, prompt, text) for text in responses]
+        chosen, rejected = ([*before, *after] for before, after in encoded)
+        if max(len(chosen), len(rejected)) <= longest:
+            rows.append({"chosen_ids": chosen, "rejected_ids": rejected})
+    return rows, len(pairs) - len(rows)
+
+
+def calibration(margins: np.ndarray) -> dict[str, float]:
+    """How well sigmoid(margin) foretells that the chosen response wins.
+
+    Args:
+        margins: (n,), reward of the chosen minus reward of the rejected response, in nats.
+
+    Returns:
+        `accuracy` (share of margins above 0, ties count half), `brier` (mean (1 − p)²; 0.25 for a
+        model that knows nothing), `log_loss` (mean −log p, nats; log 2 for such a model), and
+        `calibration_error`: over ten equal bins of p = sigmoid(|margin|), the mean absolute
+        difference between p and the share of pairs that went that way, weighted by their number.
+    """
+    p = 1 / (1 + np.exp(-margins))
+    right = (margins > 0) + 0.5 * (margins == 0)
+    sure = np.maximum(p, 1 - p)
+    places = np.minimum(((sure - 0.5) * 20).astype(int), 9)
+    gaps = np.bincount(places, weights=sure - right, minlength=10)
+    return {
+        "accuracy": float(right.mean()),
+        "brier": float(((1 - p) ** 2).mean()),
+        "log_loss": float(np.logaddexp(0, -margins).mean()),
+        "calibration_error": float(np.abs(gaps).sum() / len(margins)),
+    }
+
+
+def train_reward(
+    base: str,
+    pairs_train: pd.DataFrame,
+    pairs_test: pd.DataFrame,
+    output: Path,
+    *,
+    work: Path,
+    template: str,
+    training: common.Training,
+    epochs: int = 1,
+    max_length: int | None = None,
+) -> dict[str, Any]:
+    """Train a reward model and judge it on held-out pairs.
+
+    Args:
+        base: a HuggingFace folder or a hub id; any model with a sequence-classification class. A
+            missing head is drawn from the seed.
+        pairs_train: `prompt`, `chosen`, `rejected`.
+        pairs_test: the same, held out.
+        output: the finished model's folder (one label, tokenizer, `metrics.csv`).
+        work: folder for checkpoints; a run that was killed goes on from there.
+        template: text around a prompt, with `{prompt}`; the response follows after a space.
+        training: how to optimise; a batch counts pairs.
+        epochs: passes over the pairs.
+        max_length: longest text in tokens, end token included (None: the model's limit); pairs with
+            a longer one are left out.
+
+    Returns:
+        The record of `common.run`, with `counts` of the pairs and `held_out` (see `calibration`).
+
+    Raises:
+        InputError: if base, template, pairs or batch do not fit.
+    """
+    settings = {
+        "base": base,
+        "template": template,
+        "epochs": epochs,
+        "max_length": max_length,
+        **asdict(training),
+    }
+    arguments = RewardConfig(
+        **common.training_arguments(work, training), num_train_epochs=epochs, max_length=None
+    )
+    model, tokenizer, limit = load_for_labels(base, {0: "reward"}, training.seed, template)
+    longest = min(max_length or limit, limit)
+    train, train_long = _tokenise(pairs_train, tokenizer, template, longest)
+    test, test_long = _tokenise(pairs_test, tokenizer, template, longest)
+    if not train or not test:
+        raise InputError(
+            f"no pair left to {'train' if not train else 'test'} on ({train_long + test_long} "
+            f"exceed {longest} tokens); expected shorter texts, or a larger max_length"
+        )
+    trainer = RewardTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=datasets.Dataset.from_list(train),
+        processing_class=tokenizer,
+    )
+    record = common.run(trainer, tokenizer, output, work, settings)
+    rewards = predict(
+        trainer.model,
+        tokenizer,
+        [row[name] for row in test for name in ("chosen_ids", "rejected_ids")],
+    )[:, 0].reshape(-1, 2)
+    counts = {"train": len(train), "test": len(test), "too_long": train_long + test_long}
+    return {**record, "counts": counts, "held_out": calibration(rewards[:, 0] - rewards[:, 1])}

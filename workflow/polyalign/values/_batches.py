@@ -1,0 +1,49 @@
+"""Scoring many texts in batches, with the same result whatever the batch size and the order."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+
+def score_by_length(
+    encoded: list[Any], lengths: list[int], batch_size: int, score: Callable[[list[Any]], Any]
+) -> np.ndarray:
+    """Apply `score` to batches of items of like length; results (n,) in the order of the items.
+
+    A batch that does not fit the GPU's memory is halved and tried again, down to one item.
+
+    Args:
+        encoded: n items.
+        lengths: their lengths in tokens.
+        batch_size: most items in a batch.
+        score: b items → tensor (b,).
+    """
+    order = np.argsort(lengths, kind="stable")[::-1]
+    results = np.empty(len(encoded), dtype=np.float64)
+    progress = tqdm(total=len(order), unit="text", mininterval=5)
+    for start in range(0, len(order), batch_size):
+        for rows, values in _halving(order[start : start + batch_size], encoded, score):
+            results[rows] = values
+            progress.update(len(rows))
+    progress.close()
+    return results
+
+
+def _halving(
+    rows: np.ndarray, encoded: list[Any], score: Callable[[list[Any]], Any]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    import torch
+
+    try:
+        with torch.inference_mode():
+            values = score([encoded[row] for row in rows])
+        yield rows, values.double().cpu().numpy()
+        return
+    except torch.cuda.OutOfMemoryError:
+        if len(rows) == 1:
+            raise
+    torch.cuda.empty_cache()
+    for half in np.array_split(rows, 2):
+        yield from _halving(half, encoded, score)

@@ -1,0 +1,35 @@
+"""What every value's entry in the config has."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from polyalign.settings import Strict
+
+
+class ValueSpec(Strict):
+    """One value: what rewards are called in figures; each kind adds what it computes them with."""
+
+    kind: str = Field(description="Kind of reward: a module of polyalign.values.")
+    label: str = Field(default="", description="Name on axes and in tables (default: the key).")
+    unit: str = Field(default="", description="Unit on axes, such as `logit` or `nats/token`.")
+
+
+class ModelSpec(ValueSpec):
+    """A value that a model scores."""
+
+    model: str = Field(
+        description="Hub id, folder, `package:NAME/FOLDER` of an installed package, or a folder "
+        "below results/<study>/models/ that the workflow makes."
+    )
+    revision: str | None = Field(default=None, description="Commit or tag of a hub model.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="Number format that the model computes in."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where the model runs; auto takes CUDA where there is one."
+    )
+    batch_size: int = Field(default=64, ge=1, description="Texts scored at once.")
+    max_length: int = Field(
+        default=512, ge=1, description="Longer texts are cut to this many tokens."
+    )

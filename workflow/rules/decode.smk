@@ -1,0 +1,31 @@
+# Policies that choose among the candidates of the base model: one rule a family.
+
+for family in sorted({name.split("/")[0] for name in DECODED}):
+
+    rule:
+        name:
+            f"decode_{family.replace('-', '_')}"
+        input:
+            pool="<results>/policies/base/pool/rewards.parquet",
+            palette=lambda wildcards, family=family: (
+                f"{RESULTS}/palettes/{VARIANTS[f'{family}/{wildcards.variant}'].palette}.json"
+            ),
+        output:
+            rewards=f"<results>/policies/{family}/{{variant}}/rewards.parquet",
+        log:
+            f"<results>/logs/decode/{family}-{{variant}}.log",
+        conda:
+            ENVIRONMENT
+        params:
+            settings=lambda wildcards, family=family: canonical(
+                {
+                    "family": family,
+                    "policy": f"{family}/{wildcards.variant}",
+                    "seed": STUDY.seed,
+                    "settings": VARIANTS[f"{family}/{wildcards.variant}"].settings,
+                }
+            ),
+            code=code("decode", f"families.{family.replace('-', '_')}"),
+            files=files,
+        shell:
+            job("decode")

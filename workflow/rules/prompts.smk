@@ -1,0 +1,24 @@
+# Distinct prompts, with the split into those that λ is fitted on and those that policies are judged on.
+
+
+rule prompts:
+    """Collect the prompts."""
+    input:
+        sources=[
+            path
+            for source in STUDY.prompts.sources
+            for path in [pairs_file(source.path, source.split)]
+            if path
+        ],
+    output:
+        prompts="<results>/prompts.parquet",
+    log:
+        "<results>/logs/prompts.log",
+    conda:
+        ENVIRONMENT
+    params:
+        settings=fixed(STUDY.prompts.model_dump(exclude={"template"})),
+        code=code("prompts"),
+        files=files,
+    shell:
+        job("prompts")

@@ -1,0 +1,24 @@
+# Reward models that the study trains itself: from preference pairs, or from labelled texts.
+
+
+rule reward_model:
+    """Train one reward model."""
+    input:
+        unpack(reward_inputs),
+    output:
+        model=directory("<results>/models/reward/{variant}"),
+        manifest="<results>/models/reward/{variant}.json",
+    log:
+        "<results>/logs/reward_model/{variant}.log",
+    benchmark:
+        "<results>/benchmarks/reward_model/{variant}.tsv"
+    # Every reward, λ and trained policy waits for these.
+    priority: 2
+    conda:
+        ENVIRONMENT
+    params:
+        settings=reward_settings,
+        code=code("reward_model"),
+        files=reward_work,
+    shell:
+        job("reward_model")

@@ -1,0 +1,56 @@
+# The sandbox: a small world, and a base model that knows nothing else.
+
+
+rule world:
+    """Write the sandbox's dialogues and preference pairs."""
+    output:
+        "<results>/world/corpus.jsonl",
+        "<results>/world/humor.jsonl",
+        [
+            f"<results>/world/hh/{value}-base/{split}.jsonl.gz"
+            for value in ("helpful", "harmless")
+            for split in ("train", "test")
+        ],
+        folder=touch("<results>/world/.written"),
+    log:
+        "<results>/logs/world.log",
+    conda:
+        ENVIRONMENT
+    params:
+        settings=fixed(
+            {
+                "seed": STUDY.seed,
+                **part(STUDY.sandbox, "dialogues", "pairs"),
+            }
+        ),
+        code=code("world"),
+        files=f"--output folder={RESULTS}/world",
+    shell:
+        job("world")
+
+
+rule base_model:
+    """Train the sandbox's base model."""
+    input:
+        corpus="<results>/world/corpus.jsonl",
+    output:
+        model=directory("<results>/models/base/base"),
+        manifest="<results>/models/base/base.json",
+    log:
+        "<results>/logs/base_model.log",
+    benchmark:
+        "<results>/benchmarks/base_model.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        settings=fixed(
+            {
+                "seed": STUDY.seed,
+                "steps": STUDY.sandbox.steps,
+                "template": STUDY.prompts.template,
+            }
+        ),
+        code=code("base_model"),
+        files=files,
+    shell:
+        job("base_model")

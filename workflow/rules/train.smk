@@ -1,0 +1,27 @@
+# Trained policies: one rule a family that makes models, all with the same body.
+
+for family in sorted({name.split("/")[0] for name in MODELS}):
+
+    rule:
+        name:
+            f"train_{family.replace('-', '_')}"
+        input:
+            unpack(training_inputs(family)),
+        output:
+            model=directory(f"<results>/models/{family}/{{variant}}"),
+            manifest=f"<results>/models/{family}/{{variant}}.json",
+        log:
+            f"<results>/logs/train/{family}-{{variant}}.log",
+        benchmark:
+            f"<results>/benchmarks/train/{family}-{{variant}}.tsv"
+        priority: 1
+        conda:
+            ENVIRONMENT
+        params:
+            settings=lambda wildcards, family=family: canonical(
+                training_settings(family, wildcards.variant)
+            ),
+            code=training_code(family),
+            files=files_with_work,
+        shell:
+            job("train")

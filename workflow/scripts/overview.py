@@ -1,0 +1,37 @@
+"""The study on one page."""
+
+import json
+
+from polyalign.evaluate.page import side_by_side, summary_html
+from polyalign.evaluate.palettes import read_palettes
+from polyalign.files import write_text
+from polyalign.job import Job, run
+from polyalign.sandbox.world import well_formed
+from polyalign.tables import read_table
+
+
+def main(job: Job) -> None:
+    settings = job.settings
+    policies = dict(zip(settings["policies"], job.inputs["rewards"], strict=True))
+    frames = {policy: read_table(path) for policy, path in policies.items()}
+    facts = {}
+    for path in job.inputs.get("manifests", []):
+        record = json.loads(path.read_text())["record"]
+        name = f"{path.parent.name}/{path.stem}"
+        facts[name] = record.get("held_out") or {"loss (nats/token)": record["loss"]}
+    if settings["sandbox"]:
+        base = frames["base/base"]
+        share = [well_formed(*pair) for pair in zip(base["prompt"], base["response"], strict=True)]
+        facts.setdefault("base/base", {})["well-formed samples"] = sum(share) / len(share)
+    page = summary_html(
+        settings["study"],
+        read_table(job.input("summary")),
+        read_palettes(job.inputs["palettes"]),
+        facts,
+        side_by_side(frames, list(settings["labels"])),
+        settings["labels"],
+    )
+    write_text(job.outputs["page"], page)
+
+
+run(main)
