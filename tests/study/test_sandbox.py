@@ -83,14 +83,16 @@ def test_more_harmless_pairs_make_a_more_harmless_model(summary: pd.DataFrame) -
     assert more["harmless_level"] - less["harmless_level"] > 3 * se
 
 
-def test_rloo_moves_every_raised_value_towards_its_target(summary: pd.DataFrame) -> None:
+def test_rloo_reaches_more_of_its_objective_than_the_base_model(summary: pd.DataFrame) -> None:
+    """What the palette raises has risen, and λ·level - KL is above the base model's."""
     palette = json.loads((STUDY / "palettes/hhh-60.json").read_text())
     base, row = summary.loc["base/base"], summary.loc["rloo/hhh-60"]
-    for value, lam, level in zip(
-        palette["values"], palette["lam"], palette["levels"].values(), strict=True
-    ):
-        if lam > 0 and level != "mean":
-            assert row[f"{value}_level"] > base[f"{value}_level"], value
+    gain = np.array([row[f"{v}_level"] - base[f"{v}_level"] for v in palette["values"]])
+    se = np.array([np.hypot(row[f"{v}_se"], base[f"{v}_se"]) for v in palette["values"]])
+    raised = np.array(palette["target"]) > np.array(palette["base"]) + se
+    assert raised.sum() >= 2
+    assert np.all(gain[raised] > 2 * se[raised])
+    assert np.dot(palette["lam_train"], gain) - row["kl"] > 0
 
 
 def test_the_report_is_whole() -> None:
