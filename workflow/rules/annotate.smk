@@ -14,6 +14,8 @@ rule annotate:
         "<results>/benchmarks/annotate/{family}-{variant}_{value}_{i}-of-{n}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **needs("annotate"),
     params:
         settings=annotate_settings,
         code=lambda wildcards: code(
@@ -35,6 +37,7 @@ rule merge:
         "<results>/logs/merge/{family}-{variant}.log",
     wildcard_constraints:
         family="|".join({"base", *(name.split("/")[0] for name in MODELS)}),
+    localrule: True
     conda:
         ENVIRONMENT
     params:

@@ -10,6 +10,7 @@ rule levels:
         levels="<results>/policies/{family}/{variant}/levels.csv",
     log:
         "<results>/logs/levels/{family}-{variant}.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -36,6 +37,7 @@ rule winrate:
         winrate="<results>/policies/{family}/{variant}/winrate.csv",
     log:
         "<results>/logs/winrate/{family}-{variant}.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -73,6 +75,7 @@ rule tables:
         latex="<results>/tables/winrates.tex",
     log:
         "<results>/logs/tables.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:

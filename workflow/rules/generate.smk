@@ -16,6 +16,8 @@ rule generate:
         "<results>/benchmarks/generate/{family}-{variant}_{i}-of-{n}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **needs("generate"),
     params:
         settings=generate_settings,
         code=code("generate"),
