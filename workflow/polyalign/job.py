@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +65,7 @@ def run(main: Callable[[Job], None]) -> None:
     try:
         settings = json.loads(arguments.settings)
         job = Job(settings, _paths(arguments.input), outputs, arguments.work)
-        with _marked(arguments):
+        with _marked(arguments, outputs.values()):
             main(job)
     except InputError as fault:
         for stream in {sys.stderr, terminal}:
@@ -102,7 +102,7 @@ def _redirect(log: Path) -> None:
 
 
 @contextmanager
-def _marked(arguments: argparse.Namespace) -> Iterator[None]:
+def _marked(arguments: argparse.Namespace, outputs: Iterable[Path]) -> Iterator[None]:
     """Keep the job's marker while the block runs."""
     if arguments.log is None or not _leads():
         yield
@@ -113,7 +113,7 @@ def _marked(arguments: argparse.Namespace) -> Iterator[None]:
     markers.refuse_again(before, arguments.attempt, key)
     markers.end_twin(before)
     stage = Path(sys.argv[0]).stem
-    record = markers.started(stage, arguments.attempt, key, arguments.work)
+    record = markers.started(stage, arguments.attempt, key, outputs, arguments.work)
 
     def stopped(number: int, frame: Any) -> None:
         if os.getpid() == record["pid"]:  # a worker that the job forked has this handler too

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,13 +49,16 @@ def read_marker(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def started(stage: str, attempt: int, key: str, work: Path | None) -> dict[str, Any]:
+def started(
+    stage: str, attempt: int, key: str, outputs: Iterable[Path], work: Path | None
+) -> dict[str, Any]:
     """The record of a job that starts now in this process.
 
     Args:
         stage: name of the script.
         attempt: 1, or more when the workflow tries again.
         key: `job_key` of the job.
+        outputs: the files that it makes.
         work: the folder of its checkpoints, if it has one.
     """
     return {
@@ -69,6 +72,7 @@ def started(stage: str, attempt: int, key: str, work: Path | None) -> dict[str, 
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "started": _now(),
+        "outputs": [str(path) for path in outputs],
         "work": str(work) if work else None,
     }
 
@@ -92,7 +96,9 @@ def ended(
         "vram_mb": _vram_mb(),
     }
     if fault is not None:
-        message = str(fault) if isinstance(fault, InputError) else f"{type(fault).__name__}: {fault}"
+        message = (
+            str(fault) if isinstance(fault, InputError) else f"{type(fault).__name__}: {fault}"
+        )
         record |= {
             "reason": reason or why(fault),
             "message": message,
@@ -170,7 +176,12 @@ def live_slurm_jobs(jobs: Iterable[str]) -> set[str]:
 
 def runs_here(record: dict[str, Any]) -> bool:
     """Whether the process that wrote a marker runs on this machine."""
-    return record["host"] == socket.gethostname() and record["born"] == born(record["pid"])
+    return is_of_here(record) and record["born"] == born(record["pid"])
+
+
+def is_of_here(record: dict[str, Any]) -> bool:
+    """Whether a marker was written on this machine."""
+    return bool(record["host"] == socket.gethostname())
 
 
 def born(pid: int) -> int | None:
@@ -193,7 +204,7 @@ def write_marker(path: Path, record: dict[str, Any]) -> None:
         print(f"cannot write {path}: {fault}", file=sys.stderr)
 
 
-def _wait_until(over: Any) -> None:
+def _wait_until(over: Callable[[], bool]) -> None:
     end = time.monotonic() + WAIT
     while not over() and time.monotonic() < end:
         time.sleep(0.2)

@@ -13,9 +13,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from polyalign import families
 from polyalign.config import Study, policies, scorer
 from polyalign.values._spec import ModelSpec
 
@@ -27,6 +29,9 @@ PARAMETERS = 1e9
 SANDBOX_PARAMETERS = 0.75e6
 PROMPTS = 2000
 """Prompts of a study without a limit."""
+
+PAIRS = 50_000
+"""Preference pairs of a data set whose size is not known before it is read."""
 
 PROMPT_TOKENS = 128
 """Tokens of a prompt with its template."""
@@ -52,6 +57,9 @@ MARGIN = 3.0
 START_MINUTES = 30
 """Least time asked for: imports, the queue of a busy disk, a slow node."""
 
+START = 30.0
+"""Seconds before a job with a model begins to work: imports, CUDA."""
+
 HOST_MB = 4000
 """Memory of a process that has imported the libraries."""
 
@@ -70,13 +78,22 @@ class Need:
         gpu: GPUs to ask for.
         vram_mb: memory that it takes on its GPU; 0 without one.
         mem_mb: memory of the host.
-        minutes: wall-clock time to ask for.
+        seconds: wall-clock time that it is expected to take.
     """
 
     gpu: int
     vram_mb: int
     mem_mb: int
-    minutes: int
+    seconds: float
+
+    @property
+    def minutes(self) -> int:
+        """Wall-clock time to ask a scheduler for."""
+        return _round(START_MINUTES + MARGIN * self.seconds / 60, 10)
+
+
+NONE = Need(gpu=0, vram_mb=0, mem_mb=4000, seconds=0.0)
+"""What a job without a model needs."""
 
 
 @dataclass(frozen=True)
@@ -154,10 +171,7 @@ def training(load: Load, rows: int, new_tokens: int = 0) -> Need:
     tokens = load.batch * load.length
     activations = 17 * BYTES[load.dtype] * load.width * load.layers * tokens
     bytes_there = (
-        TRAINED * load.parameters
-        + 4 * load.others
-        + activations
-        + 3 * load.logits * load.length
+        TRAINED * load.parameters + 4 * load.others + activations + 3 * load.logits * load.length
     )
     operations = (6 * load.parameters + 2 * load.others) * rows * load.length
     steps = math.ceil(rows / load.batch) * new_tokens
@@ -168,14 +182,14 @@ def training(load: Load, rows: int, new_tokens: int = 0) -> Need:
 def averaging(parameters: float, models: int) -> Need:
     """Need of a job that averages the weights of models on the processor."""
     size = 4 * parameters
-    seconds = (models + 1) * size / DISK
-    return Need(0, 0, _round(HOST_MB + 3 * size / 1e6, 1000), _minutes(seconds))
+    return Need(0, 0, _round(HOST_MB + 3 * size / 1e6, 1000), START + (models + 1) * size / DISK)
 
 
 def _need(load: Load, gpu_bytes: float, operations: float, reading: float = 0.0) -> Need:
     on_gpu = load.device != "cpu"
     seconds = (
-        operations / (OPS[load.dtype] if on_gpu else OPS_CPU)
+        START
+        + operations / (OPS[load.dtype] if on_gpu else OPS_CPU)
         + reading
         + load.weights / DISK
     )
@@ -183,11 +197,7 @@ def _need(load: Load, gpu_bytes: float, operations: float, reading: float = 0.0)
     if not on_gpu:
         host += gpu_bytes / 1e6
     vram = _round(GPU_MB + 1.1 * gpu_bytes / 1e6, 100) if on_gpu else 0
-    return Need(int(on_gpu), vram, _round(host, 1000), _minutes(seconds))
-
-
-def _minutes(seconds: float) -> int:
-    return _round(START_MINUTES + MARGIN * seconds / 60, 10)
+    return Need(int(on_gpu), vram, _round(host, 1000), seconds)
 
 
 def _round(number: float, unit: int) -> int:
@@ -213,6 +223,29 @@ def need(study: Study, rule: str, wildcards: Mapping[str, str]) -> Need | None:
     if rule.startswith("train_"):
         return _train(study, rule.removeprefix("train_").replace("_", "-"), wildcards["variant"])
     return None
+
+
+def largest_need(study: Study, rule: str) -> Need | None:
+    """The largest need of all jobs of a rule, part by part; None if none loads a model."""
+    jobs: list[dict[str, str]] = [{}]
+    if rule == "reward_model":
+        jobs = [{"variant": name} for name in study.reward_models]
+    if rule in ("generate", "annotate"):
+        trained = [name for name in policies(study) if families.makes_model(name.split("/")[0])]
+        answered = [name.split("/") for name in ("base/pool", "base/base", *trained)]
+        jobs = [{"family": family, "variant": variant} for family, variant in answered]
+    if rule == "annotate":
+        jobs = [job | {"value": value} for job in jobs for value in study.values]
+    if rule.startswith("train_"):
+        family = rule.removeprefix("train_").replace("_", "-")
+        names = [name.split("/") for name in policies(study)]
+        jobs = [{"variant": variant} for made_by, variant in names if made_by == family]
+    needs = [found for job in jobs if (found := need(study, rule, job)) is not None]
+    if not needs:
+        return None
+    columns = zip(*((n.gpu, n.vram_mb, n.mem_mb, n.seconds) for n in needs), strict=True)
+    gpu, vram_mb, mem_mb, seconds = map(max, columns)
+    return Need(int(gpu), int(vram_mb), int(mem_mb), float(seconds))
 
 
 def _text(study: Study) -> int:
@@ -245,10 +278,6 @@ def _reward_model(study: Study, name: str) -> Need:
     made = study.reward_models[name]
     load = _base(study, 2 * made.batch_size)
     return training(load, made.epochs * PAIRS * 2)
-
-
-PAIRS = 50_000
-"""Preference pairs of a data set whose size is not known before it is read."""
 
 
 def _generate(study: Study, family: str, variant: str) -> Need:
@@ -299,7 +328,8 @@ def parameters_of(source: str, dtype: str, study: Study) -> float:
         if study.sandbox is not None or study.model is None or source == study.model.source:
             return SANDBOX_PARAMETERS
         return parameters(study)
-    weights = [*Path(source).glob("*.safetensors")] if Path(source).is_dir() else []
+    folder = _folder(source)
+    weights = [*folder.glob("*.safetensors")] if folder.is_dir() else []
     if weights:
         return sum(file.stat().st_size for file in weights) / BYTES[dtype]
     named = re.findall(r"(\d+(?:\.\d+)?)([bm])(?![a-z])", source.lower())
@@ -307,3 +337,13 @@ def parameters_of(source: str, dtype: str, study: Study) -> float:
         number, unit = named[-1]
         return float(number) * (1e9 if unit == "b" else 1e6)
     return PARAMETERS
+
+
+def _folder(source: str) -> Path:
+    """The folder that `source` names; `package:NAME/FOLDER` is looked up without importing it."""
+    if not source.startswith("package:"):
+        return Path(source)
+    name, _, rest = source.removeprefix("package:").partition("/")
+    found = find_spec(name)
+    places = list(found.submodule_search_locations or []) if found else []
+    return Path(places[0], rest) if places else Path(source)

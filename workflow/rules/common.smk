@@ -37,7 +37,6 @@ FAMILIES = ["base", "reward", *families.NAMES]
 MODELS = [name for name in VARIANTS if families.makes_model(name.split("/")[0])]
 DECODED = [name for name in VARIANTS if name not in MODELS]
 EVALUATED = ["base/base", *VARIANTS]
-LIGHT = resources.Need(gpu=0, vram_mb=0, mem_mb=resources.HOST_MB, minutes=30)
 PLOTS = [
     f"{RESULTS}/plots/{figure}.{kind}"
     for figure in STUDY.plots
@@ -72,6 +71,11 @@ def fixed(settings):
     return lambda wildcards: text
 
 
+def loads_model(*stage):
+    """Whether a stage, named as for `code`, loads a model; if not, it is too light to be submitted."""
+    return "polyalign/models.py=" in code(*stage)
+
+
 def needs(rule):
     """Resources of a rule whose jobs load a model, by what each of them does (polyalign.resources).
 
@@ -81,7 +85,7 @@ def needs(rule):
 
     @cache
     def of_job(*wildcards):
-        return resources.need(STUDY, rule, dict(wildcards)) or LIGHT
+        return resources.need(STUDY, rule, dict(wildcards)) or resources.NONE
 
     def of(wildcards):
         return of_job(*wildcards.items())
