@@ -82,8 +82,9 @@ def cluster(cpus: int = 4, memory: int = 40_000) -> Iterator[Path]:
     """
     folder = Path(tempfile.mkdtemp(prefix="slurm."))
     daemons: list[subprocess.Popen[bytes]] = []
-    before = os.environ.get("SLURM_CONF")
+    before = {name: os.environ.get(name) for name in ("SLURM_CONF", "PATH")}
     os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
+    os.environ["PATH"] = f"{folder}/bin{os.pathsep}{before['PATH']}"
     try:
         _configure(folder, cpus, memory)
         daemons.append(_munge(folder))
@@ -103,17 +104,22 @@ def cluster(cpus: int = 4, memory: int = 40_000) -> Iterator[Path]:
                 daemon.wait()
         _end_steps(folder)
         shutil.rmtree(folder, ignore_errors=True)
-        os.environ.pop("SLURM_CONF")
-        if before is not None:
-            os.environ["SLURM_CONF"] = before
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _configure(folder: Path, cpus: int, memory: int) -> None:
     host = os.uname().nodename.partition(".")[0]
     facts = {"host": host, "folder": folder, "cpus": cpus, "memory": memory, "gpus": GPUS}
     ports = {"port": _free_port(), "node_port": _free_port()}
-    for name in ("state", "spool"):
+    for name in ("state", "spool", "bin"):
         (folder / name).mkdir()
+    # Snakemake's plugin clears the names that start with SLURM_ before it calls srun in a job.
+    srun = folder / "bin/srun"
+    srun.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun")} "$@"\n')
+    srun.chmod(0o755)
     (folder / "slurm.conf").write_text(CONF.format(**facts, **ports))
     # Any device file does: the count of GPUs is what the tests are about.
     devices = [f"Name=gpu File=/dev/{name}" for name in ("zero", "full")]
