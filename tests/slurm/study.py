@@ -1,10 +1,12 @@
 """A study small enough for a cluster of two cores, with each kind of job of the sandbox."""
 
+import runpy
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+WORKFLOW_TESTS = Path(__file__).parents[1] / "workflow/conftest.py"
 PALETTE = {"helpful": "mean+0.2sd", "diversity": "mean"}
 
 
@@ -20,7 +22,7 @@ def tiny(config: Path) -> dict[str, Any]:
         "batch_size": 120,
         "candidates": 8,
         "evaluation_candidates": 2,
-        "shards": 2,
+        "shards": 1,
     }
     study["values"] = {name: study["values"][name] for name in PALETTE}
     study["reward_models"] = {"helpful": study["reward_models"]["helpful"] | {"epochs": 1}}
@@ -40,3 +42,11 @@ def tiny(config: Path) -> dict[str, Any]:
     study["evaluation"] = {"bootstrap": 50}
     study["plots"] = ["radar"]
     return study
+
+
+def checkout(folder: Path) -> Path:
+    """A checkout of its own, with the tiny study as its config."""
+    runpy.run_path(str(WORKFLOW_TESTS))["copy_checkout"](folder)
+    config = folder / "config.yaml"
+    config.write_text(yaml.safe_dump(tiny(config), sort_keys=False))
+    return folder

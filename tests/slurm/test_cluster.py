@@ -13,18 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from cluster import GPUS, cluster, missing
-from study import tiny
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
-from conftest import copy_checkout
+from study import checkout
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "it can be run")
 
 RESULTS = Path("results/sandbox")
 MODEL = RESULTS / "models/dpo/beta-0.1_helpful"
-TRAINING = RESULTS / "logs/train/dpo-beta-0.1_helpful.json"
+TRAINING = "train/dpo-beta-0.1_helpful"
+ANSWERS = "generate/dpo-beta-0.1_helpful_0-of-1"
 PROFILE = [
     *("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1"),
     *("--latency-wait", "10", "--max-jobs-per-timespan", "20/1s"),
@@ -38,13 +35,6 @@ LIMIT = 600.0
 
 def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
-
-
-def checkout(folder: Path) -> Path:
-    copy_checkout(folder)
-    config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump(tiny(config), sort_keys=False))
-    return folder
 
 
 def workflow(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -72,26 +62,28 @@ class Controller:
             )
         return cls(folder, log, process)
 
-    def wait_for(self, what: str, ready: Callable[[], Any]) -> Any:
-        """Wait while the workflow runs; returns what `ready` gave."""
+    def marker(self, name: str) -> dict[str, Any]:
+        """The marker of a job; empty until it has one."""
+        path = self.folder / RESULTS / f"logs/{name}.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def inject(self, faults: "dict[str, Fault]") -> dict[str, str]:
+        """Do each fault as soon as its time has come; returns the SLURM jobs that they struck."""
+        struck: dict[str, str] = {}
         end = time.monotonic() + LIMIT
-        while not (found := ready()):
-            ended = self.process.poll() is not None
-            assert not ended, f"ended before {what}:\n{self.log.read_text()}"
-            assert time.monotonic() < end, f"no {what}:\n{self.log.read_text()}"
+        while len(struck) < len(faults):
+            for name, fault in faults.items():
+                if name not in struck and (job := fault(self)):
+                    struck[name] = job
+            over = self.process.poll() is not None and len(struck) < len(faults)
+            assert not over, f"only {struck} when it ended:\n{self.log.read_text()}"
+            assert time.monotonic() < end, f"only {struck}:\n{self.log.read_text()}"
             time.sleep(0.02)
-        return found
+        return struck
 
-    def running(self, marker: Path) -> dict[str, Any]:
-        """The marker of a job, once the job runs."""
 
-        def found() -> dict[str, Any] | None:
-            path = self.folder / marker
-            record = json.loads(path.read_text()) if path.exists() else {}
-            return record if record.get("state") == "running" else None
-
-        record: dict[str, Any] = self.wait_for(f"{marker} runs", found)
-        return record
+Fault = Callable[[Controller], str | None]
+"""Strikes a job if its time has come, and returns its SLURM number."""
 
 
 def state(job: str) -> str:
@@ -113,8 +105,14 @@ class Disturbed:
 
     folder: Path
     reference: Path
-    said: dict[str, str]
-    killed: dict[str, str]
+    locked: str
+    struck: dict[str, str]
+
+    def marker(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(
+            (self.folder / RESULTS / f"logs/{name}.json").read_text()
+        )
+        return found
 
     def markers(self) -> list[dict[str, Any]]:
         found = (self.folder / RESULTS / "logs").rglob("*.json")
@@ -125,63 +123,71 @@ class Disturbed:
 def disturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disturbed]:
     """The study without SLURM and without a fault, and the same on the cluster with all of them."""
     reference = checkout(tmp_path_factory.mktemp("reference") / "checkout")
+    folder = checkout(tmp_path_factory.mktemp("cluster") / "checkout")
     done = workflow(reference, "--cores", "2", "--show-failed-logs", "--", "all")
     assert done.returncode == 0, done.stdout + done.stderr
-    folder = checkout(tmp_path_factory.mktemp("cluster") / "checkout")
     with cluster():
-        said, killed = {}, {}
-        first = Controller.start(folder, "first")
-        killed["requeued"] = requeue(first)
-        killed["orphan"] = kill_controller(first)
-        said["locked"] = workflow(folder, *PROFILE, "--", "all").stderr
-        assert workflow(folder, "--unlock").returncode == 0
-        second = Controller.start(folder, "second")
-        killed["training"] = cancel_training(second)
-        killed["lost"] = lose_the_node(second)
-        assert second.process.wait(LIMIT) == 0, second.log.read_text()
-        said |= {name: (folder / f"{name}.log").read_text() for name in ("first", "second")}
-        yield Disturbed(folder, reference, said, killed)
+        controllers = [first := Controller.start(folder, "first")]
+        try:
+            struck = first.inject({"orphan": kill_controller})
+            locked = workflow(folder, *PROFILE, "--", "all").stderr
+            assert workflow(folder, "--unlock").returncode == 0
+            controllers.append(second := Controller.start(folder, "second"))
+            faults = {"training": cancel_training, "requeued": requeue, "lost": lose_the_node}
+            struck |= second.inject(faults)
+            assert second.process.wait(LIMIT) == 0, second.log.read_text()
+        finally:
+            for controller in controllers:
+                controller.process.kill()
+        yield Disturbed(folder, reference, locked, struck)
 
 
-def requeue(controller: Controller) -> str:
-    """Requeue the base model's training while it runs, as preemption does."""
-    job: str = controller.running(RESULTS / "logs/base_model.json")["slurm_job"]
-    subprocess.run(["scontrol", "requeue", job], check=True)
-    wait_until(lambda: state(job) != "RUNNING")
-    return job
+def kill_controller(controller: Controller) -> str | None:
+    """Kill the workflow itself, with no chance to cancel its jobs, while the base model is trained.
 
-
-def kill_controller(controller: Controller) -> str:
-    """Kill the workflow itself, without a chance to cancel its jobs, while a model is trained."""
-    marker = RESULTS / "logs/reward_model/helpful.json"
-    job: str = controller.running(marker)["slurm_job"]
-    # The trainer stands still, as a long training would still be at work later.
-    os.kill(controller.running(marker)["pid"], signal.SIGSTOP)
-    controller.process.send_signal(signal.SIGKILL)
+    The job stands still, as a long training would still be at work when its user comes back.
+    """
+    record = controller.marker("base_model")
+    if record.get("state") != "running":
+        return None
+    os.kill(record["pid"], signal.SIGSTOP)
+    controller.process.kill()
     controller.process.wait()
-    return job
+    return str(record["slurm_job"])
 
 
-def cancel_training(controller: Controller) -> str:
+def cancel_training(controller: Controller) -> str | None:
     """Cancel a training that has a checkpoint."""
-    record = controller.running(TRAINING)
+    record = controller.marker(TRAINING)
+    if record.get("state") != "running":
+        return None
     work = controller.folder / record["work"]
-    controller.wait_for("checkpoint", lambda: list(work.glob("checkpoint-*/trainer_state.json")))
+    if not list(work.glob("checkpoint-*/trainer_state.json")):
+        return None
     os.kill(record["pid"], signal.SIGSTOP)
     subprocess.run(["scancel", record["slurm_job"]], check=True)
-    job: str = record["slurm_job"]
-    return job
+    return str(record["slurm_job"])
 
 
-def lose_the_node(controller: Controller) -> str:
+def requeue(controller: Controller) -> str | None:
+    """Requeue a job that samples, as preemption does."""
+    record = controller.marker("generate/base-pool_0-of-1")
+    if record.get("state") != "running":
+        return None
+    subprocess.run(["scontrol", "requeue", record["slurm_job"]], check=True)
+    return str(record["slurm_job"])
+
+
+def lose_the_node(controller: Controller) -> str | None:
     """Take the node down while the trained model answers, and bring it back."""
-    marker = RESULTS / "logs/generate/dpo-beta-0.1_helpful_0-of-1.json"
-    job: str = controller.running(marker)["slurm_job"]
+    record = controller.marker(ANSWERS)
+    if record.get("state") != "running":
+        return None
     node = f"NodeName={os.uname().nodename.partition('.')[0]}"
     subprocess.run(["scontrol", "update", node, "State=DOWN", "Reason=test"], check=True)
-    wait_until(lambda: state(job) != "RUNNING")
+    wait_until(lambda: state(record["slurm_job"]) != "RUNNING")
     subprocess.run(["scontrol", "update", node, "State=RESUME"], check=True)
-    return job
+    return str(record["slurm_job"])
 
 
 def test_the_tables_are_those_of_an_undisturbed_run(disturbed: Disturbed) -> None:
@@ -223,7 +229,7 @@ def test_a_shard_is_sampled_and_scored_in_one_submission(disturbed: Disturbed) -
         for record in disturbed.markers()
         if record["stage"] in ("generate", "annotate")
     }
-    assert len(jobs) == 4
+    assert len(jobs) == 3
 
 
 def test_light_jobs_ran_beside_the_workflow(disturbed: Disturbed) -> None:
@@ -234,38 +240,33 @@ def test_light_jobs_ran_beside_the_workflow(disturbed: Disturbed) -> None:
 
 
 def test_a_second_workflow_is_told_that_the_folder_is_locked(disturbed: Disturbed) -> None:
-    assert "LockException" in disturbed.said["locked"]
-
-
-def test_the_requeued_job_ran_again_under_its_number(disturbed: Disturbed) -> None:
-    record = json.loads((disturbed.folder / RESULTS / "logs/base_model.json").read_text())
-    assert record["slurm_job"] == disturbed.killed["requeued"]
-    assert record["attempt"] == 1
+    assert "LockException" in disturbed.locked
 
 
 def test_the_job_of_the_killed_workflow_made_room(disturbed: Disturbed) -> None:
-    log = (disturbed.folder / RESULTS / "logs/reward_model/helpful.log").read_text()
-    orphan = disturbed.killed["orphan"]
+    log = (disturbed.folder / RESULTS / "logs/base_model.log").read_text()
+    orphan = disturbed.struck["orphan"]
     assert f"SLURM job {orphan} of an earlier workflow is still at this; cancelled" in log
+    assert disturbed.marker("base_model")["slurm_job"] != orphan
 
 
 def test_the_cancelled_training_went_on_from_its_checkpoint(disturbed: Disturbed) -> None:
     """The second attempt trained the last steps only, and came to the same weights."""
-    record = json.loads((disturbed.folder / TRAINING).read_text())
+    record = disturbed.marker(TRAINING)
     assert record["attempt"] == 2
-    assert record["slurm_job"] != disturbed.killed["training"]
+    assert record["slurm_job"] != disturbed.struck["training"]
     manifests = [
         json.loads((folder / f"{MODEL}.json").read_text())
         for folder in (disturbed.folder, disturbed.reference)
     ]
     assert manifests[0]["files"] == manifests[1]["files"]
-    log = (disturbed.folder / TRAINING).with_suffix(".log").read_text()
+    log = (disturbed.folder / RESULTS / f"logs/{TRAINING}.log").read_text()
     assert log.count("'loss'") == 2
 
 
-def test_the_job_on_the_lost_node_ran_again(disturbed: Disturbed) -> None:
-    record = json.loads(
-        (disturbed.folder / RESULTS / "logs/generate/dpo-beta-0.1_helpful_0-of-1.json").read_text()
-    )
-    assert record["state"] == "done"
-    assert not list(disturbed.folder.rglob("results/**/.*.parquet.*"))
+def test_requeued_jobs_ran_again_under_their_numbers(disturbed: Disturbed) -> None:
+    for name, job in (("generate/base-pool_0-of-1", "requeued"), (ANSWERS, "lost")):
+        record = disturbed.marker(name)
+        assert (record["state"], record["attempt"]) == ("done", 1)
+        assert record["slurm_job"] == disturbed.struck[job]
+    assert not list((disturbed.folder / RESULTS).rglob(".*.parquet.*"))

@@ -3,6 +3,7 @@
 for family in sorted({name.split("/")[0] for name in DECODED}):
 
     rule:
+        """Answer by decoding: results/<study>/policies/<family>/<variant>/rewards.parquet."""
         name:
             f"decode_{family.replace('-', '_')}"
         input:

@@ -2,7 +2,7 @@
 
 
 rule levels:
-    """Levels of one policy."""
+    """Levels of one policy: results/<study>/policies/<family>/<variant>/levels.csv."""
     input:
         rewards="<results>/policies/{family}/{variant}/rewards.parquet",
         base="<results>/policies/base/base/rewards.parquet",
@@ -29,7 +29,7 @@ rule levels:
 
 
 rule winrate:
-    """Win rates of one policy against the base model."""
+    """Win rates of one policy: results/<study>/policies/<family>/<variant>/winrate.csv."""
     input:
         rewards="<results>/policies/{family}/{variant}/rewards.parquet",
         base="<results>/policies/base/base/rewards.parquet",

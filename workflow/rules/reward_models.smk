@@ -2,7 +2,7 @@
 
 
 rule reward_model:
-    """Train one reward model."""
+    """Train one reward model: results/<study>/models/reward/<name>.json."""
     input:
         unpack(reward_inputs),
     output:

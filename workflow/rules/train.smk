@@ -3,6 +3,7 @@
 for family in sorted({name.split("/")[0] for name in MODELS}):
 
     rule:
+        """Train one policy of the family: results/<study>/models/<family>/<variant>.json."""
         name:
             f"train_{family.replace('-', '_')}"
         input:
