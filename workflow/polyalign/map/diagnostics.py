@@ -10,13 +10,13 @@ import numpy as np
 from polyalign.errors import InputError
 from polyalign.map.base import (
     Base,
-    base_probabilities,
     check_groups,
     check_rewards,
     check_target,
     check_weights,
+    tilt,
 )
-from polyalign.map.dual import maximise, solve_on
+from polyalign.map.dual import maximise, plain, solve_on
 from polyalign.map.palette import parse_target
 
 MAX_CANDIDATES = 10**9
@@ -256,8 +256,8 @@ def reweighting_share(
     """Share (k,) of the joint gain of each value that is only a change of the prompts.
 
     A joint lam is fitted as if the policy could choose its prompts. Used by a policy that cannot,
-    it delivers the levels of the per-prompt tilt; the share is 1 - delivered / asked. NaN where
-    nothing was gained.
+    it delivers the levels of the per-prompt tilt; the share is 1 - delivered / asked. NaN for
+    values that gain less than a millionth of a standard deviation, of which there is no share.
 
     Args:
         rewards: (n, k) rewards.
@@ -278,7 +278,7 @@ def reweighting_share(
         gains.append(base.moments(scaled)[1] * base.scale)
     delivered, asked = gains
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(asked > 0, 1 - delivered / asked, np.nan)
+        return np.where(asked > 1e-6 * base.scale, 1 - delivered / asked, np.nan)
 
 
 def budget(base: Base, target: np.ndarray) -> Budget:
@@ -312,6 +312,34 @@ def budget(base: Base, target: np.ndarray) -> Budget:
         candidates=base.n_samples / base.n_prompts,
         suffices=candidates_for(sqrt(2 * max(kl, 0.0)) if np.isfinite(kl) else np.inf),
     )
+
+
+def log_z_bias(base: Base, lam: np.ndarray) -> float:
+    """Plug-in bias, in nats, of the mean over prompts of log mean_j exp(lam . r_xj) (scope prompt).
+
+    The logarithm of a mean of K terms lies below that of the mean of all by their variance over
+    2 K mean^2, to first order (delta method), so the dual of few candidates lies too high. With the
+    unbiased variance that is (1 - K sum_j p_xj^2) / (2 (K - 1)), averaged over the prompts that
+    have K > 1 candidates, and 0 for the others.
+
+    Args:
+        base: the base policy, in scope `prompt`, with candidates of equal weight.
+        lam: (k,) raw units.
+
+    Raises:
+        InputError: in scope `joint`.
+    """
+    if base.scope != "prompt":
+        raise InputError(
+            "log_z_bias: the scope is joint; candidates a prompt count in scope prompt"
+        )
+    scaled, bias = check_target(lam, base.k) * base.scale, 0.0
+    for block in base.blocks:
+        count = block.z.shape[1]
+        p = tilt(block, scaled)[1]
+        if count > 1:
+            bias += float((1 - count * (p * p).sum(axis=0)) @ block.share) / (2 * (count - 1))
+    return bias
 
 
 def candidates_for(height: float) -> int | None:
@@ -348,12 +376,58 @@ def normal_quantile(share: float) -> float:
 
 
 @dataclass(frozen=True)
+class Assessments:
+    """Many lam on a table; m of them, k values, raw units.
+
+    Attributes:
+        levels: (m, k) levels of p_lam.
+        quantiles: (m, k) shares of the base policy's samples at or below each level.
+        base: (k,) levels of the base policy.
+        kl: (m,) nats.
+        ess: (m,) effective sample sizes, as in `Solution`.
+        max_weight: (m,) largest weights, as in `Solution`.
+        scope: `prompt` or `joint`.
+    """
+
+    levels: np.ndarray
+    quantiles: np.ndarray
+    base: np.ndarray
+    kl: np.ndarray
+    ess: np.ndarray
+    max_weight: np.ndarray
+    scope: str
+
+
+def assess_many(base: Base, lams: np.ndarray) -> Assessments:
+    """What given lam (m, k), raw units, realise on a table, such as the test split.
+
+    Raises:
+        InputError: on another shape, or numbers that are not finite.
+    """
+    lams = np.asarray(lams, dtype=np.float64)
+    if lams.ndim != 2 or lams.shape[1] != base.k or not np.isfinite(lams).all():
+        raise InputError(f"lam: shape {lams.shape}; expected (number of lam, {base.k}), finite")
+    scaled = lams * base.scale
+    tilts = base.tilts(scaled)
+    kl = np.einsum("mk,mk->m", scaled, tilts.levels) - tilts.log_z
+    return Assessments(
+        levels=base.raw(tilts.levels),
+        quantiles=base.shares_below(tilts.levels),
+        base=base.center,
+        kl=np.maximum(kl, 0.0),
+        ess=tilts.ess,
+        max_weight=tilts.max_weight,
+        scope=base.scope,
+    )
+
+
+@dataclass(frozen=True)
 class Assessment:
     """A lam on a table: (k,) arrays in raw units.
 
     Attributes:
         levels: levels of p_lam.
-        quantiles: shares of the base's samples below each level.
+        quantiles: shares of the base policy's samples at or below each level.
         base: levels of the base policy.
         kl: nats.
         ess: effective sample size, as in `Solution`.
@@ -378,19 +452,21 @@ def assess(
     scope: str = "auto",
     weights: np.ndarray | None = None,
 ) -> Assessment:
-    """What a given lam (k,) realises on a table, such as the test split.
+    """What one lam (k,) realises on a table; `assess_many` takes many.
 
     Args and errors: as `polyalign.map.solve`.
     """
     base = Base(rewards, groups, scope, weights=weights)
-    scaled = check_target(lam, base.k) * base.scale
-    log_z, level, _ = base.moments(scaled)
-    ess, _, largest = base.spent(scaled)
-    raw = base.raw(level)
-    probability = base_probabilities(len(rewards), groups, base.scope, weights)
-    below = probability @ (np.asarray(rewards) <= raw)
-    kl = max(0.0, float(scaled @ level) - log_z)
-    return Assessment(raw, below, base.center, kl, ess, largest, base.scope)
+    many = assess_many(base, check_target(lam, base.k)[None, :])
+    return Assessment(
+        levels=many.levels[0],
+        quantiles=many.quantiles[0],
+        base=many.base,
+        kl=float(many.kl[0]),
+        ess=float(many.ess[0]),
+        max_weight=float(many.max_weight[0]),
+        scope=many.scope,
+    )
 
 
 def diagnose(base: Base, lam: np.ndarray, target: np.ndarray) -> dict[str, Any]:
@@ -402,13 +478,13 @@ def diagnose(base: Base, lam: np.ndarray, target: np.ndarray) -> dict[str, Any]:
         target: (k,) raw levels.
     """
     report: dict[str, Any] = {
-        "sensitivity": _plain(asdict(sensitivity(base, lam))),
-        "interval": _plain(asdict(delta_interval(base, lam, target))),
+        "sensitivity": plain(asdict(sensitivity(base, lam))),
+        "interval": plain(asdict(delta_interval(base, lam, target))),
     }
     if base.n_samples >= 25:
-        report["pareto_k"] = _plain(tail_shape(base, lam))
+        report["pareto_k"] = plain(tail_shape(base, lam))
     if base.scope == "prompt":
-        report["budget"] = _plain(asdict(budget(base, target)))
+        report["budget"] = plain(asdict(budget(base, target)))
     return report
 
 
@@ -453,13 +529,3 @@ def _percentiles(lams: np.ndarray, realised: np.ndarray, confidence: float, k: i
         level_high=level_high,
         solved=len(lams) / len(realised),
     )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if np.isfinite(value) else None
-    return value.item() if isinstance(value, np.generic) else value
