@@ -1,9 +1,8 @@
-"""What a palette's lam is worth: sensitivity, uncertainty, support, and the budget of selection."""
+"""What a palette's lam is worth: sensitivity, uncertainty, support, and levels elsewhere."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from math import erf, exp, log, pi, sqrt
-from typing import Any
+from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
@@ -16,10 +15,11 @@ from polyalign.map.base import (
     check_weights,
     tilt,
 )
-from polyalign.map.dual import maximise, plain, solve_on
+from polyalign.map.budget import normal_quantile
+from polyalign.map.dual import maximise, solve_on
 from polyalign.map.palette import parse_target
 
-MAX_CANDIDATES = 10**9
+PARETO_SAMPLES = 25
 
 
 @dataclass(frozen=True)
@@ -65,25 +65,6 @@ class Interval:
     level_low: np.ndarray
     level_high: np.ndarray
     solved: float
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What selection among K candidates must spend and can spend.
-
-    Attributes:
-        kl: nats a prompt that the palette needs with unlimited candidates, in a Gaussian model of
-            the rewards within a prompt.
-        log_k: the most that selection among the table's candidates can spend, nats a prompt.
-        candidates: candidates a prompt (mean).
-        suffices: candidates with which, in that model, greedy selection reaches the palette; None
-            if more than a billion.
-    """
-
-    kl: float
-    log_k: float
-    candidates: float
-    suffices: int | None
 
 
 def sensitivity(base: Base, lam: np.ndarray) -> Sensitivity:
@@ -213,15 +194,15 @@ def pareto_k(weights: np.ndarray) -> float:
     on the min(n/5, 3 sqrt n) largest.
 
     Args:
-        weights: (n,) weights >= 0, any scale, n >= 25.
+        weights: (n,) weights >= 0, any scale, n >= `PARETO_SAMPLES`.
 
     Returns:
         The shape; -inf for a tail without spread.
     """
     weights = np.sort(np.asarray(weights, dtype=np.float64))
     n = weights.size
-    if n < 25:
-        raise InputError(f"pareto_k: {n} weights; expected at least 25 to see a tail")
+    if n < PARETO_SAMPLES:
+        raise InputError(f"pareto_k: {n} weights; expected at least {PARETO_SAMPLES} to see a tail")
     count = int(min(0.2 * n, 3 * sqrt(n)))
     tail = weights[-count:] - weights[-count - 1]
     tail = tail[tail > 0]
@@ -234,7 +215,7 @@ def pareto_k(weights: np.ndarray) -> float:
     theta = 1 / tail[-1] + (1 - np.sqrt(grid / (steps - 0.5))) / (3 * quartile)
     shape = np.log1p(-theta[:, None] * tail).mean(axis=1)
     profile = m * (np.log(-theta / shape) - shape - 1)
-    posterior = 1 / np.exp(profile[None, :] - profile[:, None]).sum(axis=1)
+    posterior = np.exp(profile - profile.max())
     mean = float(theta @ (posterior / posterior.sum()))
     fitted = float(np.log1p(-mean * tail).mean())
     # A weak prior at 0.5 worth ten observations keeps short tails from wild answers.
@@ -281,39 +262,6 @@ def reweighting_share(
         return np.where(asked > 1e-6 * base.scale, 1 - delivered / asked, np.nan)
 
 
-def budget(base: Base, target: np.ndarray) -> Budget:
-    """KL that a palette needs a prompt, against log K, and the K that would suffice.
-
-    In a Gaussian model of the rewards within prompts the palette needs kl = max over nu >= 0 of
-    nu . d - nu' S nu / 2 (d: asked gain, S: mean within-prompt covariance), and greedy selection
-    among K candidates reaches it when the expected largest of K standard normals is sqrt(2 kl).
-
-    Args:
-        base: the base policy, in scope `prompt`.
-        target: (k,) raw levels.
-
-    Raises:
-        InputError: in scope `joint`, where no number of candidates is at stake.
-    """
-    if base.scope != "prompt":
-        raise InputError("budget: the scope is joint; candidates a prompt count in scope prompt")
-    goal = base.standardise(check_target(target, base.k))
-    covariance = base.moments(np.zeros(base.k))[2]
-
-    def gaussian(lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        return float(lam @ covariance @ lam) / 2, covariance @ lam, covariance
-
-    # Beyond the KL of choosing among a billion candidates the answer is None anyway.
-    optimum = maximise(gaussian, goal, 10 * log(MAX_CANDIDATES), tolerance=1e-8)
-    kl = optimum.value if optimum.status == "solved" else np.inf
-    return Budget(
-        kl=kl,
-        log_k=base.max_kl,
-        candidates=base.n_samples / base.n_prompts,
-        suffices=candidates_for(sqrt(2 * max(kl, 0.0)) if np.isfinite(kl) else np.inf),
-    )
-
-
 def log_z_bias(base: Base, lam: np.ndarray) -> float:
     """Plug-in bias, in nats, of the mean over prompts of log mean_j exp(lam . r_xj) (scope prompt).
 
@@ -340,39 +288,6 @@ def log_z_bias(base: Base, lam: np.ndarray) -> float:
         if count > 1:
             bias += float((1 - count * (p * p).sum(axis=0)) @ block.share) / (2 * (count - 1))
     return bias
-
-
-def candidates_for(height: float) -> int | None:
-    """Fewest candidates whose expected largest of standard normals is `height`; None beyond 1e9."""
-    if height <= 0:
-        return 1
-    if expected_largest(MAX_CANDIDATES) < height:
-        return None
-    low, high = 1, MAX_CANDIDATES
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if expected_largest(middle) >= height else (middle, high)
-    return high
-
-
-def expected_largest(count: int) -> float:
-    """Expected largest of `count` standard normals, by quadrature (to 1e-6)."""
-    x = np.linspace(-9.0, 9.0, 4001)
-    tail = 0.5 * np.array([1 + erf(v / sqrt(2)) for v in x])
-    below = tail**count
-    return float(x[-1] - np.trapezoid(below, x))
-
-
-def normal_quantile(share: float) -> float:
-    """Quantile of the standard normal, by Newton's method on its distribution function."""
-    x = 0.0
-    for _ in range(60):
-        error = 0.5 * (1 + erf(x / sqrt(2))) - share
-        step = error / (exp(-x * x / 2) / sqrt(2 * pi))
-        x -= max(-1.0, min(1.0, step))
-        if abs(step) < 1e-14:
-            break
-    return x
 
 
 @dataclass(frozen=True)
@@ -467,25 +382,6 @@ def assess(
         max_weight=float(many.max_weight[0]),
         scope=many.scope,
     )
-
-
-def diagnose(base: Base, lam: np.ndarray, target: np.ndarray) -> dict[str, Any]:
-    """Sensitivity, delta intervals, Pareto shape and (scope `prompt`) budget, JSON-ready.
-
-    Args:
-        base: the base policy on which lam was fitted.
-        lam: (k,) a feasible palette's solution, raw units.
-        target: (k,) raw levels.
-    """
-    report: dict[str, Any] = {
-        "sensitivity": plain(asdict(sensitivity(base, lam))),
-        "interval": plain(asdict(delta_interval(base, lam, target))),
-    }
-    if base.n_samples >= 25:
-        report["pareto_k"] = plain(tail_shape(base, lam))
-    if base.scope == "prompt":
-        report["budget"] = plain(asdict(budget(base, target)))
-    return report
 
 
 def _sums(rows: np.ndarray, cluster: np.ndarray) -> np.ndarray:
