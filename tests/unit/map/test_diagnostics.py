@@ -7,7 +7,7 @@ from mapdata import skewed
 from polyalign.errors import InputError
 from polyalign.map import solve
 from polyalign.map.base import Base
-from polyalign.map.budget import budget, candidates_for, expected_largest, normal_quantile
+from polyalign.map.budget import budget, candidates_for, expected_largest, height, normal_quantile
 from polyalign.map.diagnostics import (
     assess,
     assess_many,
@@ -134,6 +134,14 @@ def test_expected_largest_normal_and_candidates_needed():
     assert normal_quantile(0.975) == pytest.approx(1.959963985, abs=1e-8)
 
 
+def test_height_of_levels_before_any_sampling():
+    assert height(["q80"]) == pytest.approx(0.8416, abs=1e-4)
+    assert height(["mean+0.3sd", "mean+0.4sd", "q20", "mean-2sd", 7.0]) == pytest.approx(0.5)
+    assert height(["+10%"]) == pytest.approx(0.32897, abs=1e-4)
+    assert height(["max"]) == height(["q100"]) == np.inf
+    assert height(["q0", "mean"]) == 0
+
+
 def test_budget_of_gaussian_rewards():
     draws = np.random.default_rng(6)
     rewards = draws.normal(size=(2000 * 16, 1))
@@ -200,8 +208,8 @@ def _groups(base, groups):
 
 
 def test_plug_in_bias_is_that_of_fresh_candidates():
-    # Normal rewards: log E exp(lam r) = lam^2 / 2; the mean over K candidates lies below it. Rewards
-    # are counted from their own mean, which takes the noise of that mean off and nothing else.
+    # Normal rewards: log E exp(lam r) = lam^2 / 2; the mean over K candidates lies below it.
+    # Rewards count from their own mean, which takes the noise of that mean off, nothing else.
     draws = np.random.default_rng(9)
     rewards, groups = draws.normal(size=(20_000 * 16, 1)), np.repeat(np.arange(20_000), 16)
     base = Base(rewards, groups, "prompt")

@@ -1,14 +1,16 @@
 """What selection among K candidates must spend for a palette, and can spend."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from math import erf, exp, log, pi, sqrt
+from math import erf, exp, hypot, inf, log, pi, sqrt
 
 import numpy as np
 
 from polyalign.errors import InputError
 from polyalign.map.base import Base, check_target
 from polyalign.map.dual import maximise
+from polyalign.map.palette import SPREAD, parse_level
 
 MAX_CANDIDATES = 10**9
 
@@ -76,16 +78,38 @@ def budget_message(found: Budget) -> str:
     )
 
 
-def candidates_for(height: float) -> int | None:
-    """Fewest candidates whose expected largest of standard normals is `height`; None beyond 1e9."""
-    if height <= 0:
+def height(levels: Iterable[str | float]) -> float:
+    """How far a palette lies above the base level, in standard deviations, before any sampling.
+
+    For rewards that are normal, uncorrelated, and vary within prompts only, which is the easiest
+    case but for correlation: the root of the sum of squares of the levels above the mean. Plain
+    numbers, whose unit is not known, count as 0; `max` is infinitely far.
+
+    Args:
+        levels: levels in the palette grammar.
+    """
+    return hypot(*(max(0.0, _above_mean(level)) for level in levels))
+
+
+def _above_mean(level: str | float) -> float:
+    kind, number = parse_level(level)
+    if kind == "quantile":
+        return normal_quantile(number / 100) if 0 < number < 100 else (inf if number else -inf)
+    if kind == "percent":
+        return number / 100 * (normal_quantile(SPREAD[1]) - normal_quantile(SPREAD[0]))
+    return {"mean": number, "max": inf}.get(kind, 0.0)
+
+
+def candidates_for(level: float) -> int | None:
+    """Fewest candidates whose expected largest of standard normals is `level`; None beyond 1e9."""
+    if level <= 0:
         return 1
-    if expected_largest(MAX_CANDIDATES) < height:
+    if expected_largest(MAX_CANDIDATES) < level:
         return None
     low, high = 1, MAX_CANDIDATES
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if expected_largest(middle) >= height else (middle, high)
+        low, high = (low, middle) if expected_largest(middle) >= level else (middle, high)
     return high
 
 
