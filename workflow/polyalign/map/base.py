@@ -373,15 +373,15 @@ def check_weights(weights: np.ndarray | None, n: int) -> np.ndarray:
     return weights
 
 
-def check_target(target: np.ndarray, k: int) -> np.ndarray:
-    """Target (k,) as float64.
+def check_target(target: np.ndarray, k: int, what: str = "target") -> np.ndarray:
+    """A target, or whatever `what` says, (k,) as float64.
 
     Raises:
-        InputError: on another shape or a level that is not finite.
+        InputError: on another shape or a number that is not finite.
     """
     target = np.asarray(target, dtype=np.float64)
     if target.shape != (k,) or not np.isfinite(target).all():
-        raise InputError(f"target: {target}; expected {k} finite levels, one a value")
+        raise InputError(f"{what}: {target}; expected {k} finite numbers, one a value")
     return target
 
 

@@ -69,7 +69,7 @@ class Interval:
 
 def sensitivity(base: Base, lam: np.ndarray) -> Sensitivity:
     """Derivatives of lam, levels and KL at a solution lam (k,), raw units."""
-    lam = check_target(lam, base.k)
+    lam = check_target(lam, base.k, "lam")
     covariance = base.moments(lam * base.scale)[2] * np.outer(base.scale, base.scale)
     free = np.flatnonzero(lam > 0)
     by_target = np.zeros((base.k, base.k))
@@ -94,7 +94,7 @@ def delta_interval(
         target: (k,) raw levels.
         confidence: of the intervals.
     """
-    scaled = check_target(lam, base.k) * base.scale
+    scaled = check_target(lam, base.k, "lam") * base.scale
     goal = base.standardise(check_target(target, base.k))
     _, level, hessian = base.moments(scaled)
     if base.scope == "prompt":
@@ -255,7 +255,7 @@ def reweighting_share(
     gains = []
     for scope in ("prompt", "joint"):
         base = Base(rewards, group, scope, weights=weights)
-        scaled = check_target(lam, base.k) * base.scale
+        scaled = check_target(lam, base.k, "lam") * base.scale
         gains.append(base.moments(scaled)[1] * base.scale)
     delivered, asked = gains
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -281,7 +281,7 @@ def log_z_bias(base: Base, lam: np.ndarray) -> float:
         raise InputError(
             "log_z_bias: the scope is joint; candidates a prompt count in scope prompt"
         )
-    scaled, bias = check_target(lam, base.k) * base.scale, 0.0
+    scaled, bias = check_target(lam, base.k, "lam") * base.scale, 0.0
     for block in base.blocks:
         count = block.z.shape[1]
         p = tilt(block, scaled)[1]
@@ -372,7 +372,7 @@ def assess(
     Args and errors: as `polyalign.map.solve`.
     """
     base = Base(rewards, groups, scope, weights=weights)
-    many = assess_many(base, check_target(lam, base.k)[None, :])
+    many = assess_many(base, check_target(lam, base.k, "lam")[None, :])
     return Assessment(
         levels=many.levels[0],
         quantiles=many.quantiles[0],

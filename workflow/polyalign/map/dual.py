@@ -210,7 +210,7 @@ def policy_weights(
         InputError: on arrays whose shapes or numbers are wrong.
     """
     base = Base(rewards, groups, scope, weights=weights)
-    return base.weights(check_target(lam, base.k) * base.scale)
+    return base.weights(check_target(lam, base.k, "lam") * base.scale)
 
 
 def maximise(

@@ -236,12 +236,13 @@ def random_palettes(base: Base, count: int, *, seed: int, cap: float) -> RandomP
         cap: largest sum of lam that is kept, in 1 / the rewards' units.
 
     Raises:
-        InputError: with fewer than 2 values, no palettes, or a cap that is not positive.
+        InputError: with fewer than 2 values, no palettes, a cap that is not positive, or a
+            negative seed.
     """
-    if base.k < 2 or count < 1 or not cap > 0:
+    if base.k < 2 or count < 1 or not cap > 0 or seed < 0:
         raise InputError(
-            f"random palettes: {base.k} values, count {count}, cap {cap}; expected at least 2 "
-            "values, 1 palette and a cap above 0"
+            f"random palettes: {base.k} values, count {count}, cap {cap}, seed {seed}; expected at "
+            "least 2 values, 1 palette, a cap above 0 and a seed of at least 0"
         )
     highest = np.array([base.best(unit)[i] for i, unit in enumerate(np.eye(base.k))])
     share = np.random.default_rng(seed).random((count, base.k))

@@ -61,8 +61,9 @@ def sequential(
     turns = [[i] for i in range(base.k)] if blocks is None else [list(b) for b in blocks]
     if sorted(i for turn in turns for i in turn) != list(range(base.k)) or rounds < 1:
         raise InputError(
-            f"sequential: {rounds} rounds of blocks {turns}; expected at least 1 round, and each "
-            f"of the {base.k} values in one block"
+            f"sequential: {rounds} rounds of blocks "
+            f"{' | '.join(', '.join(called[i] for i in turn) for turn in turns)}; expected at "
+            f"least 1 round, and each of the {base.k} values in one block"
         )
     lam = np.zeros(base.k)
     history = []

@@ -26,7 +26,8 @@ class Stream(Units):
     """Value columns of a Parquet table, read batch by batch.
 
     Args:
-        path: the table; in scope `prompt` the rows of a prompt must be adjacent.
+        path: the table; prompts are told apart by its column `prompt_id`, else `prompt`, else each
+            row is one; in scope `prompt` the rows of a prompt must be adjacent.
         values: names of the value columns.
         scope: `prompt`, `joint` or `auto`.
         split: `all`, or the rows whose column `split` says so.
@@ -47,8 +48,8 @@ class Stream(Units):
         except (pa.ArrowException, OSError) as fault:
             raise InputError(f"{path}: cannot be read as parquet ({fault}); restore it") from fault
         needed = [*self.values, *(["split"] if split != "all" else [])]
-        self.has_prompts = "prompt_id" in names
-        if scope == "prompt":
+        self.id = next((name for name in ("prompt_id", "prompt") if name in names), None)
+        if scope == "prompt" and self.id is None:
             needed.append("prompt_id")
         absent = [name for name in needed if name not in names]
         if absent:
@@ -69,7 +70,7 @@ class Stream(Units):
         stride = max(1, rows_in_file // SAMPLE_ROWS)
         sample: list[np.ndarray] = []
         sample_groups: list[np.ndarray] = []
-        for table, starts, ids in self._batches(self.has_prompts):
+        for table, starts, ids in self._batches(self.id is not None):
             bad = np.flatnonzero(~np.isfinite(table).all(axis=0))
             if bad.size:
                 raise InputError(
@@ -97,14 +98,14 @@ class Stream(Units):
             prompts += starts.size
         if offset is None:
             raise InputError(f"{self.path}: no rows in split {self.split!r}; expected some")
-        self.n_prompts = np.unique(np.concatenate(hashes)).size if self.has_prompts else n
+        self.n_prompts = np.unique(np.concatenate(hashes)).size if self.id is not None else n
         adjacent = self.n_prompts == prompts
         if scope == "auto":
             scope = "prompt" if n >= PROMPT_SCOPE_CANDIDATES * self.n_prompts else "joint"
         self.scope, self.n_samples = scope, n
         if scope == "prompt" and not adjacent:
             raise InputError(
-                f"{self.path}: the rows of a prompt are not adjacent; sort the table by prompt_id"
+                f"{self.path}: the rows of a prompt are not adjacent; sort the table by prompt"
             )
         first, second, size = (
             (share_mean, share_square, prompts) if scope == "prompt" else (mean, square, n)
@@ -122,7 +123,8 @@ class Stream(Units):
 
         Without `prompts` each row counts as a prompt of its own.
         """
-        columns = [*self.values, *(["prompt_id"] if prompts else [])]
+        key = self.id or ""
+        columns = [*self.values, *([key] if prompts else [])]
         if self.split != "all":
             columns.append("split")
         rest: pa.Table | None = None
@@ -136,16 +138,16 @@ class Stream(Units):
                         yield self._numbers(piece), np.arange(piece.num_rows), None
                     continue
                 piece = piece if rest is None else pa.concat_tables([rest, piece])
-                starts = _starts(piece)
+                starts = _starts(piece[key])
                 if not starts.size:
                     continue
                 # The last prompt may go on in the next batch.
                 rest = piece.slice(int(starts[-1]))
                 if starts.size > 1:
                     whole = piece.slice(0, int(starts[-1]))
-                    yield self._numbers(whole), starts[:-1], whole["prompt_id"].take(starts[:-1])
+                    yield self._numbers(whole), starts[:-1], whole[key].take(starts[:-1])
         if rest is not None and rest.num_rows:
-            yield self._numbers(rest), np.zeros(1, dtype=np.intp), rest["prompt_id"].take([0])
+            yield self._numbers(rest), np.zeros(1, dtype=np.intp), rest[key].take([0])
 
     def _numbers(self, table: pa.Table) -> np.ndarray:
         numbers = np.empty((self.k, table.num_rows))
@@ -306,9 +308,9 @@ def _first_guess(stream: Stream, target: np.ndarray) -> np.ndarray | None:
     return optimum.lam / stream.scale if optimum.status == "solved" else None
 
 
-def _starts(table: pa.Table) -> np.ndarray:
+def _starts(column: pa.ChunkedArray) -> np.ndarray:
     """First row of each run of equal prompt ids."""
-    ids = table["prompt_id"].combine_chunks()
+    ids = column.combine_chunks()
     if len(ids) == 0:
         return np.zeros(0, dtype=np.intp)
     changes = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
