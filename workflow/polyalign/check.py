@@ -8,12 +8,15 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import log
 from pathlib import Path
 from statistics import mean
 
 from polyalign import families
 from polyalign.config import Study, load, policies
 from polyalign.errors import InputError
+from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
+from polyalign.map.budget import candidates_for, expected_largest, height
 
 SECONDS = 10.0
 """Rough time of a job that was never measured: a start of Python and a small computation."""
@@ -59,6 +62,8 @@ def main(argv: list[str] | None = None) -> int:
         print(fault, file=sys.stderr)
         return 2
     print(f"{options.config}: no fault. {summary(study)}")
+    for warning in out_of_reach(study):
+        print(f"warning: {warning}")
     try:
         steps = plan(study, jobs_to_run(options.config))
     except InputError as fault:
@@ -76,6 +81,33 @@ def summary(study: Study) -> str:
         f"Study {study.study}: values {', '.join(study.values)}; "
         f"{len(study.palettes)} palettes; policies: {listed}."
     )
+
+
+def out_of_reach(study: Study) -> list[str]:
+    """Palettes that choosing among the candidates is not likely to reach, a sentence each.
+
+    Rough, since nothing is sampled yet: see `polyalign.map.budget.height`.
+    """
+    count = study.sampling.candidates
+    joint = study.map.scope == "joint" or (
+        study.map.scope == "auto" and count < PROMPT_SCOPE_CANDIDATES
+    )
+    if study.rewards is not None or joint:
+        return []
+    found = []
+    for name, levels in study.palettes.items():
+        above = height(levels.values())
+        if above <= expected_largest(count):
+            continue
+        enough = candidates_for(above)
+        more = f"about {enough} candidates (sampling.candidates)" if enough else "lower levels"
+        found.append(
+            f"palette {name} asks for about {above:.2g} standard deviations above the base level; "
+            f"the best of {count} candidates lies about {expected_largest(count):.2g} above it, "
+            f"and log {count} = {log(count):.2g} nats is all that choosing can spend: it needs "
+            f"{more} (rough: as if rewards were normal and uncorrelated)"
+        )
+    return found
 
 
 def jobs_to_run(config: str) -> dict[str, int]:

@@ -187,14 +187,19 @@ def value_model(wildcards):
     return model_files(study_config.scorer(STUDY, wildcards.value).get("model", ""))
 
 
+LIMITS = part(STUDY.map, "min_ess", "max_weight", "max_kl_share", "max_norm")
+
+
 def solve_settings(wildcards):
-    return canonical(
-        {
-            "palette": wildcards.palette,
-            "levels": STUDY.palettes[wildcards.palette],
-            "map": STUDY.map.model_dump(),
-        }
-    )
+    """What λ depends on: not on what counts as supported, unless a palette may be adjusted to it."""
+    settings = {
+        "palette": wildcards.palette,
+        "levels": STUDY.palettes[wildcards.palette],
+        **part(STUDY.map, "scope", "on_infeasible"),
+    }
+    if STUDY.map.on_infeasible == "adjust":
+        settings["limits"] = LIMITS
+    return canonical(settings)
 
 
 def training_settings(family, variant):
@@ -232,7 +237,7 @@ def training_inputs(family):
                 for name in made.preferences
             }
         if made.palette:
-            paths["palette"] = f"{RESULTS}/palettes/{made.palette}.json"
+            paths["palette"] = lam_of(made.palette)
             paths["prompts"] = f"{RESULTS}/prompts.parquet"
             paths["rewards"] = [
                 path
@@ -289,6 +294,11 @@ def pool_of_palette(wildcards):
             f"{folder}/{value}_{i}-of-{n}.parquet" for value in values for i in range(n)
         ],
     }
+
+
+def lam_of(palette):
+    """What is made with a palette's λ waits for this, not for what is later said about that λ."""
+    return f"{RESULTS}/palettes/lam/{palette}.json"
 
 
 def reward_settings(wildcards):

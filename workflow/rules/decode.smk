@@ -8,7 +8,7 @@ for family in sorted({name.split("/")[0] for name in DECODED}):
         input:
             pool="<results>/policies/base/pool/rewards.parquet",
             palette=lambda wildcards, family=family: (
-                f"{RESULTS}/palettes/{VARIANTS[f'{family}/{wildcards.variant}'].palette}.json"
+                lam_of(VARIANTS[f"{family}/{wildcards.variant}"].palette)
             ),
         output:
             rewards=f"<results>/policies/{family}/{{variant}}/rewards.parquet",

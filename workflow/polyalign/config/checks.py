@@ -10,11 +10,11 @@ from polyalign import families, plots
 from polyalign.config.draft import Draft
 from polyalign.config.faults import nearest, unknown
 from polyalign.config.marks import Key, walk
+from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
 from polyalign.values._spec import ModelSpec
 
 TABLES = (".parquet", ".csv", ".jsonl", ".json")
 PAIRS = (".jsonl.gz", ".jsonl")
-PROMPT_SCOPE_CANDIDATES = 8
 NOT_FIGURES = ("theme", "data")
 
 

@@ -189,6 +189,31 @@ class Map(Strict):
         description="Stop at a palette that no policy reaches, or go from the base levels towards "
         "it as far as it is supported, and say so.",
     )
+    min_ess: Positive | None = Field(
+        default=None,
+        description="A palette is unsupported below this effective sample size (scope prompt: "
+        "mean a prompt; default: 2 in scope prompt, 100 in scope joint).",
+    )
+    max_weight: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="A palette is unsupported above this largest weight (scope prompt: mean over "
+        "prompts; default: 0.75 in scope prompt, 0.1 in scope joint).",
+    )
+    max_kl_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.9,
+        description="A palette is unsupported above this share of the KL that choosing among the "
+        "candidates can spend (scope prompt only).",
+    )
+    max_norm: Positive | None = Field(
+        default=None,
+        description="A palette is unsupported above this sum of λ, in 1 / the rewards' units "
+        "(default: any).",
+    )
+    resamples: Annotated[int, Field(ge=0)] = Field(
+        default=200,
+        description="Resamples of the prompts behind the intervals of λ; 0: the delta method, "
+        "which takes levels such as q70 as given.",
+    )
 
 
 class Evaluation(Strict):
