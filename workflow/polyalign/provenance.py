@@ -44,8 +44,19 @@ def code(script: str, *modules: str) -> str:
         `file=hash` for the script and every module of polyalign that they import, at whatever
         depth. Editing one of them changes the text; touching it does not.
     """
-    starts = [ROOT / "scripts" / f"{script}.py"]
-    starts += [ROOT / "polyalign" / f"{name.replace('.', '/')}.py" for name in modules]
+    return _text(ROOT / "scripts" / f"{script}.py", *map(_library, modules))
+
+
+def module_code(module: str) -> str:
+    """As `code`, for a module of polyalign alone."""
+    return _text(_library(module))
+
+
+def _library(module: str) -> Path:
+    return ROOT / "polyalign" / f"{module.replace('.', '/')}.py"
+
+
+def _text(*starts: Path) -> str:
     files: dict[str, str] = {}
     for start in starts:
         files.update(_imports(start))

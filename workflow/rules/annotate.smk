@@ -19,7 +19,7 @@ rule annotate:
         code=lambda wildcards: code(
             "annotate", f"values.{STUDY.values[wildcards.value].kind}"
         ),
-        files=files,
+        files=files_with_cache,
     shell:
         job("annotate")
 
@@ -34,7 +34,7 @@ rule merge:
     log:
         "<results>/logs/merge/{family}-{variant}.log",
     wildcard_constraints:
-        family="|".join({"base", *(name.split("/")[0] for name in MODELS)}),
+        family=SAMPLED,
     conda:
         ENVIRONMENT
     params:

@@ -22,7 +22,7 @@ def score_by_length(
     """
     order = np.argsort(lengths, kind="stable")[::-1]
     results = np.empty(len(encoded), dtype=np.float64)
-    progress = tqdm(total=len(order), unit="text", mininterval=5)
+    progress = tqdm(total=len(order), unit="text", mininterval=5, delay=5)
     for start in range(0, len(order), batch_size):
         for rows, values in _halving(order[start : start + batch_size], encoded, score):
             results[rows] = values
