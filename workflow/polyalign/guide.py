@@ -33,6 +33,15 @@ from polyalign.logprobs import Sampling
 from polyalign.values import Score
 
 
+def uniforms(seed: int, tokens: int, texts: int) -> torch.Tensor:
+    """The numbers in [0, 1) that a batch's draws are made with, float64 (tokens, texts).
+
+    All at once, so that the draws of one text do not depend on when the others end.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand((tokens, texts), generator=generator, dtype=torch.float64)
+
+
 class GuidedEngine:
     """Draws responses with token-level guidance, a batch of prompts at a time.
 
@@ -87,10 +96,7 @@ class GuidedEngine:
         Raises:
             InputError: if a reward is not a finite number.
         """
-        # All uniforms at once: a row's draws do not depend on when the others end.
-        generator = torch.Generator().manual_seed(seed)
-        size = (self.sampling.max_new_tokens, len(encoded))
-        uniform = torch.rand(size, generator=generator, dtype=torch.float64)
+        uniform = uniforms(seed, self.sampling.max_new_tokens, len(encoded))
         batch = left_padded(self.tokenizer, encoded).to(self.model.device)
         inputs, attention = batch["input_ids"], batch["attention_mask"]
         positions = (attention.cumsum(-1) - 1).clamp(min=0)
