@@ -16,9 +16,7 @@ rule annotate:
         ENVIRONMENT
     params:
         settings=annotate_settings,
-        code=lambda wildcards: code(
-            "annotate", f"values.{STUDY.values[wildcards.value].kind}"
-        ),
+        code=lambda wildcards: reward_code("annotate", [wildcards.value]),
         files=files_with_cache,
     shell:
         job("annotate")

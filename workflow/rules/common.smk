@@ -15,6 +15,7 @@ sys.path.insert(0, f"{workflow.basedir}/workflow")
 
 from polyalign import config as study_config
 from polyalign import families
+from polyalign import values as kinds_of_reward
 from polyalign.errors import InputError
 from polyalign.provenance import canonical, code, short_hash
 
@@ -269,14 +270,22 @@ def family_code(script, family):
 
     def modules(wildcards):
         palette = VARIANTS[f"{family}/{wildcards.variant}"].palette
-        kinds = {STUDY.values[name].kind for name in STUDY.palettes.get(palette, {})}
-        return code(
+        return reward_code(
             script,
+            STUDY.palettes.get(palette, []),
             f"families.{family.replace('-', '_')}",
-            *sorted(f"values.{kind}" for kind in kinds),
         )
 
     return modules
+
+
+def reward_code(script, names, *modules):
+    """The code of a stage that computes the rewards of some values, the user's own included."""
+    kinds = sorted({f"values.{STUDY.values[name].kind}" for name in names})
+    own = [
+        kinds_of_reward.user_code(study_config.scorer(STUDY, name)) for name in names
+    ]
+    return " ".join([code(script, *modules, *kinds), *filter(None, own)])
 
 
 def pairs_file(path, split):

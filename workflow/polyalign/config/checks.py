@@ -6,10 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from polyalign import families, plots
+from polyalign import families, plots, values
 from polyalign.config.draft import Draft
 from polyalign.config.faults import nearest, unknown
 from polyalign.config.marks import Key, walk
+from polyalign.errors import InputError
 from polyalign.values._spec import ModelSpec
 
 TABLES = (".parquet", ".csv", ".jsonl", ".json")
@@ -189,6 +190,10 @@ def _values(made: Draft) -> None:
                 "'column' needs a table of scores; expected `rewards` in the study; add it, or "
                 "take a kind that computes",
             )
+        try:
+            values.user_code(spec.model_dump())
+        except InputError as fault:
+            made.add(("values", name, "function"), str(fault))
         if isinstance(spec, ModelSpec) and spec.model:
             _model_source(made, ("values", name, "model"), spec.model)
 

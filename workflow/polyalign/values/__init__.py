@@ -51,6 +51,16 @@ def deferred(spec: dict[str, Any]) -> Score:
     return lambda prompts, responses: loaded()(prompts, responses)
 
 
+def user_code(spec: dict[str, Any]) -> str:
+    """The user's own code that a value's entry runs, with hashes (empty for most kinds).
+
+    Raises:
+        InputError: if it is not there.
+    """
+    local = getattr(module(spec["kind"]), "local_code", None)
+    return str(local(spec["function"])) if local else ""
+
+
 def identity(spec: dict[str, Any]) -> dict[str, Any]:
     """What the scores of a value's entry depend on: its settings and the content of its model."""
     settings: dict[str, Any] = module(spec["kind"]).Spec(**spec).identity()
