@@ -196,19 +196,16 @@ def disk_bytes(study: Study) -> float:
     if study.rewards is not None:
         return 2.0 * Path(study.rewards).stat().st_size
     sampling = study.sampling
-    made = [name for name in policies(study) if _is_model(name)]
+    made = [name for name in policies(study) if families.makes_model(name.split("/")[0])]
     prompts = study.prompts.limit or PROMPTS
+    sampled = [name for name in policies(study) if not families.chooses(name.split("/")[0])]
     evaluated = prompts * study.prompts.test_share * sampling.evaluation_candidates
-    rows = prompts * sampling.candidates + (len(made) + 1) * evaluated
+    rows = prompts * sampling.candidates + (len(sampled) + 1) * evaluated
     row = 2 * sampling.max_new_tokens + 10 * (len(study.values) + 6)
     models = len(made) + len(study.reward_models) + (study.sandbox is not None)
     size = parameters(study)
     dtype = BYTES[study.model.dtype] if study.model else 4
     return 2 * rows * row + models * size * dtype + (CHECKPOINT * size if models else 0)
-
-
-def _is_model(policy: str) -> bool:
-    return not hasattr(families.module(policy.split("/")[0]), "decode")
 
 
 def parameters(study: Study) -> float:

@@ -25,7 +25,7 @@ class Job:
         settings: everything from the config that this job depends on.
         inputs: name → paths.
         outputs: name → path.
-        work: folder for checkpoints, kept when the job fails; None if the stage has none.
+        work: folder for checkpoints or caches, kept when the job fails; None if the stage has none.
     """
 
     settings: dict[str, Any]

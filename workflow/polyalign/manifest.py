@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from polyalign.files import sha256, versions, write_json
+from polyalign.sources import ANSWERS_WITH
 
-ANSWERS_WITH = (".safetensors", ".json", ".txt", ".model", ".jinja", ".gguf")
 PASSING = {"seconds", "resumed_from", "versions"}
 
 

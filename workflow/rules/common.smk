@@ -15,6 +15,7 @@ sys.path.insert(0, f"{workflow.basedir}/workflow")
 
 from polyalign import config as study_config
 from polyalign import families
+from polyalign import values as kinds_of_reward
 from polyalign.errors import InputError
 from polyalign.provenance import canonical, code, short_hash
 
@@ -34,8 +35,11 @@ ENVIRONMENT = f"{workflow.basedir}/envs/polyalign.yaml"
 VARIANTS = study_config.policies(STUDY)
 FAMILIES = ["base", "reward", *families.NAMES]
 MODELS = [name for name in VARIANTS if families.makes_model(name.split("/")[0])]
-DECODED = [name for name in VARIANTS if name not in MODELS]
+DECODED = [name for name in VARIANTS if families.chooses(name.split("/")[0])]
+GUIDED = [name for name in VARIANTS if name not in [*MODELS, *DECODED]]
 EVALUATED = ["base/base", *VARIANTS]
+OF_MODELS = "|".join(sorted({"base", *(name.split("/")[0] for name in MODELS)}))
+SAMPLED = "|".join(sorted({OF_MODELS, *(name.split("/")[0] for name in GUIDED)}))
 PLOTS = [
     f"{RESULTS}/plots/{figure}.{kind}"
     for figure in STUDY.plots
@@ -148,38 +152,57 @@ def scattered(stem):
 
 
 def generate_settings(wildcards):
-    sampling = STUDY.sampling
     base = model_settings()
     own = f"{RESULTS}/models/{wildcards.family}/{wildcards.variant}"
-    return canonical(
-        {
-            "policy": f"{wildcards.family}/{wildcards.variant}",
-            "model": (
-                base
-                if wildcards.family == "base"
-                else {**base, "source": own, "revision": None}
-            ),
-            "base": base,
-            "template": STUDY.prompts.template,
-            "sampling": sampling_rule(),
-            "splits": ["fit", "test"] if is_pool(wildcards) else ["test"],
-            "candidates": (
-                sampling.candidates
-                if is_pool(wildcards)
-                else sampling.evaluation_candidates
-            ),
-            "batch_size": sampling.batch_size,
-            "seed": STUDY.seed,
-            "shard": int(wildcards.i),
-            "shards": int(wildcards.n),
+    policy = f"{wildcards.family}/{wildcards.variant}"
+    model = {**base, "source": own, "revision": None} if policy in MODELS else base
+    settings = sampled(policy, wildcards)
+    return canonical({**settings, "model": model, "engine": STUDY.sampling.engine})
+
+
+def sampled(policy, wildcards):
+    """What every generation of responses is told, whatever draws them."""
+    sampling, pool = STUDY.sampling, policy == "base/pool"
+    return {
+        "policy": policy,
+        "base": model_settings(),
+        "template": STUDY.prompts.template,
+        "sampling": sampling_rule(),
+        "splits": ["fit", "test"] if pool else ["test"],
+        "candidates": sampling.candidates if pool else sampling.evaluation_candidates,
+        "batch_size": sampling.batch_size,
+        "seed": STUDY.seed,
+        "shard": int(wildcards.i),
+        "shards": int(wildcards.n),
+    }
+
+
+def guided_settings(family):
+    """Params function: settings of a policy that samples from the base model in its own way."""
+
+    def settings(wildcards):
+        policy = f"{family}/{wildcards.variant}"
+        made = VARIANTS[policy]
+        values = STUDY.palettes[made.palette]
+        guided = {
+            "settings": made.settings,
+            "values": {name: study_config.scorer(STUDY, name) for name in values},
         }
-    )
+        model = {"model": model_settings(), "guided": guided}
+        return canonical({**sampled(policy, wildcards), **model})
+
+    return settings
 
 
 def annotate_settings(wildcards):
     return canonical(
         {"value": wildcards.value, "spec": study_config.scorer(STUDY, wildcards.value)}
     )
+
+
+def files_with_cache(wildcards, input, output):
+    """`files`, and the folder that keeps the value's scores by the content of the texts."""
+    return f"{files(wildcards, input, output)} --work {RESULTS}/cache/{wildcards.value}"
 
 
 def value_model(wildcards):
@@ -239,13 +262,7 @@ def training_inputs(family):
         if made.palette:
             paths["palette"] = lam_of(made.palette)
             paths["prompts"] = f"{RESULTS}/prompts.parquet"
-            paths["rewards"] = [
-                path
-                for name in STUDY.palettes[made.palette]
-                for path in model_files(
-                    study_config.scorer(STUDY, name).get("model", "")
-                )
-            ]
+            paths["rewards"] = reward_files(made.palette)
         for policy in made.policies:
             paths[f"model:{policy}"] = model_files(f"{RESULTS}/models/{policy}")
         return {name: path for name, path in paths.items() if path}
@@ -253,19 +270,27 @@ def training_inputs(family):
     return inputs
 
 
-def training_code(family):
+def family_code(script, family):
     """Params function: the code of a family, and of the rewards that a palette brings in."""
 
     def modules(wildcards):
         palette = VARIANTS[f"{family}/{wildcards.variant}"].palette
-        kinds = {STUDY.values[name].kind for name in STUDY.palettes.get(palette, {})}
-        return code(
-            "train",
+        return reward_code(
+            script,
+            STUDY.palettes.get(palette, []),
             f"families.{family.replace('-', '_')}",
-            *sorted(f"values.{kind}" for kind in kinds),
         )
 
     return modules
+
+
+def reward_code(script, names, *modules):
+    """The code of a stage that computes the rewards of some values, the user's own included."""
+    kinds = sorted({f"values.{STUDY.values[name].kind}" for name in names})
+    own = [
+        kinds_of_reward.user_code(study_config.scorer(STUDY, name)) for name in names
+    ]
+    return " ".join([code(script, *modules, *kinds), *filter(None, own)])
 
 
 def pairs_file(path, split):
@@ -299,6 +324,25 @@ def pool_of_palette(wildcards):
 def lam_of(palette):
     """What is made with a palette's λ waits for this, not for what is later said about that λ."""
     return f"{RESULTS}/palettes/lam/{palette}.json"
+
+
+def reward_files(palette):
+    """What a job that computes the rewards of a palette waits for."""
+    return [
+        path
+        for name in STUDY.palettes[palette]
+        for path in model_files(study_config.scorer(STUDY, name).get("model", ""))
+    ]
+
+
+def palette_of(family):
+    """Input function: the palette of a policy of the family; nothing for one without."""
+
+    def path(wildcards):
+        palette = VARIANTS[f"{family}/{wildcards.variant}"].palette
+        return lam_of(palette) if palette else []
+
+    return path
 
 
 def reward_settings(wildcards):

@@ -21,7 +21,7 @@ for family in sorted({name.split("/")[0] for name in MODELS}):
             settings=lambda wildcards, family=family: canonical(
                 training_settings(family, wildcards.variant)
             ),
-            code=training_code(family),
+            code=family_code("train", family),
             files=files_with_work,
         shell:
             job("train")

@@ -26,6 +26,7 @@ SAMPLE_COLUMNS = frozenset(
         "response",
         "split",
         "n_tokens",
+        "truncated",
         "logprob",
         "logprob_base",
         "kl",
@@ -130,6 +131,11 @@ class Sampling(Strict):
         default=1.0, description="Sample among the most likely tokens of this total probability."
     )
     max_new_tokens: Count = Field(default=128, description="Longest response, in tokens.")
+    engine: Literal["transformers", "vllm"] = Field(
+        default="transformers",
+        description="What generates; vllm must be installed, and its log-probabilities are "
+        "computed by transformers.",
+    )
     batch_size: Count = Field(default=32, description="Responses generated at once.")
     candidates: Count = Field(
         default=16,

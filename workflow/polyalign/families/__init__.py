@@ -1,8 +1,9 @@
 """Families of policies: one module a family, found by its file name (`map_d.py` is `map-d`).
 
 A module holds `Settings` (its section in the config), `variants` (the policies that it makes, and
-what each needs), and either `train` (the policy is a model) or `decode` (the policy chooses among
-the candidates of the base model). A dry run imports all of it, so torch is imported in functions.
+what each needs), and one of `train` (the policy is a model), `decode` (the policy chooses among the
+candidates of the base model) and `engine` (the policy samples from the base model in a way of its
+own). A dry run imports all of it, so torch is imported in functions.
 """
 
 from dataclasses import dataclass
@@ -27,12 +28,14 @@ class Variant:
         palette: the palette whose λ it realises, if any.
         preferences: names of the preference data sets that it is trained on.
         policies: the policies (`family/variant`) whose models it is made from.
+        values: values that it names apart from a palette's.
     """
 
     settings: dict[str, Any]
     palette: str | None = None
     preferences: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,5 +75,10 @@ def module(family: str) -> ModuleType:
 
 
 def makes_model(family: str) -> bool:
-    """Whether the family trains models (else it decodes)."""
+    """Whether the policies of the family are models."""
     return hasattr(module(family), "train")
+
+
+def chooses(family: str) -> bool:
+    """Whether the policies of the family choose among the candidates of the base model."""
+    return hasattr(module(family), "decode")
