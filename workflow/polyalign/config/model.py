@@ -252,7 +252,7 @@ class Explore(Strict):
         default=24, description="Points of a palette's path."
     )
     beyond: Annotated[float, Field(ge=1)] = Field(
-        default=2.0, description="Where a path ends, in lengths of base to asked level."
+        default=2.5, description="Where a path ends, in lengths of base to asked level."
     )
 
 

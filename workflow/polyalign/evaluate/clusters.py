@@ -88,7 +88,8 @@ def bootstrap_interval(
     if bootstrap < 1:
         raise InputError(f"evaluation.bootstrap is {bootstrap}; expected at least 1 resample")
     means = [
-        counts @ sums / (counts @ sizes)[:, None] for counts in cluster_counts(len(sizes), bootstrap, seed)
+        counts @ sums / (counts @ sizes)[:, None]
+        for counts in cluster_counts(len(sizes), bootstrap, seed)
     ]
     return np.percentile(np.concatenate(means), INTERVAL, axis=0)
 

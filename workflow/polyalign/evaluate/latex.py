@@ -24,6 +24,8 @@ SPECIAL = {
     "≥": r"$\geq$",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
+
+
 def escape(text: str) -> str:
     """Text as LaTeX prints it, letter by letter (the commands need T1 fonts for the quote)."""
     return "".join(SPECIAL.get(letter, letter) for letter in text)

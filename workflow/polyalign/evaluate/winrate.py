@@ -120,9 +120,7 @@ def wilson(share: np.ndarray, trials: int) -> tuple[np.ndarray, np.ndarray]:
     return centre - half, centre + half
 
 
-def _pair(
-    prompts: pd.Series, base_prompts: pd.Series
-) -> tuple[list[str], np.ndarray, np.ndarray]:
+def _pair(prompts: pd.Series, base_prompts: pd.Series) -> tuple[list[str], np.ndarray, np.ndarray]:
     """The prompts, sorted, and the prompt index of each row of the two tables.
 
     Raises:

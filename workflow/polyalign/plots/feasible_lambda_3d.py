@@ -1,0 +1,58 @@
+"""Where λ can lie, for three values: feasible random palettes beside λ drawn at random.
+
+The weights of three values in units of one over the base model's standard deviation; left for those
+three alone, right for all values of the study. Colour is the λ of random palettes that are feasible
+and within the cap, grey a Dirichlet direction times a uniform norm.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from polyalign.errors import InputError
+from polyalign.plots import theme
+from polyalign.plots.data import FigureData
+from polyalign.plots.feasible_lambda import KINDS, title, weighed
+
+NEEDS = ("random",)
+
+
+def draw(data: FigureData, output: Sequence[Path]) -> None:
+    """Draw the figure to every path of `output`.
+
+    Raises:
+        InputError: if λ weighs fewer than three values.
+    """
+    table = data.tables["random"]
+    values = weighed(data)[:3]
+    if len(values) < 3:
+        raise InputError(
+            f"figure feasible_lambda_3d: λ weighs {len(values)} values; expected at least 3: name "
+            "more in palettes, or leave the figure out of `plots`"
+        )
+    numbers = sorted({3, int(table["n_values"].max())})
+    options = {"subplot_kw": {"projection": "3d"}}
+    with theme.tiles(output, len(numbers), 2, aspect=0.85, foot=0.3, **options) as (figure, panels):
+        for axes, number in zip(panels, numbers, strict=True):
+            part = table[table["n_values"] == number]
+            for kind, label, colour, size in KINDS:
+                cloud = part[part["kind"] == kind]
+                axes.scatter(
+                    *(cloud[f"{value}_weight"] for value in values),
+                    s=2 * size,
+                    color=colour,
+                    alpha=0.8,
+                    linewidth=0,
+                    label=label,
+                )
+            axes.set_title(title(part, number), y=0.98)
+            names = [f"λ {data.labels[value]} · sd" for value in values]
+            axes.set(xlabel=names[0], ylabel=names[1], zlabel=names[2])
+            axes.view_init(elev=22, azim=40)
+            axes.set_box_aspect(None, zoom=0.86)
+            axes.tick_params(pad=-2)
+            for one in (axes.xaxis, axes.yaxis, axes.zaxis):
+                one.labelpad = -4
+                one.set_pane_color("white")
+                one._axinfo["grid"].update(color=theme.LIGHT, linewidth=0.4)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower left", ncols=2, markerscale=2)
