@@ -1,7 +1,6 @@
 """What may be claimed of several values at once."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,17 +20,16 @@ def p_better(winrate: np.ndarray, se: np.ndarray) -> np.ndarray:
     return np.array([0.5 * math.erfc(one / math.sqrt(2)) for one in z])
 
 
-def holm(p: Sequence[float]) -> np.ndarray:
+def holm(p: np.ndarray) -> np.ndarray:
     """P-values (k,) adjusted for testing k single claims (Holm, Scand. J. Statist. 6, 1979)."""
-    given = np.asarray(p, dtype=np.float64)
-    order = np.argsort(given, kind="stable")
-    steps = np.maximum.accumulate(given[order] * np.arange(len(given), 0, -1))
-    adjusted = np.empty_like(given)
+    order = np.argsort(p, kind="stable")
+    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(steps, 1.0)
     return adjusted
 
 
-def p_all(p: Sequence[float]) -> float:
+def p_all(p: np.ndarray) -> float:
     """P-value of "better in every value" (intersection-union test; Berger, Technometrics 24, 1982).
 
     The claim is one, so the largest single p-value needs no correction.

@@ -100,7 +100,7 @@ def families(
 
 def navigable(rates: np.ndarray, slack: float) -> np.ndarray:
     """Whether win rates (…, k) are all at least ½ - `slack`, up to rounding."""
-    return (rates >= 0.5 - slack - 1e-12).all(axis=-1)
+    return np.asarray((rates >= 0.5 - slack - 1e-12).all(axis=-1))
 
 
 def prompt_levels(

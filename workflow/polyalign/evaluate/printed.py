@@ -118,7 +118,9 @@ def _by_policy(
     rows, numbers = [], []
     for policy, table in tables.items():
         family, variant = policy.split("/")
-        rows.append([family, variant, *(cell(table.loc[value]) for value in labels)])
+        rows.append(
+            [family, variant, *(cell(row) for _, row in table.loc[list(labels)].iterrows())]
+        )
         record: dict[str, object] = {"family": family, "variant": variant}
         for value in labels:
             record |= {f"{value}_{name}": table[name][value] for name in names}

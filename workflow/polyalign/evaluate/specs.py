@@ -32,7 +32,7 @@ def check_same_spec(path: str | Path, other: str | Path) -> None:
 def differences(
     ours: Mapping[str, Any], theirs: Mapping[str, Any], above: str = ""
 ) -> Iterator[tuple[str, str, str]]:
-    """Settings that differ, as (key, ours, theirs), in sorted order; `nothing` for an absent one."""
+    """Settings that differ, as (key, ours, theirs), sorted; `nothing` for an absent one."""
     for name in sorted({*ours, *theirs}):
         one, two = ours.get(name, "nothing"), theirs.get(name, "nothing")
         if isinstance(one, Mapping) and isinstance(two, Mapping):

@@ -68,9 +68,8 @@ def _policies(
     import numpy as np
 
     def place(name: str, value: str) -> list[float]:
-        return [
-            float(one) for one in scale(value, np.array(interval(data.levels[name], value, "mean")))
-        ]
+        ends = scale(value, np.array(interval(data.levels[name], value, "mean")))
+        return [float(end) for end in ends]
 
     start = place(BASE, across)[0], place(BASE, up)[0]
     styles = theme.family_styles(data.families)

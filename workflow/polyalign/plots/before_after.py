@@ -16,6 +16,7 @@ from polyalign.plots.data import FigureData
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from matplotlib.axes import Axes
 
     from polyalign.evaluate.palettes import Palette
@@ -42,8 +43,8 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     width = theme.PAGE if len(values) > 1 else theme.COLUMN
     height = 1.35 * len(palettes) + 0.5
     shape = (len(palettes), len(values))
-    options = {"sharex": "col"}
-    with theme.sheet(output, *shape, width=width, height=height, **options) as (figure, panels):
+    sheet = theme.sheet(output, *shape, width=width, height=height, sharex="col")
+    with sheet as (figure, panels):
         for row, palette in enumerate(palettes):
             rewards, weights = weighted(data, palette)
             for column, value in enumerate(values):
@@ -59,14 +60,14 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         figure.legend(handles, labels, loc="outside lower left", ncols=4)
 
 
-def weighted(data: FigureData, palette: "Palette"):  # type: ignore[no-untyped-def]
+def weighted(data: FigureData, palette: "Palette") -> tuple["pd.DataFrame", "np.ndarray"]:
     """The pool's test rows, and the weights (n,) that the palette's solution gives them."""
     import numpy as np
 
     from polyalign.map import policy_weights
     from polyalign.tables import rewards_array
 
-    rows = data.pool[data.pool["split"] == "test"]
+    rows = data.pool_rows
     rewards, groups = rewards_array(rows, list(palette.lam))
     lam = np.array(list(palette.lam.values()))
     return rows, policy_weights(rewards, lam, groups=groups, scope=palette.scope)

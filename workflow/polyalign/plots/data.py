@@ -69,6 +69,12 @@ class FigureData:
         raised = {value for palette in self.palettes.values() for value in palette.raised}
         return [value for value in self.labels if value in raised] or list(self.labels)
 
+    @property
+    def pool_rows(self) -> "pd.DataFrame":
+        """The test rows of the pool, which the figure's `NEEDS` must name."""
+        assert self.pool is not None
+        return self.pool[self.pool["split"] == "test"]
+
     def of(self, family: str) -> list[str]:
         """Policies of a family, in order."""
         return [name for name in self.policies if family_of(name) == family]
@@ -126,8 +132,8 @@ def load(
         labels=dict(labels),
         units=units,
         policies=known,
-        levels=_by_value(read_by_policy(inputs.get("levels", ()), policies)),
-        winrates=_by_value(read_by_policy(inputs.get("winrate", ()), policies)),
+        levels=_by_value(read_by_policy(inputs.get("levels", ()), known)),
+        winrates=_by_value(read_by_policy(inputs.get("winrate", ()), known)),
         rewards={name: frame[frame["split"] == "test"] for name, frame in rewards.items()},
         pool=pool[0] if pool else None,
         palettes=read_palettes(inputs.get("palettes", ())),

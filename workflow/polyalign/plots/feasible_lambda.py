@@ -9,9 +9,13 @@ no palette asks for. The title says what share of the palettes was kept.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from polyalign.plots import theme
 from polyalign.plots.data import FigureData
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NEEDS = ("random",)
 ACROSS = 3
@@ -57,7 +61,7 @@ def weighed(data: FigureData) -> list[str]:
     return [name.removesuffix(ends) for name in table.columns if name.endswith(ends)]
 
 
-def title(part, number: int) -> str:  # type: ignore[no-untyped-def]
+def title(part: "pd.DataFrame", number: int) -> str:
     """Title of a panel: its number of values, and the share of palettes kept."""
     share = 100 * float(part["share"].iloc[0])
     return f"{number} values: {share:.2g} % kept"

@@ -7,11 +7,15 @@ and within the cap, grey a Dirichlet direction times a uniform norm.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from polyalign.errors import InputError
 from polyalign.plots import theme
 from polyalign.plots.data import FigureData
 from polyalign.plots.feasible_lambda import KINDS, title, weighed
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NEEDS = ("random",)
 
@@ -34,25 +38,29 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     with theme.tiles(output, len(numbers), 2, aspect=0.85, foot=0.3, **options) as (figure, panels):
         for axes, number in zip(panels, numbers, strict=True):
             part = table[table["n_values"] == number]
-            for kind, label, colour, size in KINDS:
-                cloud = part[part["kind"] == kind]
-                axes.scatter(
-                    *(cloud[f"{value}_weight"] for value in values),
-                    s=2 * size,
-                    color=colour,
-                    alpha=0.8,
-                    linewidth=0,
-                    label=label,
-                )
+            _panel(axes, part, [(value, data.labels[value]) for value in values])
             axes.set_title(title(part, number), y=0.98)
-            names = [f"λ {data.labels[value]} · sd" for value in values]
-            axes.set(xlabel=names[0], ylabel=names[1], zlabel=names[2])
-            axes.view_init(elev=22, azim=40)
-            axes.set_box_aspect(None, zoom=0.86)
-            axes.tick_params(pad=-2)
-            for one in (axes.xaxis, axes.yaxis, axes.zaxis):
-                one.labelpad = -4
-                one.set_pane_color("white")
-                one._axinfo["grid"].update(color=theme.LIGHT, linewidth=0.4)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=2, markerscale=2)
+
+
+def _panel(axes: Any, part: "pd.DataFrame", values: list[tuple[str, str]]) -> None:
+    """Points of one number of values in the room of three of them, with their labels."""
+    for kind, label, colour, size in KINDS:
+        cloud = part[part["kind"] == kind]
+        axes.scatter(
+            *(cloud[f"{value}_weight"] for value, _ in values),
+            s=2 * size,
+            color=colour,
+            alpha=0.8,
+            linewidth=0,
+            label=label,
+        )
+    names = [f"λ {label} · sd" for _, label in values]
+    axes.set(xlabel=names[0], ylabel=names[1], zlabel=names[2])
+    axes.view_init(elev=22, azim=40)
+    axes.set_box_aspect(None, zoom=0.86)
+    axes.tick_params(pad=-2)
+    for one in (axes.xaxis, axes.yaxis, axes.zaxis):
+        one.labelpad = -4
+        one.set_pane_color("white")

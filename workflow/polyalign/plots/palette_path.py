@@ -16,6 +16,7 @@ from polyalign.plots.data import FigureData
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 NEEDS = ("paths",)
 HATCHES = {"supported": "", "unsupported": "////", "infeasible": "xxxx"}
@@ -76,7 +77,7 @@ def _curve(axes: "Axes", part: "pd.DataFrame", column: str, colour: str, name: s
     axes.plot(x[max(last - 1, 0) :], y[max(last - 1, 0) :], color=colour, linestyle=(0, (2, 1)))
 
 
-def _legends(figure, panels: Sequence["Axes"]) -> None:  # type: ignore[no-untyped-def]
+def _legends(figure: "Figure", panels: Sequence["Axes"]) -> None:
     from matplotlib.patches import Patch
 
     handles, labels = panels[1].get_legend_handles_labels()

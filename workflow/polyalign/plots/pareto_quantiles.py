@@ -22,7 +22,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     """Draw the figure to every path of `output`."""
     import numpy as np
 
-    rows = data.pool[data.pool["split"] == "test"]
+    rows = data.pool_rows
 
     def percent(value: str, levels: "np.ndarray") -> "np.ndarray":
         ordered = np.sort(rows[value].to_numpy())

@@ -33,7 +33,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     """
     import numpy as np
 
-    values = [value for value in data.labels if probabilities(data, BASE, value) is not None]
+    values = [value for value in data.labels if is_probability(data, value)]
     if not values:
         raise InputError(
             "figure probability_histogram: no value is a probability; expected rewards that are "
@@ -55,12 +55,16 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         distribution_legend(figure, panels[0], data.policy or BASE)
 
 
-def probabilities(data: FigureData, policy: str, value: str) -> "np.ndarray | None":
-    """Probabilities of a policy's answers, or None for a value that has none."""
+def is_probability(data: FigureData, value: str) -> bool:
+    """Whether a value's rewards are logs of probabilities, or all lie between 0 and 1."""
+    if value in data.log_probabilities:
+        return True
+    return all(frame[value].between(0, 1).all() for frame in data.rewards.values())
+
+
+def probabilities(data: FigureData, policy: str, value: str) -> "np.ndarray":
+    """Probabilities (n,) of a policy's answers."""
     import numpy as np
 
-    rewards = data.rewards[policy][value].to_numpy()
-    if value in data.log_probabilities:
-        return np.exp(rewards)
-    everyone = np.concatenate([frame[value].to_numpy() for frame in data.rewards.values()])
-    return rewards if everyone.min() >= 0 and everyone.max() <= 1 else None
+    rewards = data.rewards[policy][value].to_numpy(dtype=np.float64)
+    return np.exp(rewards) if value in data.log_probabilities else rewards

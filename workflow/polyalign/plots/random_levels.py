@@ -14,6 +14,8 @@ from polyalign.plots.data import FigureData
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 NEEDS = ("random",)
 MOST = 6  # values
@@ -38,7 +40,9 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         _legend(figure)
 
 
-def _panel(panels: "np.ndarray", i: int, j: int, clouds, across: str, up: str) -> None:  # type: ignore[no-untyped-def]
+def _panel(
+    panels: "np.ndarray", i: int, j: int, clouds: dict[str, "pd.DataFrame"], across: str, up: str
+) -> None:
     import numpy as np
 
     axes = panels[i, j]
@@ -64,7 +68,7 @@ def _panel(panels: "np.ndarray", i: int, j: int, clouds, across: str, up: str) -
     axes.plot(x["palette"], y["palette"], ".", color=theme.COLOURS[0], markersize=3)
 
 
-def _legend(figure) -> None:  # type: ignore[no-untyped-def]
+def _legend(figure: "Figure") -> None:
     from matplotlib.lines import Line2D
 
     kinds = (

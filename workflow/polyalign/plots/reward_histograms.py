@@ -14,6 +14,7 @@ from polyalign.plots.data import BASE, FigureData
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 NEEDS = ("rewards",)
 OF_A_POLICY = True
@@ -33,7 +34,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         distribution_legend(figure, panels[0], data.policy or BASE)
 
 
-def distribution_legend(figure, axes, policy: str) -> None:  # type: ignore[no-untyped-def]
+def distribution_legend(figure: "Figure", axes: "Axes", policy: str) -> None:
     """The key of a figure of distributions, below the panels; from the handles of one panel."""
     handles, labels = axes.get_legend_handles_labels()
     names = {"policy": "base model" if policy == BASE else policy, "base": "base model"}
@@ -53,8 +54,14 @@ def _panel(axes: "Axes", ours: "np.ndarray", base: "np.ndarray") -> None:
     axes.locator_params(nbins=5)
 
 
-def bars(  # type: ignore[no-untyped-def]
-    axes: "Axes", rewards: "np.ndarray", edges: "np.ndarray", *, colour, label, filled
+def bars(
+    axes: "Axes",
+    rewards: "np.ndarray",
+    edges: "np.ndarray",
+    *,
+    colour: str,
+    label: str,
+    filled: bool,
 ) -> None:
     """A histogram in per cent of all answers: filled, or as an outline."""
     import numpy as np

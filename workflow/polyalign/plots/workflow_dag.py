@@ -40,17 +40,8 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         for name, (x, y) in places.items():
             text = name.replace("_", "\n", 1) if len(name) > 9 else name
             box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": colour_of(name)}
-            axes.text(
-                x,
-                y,
-                text,
-                ha="center",
-                va="center",
-                fontsize=5.6,
-                bbox=box,
-                zorder=3,
-                linespacing=0.9,
-            )
+            look = {"ha": "center", "va": "center", "fontsize": 5.6, "linespacing": 0.9}
+            axes.text(x, y, text, bbox=box, zorder=3, **look)
 
 
 def layout(edges: Sequence[tuple[str, str]]) -> dict[str, tuple[int, float]]:
