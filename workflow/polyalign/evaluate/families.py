@@ -74,7 +74,7 @@ def families(
         good = navigable(rates, slack)
         again = np.stack([counts @ scores[name] / len(half) for name in members], axis=1)
         shares = navigable(again, slack).mean(axis=1)
-        low, high = np.percentile(shares, INTERVAL)
+        low, high = np.percentile(shares, INTERVAL, method="inverted_cdf")
         wilson_low, wilson_high = wilson(np.array([good.mean()]), len(members))
         own = [levels[name] for name in members]
         volume, ends, front = _volumes(own, half, zero, unit, counts)

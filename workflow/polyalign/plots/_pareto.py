@@ -37,8 +37,18 @@ def draw_pairs(data: FigureData, output: Sequence[Path], scale: Scale, axis: str
             _policies(axes, data, across, up, scale, numbers)
             axes.set_xlabel(axis.format(data.labels[across]))
             axes.set_ylabel(axis.format(data.labels[up]))
-            axes.margins(0.06)
+            _zoom(axes)
         policy_legend(figure, data, numbers, extra=_handles(data))
+
+
+def _zoom(axes: "Axes") -> None:
+    """Limits that hold all but the cloud, whose far ends nobody asked for."""
+    import numpy as np
+
+    points = np.concatenate([line.get_xydata() for line in axes.lines if line.get_gid() != "cloud"])
+    room = 0.08 * np.ptp(points, axis=0)
+    (left, low), (right, high) = points.min(axis=0) - room, points.max(axis=0) + room
+    axes.set(xlim=(left, right), ylim=(low, high))
 
 
 def _cloud(axes: "Axes", data: FigureData, across: str, up: str, scale: Scale) -> None:
@@ -46,7 +56,7 @@ def _cloud(axes: "Axes", data: FigureData, across: str, up: str, scale: Scale) -
     cloud = data.tables["random"]
     cloud = cloud[(cloud["kind"] == "reference") & (cloud["n_values"] == cloud["n_values"].max())]
     x, y = (scale(value, cloud[f"{value}_level"].to_numpy()) for value in (across, up))
-    axes.plot(x, y, ".", color=theme.SOFT, markersize=2, zorder=1)
+    axes.plot(x, y, ".", color=theme.SOFT, markersize=2, zorder=1, gid="cloud")
     fronts = data.tables["fronts"]
     fronts = fronts[(fronts["across"] == across) & (fronts["up"] == up)]
     for budget, front in fronts.groupby("budget"):
@@ -55,10 +65,12 @@ def _cloud(axes: "Axes", data: FigureData, across: str, up: str, scale: Scale) -
         axes.annotate(
             f"{budget:g}",
             (x[0], y[0]),
-            xytext=(1, -6),
+            xytext=(0, -2),
             textcoords="offset points",
+            ha="center",
+            va="top",
             fontsize=6,
-            zorder=7,
+            zorder=3,
         )
 
 

@@ -92,6 +92,7 @@ def policy_legend(
     *,
     base: str = "base model",
     notes: Mapping[str, str] | None = None,
+    means: bool = False,
     extra: Iterable[Any] = (),
 ) -> None:
     """The key below the panels: a block a family, its policies by number.
@@ -102,6 +103,7 @@ def policy_legend(
         numbers: policy → the number in its point.
         base: what the star is.
         notes: family → what its key says at its end.
+        means: whether families have a cross at their mean.
         extra: handles of what is no policy.
     """
     from matplotlib.lines import Line2D
@@ -119,6 +121,10 @@ def policy_legend(
         style = styles[family]
         handles.append(
             Line2D([], [], marker=style.marker, color=style.colour, linestyle="", label=text)
+        )
+    if means:
+        handles.append(
+            Line2D([], [], marker="x", color=theme.GREY, linestyle="", label="mean of a family")
         )
     handles += extra
     room = int(LETTERS * figure.get_figwidth())

@@ -2,8 +2,8 @@
 
 One row a palette, one column a value that palettes raise. Grey is the density of the base model's
 rewards on test prompts, colour that of the same samples with the weights of the palette's solution.
-Lines mark the two levels and the arrow leads from one to the other; the dotted line is the level
-asked for.
+Lines mark the two levels and the arrow leads from one to the other where they differ visibly; the
+dotted line is the level asked for. Densities are smoothed alike (Gaussian kernels).
 """
 
 from collections.abc import Sequence
@@ -25,6 +25,7 @@ NEEDS = ("pool", "palettes")
 MOST = 4  # rows
 ACROSS = 3
 POINTS = 256
+SHORTEST = 0.03  # of the axis: a shorter arrow is all head
 
 
 def draw(data: FigureData, output: Sequence[Path]) -> None:
@@ -57,7 +58,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
                     axes.set_xlabel(data.axis(value))
             panels[row, 0].set_ylabel(palette.name)
         handles, labels = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=4)
+        figure.legend(handles, labels, loc="outside lower left", ncols=5, columnspacing=1.2)
 
 
 def weighted(data: FigureData, palette: "Palette") -> tuple["pd.DataFrame", "np.ndarray"]:
@@ -86,13 +87,14 @@ def _panel(axes: "Axes", rewards: "np.ndarray", weights: "np.ndarray", asked: fl
     axes.fill_between(line, before(line), color=theme.LIGHT, linewidth=0, label="base model")
     axes.plot(line, after(line), color=colour, label="weighted by λ")
     start, end = float(rewards.mean()), float(np.average(rewards, weights=weights))
-    axes.axvline(start, color=theme.GREY, linestyle="--", linewidth=0.9)
-    axes.axvline(end, color=colour, linewidth=0.9)
+    axes.axvline(start, color=theme.GREY, linestyle="--", linewidth=0.9, label="base level")
+    axes.axvline(end, color=colour, linewidth=0.9, label="level of the solution")
     if asked is not None:
         axes.axvline(asked, color="black", linestyle=":", linewidth=1.2, label="asked level")
     top = 1.12 * max(before(line).max(), after(line).max())
     arrow = {"arrowstyle": "-|>", "color": colour, "shrinkA": 0, "shrinkB": 0, "linewidth": 0.9}
-    axes.annotate("", (end, 0.96 * top), (start, 0.96 * top), arrowprops=arrow)
+    if abs(end - start) > SHORTEST * (high - low):
+        axes.annotate("", (end, 0.96 * top), (start, 0.96 * top), arrowprops=arrow)
     axes.set(ylim=(0, top), yticks=[])
     axes.spines["left"].set_visible(False)
     axes.locator_params(axis="x", nbins=5)

@@ -26,7 +26,8 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     table = data.tables["random"]
     numbers = sorted(table["n_values"].unique())
     across, up = weighed(data)[:2]
-    with theme.tiles(output, len(numbers), ACROSS, aspect=0.95, foot=0.3) as (figure, panels):
+    top = 1.04 * table[[f"{across}_weight", f"{up}_weight"]].max().max()
+    with theme.tiles(output, len(numbers), ACROSS, aspect=1.0, foot=0.3) as (figure, panels):
         for place, (axes, number) in enumerate(zip(panels, numbers, strict=True)):
             part = table[table["n_values"] == number]
             for kind, label, colour, size in KINDS:
@@ -42,8 +43,8 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.set_title(title(part, int(number)))
             axes.set_xlabel(f"λ {data.labels[across]} · sd")
             axes.set_ylabel(f"λ {data.labels[up]} · sd" if place % ACROSS == 0 else "")
-            axes.set_aspect("equal")
-            axes.margins(0.04)
+            axes.set(aspect="equal", xlim=(-0.03 * top, top), ylim=(-0.03 * top, top))
+            axes.locator_params(nbins=6)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=2, markerscale=2)
 
@@ -64,4 +65,4 @@ def weighed(data: FigureData) -> list[str]:
 def title(part: "pd.DataFrame", number: int) -> str:
     """Title of a panel: its number of values, and the share of palettes kept."""
     share = 100 * float(part["share"].iloc[0])
-    return f"{number} values: {share:.2g} % kept"
+    return f"{number} values ({share:.2g} % kept)"

@@ -30,7 +30,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     with theme.tiles(output, len(pairs), ACROSS, foot=0.8) as (figure, panels):
         for axes, (across, up) in zip(panels, pairs, strict=True):
             _panel(axes, data, across, up, numbers)
-        policy_legend(figure, data, numbers, notes=efficiencies(data))
+        policy_legend(figure, data, numbers, notes=efficiencies(data), means=True)
 
 
 def _panel(axes: "Axes", data: FigureData, across: str, up: str, numbers: dict[str, str]) -> None:

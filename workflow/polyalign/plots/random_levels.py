@@ -1,8 +1,9 @@
 """Levels under random λ, value against value: which values rise together, and which fight.
 
 Below the diagonal one point a λ, judged on test prompts: grey for a random direction with a random
-norm, colour for the λ of a random palette. The diagonal holds their distributions, above it stand
-the correlations of the grey points. The black lines are the base levels.
+norm over all values, colour for the λ of a random palette of the first two values, the first three
+and so on. The diagonal holds their distributions; above it stand the correlations of the grey
+points.
 """
 
 from collections.abc import Sequence
@@ -25,8 +26,11 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     """Draw the figure to every path of `output`."""
     table = data.tables["random"]
     values = [value for value in data.labels if f"{value}_level" in table][:MOST]
-    table = table[table["n_values"] == table["n_values"].max()]
-    clouds = {kind: table[table["kind"] == kind] for kind in ("reference", "palette")}
+    whole = table["n_values"] == table["n_values"].max()
+    clouds = {
+        "reference": table[(table["kind"] == "reference") & whole],
+        "palette": table[table["kind"] == "palette"],
+    }
     count = len(values)
     height = theme.PAGE + 0.25
     options = {"sharex": "col"}
@@ -37,6 +41,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
                 _panel(panels, i, j, clouds, across, up)
             panels[i, 0].set_ylabel(data.labels[up])
             panels[-1, i].set_xlabel(data.labels[up])
+        figure.align_ylabels(panels[:, 0])
         _legend(figure)
 
 

@@ -44,7 +44,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
                 )
             axes.set_title(palette)
             axes.set_xlabel("round" if place + ACROSS >= len(palettes) else "")
-            axes.set_ylabel("level - target (sd)" if place % ACROSS == 0 else "")
+            axes.set_ylabel("level − target (sd)" if place % ACROSS == 0 else "")
             axes.locator_params(axis="x", integer=True)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=6, columnspacing=1.2)

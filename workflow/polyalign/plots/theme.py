@@ -53,6 +53,8 @@ RC: dict[Any, Any] = {
     "ytick.major.width": 0.6,
     "xtick.major.size": 2.5,
     "ytick.major.size": 2.5,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.5,
     "legend.fontsize": 7.0,
     "legend.frameon": False,
     "lines.linewidth": 1.2,
@@ -164,4 +166,4 @@ def tiles(
 
 def grid(axes: "Axes") -> None:
     """Thin grid lines behind the data."""
-    axes.grid(visible=True, color=LIGHT, linewidth=0.5)
+    axes.grid(visible=True)

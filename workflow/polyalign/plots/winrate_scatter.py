@@ -39,14 +39,14 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         for axes, (across, up) in zip(panels[0], pairs, strict=True):
             _panel(axes, data, across, up, numbers)
         star = "base model" if data.opponent == BASE else data.opponent
-        policy_legend(figure, data, numbers, base=star, notes=efficiencies(data))
+        policy_legend(figure, data, numbers, base=star, notes=efficiencies(data), means=True)
 
 
 def efficiencies(data: FigureData) -> dict[str, str]:
     """Family → its navigation efficiency with its interval, as text."""
     return {
         row["family"]: f"{100 * row['efficiency']:.0f} % navigable, "
-        f"{100 * row['low']:.0f} to {100 * row['high']:.0f}"
+        f"interval {100 * row['low']:.0f} to {100 * row['high']:.0f}"
         for _, row in data.tables["families"].iterrows()
     }
 

@@ -1,7 +1,8 @@
 """The study as its workflow makes it: one box a rule, one arrow where a file is handed on.
 
-From left to right in the order of the work; the report, which takes in everything, stands at the
-end.
+From left to right in the order of the work. Dashed arrows lead back: models that were trained are
+sampled from, scored and merged by the same rules as the base model was. An arrow is left out where
+a longer way implies it.
 """
 
 from collections.abc import Sequence
@@ -13,42 +14,79 @@ from polyalign.plots.data import FigureData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 NEEDS = ("jobs",)
 SWEEPS = 12  # passes of ordering by the neighbours' places
-STAGES = (  # colours by what a rule does, the first that fits
-    (("train", "base_model", "reward_model"), theme.COLOURS[1]),
-    (("generate", "annotate", "merge", "decode", "import"), theme.COLOURS[0]),
-    (("solve", "explore"), theme.COLOURS[2]),
-    (("levels", "winrate", "tables", "families", "mixing"), theme.COLOURS[3]),
-    (("plot", "overview", "report"), theme.COLOURS[4]),
+STAGES = (  # what rules do, how their names start, and their colour; the first that fits
+    ("training", ("train", "base_model", "reward_model"), theme.COLOURS[1]),
+    ("sampling", ("generate", "annotate", "merge", "decode", "import"), theme.COLOURS[0]),
+    ("solving", ("solve", "explore"), theme.COLOURS[2]),
+    ("judging", ("levels", "winrate", "tables", "families", "mixing"), theme.COLOURS[3]),
+    ("showing", ("plot", "overview", "report"), theme.COLOURS[4]),
+    ("data", ("",), theme.GREY),
 )
 
 
 def draw(data: FigureData, output: Sequence[Path]) -> None:
     """Draw the figure to every path of `output`."""
-    places = layout(data.jobs)
+    edges = forward(data.jobs)
+    places = layout(edges)
     columns = 1 + max(x for x, _ in places.values())
     tallest = max(sum(1 for x, _ in places.values() if x == column) for column in range(columns))
-    height = max(2.2, 0.34 * tallest + 0.3)
-    with theme.sheet(output, 1, 1, width=theme.PAGE, height=height) as (_, panels):
+    height = max(2.2, 0.36 * tallest + 0.6)
+    with theme.sheet(output, 1, 1, width=theme.PAGE, height=height) as (figure, panels):
         axes = panels[0, 0]
         axes.set_axis_off()
         axes.set(xlim=(-0.5, columns - 0.5), ylim=(-0.6, tallest - 0.4))
+        boxes = {name: _box(axes, name, place) for name, place in places.items()}
         for start, end in data.jobs:
-            _arrow(axes, places[start], places[end])
-        for name, (x, y) in places.items():
-            text = name.replace("_", "\n", 1) if len(name) > 9 else name
-            box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": colour_of(name)}
-            look = {"ha": "center", "va": "center", "fontsize": 5.6, "linespacing": 0.9}
-            axes.text(x, y, text, bbox=box, zorder=3, **look)
+            back = (start, end) not in edges
+            if back or not implied(edges, start, end):
+                _arrow(axes, boxes[start], boxes[end], back=back)
+        _legend(figure)
+
+
+def implied(edges: Sequence[tuple[str, str]], start: str, end: str) -> bool:
+    """Whether a longer way than the edge itself leads from one rule to the other."""
+    after = {b for a, b in edges if a == start} - {end}
+    while after:
+        if end in after:
+            return True
+        after = {b for a, b in edges if a in after}
+    return False
+
+
+def forward(edges: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The edges without those that close a circle.
+
+    One rule samples from the base model and from the models trained later, so between rules there
+    are circles although there are none between jobs. Edges are taken in the order in which rules
+    are met from the sources on; one that leads back is left out.
+    """
+    kept: list[tuple[str, str]] = []
+    ahead: dict[str, set[str]] = {name: {name} for edge in edges for name in edge}
+    for start, end in sorted(edges, key=lambda edge: _late(edge[0])):
+        if start in ahead[end]:
+            continue
+        kept.append((start, end))
+        for name, seen in ahead.items():
+            if start in seen:
+                ahead[name] = seen | ahead[end]
+    return kept
+
+
+def _late(rule: str) -> bool:
+    """Whether a rule trains: what it hands to the rules of sampling is its second round."""
+    return rule.startswith("train")
 
 
 def layout(edges: Sequence[tuple[str, str]]) -> dict[str, tuple[int, float]]:
     """Places of rules: the column is the longest way to a rule, its row near its neighbours'.
 
     Ordering rows by the mean place of neighbours, to and fro, is the barycentre method of Sugiyama,
-    Tagawa and Toda (IEEE Trans. SMC 11, 1981).
+    Tagawa and Toda (IEEE Trans. SMC 11, 1981). The edges have no circle.
     """
     names = list(dict.fromkeys(name for edge in edges for name in edge))
     column = dict.fromkeys(names, 0)
@@ -69,34 +107,53 @@ def layout(edges: Sequence[tuple[str, str]]) -> dict[str, tuple[int, float]]:
     for start, end in edges:
         near[start].append(end)
         near[end].append(start)
+
+    def pull(name: str) -> float:
+        return sum(row[other] for other in near[name]) / len(near[name])
+
     for sweep in range(SWEEPS):
         for layer in layers if sweep % 2 == 0 else reversed(layers):
-            means = {n: sum(row[other] for other in near[n]) / max(len(near[n]), 1) for n in layer}
-            layer.sort(key=lambda name, means=means: means[name])  # type: ignore[misc]
+            layer.sort(key=pull)
             spread(layer)
     return {name: (column[name], row[name]) for name in names}
 
 
 def colour_of(rule: str) -> str:
     """Colour of a rule's box."""
-    for starts, colour in STAGES:
-        if rule.startswith(starts):
-            return colour
-    return theme.GREY
+    return next(colour for _, starts, colour in STAGES if rule.startswith(starts))
 
 
-def _arrow(axes: "Axes", start: tuple[int, float], end: tuple[int, float]) -> None:
+def _box(axes: "Axes", rule: str, place: tuple[int, float]) -> "Text":
+    text = rule.replace("_", "\n", 1) if len(rule) > 9 else rule
+    box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": colour_of(rule)}
+    look = {"ha": "center", "va": "center", "fontsize": 5.6, "linespacing": 0.9}
+    return axes.text(*place, text, bbox=box, zorder=3, **look)
+
+
+def _arrow(axes: "Axes", start: "Text", end: "Text", *, back: bool) -> None:
+    """An arrow from box to box; one that leads back is dashed and bent."""
     axes.annotate(
         "",
-        (end[0] - 0.36, end[1]),
-        (start[0] + 0.36, start[1]),
+        end.get_position(),
+        start.get_position(),
         arrowprops={
             "arrowstyle": "-|>,head_length=0.25,head_width=0.12",
             "color": theme.SOFT,
-            "linewidth": 0.5,
-            "connectionstyle": "arc3,rad=0.05",
-            "shrinkA": 0,
-            "shrinkB": 0,
+            "linewidth": 0.6,
+            "linestyle": "--" if back else "-",
+            "connectionstyle": f"arc3,rad={-0.25 if back else 0}",
+            "patchA": start.get_bbox_patch(),
+            "patchB": end.get_bbox_patch(),
         },
         zorder=1,
     )
+
+
+def _legend(figure: "Figure") -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], marker="s", markerfacecolor="white", color=colour, linestyle="", label=name)
+        for name, _, colour in STAGES
+    ]
+    figure.legend(handles=handles, loc="outside lower left", ncols=len(handles))
