@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from polyalign.errors import InputError
 from polyalign.evaluate.clusters import INTERVAL, check_columns, cluster_counts, judged_rows
 from polyalign.evaluate.winrate import compare, wilson
 from polyalign.map.front import hypervolume
@@ -53,7 +54,8 @@ def families(
         `hypervolume_high`, `front` (policies of the front by all prompts).
 
     Raises:
-        InputError: if a table has no test row or lacks a value, or the test prompts differ.
+        InputError: if a table has no test row or lacks a value, the test prompts differ, or there
+            is one only.
     """
     names = list(values)
     scores, levels = {}, {}
@@ -61,6 +63,11 @@ def families(
         found = compare(frame, frames[opponent], names)
         scores[policy] = found.scores
         levels[policy] = prompt_levels(frame, names, found.prompts)
+    if len(levels[BASE][1]) < 2:
+        raise InputError(
+            "a front is chosen on one half of the test prompts and measured on the other; there is "
+            "1 test prompt: raise prompts.test_share"
+        )
     # Neighbours in the sorted list of hashes have nothing in common: even against odd halves.
     half = np.arange(len(levels[BASE][1])) % 2 == 0
     base = judged_rows(frames[BASE])[names]
@@ -77,7 +84,7 @@ def families(
         low, high = np.percentile(shares, INTERVAL, method="inverted_cdf")
         wilson_low, wilson_high = wilson(np.array([good.mean()]), len(members))
         own = [levels[name] for name in members]
-        volume, ends, front = _volumes(own, half, zero, unit, counts)
+        volume, ends, front = _volumes(own, half, zero, unit, bootstrap=bootstrap, seed=seed)
         rows.append(
             {
                 "family": family,
@@ -127,7 +134,9 @@ def _volumes(
     half: np.ndarray,
     zero: np.ndarray,
     unit: np.ndarray,
-    counts: np.ndarray,
+    *,
+    bootstrap: int,
+    seed: int,
 ) -> tuple[float, np.ndarray, list[int]]:
     """Hypervolume of a family with its interval (2,), and its front by all prompts."""
 
@@ -136,11 +145,14 @@ def _volumes(
         return (np.array(means) - zero) / unit
 
     everyone = range(len(levels))
-    volume, again = 0.0, np.zeros(len(counts))
+    volume, again = 0.0, np.zeros(bootstrap)
     for chosen in (half, ~half):
         front = undominated(points(chosen.astype(float), everyone))
-        measured = (~chosen).astype(float)
-        volume += hypervolume(points(measured, front)) / 2
-        again += [hypervolume(points(count * measured, front)) / 2 for count in counts]
+        volume += hypervolume(points((~chosen).astype(float), front)) / 2
+        weight = np.zeros((bootstrap, len(half)))
+        weight[:, ~chosen] = np.concatenate(
+            list(cluster_counts(int((~chosen).sum()), bootstrap, seed))
+        )
+        again += [hypervolume(points(one, front)) / 2 for one in weight]
     ends = np.percentile(again, INTERVAL)
     return volume, ends, undominated(points(np.ones(len(half)), everyone))

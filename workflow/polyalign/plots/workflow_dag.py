@@ -7,7 +7,7 @@ a longer way implies it.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polyalign.plots import theme
 from polyalign.plots.data import FigureData
@@ -126,7 +126,7 @@ def colour_of(rule: str) -> str:
 def _box(axes: "Axes", rule: str, place: tuple[int, float]) -> "Text":
     text = rule.replace("_", "\n", 1) if len(rule) > 9 else rule
     box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": colour_of(rule)}
-    look = {"ha": "center", "va": "center", "fontsize": 5.6, "linespacing": 0.9}
+    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 5.6, "linespacing": 0.9}
     return axes.text(*place, text, bbox=box, zorder=3, **look)
 
 
