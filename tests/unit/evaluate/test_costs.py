@@ -29,9 +29,12 @@ def test_a_policys_own_jobs_are_summed(tmp_path: Path) -> None:
 
 def test_gpu_seconds_are_those_of_jobs_that_held_some(tmp_path: Path) -> None:
     write(
-        tmp_path, "train/rloo-a", '10\t0:00:10\t5\t9\t{"_cores": 1, "gpu": 2}', more="\tresources"
+        tmp_path,
+        "train/rloo-a",
+        "10\t0:00:10\t5\t9\t{'tmpdir': '/tmp', 'gpu': 2}",
+        more="\tresources",
     )
-    write(tmp_path, "generate/rloo-a_0-of-1", '3\t0:00:03\t5\t3\t{"_cores": 1}', more="\tresources")
+    write(tmp_path, "generate/rloo-a_0-of-1", "3\t0:00:03\t5\t3\t{'_cores': 1}", more="\tresources")
     assert read_costs(tmp_path, "rloo/a", ["humor"])["gpu_seconds"] == 20
 
 

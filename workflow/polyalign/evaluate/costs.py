@@ -1,6 +1,6 @@
 """What a policy cost, from the benchmark files that Snakemake writes beside the jobs."""
 
-import json
+import ast
 import math
 import re
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ def read_costs(folder: str | Path, policy: str, values: Iterable[str]) -> dict[s
             # A job that ended before the first sample has no CPU time; it counts as nothing.
             cpu += pd.to_numeric(table["cpu_time"], errors="coerce").fillna(0).tolist()
             if "resources" in table:
-                held = [json.loads(text).get("gpu", 0) for text in table["resources"]]
+                held = [ast.literal_eval(text).get("gpu", 0) for text in table["resources"]]
                 gpu += (table["s"] * held).tolist()
     found = {"job_seconds": clock, "cpu_seconds": cpu, "gpu_seconds": gpu}
     return {name: math.fsum(parts) if parts else math.nan for name, parts in found.items()}

@@ -52,13 +52,13 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
 
 
 def traded(data: FigureData) -> tuple[str, str]:
-    """The two values whose preferences are mixed: the first two that mixtures name.
+    """The two values whose preferences are mixed: the first two, in the config's order, that mixtures name.
 
     Raises:
         InputError: if they name fewer.
     """
     named = {part for shares in data.mixtures.values() for part in shares}
-    found = [value for value in sorted(data.labels) if value in named]
+    found = [value for value in data.labels if value in named]
     if len(found) < 2:
         raise InputError(
             "figure mixtures: the mixtures name fewer than two values of the study; expected "

@@ -126,6 +126,11 @@ def sheet(
         layout = ConstrainedLayoutEngine(h_pad=0.08, hspace=0.04)
         figure = Figure(figsize=(width, height), layout=layout)
         yield figure, figure.subplots(rows, columns, squeeze=False, **options)
+        # Laid out before it is written, or the second file would be laid out from the first one's
+        # places; twice, since panels of a fixed aspect settle in the second pass.
+        figure.draw_without_rendering()
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         for path in map(Path, output):
             with whole(path) as draft:
                 figure.savefig(draft, metadata=UNDATED.get(path.suffix, {}))
