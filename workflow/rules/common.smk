@@ -40,14 +40,32 @@ GUIDED = [name for name in VARIANTS if name not in [*MODELS, *DECODED]]
 EVALUATED = ["base/base", *VARIANTS]
 OF_MODELS = "|".join(sorted({"base", *(name.split("/")[0] for name in MODELS)}))
 SAMPLED = "|".join(sorted({OF_MODELS, *(name.split("/")[0] for name in GUIDED)}))
+
+
+def figure_module(name):
+    """Module of a figure; a figure of one policy has the policy's name behind a slash."""
+    return import_module(f"polyalign.plots.{name.split('/')[0]}")
+
+
+# A figure is a target whether the config lists it or not; one of a policy takes the policy's name.
+FIGURES = [
+    name + ("(/[^/]+/[^/]+)?" if hasattr(figure_module(name), "OF_A_POLICY") else "")
+    for name in study_config.figures()
+]
 PLOTS = [
     f"{RESULTS}/plots/{figure}.{kind}"
     for figure in STUDY.plots
     for kind in ("pdf", "png")
 ]
+PRINTED = ("winrates", "levels", "lambda", "quantiles", "realised_quantiles", "families")
+MIXED = {name: made for name, made in VARIANTS.items() if made.policies}
 TABLES = [
     f"{RESULTS}/tables/{name}"
-    for name in ("summary.csv", "winrates.csv", "winrates.md", "winrates.tex")
+    for name in (
+        "summary.csv",
+        *(f"{table}.{kind}" for table in PRINTED for kind in ("csv", "md", "tex")),
+        *(["mixing.csv"] if MIXED else []),
+    )
 ]
 
 
@@ -61,6 +79,24 @@ def job(script):
         f"OMP_NUM_THREADS={{threads}} python {ROOT}/workflow/scripts/{script}.py"
         " --settings {params.settings:q} {params.files} --log {log:q}"
     )
+
+
+def printed(name, title):
+    """Outputs of a table that readers see: the CSV stands in the report."""
+    path = f"{RESULTS}/tables/{name}"
+    shown = report(
+        f"{path}.csv",
+        category="Tables",
+        labels={"table": title},
+        caption=f"../report/{name}.rst",
+    )
+    return {f"{name}_csv": shown, f"{name}_md": f"{path}.md", f"{name}_tex": f"{path}.tex"}
+
+
+def rules_hash():
+    """What the plan of a study depends on beside its config."""
+    files = [workflow.main_snakefile, *Path(workflow.basedir).glob("workflow/rules/*.smk")]
+    return short_hash("".join(Path(file).read_text() for file in sorted(map(str, files))))
 
 
 def part(section, *keys):
@@ -303,7 +339,12 @@ def pairs_file(path, split):
 
 
 def pool_of_palette(wildcards):
-    """The pool with the scores of the palette's own values.
+    """The pool with the scores of the palette's own values."""
+    return pool_of(STUDY.palettes[wildcards.palette])
+
+
+def pool_of(values):
+    """The pool with the scores of some values.
 
     Not the merged table: a value added to the study would change that, and with it, as far as
     Snakemake can tell beforehand, every λ and every model trained on one.
@@ -312,7 +353,6 @@ def pool_of_palette(wildcards):
         return {"pool": f"{RESULTS}/policies/base/pool/rewards.parquet"}
     folder = f"{RESULTS}/policies/base/pool/shards"
     n = STUDY.sampling.shards
-    values = STUDY.palettes[wildcards.palette]
     return {
         "samples": [f"{folder}/samples_{i}-of-{n}.parquet" for i in range(n)],
         "scores": [
@@ -375,14 +415,53 @@ def reward_work(wildcards, input, output):
     return f"{files(wildcards, input, output)} --work {RESULTS}/work/reward-{wildcards.variant}/{key}"
 
 
-def figure(name):
-    return import_module(f"polyalign.plots.{name}")
-
-
 def figure_inputs(wildcards):
-    needs = figure(wildcards.figure).NEEDS
-    tables = {**STUDY_TABLES, "summary": [f"{RESULTS}/tables/summary.csv"]}
-    return {name: tables[name] for name in needs}
+    policy = figure_policy(wildcards.figure)
+    tables = STUDY_TABLES
+    if policy:
+        # Of the policies' files, those of this one and of the base model alone.
+        kept = [f"{RESULTS}/policies/{name}/" for name in ("base/base", policy)]
+        tables = {
+            name: [path for path in paths if "/policies/" not in path or path.startswith(tuple(kept))]
+            for name, paths in tables.items()
+        }
+    return {name: tables[name] for name in figure_module(wildcards.figure).NEEDS}
+
+
+def figure_policy(name):
+    """The policy that a figure is of, or None for a figure of the whole study."""
+    if not hasattr(figure_module(name), "OF_A_POLICY"):
+        return None
+    return name.partition("/")[2] or "base/base"
+
+
+def figure_settings(wildcards):
+    """What a figure shows beside its tables: what it asks for, and nothing of the others'."""
+    asked = getattr(figure_module(wildcards.figure), "SETTINGS", ())
+    known = {
+        "chosen": study_config.chosen(STUDY),
+        "opponent": STUDY.evaluation.opponent,
+        "evaluate_only": STUDY.evaluation.evaluate_only,
+        "mixtures": {
+            name: made.settings.get("mixture") or made.settings.get("weights")
+            for name, made in VARIANTS.items()
+            if made.preferences or made.policies
+        },
+        "log_probabilities": study_config.log_probabilities(STUDY),
+    }
+    return canonical(
+        {
+            "figure": wildcards.figure.split("/")[0],
+            "policy": figure_policy(wildcards.figure),
+            "shown": {**shown_settings(), **{name: known[name] for name in asked}},
+        }
+    )
+
+
+def mixed_policies():
+    """Soups and the policies that they are made of, in the study's order."""
+    named = {*MIXED, *(name for made in MIXED.values() for name in made.policies)}
+    return [name for name in EVALUATED if name in named]
 
 
 def max_new_tokens():
@@ -390,28 +469,49 @@ def max_new_tokens():
 
 
 def evaluated(name):
-    """Input function: one file of every policy."""
+    """One file of every policy."""
     return [f"{RESULTS}/policies/{policy}/{name}" for policy in EVALUATED]
 
 
-STUDY_TABLES = {
-    "levels": evaluated("levels.csv"),
-    "winrate": evaluated("winrate.csv"),
-    "palettes": [f"{RESULTS}/palettes/{palette}.json" for palette in STUDY.palettes],
-}
+def training_tables():
+    """Metrics of every model that the workflow trains."""
+    return [manifest.removesuffix(".json") + ".csv" for manifest in model_manifests()] + [
+        f"{RESULTS}/models/{policy}.csv" for policy in MODELS if not VARIANTS[policy].policies
+    ]
 
 
-def study_settings():
-    """What tables and figures show beside the numbers."""
+def shown_settings():
+    """Names and order of values and policies, for tables and figures.
+
+    Pairs, since the canonical text sorts keys, and readers shall see the config's order.
+    """
     return {
-        "study": STUDY.study,
-        "labels": study_config.labels(STUDY),
+        "labels": list(study_config.labels(STUDY).items()),
         "units": {name: spec.unit for name, spec in STUDY.values.items()},
-        "palettes": list(STUDY.palettes),
-        "policies": {
-            policy: VARIANTS[policy].palette if policy in VARIANTS else None
+        "policies": [
+            (policy, VARIANTS[policy].palette if policy in VARIANTS else None)
             for policy in EVALUATED
-        },
+        ],
+    }
+
+
+def table_settings():
+    """What the tables show beside the numbers."""
+    return {
+        **shown_settings(),
+        "chosen": study_config.chosen(STUDY),
+        "maintained": study_config.maintained(STUDY),
+        "benchmarks": f"{RESULTS}/benchmarks",
+    }
+
+
+def page_settings():
+    """What the overview page shows beside the numbers."""
+    return {
+        **shown_settings(),
+        "study": STUDY.study,
+        "chosen": study_config.chosen(STUDY),
+        "sandbox": STUDY.sandbox is not None,
     }
 
 
@@ -421,3 +521,22 @@ def model_manifests():
     if STUDY.model and STUDY.model.source == f"{RESULTS}/models/base/base":
         names.append("base/base")
     return [f"{RESULTS}/models/{name}.json" for name in names]
+
+
+STUDY_TABLES = {
+    "levels": evaluated("levels.csv"),
+    "winrate": evaluated("winrate.csv"),
+    "rewards": evaluated("rewards.parquet"),
+    "pool": [f"{RESULTS}/policies/base/pool/rewards.parquet"],
+    "palettes": [f"{RESULTS}/palettes/{palette}.json" for palette in STUDY.palettes],
+    "training": training_tables(),
+    **{
+        name: [f"{RESULTS}/tables/{name}.csv"]
+        for name in ("summary", "families", *(["mixing"] if MIXED else []))
+    },
+    **{
+        name: [f"{RESULTS}/explore/{name}.csv"]
+        for name in ("random", "fronts", "rounds", "paths")
+    },
+    "jobs": [f"{RESULTS}/explore/jobs.dot"],
+}
