@@ -17,6 +17,7 @@ from polyalign import config as study_config
 from polyalign import families
 from polyalign.errors import InputError
 from polyalign.provenance import canonical, code, short_hash
+from polyalign.train.options import OPTIONS
 
 # Jobs find the Python that runs Snakemake and this checkout's library, activated or not.
 os.environ.update(
@@ -47,15 +48,29 @@ TABLES = [
 ]
 
 
-def job(script):
-    """The shell command of a stage.
+def job(script, launch=False):
+    """The shell command of a stage; with `launch`, one that trains on several GPUs where asked to.
 
     One thread a job unless a profile's `set-threads` says otherwise: jobs run side by side, and sums
     in another order would be other numbers on a machine with other cores.
     """
+    # accelerate starts the script itself; `python` is written once, for the stand-in of the tests.
+    launcher = " {params.launcher}" if launch else ""
     return (
-        f"OMP_NUM_THREADS={{threads}} python {ROOT}/workflow/scripts/{script}.py"
+        f"OMP_NUM_THREADS={{threads}} python{launcher} {ROOT}/workflow/scripts/{script}.py"
         " --settings {params.settings:q} {params.files} --log {log:q}"
+    )
+
+
+def launcher(wildcards, resources):
+    """Params value: how a trainer starts on the GPUs of its `gpu` resource (untracked, and empty
+    for one or none: the number of GPUs is no reason to train again)."""
+    gpus = int(resources.get("gpu") or 0)
+    if gpus < 2:
+        return ""
+    return (
+        f"-m accelerate.commands.launch --num_processes {gpus} --num_machines 1"
+        " --mixed_precision no --dynamo_backend no"
     )
 
 
@@ -210,9 +225,9 @@ def training_settings(family, variant):
         }
     if made.preferences:
         settings["preferences"] = {
-            name: STUDY.preferences[name].path for name in made.preferences
+            name: pairs_settings(name) for name in made.preferences
         }
-    if made.palette:
+    if made.palette and not made.candidates:
         values = STUDY.palettes[made.palette]
         settings["values"] = {name: study_config.scorer(STUDY, name) for name in values}
     return settings
@@ -233,6 +248,9 @@ def training_inputs(family):
             }
         if made.palette:
             paths["palette"] = f"{RESULTS}/palettes/{made.palette}.json"
+        if made.candidates:
+            paths |= pool_of_palette(made.palette)
+        elif made.palette:
             paths["prompts"] = f"{RESULTS}/prompts.parquet"
             paths["rewards"] = [
                 path
@@ -252,8 +270,9 @@ def training_code(family):
     """Params function: the code of a family, and of the rewards that a palette brings in."""
 
     def modules(wildcards):
-        palette = VARIANTS[f"{family}/{wildcards.variant}"].palette
-        kinds = {STUDY.values[name].kind for name in STUDY.palettes.get(palette, {})}
+        made = VARIANTS[f"{family}/{wildcards.variant}"]
+        scored = {} if made.candidates else STUDY.palettes.get(made.palette, {})
+        kinds = {STUDY.values[name].kind for name in scored}
         return code(
             "train",
             f"families.{family.replace('-', '_')}",
@@ -261,6 +280,12 @@ def training_code(family):
         )
 
     return modules
+
+
+def pairs_settings(name):
+    """How a preference data set is read."""
+    made = STUDY.preferences[name]
+    return {"source": made.path, "max_words": made.max_words}
 
 
 def pairs_file(path, split):
@@ -272,7 +297,7 @@ def pairs_file(path, split):
     return []
 
 
-def pool_of_palette(wildcards):
+def pool_of_palette(palette):
     """The pool with the scores of the palette's own values.
 
     Not the merged table: a value added to the study would change that, and with it, as far as
@@ -282,7 +307,7 @@ def pool_of_palette(wildcards):
         return {"pool": f"{RESULTS}/policies/base/pool/rewards.parquet"}
     folder = f"{RESULTS}/policies/base/pool/shards"
     n = STUDY.sampling.shards
-    values = STUDY.palettes[wildcards.palette]
+    values = STUDY.palettes[palette]
     return {
         "samples": [f"{folder}/samples_{i}-of-{n}.parquet" for i in range(n)],
         "scores": [
@@ -297,10 +322,11 @@ def reward_settings(wildcards):
         {
             "name": wildcards.variant,
             "source": made.source or STUDY.model.source,
+            "revision": None if made.source else STUDY.model.revision,
             "template": STUDY.prompts.template,
             "seed": STUDY.seed,
-            "labels": made.labels is not None,
-            "training": part(made, "epochs", "learning_rate", "batch_size"),
+            "pairs": pairs_settings(made.preferences) if made.preferences else None,
+            "training": part(made, "epochs", "dtype", *OPTIONS),
         }
     )
 

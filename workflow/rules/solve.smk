@@ -4,7 +4,7 @@
 rule solve:
     """Solve the dual of one palette."""
     input:
-        unpack(pool_of_palette),
+        unpack(lambda wildcards: pool_of_palette(wildcards.palette)),
     output:
         palette="<results>/palettes/{palette}.json",
     log:

@@ -18,7 +18,8 @@ from polyalign.logprobs import Sampling
 
 TOKENS = ["<end>", ":", "a", "b", "c", "p", "q"]
 END = 0
-PROMPTS = ["p", "q"]
+# Of different lengths: in a batch the shorter one is padded, which must not change its responses.
+PROMPTS = ["p", "p q"]
 TEMPLATE = "{prompt}:"
 LENGTH = 3
 SAMPLING = Sampling(temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=LENGTH)
@@ -31,8 +32,8 @@ def sweet(prompts: list[str], responses: list[str]) -> np.ndarray:
 
 
 def apt(prompts: list[str], responses: list[str]) -> np.ndarray:
-    """Whether the response begins with `b` to `p`, and with `c` to `q`."""
-    wanted = {"p": "b", "q": "c"}
+    """Whether the response begins with `b` to `p`, and with `c` to `p q`."""
+    wanted = {"p": "b", "p q": "c"}
     return np.array(
         [float(text.split()[:1] == [wanted[prompt]])
          for prompt, text in zip(prompts, responses, strict=True)]
@@ -77,7 +78,7 @@ def distribution(folder: Path) -> np.ndarray:
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     table = np.zeros((len(PROMPTS), len(responses())))
     for row, prompt in enumerate(PROMPTS):
-        start = [TOKENS.index(prompt), TOKENS.index(":")]
+        start = [TOKENS.index(word) for word in (*prompt.split(), ":")]
         for column, ids in enumerate(responses()):
             tokens = torch.tensor([start + list(ids)])
             logits = model(tokens, attention_mask=torch.ones_like(tokens)).logits[0]

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAMES = sorted(
     file.stem.replace("_", "-")
     for file in Path(__file__).parent.glob("*.py")
-    if file.stem != "__init__"
+    if not file.stem.startswith("_")
 )
 
 
@@ -27,12 +30,14 @@ class Variant:
         palette: the palette whose λ it realises, if any.
         preferences: names of the preference data sets that it is trained on.
         policies: the policies (`family/variant`) whose models it is made from.
+        candidates: whether it is trained on the base model's candidates and their rewards.
     """
 
     settings: dict[str, Any]
     palette: str | None = None
     preferences: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
+    candidates: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Ingredients:
         values: value → settings of its reward function, for the values of the palette.
         preferences: name → file or hub id of a preference data set.
         policies: `family/variant` → folder of its model.
+        candidates: rewards table of the base model's candidates, prompts of the `fit` split.
         work: folder for checkpoints.
     """
 
@@ -63,6 +69,7 @@ class Ingredients:
     values: dict[str, dict[str, Any]]
     preferences: dict[str, str]
     policies: dict[str, Path]
+    candidates: "pd.DataFrame | None"
     work: Path
 
 
