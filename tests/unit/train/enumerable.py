@@ -1,5 +1,6 @@
 """A problem so small that p_λ is computed exactly: 2 prompts, 7 tokens, responses of ≤ 3 tokens."""
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -109,3 +110,11 @@ def target(base: np.ndarray) -> np.ndarray:
 def divergence(policy: np.ndarray, goal: np.ndarray) -> float:
     """KL(policy ‖ goal) in nats, averaged over the prompts."""
     return float((policy * np.log(policy / goal)).sum(axis=1).mean())
+
+
+# What must not pass for the real thing; arguments of a trainer by reinforcement learning.
+MUTATIONS = {
+    "half of β": {"lam": {name: 2 * weight for name, weight in LAM.items()}},
+    "a dropped value": {"lam": {"sweet": LAM["sweet"]}},
+    "sampling with top_k": {"sampling": replace(SAMPLING, top_k=3)},
+}

@@ -53,7 +53,7 @@ class Ingredients:
         palette: the solved palette.
         prompts: prompts of the `fit` split.
         values: value → settings of its reward function, for the values of the palette.
-        preferences: name → file or hub id of a preference data set.
+        preferences: name → arguments of `polyalign.preferences.read_pairs`.
         policies: `family/variant` → folder of its model.
         candidates: rewards table of the base model's candidates, prompts of the `fit` split.
         work: folder for checkpoints.
@@ -67,7 +67,7 @@ class Ingredients:
     palette: dict[str, Any]
     prompts: list[str]
     values: dict[str, dict[str, Any]]
-    preferences: dict[str, str]
+    preferences: dict[str, dict[str, Any]]
     policies: dict[str, Path]
     candidates: "pd.DataFrame | None"
     work: Path

@@ -28,8 +28,8 @@ class Settings(Options):
     )
     palettes: Names | None = Field(
         default=None,
-        description="Palettes to train for; each becomes a policy of its name, on pairs of the base "
-        "model's candidates that are labelled by λ·r.",
+        description="Palettes to train for; each becomes a policy of its name, on pairs of "
+        "the base model's candidates that are labelled by λ·r.",
     )
     pairs: Count = Field(
         default=10000,

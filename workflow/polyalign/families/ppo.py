@@ -26,7 +26,7 @@ class Settings(PaletteOptions):
     passes: Count = Field(default=2, description="And each of them is used this often.")
     clip: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.2,
-        description="A token's probability, relative to when it was sampled, counts up to 1 ± this.",
+        description="A token's probability, relative to when it was sampled, counts to 1 ± this.",
     )
     gae_lambda: Share = Field(
         default=1.0,

@@ -62,7 +62,7 @@ def padded(
 def token_logprobs(
     logits: torch.Tensor, batch: Responses, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities of the tokens and entropies, in nats, each (b, T), from logits (b, W, V)."""
+    """Log-probabilities of the tokens and entropies (nats), each (b, T), of logits (b, W, V)."""
     judged = logits.gather(1, batch.at.unsqueeze(-1).expand(-1, -1, logits.shape[-1])).float()
     every = (judged / temperature).log_softmax(-1)
     free = every.detach()

@@ -1,7 +1,6 @@
 """What the trainers share: arguments, early checks, metrics, resumption, and the final folder."""
 
 import copy
-import functools
 import inspect
 import json
 import math
@@ -119,7 +118,7 @@ class Lora:
     """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685); fields as in `options.Lora`."""
 
     rank: int = 16
-    alpha: float = 32.0
+    alpha: int = 32
     targets: tuple[str, ...] = ("all-linear",)
     merge: bool = True
     four_bit: bool = False
@@ -249,27 +248,26 @@ def device_index() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def count_positions(model: torch.nn.Module) -> None:
+def count_positions(model: PreTrainedModel) -> None:
     """Let the model count a token's position from the first one that is not padding.
 
     Generation does so by itself, but a plain forward pass counts padding on the left too, so in a
     batch with prompts of several lengths a model with learnt positions would give other
     probabilities to a response than those it was sampled with.
     """
-    forward = model.forward
-    if "position_ids" not in inspect.signature(forward).parameters:
+    # Not the whole model: trl and peft call its parts past the whole's hooks.
+    backbone = model.base_model
+    if "position_ids" not in inspect.signature(backbone.forward).parameters:
         return
 
-    @functools.wraps(forward)
-    def counting(*arguments: Any, **named: Any) -> Any:
+    def count(module: Any, arguments: Any, named: dict[str, Any]) -> Any:
         mask = named.get("attention_mask")
         known = named.get("position_ids") is not None or named.get("past_key_values") is not None
-        if mask is not None and not known:
+        if isinstance(mask, torch.Tensor) and mask.ndim == 2 and not known:
             named["position_ids"] = (mask.long().cumsum(-1) - 1).clamp(min=0)
-        return forward(*arguments, **named)
+        return arguments, named
 
-    # Not a hook: peft calls `forward` itself, past all hooks.
-    model.forward = counting
+    backbone.register_forward_pre_hook(count, with_kwargs=True)
 
 
 def adapters(training: Training, task: str, revision: str | None = None) -> LoraConfig | None:

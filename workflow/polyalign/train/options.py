@@ -11,8 +11,8 @@ class Lora(Strict):
     """Train low-rank adapters (LoRA) instead of all weights."""
 
     rank: Count = Field(default=16, description="Rank of an adapter.")
-    alpha: Positive = Field(
-        default=32.0, description="An adapter counts alpha / rank times in its layer."
+    alpha: Count = Field(
+        default=32, description="An adapter counts alpha / rank times in its layer."
     )
     targets: list[str] = Field(
         default=["all-linear"],

@@ -65,7 +65,7 @@ class Ppo:
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked and rewarded: prompts, their token ids, the reward functions, λ, the sampling."""
+    """What is asked and rewarded: prompts, their token ids, reward functions, λ, sampling."""
 
     prompts: list[str]
     encoded: list[list[int]]
@@ -94,7 +94,7 @@ class PpoTrainer(Trainer):
         batch = (
             args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
         )
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [w for w in model.policy.parameters() if w.requires_grad]},
             {"params": list(model.value_head.parameters()), "lr": ppo.value_learning_rate},
         ]
@@ -247,7 +247,7 @@ class PpoTrainer(Trainer):
     # ---- the loss ----------------------------------------------------------------------------
 
     def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **named: Any) -> torch.Tensor:
-        """Clipped surrogate and squared error of the critic: sums over tokens, means over responses."""
+        """Clipped surrogate and the critic's squared error, summed over a response's tokens."""
         batch = cast(Responses, inputs)
         logprobs, _, values = model(batch)
         ratio = ((logprobs - batch.logprobs) * batch.mask).exp()

@@ -1,4 +1,4 @@
-"""What the trainers by reinforcement learning share: λ as weights, rewards, prompts, the empty case.
+"""What the trainers by reinforcement learning share: weights, rewards, prompts, the empty case.
 
 All of them maximise E[Σᵢ (λᵢ/Λ) rᵢ] − (1/Λ) KL(π ‖ p0) with Λ = Σᵢ λᵢ. Its optimum is
 p_λ ∝ p0 exp(λ·r), on a reward scale that does not depend on Λ.
