@@ -54,7 +54,6 @@ def job(script, launch=False):
     One thread a job unless a profile's `set-threads` says otherwise: jobs run side by side, and sums
     in another order would be other numbers on a machine with other cores.
     """
-    # accelerate starts the script itself; `python` is written once, for the stand-in of the tests.
     launcher = " {params.launcher}" if launch else ""
     return (
         f"OMP_NUM_THREADS={{threads}} python{launcher} {ROOT}/workflow/scripts/{script}.py"
@@ -63,15 +62,15 @@ def job(script, launch=False):
 
 
 def launcher(wildcards, resources):
-    """Params value: how a trainer starts on the GPUs of its `gpu` resource (untracked, and empty
-    for one or none: the number of GPUs is no reason to train again)."""
+    """How Python starts a trainer on the GPUs of its `gpu` resource: a process a GPU.
+
+    Params that look at resources are not tracked: the number of GPUs is no reason to train again.
+    """
     gpus = int(resources.get("gpu") or 0)
     if gpus < 2:
         return ""
-    return (
-        f"-m accelerate.commands.launch --num_processes {gpus} --num_machines 1"
-        " --mixed_precision no --dynamo_backend no"
-    )
+    # What `accelerate launch` calls as well; it finds a free port, so jobs can share a machine.
+    return f"-m torch.distributed.run --standalone --nproc_per_node {gpus}"
 
 
 def part(section, *keys):
