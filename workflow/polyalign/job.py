@@ -39,6 +39,11 @@ class Job:
         return path
 
 
+def is_main_process() -> bool:
+    """Whether this process writes the results; a launcher that starts several numbers them."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _paths(tokens: list[str]) -> dict[str, list[Path]]:
     paths: dict[str, list[Path]] = {}
     for token in tokens:
@@ -63,7 +68,8 @@ def run(main: Callable[[Job], None]) -> None:
     terminal = os.fdopen(os.dup(2), "w")
     if arguments.log:
         arguments.log.parent.mkdir(parents=True, exist_ok=True)
-        log = os.open(arguments.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        fresh = os.O_TRUNC if is_main_process() else 0
+        log = os.open(arguments.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | fresh)
         os.dup2(log, 1)
         os.dup2(log, 2)
     outputs = {name: paths[0] for name, paths in _paths(arguments.output).items()}

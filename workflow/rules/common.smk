@@ -18,6 +18,7 @@ from polyalign import families
 from polyalign import values as kinds_of_reward
 from polyalign.errors import InputError
 from polyalign.provenance import canonical, code, short_hash
+from polyalign.train.options import OPTIONS
 
 # Jobs find the Python that runs Snakemake and this checkout's library, activated or not.
 os.environ.update(
@@ -57,7 +58,14 @@ PLOTS = [
     for figure in STUDY.plots
     for kind in ("pdf", "png")
 ]
-PRINTED = ("winrates", "levels", "lambda", "quantiles", "realised_quantiles", "families")
+PRINTED = (
+    "winrates",
+    "levels",
+    "lambda",
+    "quantiles",
+    "realised_quantiles",
+    "families",
+)
 MIXED = {name: made for name, made in VARIANTS.items() if made.policies}
 TABLES = [
     f"{RESULTS}/tables/{name}"
@@ -69,14 +77,15 @@ TABLES = [
 ]
 
 
-def job(script):
-    """The shell command of a stage.
+def job(script, launch=False):
+    """The shell command of a stage; with `launch`, one that trains on several GPUs where asked to.
 
     One thread a job unless a profile's `set-threads` says otherwise: jobs run side by side, and sums
     in another order would be other numbers on a machine with other cores.
     """
+    launcher = " {params.launcher}" if launch else ""
     return (
-        f"OMP_NUM_THREADS={{threads}} python {ROOT}/workflow/scripts/{script}.py"
+        f"OMP_NUM_THREADS={{threads}} python{launcher} {ROOT}/workflow/scripts/{script}.py"
         " --settings {params.settings:q} {params.files} --log {log:q}"
     )
 
@@ -90,13 +99,34 @@ def printed(name, title):
         labels={"table": title},
         caption=f"../report/{name}.rst",
     )
-    return {f"{name}_csv": shown, f"{name}_md": f"{path}.md", f"{name}_tex": f"{path}.tex"}
+    return {
+        f"{name}_csv": shown,
+        f"{name}_md": f"{path}.md",
+        f"{name}_tex": f"{path}.tex",
+    }
 
 
 def rules_hash():
     """What the plan of a study depends on beside its config."""
-    files = [workflow.main_snakefile, *Path(workflow.basedir).glob("workflow/rules/*.smk")]
-    return short_hash("".join(Path(file).read_text() for file in sorted(map(str, files))))
+    files = [
+        workflow.main_snakefile,
+        *Path(workflow.basedir).glob("workflow/rules/*.smk"),
+    ]
+    return short_hash(
+        "".join(Path(file).read_text() for file in sorted(map(str, files)))
+    )
+
+
+def launcher(wildcards, resources):
+    """How Python starts a trainer on the GPUs of its `gpu` resource: a process a GPU.
+
+    Params that look at resources are not tracked: the number of GPUs is no reason to train again.
+    """
+    gpus = int(resources.get("gpu") or 0)
+    if gpus < 2:
+        return ""
+    # What `accelerate launch` calls as well; it finds a free port, so jobs can share a machine.
+    return f"-m torch.distributed.run --standalone --nproc_per_node {gpus}"
 
 
 def part(section, *keys):
@@ -274,9 +304,9 @@ def training_settings(family, variant):
         }
     if made.preferences:
         settings["preferences"] = {
-            name: STUDY.preferences[name].path for name in made.preferences
+            name: pairs_settings(name) for name in made.preferences
         }
-    if made.palette:
+    if made.palette and not made.candidates:
         values = STUDY.palettes[made.palette]
         settings["values"] = {name: study_config.scorer(STUDY, name) for name in values}
     return settings
@@ -297,6 +327,9 @@ def training_inputs(family):
             }
         if made.palette:
             paths["palette"] = lam_of(made.palette)
+        if made.candidates:
+            paths |= pool_of(STUDY.palettes[made.palette])
+        elif made.palette:
             paths["prompts"] = f"{RESULTS}/prompts.parquet"
             paths["rewards"] = reward_files(made.palette)
         for policy in made.policies:
@@ -310,10 +343,11 @@ def family_code(script, family):
     """Params function: the code of a family, and of the rewards that a palette brings in."""
 
     def modules(wildcards):
-        palette = VARIANTS[f"{family}/{wildcards.variant}"].palette
+        made = VARIANTS[f"{family}/{wildcards.variant}"]
+        scored = [] if made.candidates else STUDY.palettes.get(made.palette, [])
         return reward_code(
             script,
-            STUDY.palettes.get(palette, []),
+            scored,
             f"families.{family.replace('-', '_')}",
         )
 
@@ -327,6 +361,12 @@ def reward_code(script, names, *modules):
         kinds_of_reward.user_code(study_config.scorer(STUDY, name)) for name in names
     ]
     return " ".join([code(script, *modules, *kinds), *filter(None, own)])
+
+
+def pairs_settings(name):
+    """How a preference data set is read."""
+    made = STUDY.preferences[name]
+    return {"source": made.path, "max_words": made.max_words}
 
 
 def pairs_file(path, split):
@@ -391,10 +431,11 @@ def reward_settings(wildcards):
         {
             "name": wildcards.variant,
             "source": made.source or STUDY.model.source,
+            "revision": None if made.source else STUDY.model.revision,
             "template": STUDY.prompts.template,
             "seed": STUDY.seed,
-            "labels": made.labels is not None,
-            "training": part(made, "epochs", "learning_rate", "batch_size"),
+            "pairs": pairs_settings(made.preferences) if made.preferences else None,
+            "training": part(made, "epochs", "dtype", *OPTIONS),
         }
     )
 
@@ -422,7 +463,11 @@ def figure_inputs(wildcards):
         # Of the policies' files, those of this one and of the base model alone.
         kept = [f"{RESULTS}/policies/{name}/" for name in ("base/base", policy)]
         tables = {
-            name: [path for path in paths if "/policies/" not in path or path.startswith(tuple(kept))]
+            name: [
+                path
+                for path in paths
+                if "/policies/" not in path or path.startswith(tuple(kept))
+            ]
             for name, paths in tables.items()
         }
     return {name: tables[name] for name in figure_module(wildcards.figure).NEEDS}
@@ -475,8 +520,12 @@ def evaluated(name):
 
 def training_tables():
     """Metrics of every model that the workflow trains."""
-    return [manifest.removesuffix(".json") + ".csv" for manifest in model_manifests()] + [
-        f"{RESULTS}/models/{policy}.csv" for policy in MODELS if not VARIANTS[policy].policies
+    return [
+        manifest.removesuffix(".json") + ".csv" for manifest in model_manifests()
+    ] + [
+        f"{RESULTS}/models/{policy}.csv"
+        for policy in MODELS
+        if not VARIANTS[policy].policies
     ]
 
 

@@ -10,6 +10,7 @@ for family in sorted({name.split("/")[0] for name in MODELS}):
         output:
             model=directory(f"<results>/models/{family}/{{variant}}"),
             manifest=f"<results>/models/{family}/{{variant}}.json",
+            metrics=f"<results>/models/{family}/{{variant}}.csv",
         log:
             f"<results>/logs/train/{family}-{{variant}}.log",
         benchmark:
@@ -23,5 +24,6 @@ for family in sorted({name.split("/")[0] for name in MODELS}):
             ),
             code=family_code("train", family),
             files=files_with_work,
+            launcher=launcher,
         shell:
-            job("train")
+            job("train", launch=True)

@@ -18,6 +18,7 @@ from polyalign.settings import (
     looks_like_number,
     unique,
 )
+from polyalign.train.options import Options
 from polyalign.values._spec import ValueSpec
 
 SAMPLE_COLUMNS = frozenset(
@@ -149,7 +150,7 @@ class Sampling(Strict):
     shards: Count = Field(default=4, description="Jobs that the pool is generated and scored in.")
 
 
-class RewardModel(Strict):
+class RewardModel(Options):
     """A reward model that the workflow trains, as results/<study>/models/reward/<name>."""
 
     preferences: str | None = Field(
@@ -160,6 +161,9 @@ class RewardModel(Strict):
     )
     source: str | None = Field(
         default=None, description="Model to start from (default: the study's model)."
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="Number format that training computes in on CUDA."
     )
     epochs: Count = Field(default=1, description="Passes over the data.")
     learning_rate: Positive = Field(default=1.0e-5, description="Peak step size of the optimiser.")
@@ -181,6 +185,9 @@ class Preferences(Strict):
     path: str = Field(
         description="Folder in Anthropic HH's layout, .jsonl or .jsonl.gz file, or hub data set "
         "`owner/name` or `owner/name/folder`."
+    )
+    max_words: Count = Field(
+        default=50, description="Prompts and responses are cut to this many words."
     )
 
 
