@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import sys
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -14,7 +15,7 @@ ROOT = os.path.relpath(workflow.basedir)
 sys.path.insert(0, f"{workflow.basedir}/workflow")
 
 from polyalign import config as study_config
-from polyalign import families
+from polyalign import families, resources
 from polyalign import values as kinds_of_reward
 from polyalign.errors import InputError
 from polyalign.provenance import canonical, code, short_hash
@@ -140,25 +141,59 @@ def fixed(settings):
     return lambda wildcards: text
 
 
-def files(wildcards, input, output):
-    """Inputs and outputs by name, as a stage's script takes them (untracked: paths only)."""
+def loads_model(*stage):
+    """Whether a stage, named as for `code`, loads a model; if not, it is too light to be submitted."""
+    return "polyalign/models.py=" in code(*stage)
+
+
+def needs(rule):
+    """Resources of a rule whose jobs load a model, by what each of them does (polyalign.resources).
+
+    A second attempt asks for twice the memory and time of the first. A profile's `set-resources`
+    overrides each of the three.
+    """
+
+    @cache
+    def of_job(*wildcards):
+        return resources.need(STUDY, rule, dict(wildcards)) or resources.NONE
+
+    def of(wildcards):
+        return of_job(*wildcards.items())
+
+    return {
+        "gpu": lambda wildcards: of(wildcards).gpu,
+        "mem_mb": lambda wildcards, attempt: of(wildcards).mem_mb * attempt,
+        "runtime": lambda wildcards, attempt: of(wildcards).minutes * attempt,
+    }
+
+
+def files(wildcards, input, output, resources=None):
+    """Inputs and outputs by name, as a stage's script takes them (untracked: paths only).
+
+    A profile that retries sets the resource `attempt`; the job then knows that it was tried before.
+    """
 
     def tokens(named):
         for name, paths in named.items():
             for path in [paths] if isinstance(paths, str) else paths:
                 yield shlex.quote(f"{name}={path}")
 
-    return f"--input {' '.join(tokens(input))} --output {' '.join(tokens(output))}"
+    attempt = (resources or {}).get("attempt", 1)
+    again = f" --attempt {attempt}" if attempt > 1 else ""
+    return (
+        f"--input {' '.join(tokens(input))} --output {' '.join(tokens(output))}{again}"
+    )
 
 
-def files_with_work(wildcards, input, output):
+def files_with_work(wildcards, input, output, resources=None):
     """`files`, and the folder that keeps the checkpoints of a model when its job fails."""
     model = Path(output.model)
     stage = f"{model.parent.name}-{model.name}"
     settings = canonical(
         [training_settings(model.parent.name, model.name), sorted(input)]
     )
-    return f"{files(wildcards, input, output)} --work {RESULTS}/work/{stage}/{short_hash(settings)}"
+    work = f"{RESULTS}/work/{stage}/{short_hash(settings)}"
+    return f"{files(wildcards, input, output, resources)} --work {work}"
 
 
 def model_files(source):
@@ -266,9 +301,9 @@ def annotate_settings(wildcards):
     )
 
 
-def files_with_cache(wildcards, input, output):
+def files_with_cache(wildcards, input, output, resources=None):
     """`files`, and the folder that keeps the value's scores by the content of the texts."""
-    return f"{files(wildcards, input, output)} --work {RESULTS}/cache/{wildcards.value}"
+    return f"{files(wildcards, input, output, resources)} --work {RESULTS}/cache/{wildcards.value}"
 
 
 def value_model(wildcards):
@@ -451,9 +486,10 @@ def reward_inputs(wildcards):
     return {name: path for name, path in paths.items() if path}
 
 
-def reward_work(wildcards, input, output):
+def reward_work(wildcards, input, output, resources=None):
     key = short_hash(reward_settings(wildcards) + str(sorted(input)))
-    return f"{files(wildcards, input, output)} --work {RESULTS}/work/reward-{wildcards.variant}/{key}"
+    work = f"{RESULTS}/work/reward-{wildcards.variant}/{key}"
+    return f"{files(wildcards, input, output, resources)} --work {work}"
 
 
 def figure_inputs(wildcards):

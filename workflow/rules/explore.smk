@@ -31,6 +31,7 @@ for kind, settings in EXPLORED.items():
             table=f"<results>/explore/{kind}.csv",
         log:
             f"<results>/logs/explore/{kind}.log",
+        localrule: True
         conda:
             ENVIRONMENT
         params:
@@ -49,6 +50,7 @@ rule explore_jobs:
         graph="<results>/explore/jobs.dot",
     log:
         "<results>/logs/explore/jobs.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:

@@ -18,6 +18,8 @@ rule generate:
         family=OF_MODELS,
     conda:
         ENVIRONMENT
+    resources:
+        **needs("generate"),
     params:
         settings=generate_settings,
         code=code("generate"),
@@ -47,6 +49,8 @@ for family in sorted({name.split("/")[0] for name in GUIDED}):
             f"<results>/benchmarks/generate_{family.replace('-', '_')}/{{variant}}_{{i}}-of-{{n}}.tsv"
         conda:
             ENVIRONMENT
+        resources:
+            **needs(f"generate_{family.replace('-', '_')}"),
         params:
             settings=guided_settings(family),
             code=family_code("generate", family),

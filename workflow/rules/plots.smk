@@ -15,6 +15,7 @@ rule plot:
         ),
     log:
         "<results>/logs/plot/{figure}.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:

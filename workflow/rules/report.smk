@@ -17,6 +17,7 @@ rule overview:
         ),
     log:
         "<results>/logs/overview.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -33,6 +34,7 @@ rule resolved_config:
         config="<results>/config.json",
     log:
         "<results>/logs/resolved_config.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:

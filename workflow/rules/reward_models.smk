@@ -17,6 +17,8 @@ rule reward_model:
     priority: 2
     conda:
         ENVIRONMENT
+    resources:
+        **needs("reward_model"),
     params:
         settings=reward_settings,
         code=code("reward_model"),

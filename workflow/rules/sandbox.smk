@@ -43,6 +43,8 @@ rule base_model:
         "<results>/benchmarks/base_model.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **needs("base_model"),
     params:
         settings=fixed(
             {

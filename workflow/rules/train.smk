@@ -18,6 +18,8 @@ for family in sorted({name.split("/")[0] for name in MODELS}):
         priority: 1
         conda:
             ENVIRONMENT
+        resources:
+            **needs(f"train_{family.replace('-', '_')}"),
         params:
             settings=lambda wildcards, family=family: canonical(
                 training_settings(family, wildcards.variant)
