@@ -29,7 +29,7 @@ wildcard_constraints:
     variant=r"[A-Za-z0-9_.-]+",
     palette=r"[A-Za-z0-9_.-]+",
     value="|".join(map(re.escape, STUDY.values)),
-    figure="|".join(STUDY.plots) or "none",
+    figure="|".join(FIGURES),
     i=r"\d+",
     n=r"\d+",
 
@@ -97,5 +97,6 @@ else:
 include: "workflow/rules/solve.smk"
 include: "workflow/rules/decode.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/explore.smk"
 include: "workflow/rules/plots.smk"
 include: "workflow/rules/report.smk"

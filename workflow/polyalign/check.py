@@ -9,12 +9,15 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from math import log
 from pathlib import Path
 from statistics import mean
 
 from polyalign import families
 from polyalign.config import Study, load, policies
 from polyalign.errors import InputError
+from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
+from polyalign.map.budget import candidates_for, expected_largest, height
 from polyalign.resources import BYTES, PROMPTS, Need, largest_need, parameters
 
 SECONDS = 10.0
@@ -61,6 +64,8 @@ def main(argv: list[str] | None = None) -> int:
         print(fault, file=sys.stderr)
         return 2
     print(f"{options.config}: no fault. {summary(study)}")
+    for warning in out_of_reach(study):
+        print(f"warning: {warning}")
     try:
         steps = plan(study, jobs_to_run(options.config))
     except InputError as fault:
@@ -78,6 +83,33 @@ def summary(study: Study) -> str:
         f"Study {study.study}: values {', '.join(study.values)}; "
         f"{len(study.palettes)} palettes; policies: {listed}."
     )
+
+
+def out_of_reach(study: Study) -> list[str]:
+    """Palettes that choosing among the candidates is not likely to reach, a sentence each.
+
+    Rough, since nothing is sampled yet: see `polyalign.map.budget.height`.
+    """
+    count = study.sampling.candidates
+    joint = study.map.scope == "joint" or (
+        study.map.scope == "auto" and count < PROMPT_SCOPE_CANDIDATES
+    )
+    if study.rewards is not None or joint:
+        return []
+    found = []
+    for name, levels in study.palettes.items():
+        above = height(levels.values())
+        if above <= expected_largest(count):
+            continue
+        enough = candidates_for(above)
+        more = f"about {enough} candidates (sampling.candidates)" if enough else "lower levels"
+        found.append(
+            f"palette {name} asks for about {above:.2g} standard deviations above the base level; "
+            f"the best of {count} candidates lies about {expected_largest(count):.2g} above it, "
+            f"and log {count} = {log(count):.2g} nats is all that choosing can spend: it needs "
+            f"{more} (rough: as if rewards were normal and uncorrelated)"
+        )
+    return found
 
 
 def jobs_to_run(config: str) -> dict[str, int]:
@@ -186,10 +218,11 @@ def disk_bytes(study: Study) -> float:
     if study.rewards is not None:
         return 2.0 * Path(study.rewards).stat().st_size
     sampling = study.sampling
-    made = [name for name in policies(study) if _is_model(name)]
+    made = [name for name in policies(study) if families.makes_model(name.split("/")[0])]
     prompts = study.prompts.limit or PROMPTS
+    sampled = [name for name in policies(study) if not families.chooses(name.split("/")[0])]
     evaluated = prompts * study.prompts.test_share * sampling.evaluation_candidates
-    rows = prompts * sampling.candidates + (len(made) + 1) * evaluated
+    rows = prompts * sampling.candidates + (len(sampled) + 1) * evaluated
     row = 2 * sampling.max_new_tokens + 10 * (len(study.values) + 6)
     models = len(made) + len(study.reward_models) + (study.sandbox is not None)
     size = parameters(study)

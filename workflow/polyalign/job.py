@@ -28,7 +28,7 @@ class Job:
         settings: everything from the config that this job depends on.
         inputs: name → paths.
         outputs: name → path.
-        work: folder for checkpoints, kept when the job fails; None if the stage has none.
+        work: folder for checkpoints or caches, kept when the job fails; None if the stage has none.
     """
 
     settings: dict[str, Any]
@@ -40,6 +40,11 @@ class Job:
         """The one input of that name."""
         (path,) = self.inputs[name]
         return path
+
+
+def is_main_process() -> bool:
+    """Whether this process writes the results; a launcher that starts several numbers them."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _paths(tokens: list[str]) -> dict[str, list[Path]]:
@@ -88,14 +93,9 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _leads() -> bool:
-    """Whether this is the first of the processes that work on the job together."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def _redirect(log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
-    begin = os.O_TRUNC if _leads() else 0
+    begin = os.O_TRUNC if is_main_process() else 0
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | begin)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -104,7 +104,7 @@ def _redirect(log: Path) -> None:
 @contextmanager
 def _marked(arguments: argparse.Namespace, outputs: Iterable[Path]) -> Iterator[None]:
     """Keep the job's marker while the block runs."""
-    if arguments.log is None or not _leads():
+    if arguments.log is None or not is_main_process():
         yield
         return
     path = markers.marker_of(arguments.log)

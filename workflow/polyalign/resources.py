@@ -209,20 +209,26 @@ def need(study: Study, rule: str, wildcards: Mapping[str, str]) -> Need | None:
 
     Args:
         study: the study.
-        rule: `base_model`, `reward_model`, `generate`, `annotate`, or `train_<family>`.
+        rule: `base_model`, `reward_model`, `generate`, `generate_<family>`, `annotate`, or
+            `train_<family>`.
         wildcards: the job's wildcards.
     """
     if rule == "base_model":
         return _base_model(study)
     if rule == "reward_model":
         return _reward_model(study, wildcards["variant"])
-    if rule == "generate":
-        return _generate(study, wildcards["family"], wildcards["variant"])
+    if rule.startswith("generate"):
+        return _generate(study, _family(rule, wildcards), wildcards["variant"])
     if rule == "annotate":
         return _annotate(study, wildcards["value"], wildcards["family"], wildcards["variant"])
     if rule.startswith("train_"):
-        return _train(study, rule.removeprefix("train_").replace("_", "-"), wildcards["variant"])
+        return _train(study, _family(rule, wildcards), wildcards["variant"])
     return None
+
+
+def _family(rule: str, wildcards: Mapping[str, str]) -> str:
+    """The family that a rule of one family has in its name."""
+    return wildcards.get("family") or rule.partition("_")[2].replace("_", "-")
 
 
 def largest_need(study: Study, rule: str) -> Need | None:
@@ -231,13 +237,13 @@ def largest_need(study: Study, rule: str) -> Need | None:
     if rule == "reward_model":
         jobs = [{"variant": name} for name in study.reward_models]
     if rule in ("generate", "annotate"):
-        trained = [name for name in policies(study) if families.makes_model(name.split("/")[0])]
-        answered = [name.split("/") for name in ("base/pool", "base/base", *trained)]
+        chosen = [name for name in policies(study) if not families.chooses(name.split("/")[0])]
+        answered = [name.split("/") for name in ("base/pool", "base/base", *chosen)]
         jobs = [{"family": family, "variant": variant} for family, variant in answered]
     if rule == "annotate":
         jobs = [job | {"value": value} for job in jobs for value in study.values]
-    if rule.startswith("train_"):
-        family = rule.removeprefix("train_").replace("_", "-")
+    if rule.startswith(("train_", "generate_")):
+        family = _family(rule, {})
         names = [name.split("/") for name in policies(study)]
         jobs = [{"variant": variant} for made_by, variant in names if made_by == family]
     needs = [found for job in jobs if (found := need(study, rule, job)) is not None]
@@ -281,7 +287,12 @@ def _reward_model(study: Study, name: str) -> Need:
 
 
 def _generate(study: Study, family: str, variant: str) -> Need:
-    others = 0.0 if family == "base" else parameters(study)
+    """The base model is there for log-probabilities, and whatever guides the sampling."""
+    others = 0.0
+    if family != "base":
+        guide = policies(study)[f"{family}/{variant}"].palette
+        trained = families.makes_model(family)
+        others = parameters(study) if trained else _scorers(study, guide)
     load = _base(study, study.sampling.batch_size, others)
     return sampling(load, rows_of(study, family, variant), study.sampling.max_new_tokens)
 
@@ -301,15 +312,20 @@ def _train(study: Study, family: str, variant: str) -> Need:
     made = policies(study)[f"{family}/{variant}"]
     if not (made.preferences or made.palette):
         return averaging(parameters(study), len(made.policies))
-    scorers = [scorer(study, value) for value in study.palettes.get(made.palette or "", {})]
-    rewards = sum(
-        parameters_of(spec["model"], spec["dtype"], study) for spec in scorers if "model" in spec
-    )
+    rewards = 0.0 if made.candidates else _scorers(study, made.palette)
     settings: dict[str, Any] = made.settings
     batch = settings.get("batch_size", 16)
     load = _base(study, batch if made.palette else 2 * batch, parameters(study) + rewards)
     rows = settings["steps"] * batch if "steps" in settings else settings.get("pairs") or PAIRS
     return training(load, rows, study.sampling.max_new_tokens if made.palette else 0)
+
+
+def _scorers(study: Study, palette: str | None) -> float:
+    """Parameters of all models that score the values of a palette."""
+    specs = [scorer(study, value) for value in study.palettes.get(palette or "", {})]
+    return sum(
+        parameters_of(spec["model"], spec["dtype"], study) for spec in specs if "model" in spec
+    )
 
 
 def parameters(study: Study) -> float:

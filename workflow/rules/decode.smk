@@ -8,9 +8,7 @@ for family in sorted({name.split("/")[0] for name in DECODED}):
             f"decode_{family.replace('-', '_')}"
         input:
             pool="<results>/policies/base/pool/rewards.parquet",
-            palette=lambda wildcards, family=family: (
-                f"{RESULTS}/palettes/{VARIANTS[f'{family}/{wildcards.variant}'].palette}.json"
-            ),
+            palette=palette_of(family),
         output:
             rewards=f"<results>/policies/{family}/{{variant}}/rewards.parquet",
         log:

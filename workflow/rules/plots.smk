@@ -19,11 +19,9 @@ rule plot:
     conda:
         ENVIRONMENT
     params:
-        settings=lambda wildcards: canonical(
-            {"figure": wildcards.figure, **study_settings()}
-        ),
-        caption=lambda wildcards: figure(wildcards.figure).__doc__,
-        code=lambda wildcards: code("plot", f"plots.{wildcards.figure}"),
+        settings=figure_settings,
+        caption=lambda wildcards: figure_module(wildcards.figure).__doc__,
+        code=lambda wildcards: code("plot", f"plots.{wildcards.figure.split('/')[0]}"),
         files=files,
     shell:
         job("plot")

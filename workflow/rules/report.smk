@@ -21,7 +21,7 @@ rule overview:
     conda:
         ENVIRONMENT
     params:
-        settings=fixed({**study_settings(), "sandbox": STUDY.sandbox is not None}),
+        settings=fixed(page_settings()),
         code=code("overview"),
         files=files,
     shell:

@@ -8,6 +8,7 @@ rule reward_model:
     output:
         model=directory("<results>/models/reward/{variant}"),
         manifest="<results>/models/reward/{variant}.json",
+        metrics="<results>/models/reward/{variant}.csv",
     log:
         "<results>/logs/reward_model/{variant}.log",
     benchmark:
@@ -22,5 +23,6 @@ rule reward_model:
         settings=reward_settings,
         code=code("reward_model"),
         files=reward_work,
+        launcher=launcher,
     shell:
-        job("reward_model")
+        job("reward_model", launch=True)

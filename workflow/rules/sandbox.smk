@@ -36,6 +36,7 @@ rule base_model:
     output:
         model=directory("<results>/models/base/base"),
         manifest="<results>/models/base/base.json",
+        metrics="<results>/models/base/base.csv",
     log:
         "<results>/logs/base_model.log",
     benchmark:

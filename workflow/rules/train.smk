@@ -11,6 +11,7 @@ for family in sorted({name.split("/")[0] for name in MODELS}):
         output:
             model=directory(f"<results>/models/{family}/{{variant}}"),
             manifest=f"<results>/models/{family}/{{variant}}.json",
+            metrics=f"<results>/models/{family}/{{variant}}.csv",
         log:
             f"<results>/logs/train/{family}-{{variant}}.log",
         benchmark:
@@ -24,7 +25,8 @@ for family in sorted({name.split("/")[0] for name in MODELS}):
             settings=lambda wildcards, family=family: canonical(
                 training_settings(family, wildcards.variant)
             ),
-            code=training_code(family),
+            code=family_code("train", family),
             files=files_with_work,
+            launcher=launcher,
         shell:
-            job("train")
+            job("train", launch=True)

@@ -103,3 +103,18 @@ def test_disk_grows_with_the_policies_that_are_models(text: str, write) -> None:
     six = check.disk_bytes(load(write(big)))
     five = check.disk_bytes(load(write(big.replace("beta: [0.1, 0.5]", "beta: [0.1, 0.5, 1.0]"))))
     assert math.isclose(five - six, 7e9 * 4, rel_tol=0.01)
+
+
+def test_palettes_that_selection_cannot_reach_are_named(text: str, write) -> None:
+    assert check.out_of_reach(load(write(text))) == []
+    funny = "funny: {humor: q70, diversity: mean}"
+    wild = f"{funny}\n  far: {{humor: q99}}\n  greedy: {{humor: max}}"
+    harder = text.replace(funny, wild).replace("candidates: 16", "candidates: 8")
+    far, greedy = check.out_of_reach(load(write(harder)))
+    assert "palette far asks for about 2.3 standard deviations" in far
+    assert "the best of 8 candidates lies about 1.4" in far
+    assert "needs about 6" in far
+    assert "palette greedy" in greedy
+    assert "lower levels" in greedy
+    joint = harder.replace("scope: auto", "scope: joint")
+    assert check.out_of_reach(load(write(joint))) == []
