@@ -56,12 +56,25 @@ def test_a_job_of_another_machine_is_believed(results: Path, capsys) -> None:
     assert "node7" in printed(results, capsys)
 
 
-def test_a_job_that_vanished_is_told(results: Path, capsys) -> None:
+def test_a_job_that_vanished_is_told(
+    results: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mark(results, "generate/a", born=1)
     mark(results, "solve/b", slurm_job="4711", host="node7")
+    mark(results, "solve/c", slurm_job="4712", host="node7")
+    monkeypatch.setattr(status, "live_slurm_jobs", lambda: {"4712"})
     text = printed(results, capsys)
     assert text.count(status.GONE) == 2
-    assert "2 gone" in text
+    assert "node7 (SLURM 4712)" in text
+    assert "2 gone, 1 running" in text
+
+
+def test_where_slurm_does_not_answer_its_jobs_are_believed(
+    results: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark(results, "solve/b", slurm_job="4711", host="node7")
+    monkeypatch.setattr(status, "live_slurm_jobs", lambda: None)
+    assert "1 running" in printed(results, capsys)
 
 
 def test_a_failure_is_told_with_its_log(results: Path, capsys) -> None:

@@ -6,6 +6,7 @@ earlier attempt's failure at once if trying again cannot mend it.
 """
 
 import errno
+import getpass
 import hashlib
 import json
 import os
@@ -152,10 +153,10 @@ def end_twin(record: dict[str, Any] | None) -> None:
         return
     job = record["slurm_job"]
     if job is not None:
-        if job != os.environ.get("SLURM_JOB_ID") and job in live_slurm_jobs([job]):
+        if job != os.environ.get("SLURM_JOB_ID") and job in (live_slurm_jobs() or ()):
             print(f"SLURM job {job} of an earlier workflow is still at this; cancelled", flush=True)
             subprocess.run(["scancel", job], check=False)
-            _wait_until(lambda: job not in live_slurm_jobs([job]))
+            _wait_until(lambda: job not in (live_slurm_jobs() or ()))
     elif runs_here(record) and record["pid"] != os.getpid():
         print(f"process {record['pid']} of an earlier workflow is still at this; ended", flush=True)
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -164,13 +165,13 @@ def end_twin(record: dict[str, Any] | None) -> None:
                 _wait_until(lambda: not runs_here(record))
 
 
-def live_slurm_jobs(jobs: Iterable[str]) -> set[str]:
-    """Those of the SLURM jobs that wait, run or are about to end; none where SLURM is not."""
-    command = ["squeue", "--noheader", "--format=%A", "--jobs", ",".join(jobs)]
+def live_slurm_jobs() -> set[str] | None:
+    """Own SLURM jobs that wait, run or are about to end; None where SLURM does not answer."""
+    command = ["squeue", "--noheader", "--format=%A", f"--user={getpass.getuser()}"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return set()
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
     return set(done.stdout.split())
 
 

@@ -85,12 +85,11 @@ def read_entries(folder: Path) -> list[Entry]:
 
 
 def _alive(records: Sequence[dict[str, Any]]) -> list[bool]:
-    """Whether each job may still run; one of another machine, without SLURM, is believed."""
-    running = [record for record in records if record["state"] == "running"]
-    asked = {record["slurm_job"] for record in running if record["slurm_job"]}
-    live = live_slurm_jobs(asked) if asked else set()
+    """Whether each job may still run; one of which nothing can be known here is believed."""
+    asked = any(record["slurm_job"] and record["state"] == "running" for record in records)
+    live = live_slurm_jobs() if asked else None
     return [
-        record["slurm_job"] in live
+        live is None or record["slurm_job"] in live
         if record["slurm_job"]
         else runs_here(record) or not is_of_here(record)
         for record in records

@@ -22,6 +22,7 @@ OF_PALETTES = ("rounds", "paths")
 for kind, settings in EXPLORED.items():
 
     rule:
+        """Solve what figures show of the mathematics: results/<study>/explore/<kind>.csv."""
         name:
             f"explore_{kind}"
         input:
@@ -31,7 +32,6 @@ for kind, settings in EXPLORED.items():
             table=f"<results>/explore/{kind}.csv",
         log:
             f"<results>/logs/explore/{kind}.log",
-        localrule: True
         conda:
             ENVIRONMENT
         params:
