@@ -15,6 +15,7 @@ from polyalign.values._spec import ModelSpec
 
 TABLES = (".parquet", ".csv", ".jsonl", ".json")
 PAIRS = (".jsonl.gz", ".jsonl")
+PROMPT_TABLES = (".csv", ".parquet", ".json")
 PROMPT_SCOPE_CANDIDATES = 8
 NOT_FIGURES = ("theme", "data")
 
@@ -241,7 +242,7 @@ def _sources(made: Draft) -> None:
         _model_source(made, ("model", "source"), model.source)
     if prompts := sections.get("prompts"):
         for index, source in enumerate(prompts.sources):
-            _data_source(made, ("prompts", "sources", index, "path"), source.path)
+            _data_source(made, ("prompts", "sources", index, "path"), source.path, PROMPT_TABLES)
     for name, data in sections.get("preferences", {}).items():
         _data_source(made, ("preferences", name, "path"), data.path)
     for name, model in sections.get("reward_models", {}).items():
@@ -266,12 +267,15 @@ def _table(made: Draft, key: Key, path: str) -> None:
         made.add(key, _absent(path, "a table"))
 
 
-def _data_source(made: Draft, key: Key, path: str) -> None:
-    hub = path.count("/") >= 1 and not path.endswith(PAIRS) and _hub_id(path)
+def _data_source(made: Draft, key: Key, path: str, tables: tuple[str, ...] = ()) -> None:
+    hub = path.count("/") >= 1 and not path.endswith(PAIRS + tables) and _hub_id(path)
     if not (_ours(made, path) or Path(path).exists() or hub):
         made.add(
             key,
-            _absent(path, "a folder, a .jsonl or .jsonl.gz file, or a hub id `owner/name`"),
+            _absent(
+                path,
+                f"a folder, a {', '.join(PAIRS + tables)} file, or a hub id `owner/name`",
+            ),
         )
 
 

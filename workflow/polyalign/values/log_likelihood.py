@@ -36,9 +36,7 @@ class Scorer:
 
         self.spec = spec
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
-        self.model = load_causal_lm(
-            spec.model, dtype=spec.dtype, device=spec.device, revision=spec.revision
-        )
+        self.model = load_causal_lm(spec.model, **spec.placed())
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Mean log-probability (n,) a token of n responses, the end of the response included."""

@@ -53,9 +53,7 @@ class Scorer:
         self.spec = spec
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.tokenizer.padding_side = spec.padding_side
-        self.model = load_classifier(
-            spec.model, dtype=spec.dtype, device=spec.device, revision=spec.revision
-        )
+        self.model = load_classifier(spec.model, **spec.placed())
         self.model.config.pad_token_id = self.tokenizer.pad_token_id
         self.positions = "position_ids" in inspect.signature(self.model.forward).parameters
         labels = int(self.model.config.num_labels or 0)
