@@ -34,6 +34,7 @@ def check(made: Draft) -> None:
     _policies(made)
     _reward_models(made)
     _sizes(made)
+    _engine(made)
     _plots(made)
     _values(made)
     _made_paths(made)
@@ -165,6 +166,26 @@ def _sizes(made: Draft) -> None:
             key,
             f"{candidates} a prompt is too few for `map.scope: prompt`; expected at least "
             f"{PROMPT_SCOPE_CANDIDATES}; raise it, or write `scope: joint`",
+        )
+
+
+def _engine(made: Draft) -> None:
+    """What generates must be installed, and able to load the model."""
+    sampling, model = made.sections.get("sampling"), made.sections.get("model")
+    if not sampling or sampling.engine != "vllm":
+        return
+    key = ("sampling", "engine")
+    if find_spec("vllm") is None:
+        made.add(
+            key,
+            "vllm is not installed; expected it in this environment; pip install vllm, or write "
+            "`engine: transformers`",
+        )
+    if model and model.source.endswith(".gguf"):
+        made.add(
+            key,
+            f"{model.source!r} is a GGUF file; expected a full model for vllm; write "
+            "`engine: transformers`",
         )
 
 
