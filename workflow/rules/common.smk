@@ -224,6 +224,13 @@ def model_settings():
     return STUDY.model.model_dump()
 
 
+def prompt_settings(wildcards):
+    """Settings of the prompts; the seed counts only where openings are cut."""
+    prompts = STUDY.prompts.model_dump(exclude={"template"})
+    cut = any(source.opening for source in STUDY.prompts.sources)
+    return canonical({**prompts, "seed": STUDY.seed if cut else 0})
+
+
 def sampling_rule():
     """How p0 samples, without what only says how the work is divided."""
     return part(STUDY.sampling, "temperature", "top_k", "top_p", "max_new_tokens")

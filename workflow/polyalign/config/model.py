@@ -82,7 +82,8 @@ class Model(Strict):
     """The base model p0, which is aligned."""
 
     source: str = Field(
-        description="Hub id, folder, `package:NAME/FOLDER` of an installed package, or "
+        description="Hub id, folder (of a model or of a LoRA adapter), GGUF file, "
+        "`package:NAME/PATH` of an installed package, or "
         "`results/<study>/models/base/base`, which the sandbox trains."
     )
     revision: str | None = Field(default=None, description="Commit or tag of a hub model.")
@@ -90,17 +91,46 @@ class Model(Strict):
     device: Device = Field(
         default="auto", description="Where the model runs; auto takes CUDA where there is one."
     )
+    device_map: Literal["auto", "balanced", "sequential"] | None = Field(
+        default=None,
+        description="Spread the model over several GPUs, as accelerate's device map of that name.",
+    )
+
+
+class Opening(Strict):
+    """Where the opening of a text is cut: at a word boundary, drawn by the seed and the text."""
+
+    shortest: Count = Field(default=20, description="Least characters.")
+    longest: Count = Field(default=30, description="Most characters.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Opening":
+        if self.longest < self.shortest:
+            raise ValueError(
+                f"longest {self.longest} is below shortest {self.shortest}; expected at least as "
+                "much; change one of them"
+            )
+        return self
 
 
 class PromptSource(Strict):
     """One source of prompts."""
 
     path: str = Field(
-        description="Folder in Anthropic HH's layout, .jsonl or .jsonl.gz file, or hub data set "
-        "`owner/name` or `owner/name/folder`."
+        description="Folder in Anthropic HH's layout, .jsonl or .jsonl.gz file, .csv, .parquet or "
+        ".json table, or hub data set `owner/name` or `owner/name/folder`."
     )
     split: str = Field(
         default="test", description="File of the folder, or split of the hub data set."
+    )
+    column: str | None = Field(
+        default=None,
+        description="Column of the prompts (default: `prompt`, or the first human turn of HH's "
+        "`chosen`; with `opening`: `text`).",
+    )
+    opening: Opening | None = Field(
+        default=None,
+        description="Take the openings of the texts, as for IMDB reviews, and not the whole.",
     )
 
 
@@ -112,7 +142,9 @@ class Prompts(Strict):
         description="Where the prompts come from; at least one, unless `rewards` is given.",
     )
     template: PromptTemplate = Field(
-        default="{prompt}", description="What the model reads: text around {prompt}."
+        default="{prompt}",
+        description="What the model reads: text around {prompt}, or `chat`, the chat template of "
+        "the model's tokenizer.",
     )
     limit: Count | None = Field(
         default=None, description="At most this many distinct prompts (default: all there are)."
