@@ -37,6 +37,7 @@ def check(made: Draft) -> None:
     _policies(made)
     _reward_models(made)
     _sizes(made)
+    _training(made)
     _plots(made)
     _values(made)
     _made_paths(made)
@@ -154,8 +155,11 @@ def _sizes(made: Draft) -> None:
         return
     candidates = sampling.candidates if sampling else 16
     key = ("sampling", "candidates")
+    choosing = {
+        name.split("/")[0] for name, made_of in made.variants().items() if made_of.candidates
+    }
     for family in made.sections.get("policies", {}):
-        if decodes(family) and candidates < 2:
+        if (decodes(family) or family in choosing) and candidates < 2:
             made.add(
                 key,
                 f"{candidates} a prompt leaves `{family}` no choice; expected at least 2; raise it",
@@ -165,6 +169,18 @@ def _sizes(made: Draft) -> None:
             key,
             f"{candidates} a prompt is too few for `map.scope: prompt`; expected at least "
             f"{PROMPT_SCOPE_CANDIDATES}; raise it, or write `scope: joint`",
+        )
+
+
+def _training(made: Draft) -> None:
+    """Number formats that models can be trained in."""
+    model = made.sections.get("model")
+    trained = [name for name in made.sections.get("policies", {}) if not decodes(name)]
+    if model and model.dtype == "float16" and trained:
+        made.add(
+            ("model", "dtype"),
+            f"'float16' overflows where models are trained (`{trained[0]}`); expected float32 or "
+            "bfloat16; write bfloat16",
         )
 
 
