@@ -24,6 +24,20 @@ def test_the_slurm_profile_is_found_as_typed(checkout: Path) -> None:
     assert "gpu=1" in dry.stdout
 
 
+def test_a_trainer_with_several_gpus_is_started_once_a_gpu(checkout: Path) -> None:
+    dry = snakemake(
+        checkout, "--dry-run", "--printshellcmds", "--cores", "2",
+        "--set-resources", "train_rloo:gpu=2", "train_ppo:gpu=1", "--", "models",
+    )  # fmt: skip
+    assert dry.returncode == 0, dry.stdout
+    started = [line for line in dry.stdout.splitlines() if "scripts/train.py" in line]
+    launched = [line for line in started if "torch.distributed.run" in line]
+    assert len(started) == 6
+    (line,) = launched
+    assert "torch.distributed.run --standalone --nproc_per_node 2 " in line
+    assert '"family": "rloo"' in line
+
+
 def test_the_profile_names_only_rules_that_exist(checkout: Path) -> None:
     profile = yaml.safe_load((checkout / "profiles/slurm/config.yaml").read_text())
     rules = {job.partition(":")[0] for job in planned(checkout)}
