@@ -111,7 +111,7 @@ def test_a_reward_model_with_its_new_head(base, tmp_path):
 
 def test_four_bits_need_cuda(base, tmp_path):
     for family in ("dpo", "ppo", "rloo"):
-        with pytest.raises(InputError, match="there is no CUDA device; expected a GPU"):
+        with pytest.raises(InputError, match="training runs on the CPU; expected a GPU"):
             train(family, base, tmp_path, replace(LORA, four_bit=True))
 
 
@@ -122,9 +122,15 @@ def test_what_is_asked_for_on_cuda(monkeypatch):
     half = Training(1e-3, 8, dtype="bfloat16")
     assert common.frozen_format(half) == {"dtype": torch.float32}
     assert common.frozen_format(replace(half, lora=LORA)) == {"dtype": torch.bfloat16}
+    assert common.frozen_format(replace(half, lora=LORA, device="cpu")) == {"dtype": torch.float32}
     frozen = common.frozen_format(replace(half, lora=replace(LORA, four_bit=True)))
     assert frozen["quantization_config"].load_in_4bit
     assert frozen["quantization_config"].bnb_4bit_compute_dtype == torch.bfloat16
+
+
+def test_cuda_is_asked_for_and_not_there(base, tmp_path):
+    with pytest.raises(InputError, match="device 'cuda', but there is no CUDA device"):
+        train("dpo", base, tmp_path, None, device="cuda")
 
 
 def test_a_section_of_the_config_becomes_the_same_settings():
