@@ -94,14 +94,19 @@ def test_a_palette_reruns_its_lambda_and_what_hangs_on_it(study: Path) -> None:
     }
 
 
-def test_a_palette_that_is_trained_on_retrains_that_model_alone(study: Path) -> None:
+def test_a_palette_that_is_trained_on_retrains_its_models_alone(study: Path) -> None:
     edit(study, "config.yaml", "hhh-60: {humor: q60", "hhh-60: {humor: q61")
     jobs = planned(study)
-    assert {job for job in jobs if job.startswith("train")} == {"train_rloo:hhh-60"}
-    assert {job for job in jobs if job.startswith("generate")} == {"generate:rloo:hhh-60:0:1"}
+    families = ("rloo", "ppo", "dpo")
+    assert {job for job in jobs if job.startswith("train")} == {
+        f"train_{family}:hhh-60" for family in families
+    }
+    assert {job for job in jobs if job.startswith("generate")} == {
+        f"generate:{family}:hhh-60:0:1" for family in families
+    }
     annotated = {job for job in jobs if job.startswith("annotate")}
-    assert len(annotated) == 6
-    assert all(job.startswith("annotate:rloo:hhh-60:") for job in annotated)
+    assert len(annotated) == 18
+    assert all(job.split(":")[2] == "hhh-60" for job in annotated)
 
 
 def test_a_new_value_is_the_only_one_annotated(study: Path) -> None:
@@ -134,7 +139,7 @@ def test_the_dual_reruns_lambda_and_no_generation_of_the_pool(study: Path) -> No
         "solve:harmless-70",
     }
     assert not {job for job in jobs if job.startswith(("generate:base", "annotate:base", "reward"))}
-    assert not {job for job in jobs if job.startswith(("train_dpo", "train_soup", "base_model"))}
+    assert not {job for job in jobs if job.startswith(("train_dpo:b", "train_soup", "base_model"))}
 
 
 @pytest.mark.parametrize(("key", "value"), [("resamples", 50), ("min_ess", 3.0)])
@@ -152,7 +157,10 @@ def test_generation_code_reruns_generation(study: Path) -> None:
     append(study, "workflow/polyalign/generate.py")
     jobs = planned(study)
     assert {"generate:base:pool:0:2", "generate:base:pool:1:2", "generate:base:base:0:1"} <= jobs
-    assert not {job for job in jobs if job.startswith(("base_model", "reward_model", "train_dpo"))}
+    assert "train_dpo:hhh-60" in jobs, "its pairs are candidates"
+    assert not {
+        job for job in jobs if job.startswith(("base_model", "reward_model", "train_dpo:b"))
+    }
 
 
 def test_one_kind_of_reward_reruns_its_values(study: Path) -> None:
@@ -170,6 +178,30 @@ def test_two_settings_that_swap_values_rerun_their_stage(study: Path) -> None:
     )
     trained = {job for job in planned(study) if job.startswith("train")}
     assert trained == {"train_dpo:beta-0.1_harmless-0.1", "train_soup:harmless-0.5"}
+
+
+def test_ppo_reruns_ppo_alone(study: Path) -> None:
+    append(study, "workflow/polyalign/train/ppo.py")
+    assert {job for job in planned(study) if job.startswith("train")} == {"train_ppo:hhh-60"}
+
+
+def test_more_gpus_are_no_reason_to_train_again(study: Path) -> None:
+    assert planned(study, "--set-resources", "train_rloo:gpu=4", "train_dpo:gpu=2") == set()
+
+
+def test_the_cut_of_a_data_set_reruns_what_is_trained_on_it(study: Path) -> None:
+    edit(
+        study,
+        "config.yaml",
+        "harmless: {path: results/sandbox/world/hh/harmless-base}",
+        "harmless: {path: results/sandbox/world/hh/harmless-base, max_words: 40}",
+    )
+    jobs = planned(study)
+    assert {job for job in jobs if job.startswith(("reward_model", "train_dpo:b"))} == {
+        "reward_model:harmless",
+        "train_dpo:beta-0.1_harmless-0.1",
+        "train_dpo:beta-0.1_harmless-0.9",
+    }
 
 
 def test_order_of_keys_means_nothing(study: Path) -> None:
@@ -209,6 +241,10 @@ SETTINGS = [
     ("seed", 12345, "world"),
     ("evaluation.bootstrap", 123, "levels:base:base"),
     ("policies.rloo.steps", 12, "train_rloo:hhh-60"),
+    ("policies.ppo.gae_lambda", 0.9, "train_ppo:hhh-60"),
+    ("policies.dpo.labelled.pairs", 99, "train_dpo:hhh-60"),
+    ("policies.dpo.accumulation", 2, "train_dpo:beta-0.1_harmless-0.1"),
+    ("reward_models.humor.save_every", 7, "reward_model:humor"),
 ]
 
 

@@ -37,6 +37,7 @@ def check(made: Draft) -> None:
     _sizes(made)
     _evaluation(made)
     _engine(made)
+    _training(made)
     _plots(made)
     _values(made)
     _made_paths(made)
@@ -157,8 +158,11 @@ def _sizes(made: Draft) -> None:
         return
     candidates = sampling.candidates if sampling else 16
     key = ("sampling", "candidates")
+    choosing = {
+        name.split("/")[0] for name, made_of in made.variants().items() if made_of.candidates
+    }
     for family in made.sections.get("policies", {}):
-        if families.chooses(family) and candidates < 2:
+        if (families.chooses(family) or family in choosing) and candidates < 2:
             made.add(
                 key,
                 f"{candidates} a prompt leaves `{family}` no choice; expected at least 2; raise it",
@@ -218,6 +222,18 @@ def _engine(made: Draft) -> None:
             key,
             f"{model.source!r} is a GGUF file; expected a full model for vllm; write "
             "`engine: transformers`",
+        )
+
+
+def _training(made: Draft) -> None:
+    """Number formats that models can be trained in."""
+    model = made.sections.get("model")
+    trained = [name for name in made.sections.get("policies", {}) if families.makes_model(name)]
+    if model and model.dtype == "float16" and trained:
+        made.add(
+            ("model", "dtype"),
+            f"'float16' overflows where models are trained (`{trained[0]}`); expected float32 or "
+            "bfloat16; write bfloat16",
         )
 
 

@@ -116,7 +116,7 @@ def docs_text() -> str:
     parts.append("\n## `policies` (by family)\n")
     for family in families.NAMES:
         parts += [f"\n### `policies.{family}`\n\n", *_about(families.module(family).Settings)]
-    parts.append("\n## Sections that stand in several places\n")
+    parts.append("\n## Sections within these\n")
     for name, part in _shared().items():
         parts += [f"\n### `{name}`\n\n", *_about(part)]
     return "".join(parts)
