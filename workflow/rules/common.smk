@@ -458,7 +458,45 @@ def page_settings():
         "study": STUDY.study,
         "chosen": study_config.chosen(STUDY),
         "sandbox": STUDY.sandbox is not None,
+        "methods": method_settings(),
     }
+
+
+def method_settings():
+    """What the page says about how the study was done."""
+    families_made = [name.split("/")[0] for name in VARIANTS]
+    facts = {
+        "rewards": STUDY.rewards,
+        "test_share": STUDY.prompts.test_share,
+        "values": {name: study_config.scorer(STUDY, name) for name in STUDY.values},
+        "map": part(STUDY.map, "scope"),
+        "evaluation": part(
+            STUDY.evaluation, "bootstrap", "opponent", "evaluate_only", "slack"
+        ),
+        "families": {name: families_made.count(name) for name in families_made},
+        "seed": STUDY.seed,
+    }
+    if not STUDY.rewards:
+        sampling = part(STUDY.sampling, "candidates", "evaluation_candidates")
+        facts |= {
+            "model": STUDY.model.source,
+            "prompts": [source.path for source in STUDY.prompts.sources],
+            "sampling": {**sampling_rule(), **sampling},
+        }
+    return facts
+
+
+def caption_numbers():
+    """The sizes behind a figure, for its caption."""
+    sizes = [
+        f"{len(EVALUATED)} policies",
+        f"{len(STUDY.values)} values",
+        f"{len(STUDY.palettes)} palettes",
+        f"{STUDY.evaluation.bootstrap} resamples of the prompts behind an interval",
+    ]
+    if not STUDY.rewards:
+        sizes.append(f"{STUDY.sampling.candidates} candidates a prompt in the pool")
+    return f"Study {STUDY.study}: {', '.join(sizes)}."
 
 
 def model_manifests():
