@@ -165,7 +165,7 @@ def test_tables_hold_the_numbers() -> None:
 
 def test_the_page_tells_question_answer_and_method() -> None:
     text = page()
-    assert "On 10 test prompts the base model's levels" in text
+    assert "On 10 test prompts the base model&#x27;s levels" in text
     assert "Humor &lt;wit&gt; 1 ± 0.1, Helpful 0.4 ± 0.2. Each palette" in text
     assert "Better than the base model in all of Humor &lt;wit&gt; at once" in text
     assert "2 of 2 policies: map-d/both (p = 0.023), dpo/x (p = 0.023)." in text

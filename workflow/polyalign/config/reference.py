@@ -105,9 +105,11 @@ def docs_text() -> str:
             continue
         parts += [f"\n## `{name}`{' (each entry)' if entries else ''}\n\n", *_about(section)]
         for key, field in section.model_fields.items():
-            part = type_at(field.annotation, (0,))
-            if get_origin(field.annotation) is list and _is_model(part):
-                parts += [f"\n### `{name}.{key}` (each entry)\n\n", *_about(part)]
+            listed = get_origin(field.annotation) is list
+            part = type_at(field.annotation, (0,) if listed else ())
+            if _is_model(part):
+                each = " (each entry)" if listed else ""
+                parts += [f"\n### `{name}.{key}`{each}\n\n", *_about(part)]
     parts.append("\n## `values` (each entry, by its `kind`)\n")
     for kind in values.KINDS:
         parts += [f"\n### `kind: {kind}`\n\n", *_about(values.module(kind).Spec)]
