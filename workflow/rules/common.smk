@@ -53,7 +53,14 @@ PLOTS = [
     for figure in STUDY.plots
     for kind in ("pdf", "png")
 ]
-PRINTED = ("winrates", "levels", "lambda", "quantiles", "realised_quantiles", "families")
+PRINTED = (
+    "winrates",
+    "levels",
+    "lambda",
+    "quantiles",
+    "realised_quantiles",
+    "families",
+)
 MIXED = {name: made for name, made in VARIANTS.items() if made.policies}
 TABLES = [
     f"{RESULTS}/tables/{name}"
@@ -86,13 +93,22 @@ def printed(name, title):
         labels={"table": title},
         caption=f"../report/{name}.rst",
     )
-    return {f"{name}_csv": shown, f"{name}_md": f"{path}.md", f"{name}_tex": f"{path}.tex"}
+    return {
+        f"{name}_csv": shown,
+        f"{name}_md": f"{path}.md",
+        f"{name}_tex": f"{path}.tex",
+    }
 
 
 def rules_hash():
     """What the plan of a study depends on beside its config."""
-    files = [workflow.main_snakefile, *Path(workflow.basedir).glob("workflow/rules/*.smk")]
-    return short_hash("".join(Path(file).read_text() for file in sorted(map(str, files))))
+    files = [
+        workflow.main_snakefile,
+        *Path(workflow.basedir).glob("workflow/rules/*.smk"),
+    ]
+    return short_hash(
+        "".join(Path(file).read_text() for file in sorted(map(str, files)))
+    )
 
 
 def part(section, *keys):
@@ -368,7 +384,11 @@ def figure_inputs(wildcards):
         # Of the policies' files, those of this one and of the base model alone.
         kept = [f"{RESULTS}/policies/{name}/" for name in ("base/base", policy)]
         tables = {
-            name: [path for path in paths if "/policies/" not in path or path.startswith(tuple(kept))]
+            name: [
+                path
+                for path in paths
+                if "/policies/" not in path or path.startswith(tuple(kept))
+            ]
             for name, paths in tables.items()
         }
     return {name: tables[name] for name in figure_module(wildcards.figure).NEEDS}
@@ -378,7 +398,8 @@ def figure_policy(name):
     """The policy that a figure is of, or None for a figure of the whole study."""
     if not hasattr(figure_module(name), "OF_A_POLICY"):
         return None
-    return name.partition("/")[2] or "base/base"
+    _, _, policy = name.partition("/")
+    return policy or "base/base"
 
 
 def figure_settings(wildcards):
@@ -421,8 +442,12 @@ def evaluated(name):
 
 def training_tables():
     """Metrics of every model that the workflow trains."""
-    return [manifest.removesuffix(".json") + ".csv" for manifest in model_manifests()] + [
-        f"{RESULTS}/models/{policy}.csv" for policy in MODELS if not VARIANTS[policy].policies
+    return [
+        manifest.removesuffix(".json") + ".csv" for manifest in model_manifests()
+    ] + [
+        f"{RESULTS}/models/{policy}.csv"
+        for policy in MODELS
+        if not VARIANTS[policy].policies
     ]
 
 

@@ -59,17 +59,19 @@ rule tables:
         winrate=STUDY_TABLES["winrate"],
         palettes=STUDY_TABLES["palettes"],
     output:
+        **printed("winrates", "win rates"),
+        **printed("levels", "levels"),
+        **printed("lambda", "λ of the palettes"),
+        **printed("quantiles", "levels that quantile palettes ask for"),
+        **printed(
+            "realised_quantiles", "realised levels as quantiles of the base model"
+        ),
         summary=report(
             "<results>/tables/summary.csv",
             category="Tables",
             labels={"table": "summary of all policies"},
             caption="../report/summary.rst",
         ),
-        **printed("winrates", "win rates"),
-        **printed("levels", "levels"),
-        **printed("lambda", "λ of the palettes"),
-        **printed("quantiles", "levels that quantile palettes ask for"),
-        **printed("realised_quantiles", "realised levels as quantiles of the base model"),
     log:
         "<results>/logs/tables.log",
     conda:
@@ -116,7 +118,8 @@ if MIXED:
         """How far the levels of soups are from linear in their weights."""
         input:
             rewards=[
-                f"<results>/policies/{policy}/rewards.parquet" for policy in mixed_policies()
+                f"<results>/policies/{policy}/rewards.parquet"
+                for policy in mixed_policies()
             ],
         output:
             table=report(
@@ -133,7 +136,9 @@ if MIXED:
             settings=fixed(
                 {
                     "policies": mixed_policies(),
-                    "parts": {name: made.settings["weights"] for name, made in MIXED.items()},
+                    "parts": {
+                        name: made.settings["weights"] for name, made in MIXED.items()
+                    },
                     "values": list(STUDY.values),
                     "bootstrap": STUDY.evaluation.bootstrap,
                     "seed": STUDY.seed,

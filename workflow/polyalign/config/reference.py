@@ -179,7 +179,7 @@ def _default(info: FieldInfo) -> str:
         return "–"
     if isinstance(default, list):
         return f"`[{', '.join(map(str, default))}]`"
-    if isinstance(default, float) and abs(default) < 1e-3:
+    if isinstance(default, float) and 0 < abs(default) < 1e-3:
         digits, exponent = f"{default:e}".split("e")
         return f"`{float(digits)}e{int(exponent)}`"
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
