@@ -111,6 +111,21 @@ def rules_hash():
     )
 
 
+def plan_settings():
+    """What decides which rules a study uses, and what they hand to each other."""
+    needs = {name for entry in STUDY.plots for name in figure_module(entry).NEEDS}
+    return canonical(
+        {
+            "families": sorted({name.split("/")[0] for name in VARIANTS}),
+            "sandbox": STUDY.sandbox is not None,
+            "scores": STUDY.rewards is not None,
+            "reward_models": bool(STUDY.reward_models),
+            "palettes": bool(STUDY.palettes),
+            "needs": sorted(needs),
+        }
+    )
+
+
 def part(section, *keys):
     """Some settings of a section of the config."""
     return section.model_dump(**{"include": set(keys)})
