@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from browser import faults, figures_shown, needs_browser, opened, search
 
 from polyalign.config import load
 from polyalign.map import solve
@@ -135,6 +136,44 @@ def test_every_model_has_its_metrics_beside_it(policy: str) -> None:
     assert {"step", "loss"} <= set(metrics)
     if policy.startswith(("rloo", "ppo")):
         assert {"reward", "kl", "entropy", "length", "truncated"} <= set(metrics)
+
+
+def test_levels_of_all_policies_are_told_with_their_costs(summary: pd.DataFrame) -> None:
+    trained = summary[~summary["family"].isin(["base", "map-d"])]
+    assert (trained["job_seconds"] > 0).all()
+    chosen = summary["better_in_all"]
+    assert not chosen["base/base"]
+    best = summary.loc[summary.index[chosen]]
+    for value in ("humor", "helpful", "harmless"):
+        assert (best[f"{value}_winrate"] > 0.5).all()
+
+
+def test_win_rates_at_equal_length_are_those_of_close_lengths(summary: pd.DataFrame) -> None:
+    """A policy that answers as long as the base model gains nothing by the correction."""
+    gap = (summary["n_tokens"] / summary.loc["base/base", "n_tokens"] - 1).abs()
+    assert (gap < 0.03).sum() >= 2
+    for value in ("humor", "helpful", "harmless"):
+        moved = (summary[f"{value}_even_winrate"] - summary[f"{value}_winrate"]).abs()
+        assert moved[gap < 0.03].max() < 0.03
+
+
+def test_soups_are_held_against_the_mean_of_their_parts() -> None:
+    table = pd.read_csv(STUDY / "tables/mixing.csv")
+    levels = pd.read_csv(STUDY / "policies/soup/harmless-0.5/levels.csv").set_index("value")
+    for _, row in table[table["variant"] == "harmless-0.5"].iterrows():
+        assert row["level"] == pytest.approx(levels.loc[row["value"], "mean"])
+        assert row["defect"] == pytest.approx(row["level"] - row["linear"])
+
+
+@needs_browser
+def test_the_report_opens_in_a_browser(tmp_path: Path) -> None:
+    plots = load(ROOT / "config.yaml").plots
+    with opened(STUDY / "report.html", tmp_path / "profile") as driver:
+        shown = figures_shown(driver)
+        assert set(shown) == set(plots)
+        assert min(shown.values()) >= 1000
+        assert search(driver, "radar") == ["radar"]
+        assert faults(driver) == []
 
 
 def test_the_report_is_whole() -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import copy_checkout, planned, snakemake
+from conftest import REPOSITORY, copy_checkout, planned, snakemake
+
+from polyalign.config import load, policies
 
 COMMAND = "python{launcher} {ROOT}/workflow/scripts/{script}.py"
 
@@ -52,7 +54,10 @@ def append(folder: Path, name: str) -> None:
 
 
 ENDS = {"tables", "overview", "report"}
-PLOTS = {"plot:winrate_scatter", "plot:radar", "plot:asked_vs_realised"}
+STUDY = load(REPOSITORY / "config.yaml")
+PLOTS = {f"plot:{name}" for name in STUDY.plots}
+RANDOM = {f"plot:{name}" for name in ("random_levels", "feasible_lambda", "feasible_lambda_3d")}
+OF_RLOO = {name for name in PLOTS if "rloo" in name}
 
 
 def of_policy(family: str, variant: str) -> set[str]:
@@ -89,8 +94,11 @@ def test_a_palette_reruns_its_lambda_and_what_hangs_on_it(study: Path) -> None:
         "decode_map_d:harmless-70",
         *of_policy("map-d", "harmless-70"),
         "resolved_config",
+        "families",
+        "explore_rounds",
+        "explore_paths",
         *ENDS,
-        *PLOTS,
+        *(PLOTS - RANDOM - OF_RLOO - {"plot:workflow_dag"}),
     }
 
 
@@ -210,8 +218,58 @@ def test_order_of_keys_means_nothing(study: Path) -> None:
 
 
 def test_a_dropped_figure_drops_its_job(study: Path) -> None:
-    edit(study, "config.yaml", "plots: [winrate_scatter, radar,", "plots: [winrate_scatter,")
+    edit(study, "config.yaml", "  - radar\n", "")
     assert planned(study) == {"resolved_config", "report"}
+
+
+def test_a_dropped_figure_drops_the_curve_that_it_alone_needs(study: Path) -> None:
+    edit(study, "config.yaml", "  - sequential\n", "")
+    (study / "results/sandbox/explore/rounds.csv").unlink()
+    # The plan of the study has a rule less, which the figure of the plan shows.
+    plan = {"explore_jobs", "plot:workflow_dag"}
+    assert planned(study) == {"resolved_config", "report", *plan}
+
+
+def test_explored_curves_rerun_by_their_own_settings_and_code(study: Path) -> None:
+    config = yaml.safe_load((study / "config.yaml").read_text())
+    config["explore"]["draws"] += 1
+    (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    pareto = {"plot:pareto", "plot:pareto_quantiles"}
+    drawn = {"explore_random", *RANDOM, *pareto, "resolved_config", "report"}
+    assert planned(study) == drawn
+    append(study, "workflow/polyalign/explore/paths.py")
+    assert planned(study) == drawn | {"explore_paths", "plot:palette_path"}
+
+
+def test_slack_and_opponent_judge_again_and_score_nothing(study: Path) -> None:
+    config = yaml.safe_load((study / "config.yaml").read_text())
+    config["evaluation"]["slack"] = "published-0.03"
+    (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    scatters = {"plot:winrate_scatter", "plot:level_scatter"}
+    assert planned(study) == {"families", *scatters, "resolved_config", "overview", "report"}
+    config["evaluation"]["opponent"] = "soup/harmless-0.5"
+    (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    jobs = planned(study)
+    assert {job for job in jobs if job.startswith("winrate")} == {
+        f"winrate:{policy.replace('/', ':')}" for policy in ["base/base", *policies(STUDY)]
+    }
+    assert not {job for job in jobs if job.startswith(("levels", "annotate", "generate", "train"))}
+
+
+def test_a_value_that_is_evaluated_only_changes_no_lambda(study: Path) -> None:
+    config = yaml.safe_load((study / "config.yaml").read_text())
+    config["values"]["bigrams"] = {"kind": "ngram_diversity", "sizes": [2]}
+    config["evaluation"]["evaluate_only"] = ["bigrams"]
+    (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    jobs = planned(study)
+    assert "annotate:rloo:hhh-60:bigrams:0:1" in jobs
+    assert not {job for job in jobs if job.startswith(("solve", "explore", "train", "generate"))}
+
+
+def test_benchmarks_are_no_inputs(study: Path) -> None:
+    for path in (study / "results/sandbox/benchmarks").rglob("*.tsv"):
+        path.write_text(path.read_text().replace("0", "1"))
+    assert planned(study) == set()
 
 
 def test_a_model_that_comes_out_the_same_stops_there(study: Path) -> None:

@@ -8,7 +8,20 @@ from pathlib import Path
 import pytest
 
 from polyalign import families, tables
-from polyalign.config import ConfigError, columns, labels, load, policies, scorer
+from polyalign.config import (
+    ConfigError,
+    chosen,
+    columns,
+    explored,
+    labels,
+    load,
+    log_probabilities,
+    maintained,
+    policies,
+    scorer,
+    slack,
+    traded,
+)
 from polyalign.config.checks import TABLES, figures
 from polyalign.config.model import SAMPLE_COLUMNS
 from polyalign.families import Variant
@@ -180,3 +193,32 @@ def test_the_config_imports_nothing_heavy() -> None:
         env={"PYTHONPATH": str(ROOT / "workflow")},
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_values_by_their_part_in_the_study(text: str, write) -> None:
+    study = load(write(text))
+    assert chosen(study) == explored(study)[:1] == ["humor"]
+    assert maintained(study) == ["diversity"]
+    assert explored(study) == ["humor", "diversity"]  # fluency is in no palette
+    assert traded(study) == ["humor"]
+    given = text.replace("map:", "evaluation:\n  values: [fluency, humor]\nmap:")
+    study = load(write(given))
+    assert chosen(study) == ["humor", "fluency"]
+    assert traded(study) == ["humor"]  # λ never weighs fluency
+
+
+def test_without_palettes_all_values_count_but_those_evaluated_only(text: str, write) -> None:
+    scores = SCORES.replace("palettes:\n  funny: {humor: q70}\n", "")
+    scores = scores.replace("policies:\n  map-d: {palettes: [funny]}\n", "")
+    study = load(write(scores + "evaluation: {evaluate_only: [wit], slack: published-0.06}\n"))
+    assert chosen(study) == ["humor"]
+    assert explored(study) == ["humor"]
+    assert maintained(study) == []
+    assert slack(study) == 0.06
+    assert slack(load(write(text))) == 0.0
+
+
+def test_rewards_that_are_logs_of_probabilities(text: str, write) -> None:
+    assert log_probabilities(load(write(text))) == []
+    asked = text.replace("index: 1", "index: 1\n    output: log_probability")
+    assert log_probabilities(load(write(asked))) == ["humor"]

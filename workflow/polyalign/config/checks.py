@@ -238,7 +238,9 @@ def _training(made: Draft) -> None:
 
 
 def _plots(made: Draft) -> None:
+    """Figures that exist, and the policies behind a slash."""
     known = figures()
+    policies = ["base/base", *made.variants()]
     for index, entry in enumerate(made.sections.get("plots", [])):
         name, slash, policy = entry.partition("/")
         if name not in known:
@@ -248,8 +250,7 @@ def _plots(made: Draft) -> None:
                 ("plots", index),
                 f"{name!r} is a figure of the whole study; expected no policy; write {name}",
             )
-        elif slash and policy not in ["base/base", *made.variants()]:
-            policies = ["base/base", *made.variants()]
+        elif slash and policy not in policies and not _faulty(made, policy.split("/")[0]):
             made.add(("plots", index), unknown(policy, "policy", policies))
 
 

@@ -13,7 +13,6 @@ from polyalign.settings import (
     Numbers,
     Positive,
     PromptTemplate,
-    Share,
     Strict,
     looks_like_number,
     unique,
@@ -35,6 +34,7 @@ SAMPLE_COLUMNS = frozenset(
         "kl",
     )
 )
+SLACKS = {"published-0.03": 0.03, "published-0.06": 0.06}
 
 
 def _level(level: Any) -> Any:
@@ -63,6 +63,17 @@ def _value_name(name: str) -> str:
     return name
 
 
+def _slack(slack: Any) -> Any:
+    number = isinstance(slack, int | float) and not isinstance(slack, bool)
+    if slack in SLACKS if isinstance(slack, str) else number and 0 <= slack <= 1:
+        return slack
+    raise ValueError(
+        f"{slack!r} is no slack; expected a number from 0 to 1, or {' or '.join(SLACKS)}; "
+        "write one of these"
+    )
+
+
+Slack = Annotated[float | str, BeforeValidator(_slack)]
 Level = Annotated[float | str, BeforeValidator(_level)]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -295,9 +306,10 @@ class Evaluation(Strict):
         description="Values that are measured but never in λ, to see over-optimisation; no "
         "palette may name them.",
     )
-    slack: Share | Literal["published-0.03", "published-0.06"] = Field(
+    slack: Slack = Field(
         default=0.0,
-        description="How far below one half a win rate may be and still count as navigable.",
+        description="How far below one half a win rate may be and still count as navigable: a "
+        "share, or the published `published-0.03` or `published-0.06`.",
     )
     hypervolume: Hypervolume = Field(
         default=Hypervolume(), description="Origin and units of hypervolumes."
