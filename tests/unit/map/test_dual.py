@@ -14,7 +14,7 @@ from polyalign.errors import InputError
 from polyalign.map import parse_target, policy_weights, solve
 from polyalign.map.base import Base
 from polyalign.map.batch import solve_many
-from polyalign.map.dual import Limits
+from polyalign.map.dual import Limits, maximise
 
 ORDER = list(COLUMNS)
 
@@ -86,6 +86,19 @@ def test_gradient_and_hessian_are_derivatives(scope):
         up, down = base.moments(lam + unit), base.moments(lam - unit)
         assert (up[0] - down[0]) / 2e-5 == pytest.approx(gradient[i], abs=1e-8)
         np.testing.assert_allclose((up[1] - down[1]) / 2e-5, hessian[i], atol=1e-8)
+
+
+def test_a_value_sent_to_zero_leaves_the_others_a_whole_newton_step():
+    # On a quadratic dual one step ends at the maximum, also where a value must go back to zero.
+    covariance = np.array([[1.0, 0.5], [0.5, 1.0]])
+
+    def moments(lam):
+        return float(lam @ covariance @ lam) / 2, covariance @ lam, covariance
+
+    goal = np.array([1.0, 0.2])
+    found = maximise(moments, goal, 50.0, start=np.array([0.4, 0.7]))
+    np.testing.assert_allclose(found.lam, [1.0, 0.0], atol=1e-9)
+    assert (found.status, found.iterations) == ("solved", 1)
 
 
 @pytest.mark.parametrize("scope", ["prompt", "joint"])
