@@ -146,14 +146,15 @@ class Base(Units):
             if not rows.size:
                 raise InputError("all weights are zero; expected at least one positive weight")
         self.n_samples = rows.size
-        self.n_prompts = rows.size if groups is None else np.unique(group[rows]).size
+        self.n_prompts = int(np.count_nonzero(np.bincount(group[rows])))
         if self.scope == "joint":
             p0 = p0 if prompt_weights is None else p0 * shares[group]
             tables = [(rows[:, None], np.ones(1))]
         else:
             tables = _tables(group, shares, rows)
         probability = _probabilities(p0, tables)
-        self.center, spread = _moments(rewards, probability)
+        counted = slice(None) if rows.size == n else rows
+        self.center, spread = _moments(rewards[counted], probability[counted])
         self.scale = spread if scale is None else np.asarray(scale, dtype=np.float64)
         self.blocks = _blocks((rewards - self.center) / self.scale, probability, tables)
         self.max_kl = float(sum((b.share * -b.log_p0.min(axis=0)).sum() for b in self.blocks))
@@ -441,7 +442,7 @@ def _blocks(
     """Standardised rewards z (n, k) as blocks."""
     blocks = []
     for table, share in tables:
-        if table.size == len(z) and share.size == 1:
+        if table.size == len(z) and share.size == 1:  # all rows, in their order
             part = np.ascontiguousarray(z.T)[:, :, None]
         else:
             part = np.ascontiguousarray(np.moveaxis(z[table], 2, 0))
