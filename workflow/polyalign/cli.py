@@ -41,7 +41,10 @@ SOLVE_KEYS = [
     "message",
 ]
 # Subcommands that live in their own module: name → (module with main(argv) -> int, help).
-MODULES = {"check": ("polyalign.check", "check a study's config and print the plan")}
+MODULES = {
+    "check": ("polyalign.check", "check a study's config and print the plan"),
+    "status": ("polyalign.status", "what runs, what failed and why, what jobs took"),
+}
 
 
 class Parser(argparse.ArgumentParser):

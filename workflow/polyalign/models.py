@@ -1,7 +1,5 @@
 """Loading models and tokenizers from anywhere, and the manifest that stands for a model folder."""
 
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,24 +13,9 @@ from transformers import (
 )
 
 from polyalign.errors import InputError
+from polyalign.sources import resolve
 
-PACKAGE = "package:"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def resolve(source: str) -> str:
-    """Folder or hub id of `source`; `package:NAME/FOLDER` is a folder of an installed package.
-
-    Raises:
-        InputError: if the package is not installed.
-    """
-    if not source.startswith(PACKAGE):
-        return source
-    name, _, folder = source.removeprefix(PACKAGE).partition("/")
-    spec = find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"{source}: no package {name} is installed; pip install {name}")
-    return str(Path(spec.submodule_search_locations[0]) / folder)
 
 
 def pick_device(device: str = "auto") -> torch.device:

@@ -2,7 +2,7 @@
 
 
 rule solve:
-    """Solve the dual of one palette."""
+    """λ of one palette: results/<study>/palettes/<palette>.json."""
     input:
         unpack(pool_of_palette),
     output:

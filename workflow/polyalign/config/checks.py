@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from polyalign import families, plots
+from polyalign import families, plots, values
 from polyalign.config.draft import Draft
 from polyalign.config.faults import nearest, unknown
 from polyalign.config.marks import Key, walk
+from polyalign.errors import InputError
 from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
 from polyalign.values._spec import ModelSpec
 
@@ -25,11 +27,6 @@ def figures() -> list[str]:
     return sorted(name for name in names if name[0] != "_" and name not in NOT_FIGURES)
 
 
-def decodes(family: str) -> bool:
-    """Whether the family chooses among the candidates of the base model; else it makes models."""
-    return hasattr(families.module(family), "decode")
-
-
 def check(made: Draft) -> None:
     """Note all faults that lie between sections."""
     _sections(made)
@@ -37,6 +34,7 @@ def check(made: Draft) -> None:
     _policies(made)
     _reward_models(made)
     _sizes(made)
+    _evaluation(made)
     _plots(made)
     _values(made)
     _made_paths(made)
@@ -67,7 +65,7 @@ def _sections(made: Draft) -> None:
         if name not in ("test_share",):
             _meaningless(made, ("prompts", name))
     for family in made.sections.get("policies", {}):
-        if not decodes(family):
+        if not families.chooses(family):
             _meaningless(made, ("policies", family))
 
 
@@ -95,6 +93,7 @@ def _policies(made: Draft) -> None:
         family = policy.split("/")[0]
         needs = [(variant.palette, "palettes", "palette")] if variant.palette else []
         needs += [(name, "preferences", "preference data set") for name in variant.preferences]
+        needs += [(name, "values", "value") for name in variant.values]
         for name, section, what in needs:
             if not made.broken(section) and name not in made.names(section):
                 made.add(_locate(made, family, name), unknown(name, what, made.names(section)))
@@ -106,12 +105,14 @@ def _model_of(made: Draft, policies: Mapping[str, Any], policy: str, other: str)
     """`other`, whose model `policy` is made from, must be trained in this study."""
     family, maker = policy.split("/")[0], other.split("/")[0]
     key = _locate(made, family, other)
-    trained = [name for name in policies if name != policy and not decodes(name.split("/")[0])]
-    if other in policies and decodes(maker):
+    trained = [
+        name for name in policies if name != policy and families.makes_model(name.split("/")[0])
+    ]
+    if other in policies and not families.makes_model(maker):
         made.add(
             key,
-            f"{other!r} has no model of its own (`{maker}` chooses among the base model's "
-            "responses); expected a trained policy; take another",
+            f"{other!r} has no model of its own (`{maker}` draws on the base "
+            "model); expected a trained policy; take another",
         )
     elif other == policy:
         made.add(key, f"{other!r} is made from itself; expected other policies; take another")
@@ -155,7 +156,7 @@ def _sizes(made: Draft) -> None:
     candidates = sampling.candidates if sampling else 16
     key = ("sampling", "candidates")
     for family in made.sections.get("policies", {}):
-        if decodes(family) and candidates < 2:
+        if families.chooses(family) and candidates < 2:
             made.add(
                 key,
                 f"{candidates} a prompt leaves `{family}` no choice; expected at least 2; raise it",
@@ -168,11 +169,50 @@ def _sizes(made: Draft) -> None:
         )
 
 
+def _evaluation(made: Draft) -> None:
+    """Values and policies that the evaluation names, and values that λ must not weigh."""
+    evaluation = made.sections.get("evaluation")
+    if evaluation is None:
+        return
+    policies = ["base/base", *made.variants()]
+    opponent = evaluation.opponent
+    if opponent not in policies and not _faulty(made, opponent.split("/")[0]):
+        made.add(("evaluation", "opponent"), unknown(opponent, "policy", policies))
+    if made.broken("values"):
+        return
+    known = made.names("values")
+    named = [
+        *((("values", i), name) for i, name in enumerate(evaluation.values)),
+        *((("evaluate_only", i), name) for i, name in enumerate(evaluation.evaluate_only)),
+        *((("hypervolume", "reference", name), name) for name in evaluation.hypervolume.reference),
+        *((("hypervolume", "scale", name), name) for name in evaluation.hypervolume.scale),
+    ]
+    for key, name in named:
+        if name not in known:
+            made.add(("evaluation", *key), unknown(name, "value", known))
+    for palette, levels in made.sections.get("palettes", {}).items():
+        for name in set(levels) & set(evaluation.evaluate_only):
+            made.add(
+                ("palettes", palette, name),
+                f"{name!r} is in evaluation.evaluate_only; expected values that λ may weigh; "
+                "remove it here or there",
+            )
+
+
 def _plots(made: Draft) -> None:
     known = figures()
-    for index, name in enumerate(made.sections.get("plots", [])):
+    for index, entry in enumerate(made.sections.get("plots", [])):
+        name, slash, policy = entry.partition("/")
         if name not in known:
             made.add(("plots", index), unknown(name, "figure", known))
+        elif slash and not hasattr(import_module(f"polyalign.plots.{name}"), "OF_A_POLICY"):
+            made.add(
+                ("plots", index),
+                f"{name!r} is a figure of the whole study; expected no policy; write {name}",
+            )
+        elif slash and policy not in ["base/base", *made.variants()]:
+            policies = ["base/base", *made.variants()]
+            made.add(("plots", index), unknown(policy, "policy", policies))
 
 
 def _values(made: Draft) -> None:
@@ -191,6 +231,10 @@ def _values(made: Draft) -> None:
                 "'column' needs a table of scores; expected `rewards` in the study; add it, or "
                 "take a kind that computes",
             )
+        try:
+            values.user_code(spec.model_dump())
+        except InputError as fault:
+            made.add(("values", name, "function"), str(fault))
         if isinstance(spec, ModelSpec) and spec.model:
             _model_source(made, ("values", name, "model"), spec.model)
 
@@ -209,7 +253,9 @@ def _made_paths(made: Draft) -> None:
 def _made_path(made: Draft, key: Key, path: str) -> None:
     sandbox = made.raw.get("sandbox") is not None
     reward_models = [f"models/reward/{name}" for name in made.names("reward_models")]
-    trained = [f"models/{name}" for name in made.variants() if not decodes(name.split("/")[0])]
+    trained = [
+        f"models/{name}" for name in made.variants() if families.makes_model(name.split("/")[0])
+    ]
     if key == ("model", "source"):
         reward_models, trained = [], []
     if path == "models/base/base" or re.match("world(/|$)", path):

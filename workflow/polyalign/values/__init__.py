@@ -5,6 +5,8 @@ and is then called with lists of prompts and responses. A dry run imports the mo
 so torch is imported inside `Scorer`.
 """
 
+from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -41,3 +43,25 @@ def load(spec: dict[str, Any]) -> Score:
     kind = module(spec["kind"])
     score: Score = kind.Scorer(kind.Spec(**spec))
     return score
+
+
+def deferred(spec: dict[str, Any]) -> Score:
+    """`load`, put off to the first call: a job that finds all scores in the cache loads nothing."""
+    loaded: Callable[[], Score] = cache(lambda: load(spec))
+    return lambda prompts, responses: loaded()(prompts, responses)
+
+
+def user_code(spec: dict[str, Any]) -> str:
+    """The user's own code that a value's entry runs, with hashes (empty for most kinds).
+
+    Raises:
+        InputError: if it is not there.
+    """
+    local = getattr(module(spec["kind"]), "local_code", None)
+    return str(local(spec["function"])) if local else ""
+
+
+def identity(spec: dict[str, Any]) -> dict[str, Any]:
+    """What the scores of a value's entry depend on: its settings and the content of its model."""
+    settings: dict[str, Any] = module(spec["kind"]).Spec(**spec).identity()
+    return settings

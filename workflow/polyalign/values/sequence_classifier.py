@@ -1,5 +1,6 @@
 """Reward of a sequence classifier: one of its logits, or the log-probability of one label."""
 
+import inspect
 from typing import Literal
 
 import numpy as np
@@ -30,6 +31,9 @@ class Spec(ModelSpec):
         default="logit", description="The label's logit, or the log of its probability."
     )
     index: int = Field(default=0, ge=0, description="Index of the label.")
+    padding_side: Literal["right", "left"] = Field(
+        default="right", description="Side on which shorter texts of a batch are filled up."
+    )
     sign: Literal[1, -1] = Field(
         default=1, description="-1 turns a model round that scores the opposite of the value."
     )
@@ -48,11 +52,12 @@ class Scorer:
 
         self.spec = spec
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
-        self.tokenizer.padding_side = "right"
+        self.tokenizer.padding_side = spec.padding_side
         self.model = load_classifier(
             spec.model, dtype=spec.dtype, device=spec.device, revision=spec.revision
         )
         self.model.config.pad_token_id = self.tokenizer.pad_token_id
+        self.positions = "position_ids" in inspect.signature(self.model.forward).parameters
         labels = int(self.model.config.num_labels or 0)
         if spec.index >= labels:
             raise InputError(
@@ -76,15 +81,20 @@ class Scorer:
             {name: list(column[row]) for name, column in encoded.items()}
             for row in range(len(prompts))
         ]
-        if spec.append_eos:
-            for item in items:
+        for item in items:
+            # An empty text must be something for a model that adds no tokens of its own.
+            if spec.append_eos or not item["input_ids"]:
                 item["input_ids"].append(tokenizer.eos_token_id)
                 item["attention_mask"].append(1)
+                if "token_type_ids" in item:
+                    item["token_type_ids"].append((item["token_type_ids"] or [0])[-1])
         lengths = [len(item["input_ids"]) for item in items]
         return spec.sign * score_by_length(items, lengths, spec.batch_size, self._score)
 
     def _score(self, items: list[dict[str, list[int]]]):  # type: ignore[no-untyped-def]
         batch = self.tokenizer.pad(items, return_tensors="pt").to(self.model.device)
+        if self.spec.padding_side == "left" and self.positions:
+            batch["position_ids"] = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
         logits = self.model(**batch).logits.float()
         if self.spec.output == "log_probability":
             logits = logits.log_softmax(-1)
