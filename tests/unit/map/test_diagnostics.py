@@ -100,6 +100,10 @@ def test_bootstrap_of_an_infeasible_palette_says_so():
         bootstrap_interval(
             rewards, {"a": 99.0}, names=["a"], groups=groups, scope="joint", resamples=5, seed=1
         )
+    with pytest.raises(InputError, match="at least 2"):
+        bootstrap_interval(
+            rewards, {"a": 0.0}, names=["a"], groups=groups, scope="joint", resamples=1, seed=1
+        )
 
 
 def test_pareto_shape_is_recovered():
