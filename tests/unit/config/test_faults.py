@@ -81,6 +81,13 @@ FAULTS = {
         "map",
         ["'auto' is text; expected keys with values"],
     ),
+    "one resample": (
+        "map:\n  scope: auto",
+        "map:\n  resamples: 1",
+        "resamples: 1",
+        "map.resamples",
+        ["1 resample has no spread; expected 0 (the delta method) or at least 2"],
+    ),
     "text for a list": (
         "plots: [radar]",
         "plots: radar",

@@ -55,6 +55,14 @@ def _level(level: Any) -> Any:
     return level
 
 
+def _resamples(count: int) -> int:
+    if count == 1:
+        raise ValueError(
+            "1 resample has no spread; expected 0 (the delta method) or at least 2; raise it"
+        )
+    return count
+
+
 def _value_name(name: str) -> str:
     if name in SAMPLE_COLUMNS:
         raise ValueError(
@@ -267,7 +275,7 @@ class Map(Strict):
         description="A palette is unsupported above this sum of λ, in 1 / the rewards' units "
         "(default: any).",
     )
-    resamples: Annotated[int, Field(ge=0)] = Field(
+    resamples: Annotated[int, Field(ge=0), AfterValidator(_resamples)] = Field(
         default=200,
         description="Resamples of the prompts behind the intervals of λ; 0: the delta method, "
         "which takes levels such as q70 as given.",
