@@ -16,6 +16,10 @@ include: "workflow/rules/common.smk"
 report: "workflow/report/workflow.rst"
 
 
+# Used with `--software-deployment-method apptainer`; docs/cluster.md says how it is built.
+container: f"{workflow.basedir}/envs/polyalign.sif"
+
+
 pathvars:
     results=RESULTS,
 
@@ -25,7 +29,7 @@ wildcard_constraints:
     variant=r"[A-Za-z0-9_.-]+",
     palette=r"[A-Za-z0-9_.-]+",
     value="|".join(map(re.escape, STUDY.values)),
-    figure="|".join(STUDY.plots) or "none",
+    figure="|".join(FIGURES),
     i=r"\d+",
     n=r"\d+",
 
@@ -93,5 +97,6 @@ else:
 include: "workflow/rules/solve.smk"
 include: "workflow/rules/decode.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/explore.smk"
 include: "workflow/rules/plots.smk"
 include: "workflow/rules/report.smk"

@@ -1,35 +1,14 @@
-"""Decoding by resampling, against exact expectations; the solve stage on its own."""
+"""Decoding by resampling, against exact expectations."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from pooldata import pool
 
 from polyalign.decode import best_of, random_lam, resample
 from polyalign.errors import InputError
 from polyalign.families import morl_d
-from polyalign.solve import solve_palette
-from polyalign.tables import hold_out, prompt_id
-
-
-def pool(prompts: int = 400, candidates: int = 16, seed: int = 0) -> pd.DataFrame:
-    generator = np.random.default_rng(seed)
-    names = [f"prompt {number}" for number in range(prompts)]
-    shift = generator.normal(size=(prompts, 1, 2)) * 0.7
-    rewards = (shift + generator.normal(size=(prompts, candidates, 2))).reshape(-1, 2)
-    texts = np.repeat(names, candidates)
-    return pd.DataFrame(
-        {
-            "prompt_id": [prompt_id(text) for text in texts],
-            "candidate": np.tile(np.arange(candidates), prompts),
-            "prompt": texts,
-            "response": [f"r{row}" for row in range(len(texts))],
-            "split": np.repeat(["fit", "test"], len(texts) // 2),
-            "n_tokens": 3,
-            "logprob": -1.0,
-            "humor": rewards[:, 0],
-            "helpful": rewards[:, 1],
-        }
-    )
+from polyalign.tables import hold_out
 
 
 def test_draws_have_the_expectation_of_the_tilted_policy() -> None:
@@ -66,39 +45,6 @@ def test_a_single_candidate_is_refused() -> None:
     frame = frame[~((frame["prompt"] == "prompt 300") & (frame["candidate"] > 0))]
     with pytest.raises(InputError, match=r"1 of 200 prompts"):
         resample(frame, {"humor": 1.0}, draws=1, seed=1)
-
-
-def test_a_palette_is_realised_on_fresh_prompts() -> None:
-    record = solve_palette(pool(4000), "p", {"humor": "q65", "helpful": "mean"})
-    assert record["verdict"] == "supported"
-    assert record["reached"] == 1.0
-    surplus = np.subtract(record["realised"], record["asked"])
-    assert (surplus >= -1e-6).all()
-    assert np.allclose(surplus * record["lam"], 0.0, atol=1e-6)
-    gap = np.abs(np.subtract(record["test"]["expected"], record["realised"]))
-    assert (gap < 4 * np.sqrt(2) * np.array(record["test"]["se"])).all()
-
-
-def test_the_jackknife_removes_most_of_the_bias_of_few_candidates() -> None:
-    """Gaussian rewards: as K grows λ tends to (c − μ) / σ² within prompts; here it is 0.5."""
-    frame = pool(4000, candidates=8, seed=3)
-    base = frame.loc[frame["split"] == "fit", "humor"].mean()
-    record = solve_palette(frame, "p", {"humor": base + 0.5})
-    assert abs(record["lam"][0] - 0.5) > 0.04
-    assert abs(record["lam_train"][0] - 0.5) < abs(record["lam"][0] - 0.5) / 2
-
-
-def test_an_infeasible_palette_fails_or_is_adjusted() -> None:
-    levels: dict[str, str | float] = {"humor": "max", "helpful": "max"}
-    with pytest.raises(InputError, match="palette 'p'"):
-        solve_palette(pool(), "p", levels)
-    record = solve_palette(pool(), "p", levels, on_infeasible="adjust")
-    assert record["verdict"] == "supported"
-    assert 0.0 < record["reached"] < 1.0
-    way = np.subtract(record["target"], record["base"]) / np.subtract(
-        record["asked"], record["base"]
-    )
-    assert np.allclose(way, record["reached"])
 
 
 def test_the_reference_shares_no_candidate_with_the_pool() -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from conftest import copy_checkout, planned, snakemake
 
-COMMAND = "python {ROOT}/workflow/scripts/{script}.py"
+COMMAND = "python{launcher} {ROOT}/workflow/scripts/{script}.py"
 
 
 def stand_in(folder: Path) -> Path:
@@ -17,7 +17,7 @@ def stand_in(folder: Path) -> Path:
     common = folder / "workflow/rules/common.smk"
     text = common.read_text()
     assert COMMAND in text
-    common.write_text(text.replace(COMMAND, "python {ROOT}/fake_job.py {script}"))
+    common.write_text(text.replace(COMMAND, "python{launcher} {ROOT}/fake_job.py {script}"))
     shutil.copy(Path(__file__).parent / "fake_job.py", folder)
     return folder
 
@@ -85,6 +85,7 @@ def test_a_palette_reruns_its_lambda_and_what_hangs_on_it(study: Path) -> None:
     edit(study, "config.yaml", "harmless-70: {humor: mean", "harmless-70: {humor: mean+0.01sd")
     assert planned(study) == {
         "solve:harmless-70",
+        "diagnose:harmless-70",
         "decode_map_d:harmless-70",
         *of_policy("map-d", "harmless-70"),
         "resolved_config",
@@ -136,6 +137,17 @@ def test_the_dual_reruns_lambda_and_no_generation_of_the_pool(study: Path) -> No
     }
     assert not {job for job in jobs if job.startswith(("generate:base", "annotate:base", "reward"))}
     assert not {job for job in jobs if job.startswith(("train_dpo", "train_soup", "base_model"))}
+
+
+@pytest.mark.parametrize(("key", "value"), [("resamples", 50), ("min_ess", 3.0)])
+def test_what_is_said_of_a_lambda_remakes_nothing_that_is_made_with_it(
+    study: Path, key: str, value: float
+) -> None:
+    config = yaml.safe_load((study / "config.yaml").read_text())
+    config["map"][key] = value
+    (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    palettes = {f"diagnose:{palette}" for palette in config["palettes"]}
+    assert planned(study) == {*palettes, "resolved_config", *ENDS, *PLOTS}
 
 
 def test_generation_code_reruns_generation(study: Path) -> None:

@@ -33,6 +33,7 @@ def _imports(script: Path, root: Path = ROOT) -> dict[str, str]:
     }
 
 
+@cache
 def code(script: str, *modules: str) -> str:
     """The files that a stage runs, each with a hash of its content, as one sorted text.
 

@@ -14,6 +14,8 @@ rule annotate:
         "<results>/benchmarks/annotate/{family}-{variant}_{value}_{i}-of-{n}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **needs("annotate"),
     params:
         settings=annotate_settings,
         code=lambda wildcards: reward_code("annotate", [wildcards.value]),
@@ -33,6 +35,7 @@ rule merge:
         "<results>/logs/merge/{family}-{variant}.log",
     wildcard_constraints:
         family=SAMPLED,
+    localrule: True
     conda:
         ENVIRONMENT
     params:

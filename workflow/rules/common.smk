@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import sys
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -14,10 +15,11 @@ ROOT = os.path.relpath(workflow.basedir)
 sys.path.insert(0, f"{workflow.basedir}/workflow")
 
 from polyalign import config as study_config
-from polyalign import families
+from polyalign import families, resources
 from polyalign import values as kinds_of_reward
 from polyalign.errors import InputError
 from polyalign.provenance import canonical, code, short_hash
+from polyalign.train.options import OPTIONS
 
 # Jobs find the Python that runs Snakemake and this checkout's library, activated or not.
 os.environ.update(
@@ -40,27 +42,92 @@ GUIDED = [name for name in VARIANTS if name not in [*MODELS, *DECODED]]
 EVALUATED = ["base/base", *VARIANTS]
 OF_MODELS = "|".join(sorted({"base", *(name.split("/")[0] for name in MODELS)}))
 SAMPLED = "|".join(sorted({OF_MODELS, *(name.split("/")[0] for name in GUIDED)}))
+
+
+def figure_module(name):
+    """Module of a figure; a figure of one policy has the policy's name behind a slash."""
+    return import_module(f"polyalign.plots.{name.split('/')[0]}")
+
+
+# A figure is a target whether the config lists it or not; one of a policy takes the policy's name.
+FIGURES = [
+    name + ("(/[^/]+/[^/]+)?" if hasattr(figure_module(name), "OF_A_POLICY") else "")
+    for name in study_config.figures()
+]
 PLOTS = [
     f"{RESULTS}/plots/{figure}.{kind}"
     for figure in STUDY.plots
     for kind in ("pdf", "png")
 ]
+PRINTED = (
+    "winrates",
+    "levels",
+    "lambda",
+    "quantiles",
+    "realised_quantiles",
+    "families",
+)
+MIXED = {name: made for name, made in VARIANTS.items() if made.policies}
 TABLES = [
     f"{RESULTS}/tables/{name}"
-    for name in ("summary.csv", "winrates.csv", "winrates.md", "winrates.tex")
+    for name in (
+        "summary.csv",
+        *(f"{table}.{kind}" for table in PRINTED for kind in ("csv", "md", "tex")),
+        *(["mixing.csv"] if MIXED else []),
+    )
 ]
 
 
-def job(script):
-    """The shell command of a stage.
+def job(script, launch=False):
+    """The shell command of a stage; with `launch`, one that trains on several GPUs where asked to.
 
     One thread a job unless a profile's `set-threads` says otherwise: jobs run side by side, and sums
     in another order would be other numbers on a machine with other cores.
     """
+    launcher = " {params.launcher}" if launch else ""
     return (
-        f"OMP_NUM_THREADS={{threads}} python {ROOT}/workflow/scripts/{script}.py"
+        f"OMP_NUM_THREADS={{threads}} python{launcher} {ROOT}/workflow/scripts/{script}.py"
         " --settings {params.settings:q} {params.files} --log {log:q}"
     )
+
+
+def printed(name, title):
+    """Outputs of a table that readers see: the CSV stands in the report."""
+    path = f"{RESULTS}/tables/{name}"
+    shown = report(
+        f"{path}.csv",
+        category="Tables",
+        labels={"table": title},
+        caption=f"../report/{name}.rst",
+    )
+    return {
+        f"{name}_csv": shown,
+        f"{name}_md": f"{path}.md",
+        f"{name}_tex": f"{path}.tex",
+    }
+
+
+def rules_hash():
+    """What the plan of a study depends on beside its config."""
+    files = [
+        workflow.main_snakefile,
+        *Path(workflow.basedir).glob("workflow/rules/*.smk"),
+    ]
+    return short_hash(
+        "".join(Path(file).read_text() for file in sorted(map(str, files)))
+    )
+
+
+def launcher(wildcards, resources):
+    """How Python starts a trainer on the GPUs of its `gpu` resource: a process a GPU.
+
+    Params that look at resources are not tracked: the number of GPUs is no reason to train again.
+    """
+    gpus = int(resources.get("gpu") or 0)
+    if gpus < 2:
+        return ""
+    # What `accelerate launch` calls as well; it finds a free port, so jobs can share a machine.
+    return f"-m torch.distributed.run --standalone --nproc_per_node {gpus}"
 
 
 def part(section, *keys):
@@ -74,25 +141,59 @@ def fixed(settings):
     return lambda wildcards: text
 
 
-def files(wildcards, input, output):
-    """Inputs and outputs by name, as a stage's script takes them (untracked: paths only)."""
+def loads_model(*stage):
+    """Whether a stage, named as for `code`, loads a model; if not, it is too light to be submitted."""
+    return "polyalign/models.py=" in code(*stage)
+
+
+def needs(rule):
+    """Resources of a rule whose jobs load a model, by what each of them does (polyalign.resources).
+
+    A second attempt asks for twice the memory and time of the first. A profile's `set-resources`
+    overrides each of the three.
+    """
+
+    @cache
+    def of_job(*wildcards):
+        return resources.need(STUDY, rule, dict(wildcards)) or resources.NONE
+
+    def of(wildcards):
+        return of_job(*wildcards.items())
+
+    return {
+        "gpu": lambda wildcards: of(wildcards).gpu,
+        "mem_mb": lambda wildcards, attempt: of(wildcards).mem_mb * attempt,
+        "runtime": lambda wildcards, attempt: of(wildcards).minutes * attempt,
+    }
+
+
+def files(wildcards, input, output, resources=None):
+    """Inputs and outputs by name, as a stage's script takes them (untracked: paths only).
+
+    A profile that retries sets the resource `attempt`; the job then knows that it was tried before.
+    """
 
     def tokens(named):
         for name, paths in named.items():
             for path in [paths] if isinstance(paths, str) else paths:
                 yield shlex.quote(f"{name}={path}")
 
-    return f"--input {' '.join(tokens(input))} --output {' '.join(tokens(output))}"
+    attempt = (resources or {}).get("attempt", 1)
+    again = f" --attempt {attempt}" if attempt > 1 else ""
+    return (
+        f"--input {' '.join(tokens(input))} --output {' '.join(tokens(output))}{again}"
+    )
 
 
-def files_with_work(wildcards, input, output):
+def files_with_work(wildcards, input, output, resources=None):
     """`files`, and the folder that keeps the checkpoints of a model when its job fails."""
     model = Path(output.model)
     stage = f"{model.parent.name}-{model.name}"
     settings = canonical(
         [training_settings(model.parent.name, model.name), sorted(input)]
     )
-    return f"{files(wildcards, input, output)} --work {RESULTS}/work/{stage}/{short_hash(settings)}"
+    work = f"{RESULTS}/work/{stage}/{short_hash(settings)}"
+    return f"{files(wildcards, input, output, resources)} --work {work}"
 
 
 def model_files(source):
@@ -207,9 +308,9 @@ def annotate_settings(wildcards):
     )
 
 
-def files_with_cache(wildcards, input, output):
+def files_with_cache(wildcards, input, output, resources=None):
     """`files`, and the folder that keeps the value's scores by the content of the texts."""
-    return f"{files(wildcards, input, output)} --work {RESULTS}/cache/{wildcards.value}"
+    return f"{files(wildcards, input, output, resources)} --work {RESULTS}/cache/{wildcards.value}"
 
 
 def value_model(wildcards):
@@ -217,14 +318,19 @@ def value_model(wildcards):
     return model_files(study_config.scorer(STUDY, wildcards.value).get("model", ""))
 
 
+LIMITS = part(STUDY.map, "min_ess", "max_weight", "max_kl_share", "max_norm")
+
+
 def solve_settings(wildcards):
-    return canonical(
-        {
-            "palette": wildcards.palette,
-            "levels": STUDY.palettes[wildcards.palette],
-            "map": STUDY.map.model_dump(),
-        }
-    )
+    """What λ depends on: not on what counts as supported, unless a palette may be adjusted to it."""
+    settings = {
+        "palette": wildcards.palette,
+        "levels": STUDY.palettes[wildcards.palette],
+        **part(STUDY.map, "scope", "on_infeasible"),
+    }
+    if STUDY.map.on_infeasible == "adjust":
+        settings["limits"] = LIMITS
+    return canonical(settings)
 
 
 def training_settings(family, variant):
@@ -240,9 +346,9 @@ def training_settings(family, variant):
         }
     if made.preferences:
         settings["preferences"] = {
-            name: STUDY.preferences[name].path for name in made.preferences
+            name: pairs_settings(name) for name in made.preferences
         }
-    if made.palette:
+    if made.palette and not made.candidates:
         values = STUDY.palettes[made.palette]
         settings["values"] = {name: study_config.scorer(STUDY, name) for name in values}
     return settings
@@ -262,7 +368,10 @@ def training_inputs(family):
                 for name in made.preferences
             }
         if made.palette:
-            paths["palette"] = f"{RESULTS}/palettes/{made.palette}.json"
+            paths["palette"] = lam_of(made.palette)
+        if made.candidates:
+            paths |= pool_of(STUDY.palettes[made.palette])
+        elif made.palette:
             paths["prompts"] = f"{RESULTS}/prompts.parquet"
             paths["rewards"] = reward_files(made.palette)
         for policy in made.policies:
@@ -276,10 +385,11 @@ def family_code(script, family):
     """Params function: the code of a family, and of the rewards that a palette brings in."""
 
     def modules(wildcards):
-        palette = VARIANTS[f"{family}/{wildcards.variant}"].palette
+        made = VARIANTS[f"{family}/{wildcards.variant}"]
+        scored = [] if made.candidates else STUDY.palettes.get(made.palette, [])
         return reward_code(
             script,
-            STUDY.palettes.get(palette, []),
+            scored,
             f"families.{family.replace('-', '_')}",
         )
 
@@ -295,6 +405,12 @@ def reward_code(script, names, *modules):
     return " ".join([code(script, *modules, *kinds), *filter(None, own)])
 
 
+def pairs_settings(name):
+    """How a preference data set is read."""
+    made = STUDY.preferences[name]
+    return {"source": made.path, "max_words": made.max_words}
+
+
 def pairs_file(path, split):
     """The file of a local data set in Anthropic HH's layout; nothing for one on the hub."""
     if Path(path).is_file() or path.endswith((".jsonl", ".jsonl.gz")):
@@ -305,7 +421,12 @@ def pairs_file(path, split):
 
 
 def pool_of_palette(wildcards):
-    """The pool with the scores of the palette's own values.
+    """The pool with the scores of the palette's own values."""
+    return pool_of(STUDY.palettes[wildcards.palette])
+
+
+def pool_of(values):
+    """The pool with the scores of some values.
 
     Not the merged table: a value added to the study would change that, and with it, as far as
     Snakemake can tell beforehand, every λ and every model trained on one.
@@ -314,13 +435,17 @@ def pool_of_palette(wildcards):
         return {"pool": f"{RESULTS}/policies/base/pool/rewards.parquet"}
     folder = f"{RESULTS}/policies/base/pool/shards"
     n = STUDY.sampling.shards
-    values = STUDY.palettes[wildcards.palette]
     return {
         "samples": [f"{folder}/samples_{i}-of-{n}.parquet" for i in range(n)],
         "scores": [
             f"{folder}/{value}_{i}-of-{n}.parquet" for value in values for i in range(n)
         ],
     }
+
+
+def lam_of(palette):
+    """What is made with a palette's λ waits for this, not for what is later said about that λ."""
+    return f"{RESULTS}/palettes/lam/{palette}.json"
 
 
 def reward_files(palette):
@@ -337,7 +462,7 @@ def palette_of(family):
 
     def path(wildcards):
         palette = VARIANTS[f"{family}/{wildcards.variant}"].palette
-        return f"{RESULTS}/palettes/{palette}.json" if palette else []
+        return lam_of(palette) if palette else []
 
     return path
 
@@ -348,10 +473,11 @@ def reward_settings(wildcards):
         {
             "name": wildcards.variant,
             "source": made.source or STUDY.model.source,
+            "revision": None if made.source else STUDY.model.revision,
             "template": STUDY.prompts.template,
             "seed": STUDY.seed,
-            "labels": made.labels is not None,
-            "training": part(made, "epochs", "learning_rate", "batch_size"),
+            "pairs": pairs_settings(made.preferences) if made.preferences else None,
+            "training": part(made, "epochs", "dtype", *OPTIONS),
         }
     )
 
@@ -367,19 +493,63 @@ def reward_inputs(wildcards):
     return {name: path for name, path in paths.items() if path}
 
 
-def reward_work(wildcards, input, output):
+def reward_work(wildcards, input, output, resources=None):
     key = short_hash(reward_settings(wildcards) + str(sorted(input)))
-    return f"{files(wildcards, input, output)} --work {RESULTS}/work/reward-{wildcards.variant}/{key}"
-
-
-def figure(name):
-    return import_module(f"polyalign.plots.{name}")
+    work = f"{RESULTS}/work/reward-{wildcards.variant}/{key}"
+    return f"{files(wildcards, input, output, resources)} --work {work}"
 
 
 def figure_inputs(wildcards):
-    needs = figure(wildcards.figure).NEEDS
-    tables = {**STUDY_TABLES, "summary": [f"{RESULTS}/tables/summary.csv"]}
-    return {name: tables[name] for name in needs}
+    policy = figure_policy(wildcards.figure)
+    tables = STUDY_TABLES
+    if policy:
+        # Of the policies' files, those of this one and of the base model alone.
+        kept = [f"{RESULTS}/policies/{name}/" for name in ("base/base", policy)]
+        tables = {
+            name: [
+                path
+                for path in paths
+                if "/policies/" not in path or path.startswith(tuple(kept))
+            ]
+            for name, paths in tables.items()
+        }
+    return {name: tables[name] for name in figure_module(wildcards.figure).NEEDS}
+
+
+def figure_policy(name):
+    """The policy that a figure is of, or None for a figure of the whole study."""
+    if not hasattr(figure_module(name), "OF_A_POLICY"):
+        return None
+    return name.partition("/")[2] or "base/base"
+
+
+def figure_settings(wildcards):
+    """What a figure shows beside its tables: what it asks for, and nothing of the others'."""
+    asked = getattr(figure_module(wildcards.figure), "SETTINGS", ())
+    known = {
+        "chosen": study_config.chosen(STUDY),
+        "opponent": STUDY.evaluation.opponent,
+        "evaluate_only": STUDY.evaluation.evaluate_only,
+        "mixtures": {
+            name: made.settings.get("mixture") or made.settings.get("weights")
+            for name, made in VARIANTS.items()
+            if made.preferences or made.policies
+        },
+        "log_probabilities": study_config.log_probabilities(STUDY),
+    }
+    return canonical(
+        {
+            "figure": wildcards.figure.split("/")[0],
+            "policy": figure_policy(wildcards.figure),
+            "shown": {**shown_settings(), **{name: known[name] for name in asked}},
+        }
+    )
+
+
+def mixed_policies():
+    """Soups and the policies that they are made of, in the study's order."""
+    named = {*MIXED, *(name for made in MIXED.values() for name in made.policies)}
+    return [name for name in EVALUATED if name in named]
 
 
 def max_new_tokens():
@@ -387,28 +557,53 @@ def max_new_tokens():
 
 
 def evaluated(name):
-    """Input function: one file of every policy."""
+    """One file of every policy."""
     return [f"{RESULTS}/policies/{policy}/{name}" for policy in EVALUATED]
 
 
-STUDY_TABLES = {
-    "levels": evaluated("levels.csv"),
-    "winrate": evaluated("winrate.csv"),
-    "palettes": [f"{RESULTS}/palettes/{palette}.json" for palette in STUDY.palettes],
-}
+def training_tables():
+    """Metrics of every model that the workflow trains."""
+    return [
+        manifest.removesuffix(".json") + ".csv" for manifest in model_manifests()
+    ] + [
+        f"{RESULTS}/models/{policy}.csv"
+        for policy in MODELS
+        if not VARIANTS[policy].policies
+    ]
 
 
-def study_settings():
-    """What tables and figures show beside the numbers."""
+def shown_settings():
+    """Names and order of values and policies, for tables and figures.
+
+    Pairs, since the canonical text sorts keys, and readers shall see the config's order.
+    """
     return {
-        "study": STUDY.study,
-        "labels": study_config.labels(STUDY),
+        "labels": list(study_config.labels(STUDY).items()),
         "units": {name: spec.unit for name, spec in STUDY.values.items()},
-        "palettes": list(STUDY.palettes),
-        "policies": {
-            policy: VARIANTS[policy].palette if policy in VARIANTS else None
+        "policies": [
+            (policy, VARIANTS[policy].palette if policy in VARIANTS else None)
             for policy in EVALUATED
-        },
+        ],
+    }
+
+
+def table_settings():
+    """What the tables show beside the numbers."""
+    return {
+        **shown_settings(),
+        "chosen": study_config.chosen(STUDY),
+        "maintained": study_config.maintained(STUDY),
+        "benchmarks": f"{RESULTS}/benchmarks",
+    }
+
+
+def page_settings():
+    """What the overview page shows beside the numbers."""
+    return {
+        **shown_settings(),
+        "study": STUDY.study,
+        "chosen": study_config.chosen(STUDY),
+        "sandbox": STUDY.sandbox is not None,
     }
 
 
@@ -418,3 +613,22 @@ def model_manifests():
     if STUDY.model and STUDY.model.source == f"{RESULTS}/models/base/base":
         names.append("base/base")
     return [f"{RESULTS}/models/{name}.json" for name in names]
+
+
+STUDY_TABLES = {
+    "levels": evaluated("levels.csv"),
+    "winrate": evaluated("winrate.csv"),
+    "rewards": evaluated("rewards.parquet"),
+    "pool": [f"{RESULTS}/policies/base/pool/rewards.parquet"],
+    "palettes": [f"{RESULTS}/palettes/{palette}.json" for palette in STUDY.palettes],
+    "training": training_tables(),
+    **{
+        name: [f"{RESULTS}/tables/{name}.csv"]
+        for name in ("summary", "families", *(["mixing"] if MIXED else []))
+    },
+    **{
+        name: [f"{RESULTS}/explore/{name}.csv"]
+        for name in ("random", "fronts", "rounds", "paths")
+    },
+    "jobs": [f"{RESULTS}/explore/jobs.dot"],
+}

@@ -3,6 +3,7 @@
 for family in sorted({name.split("/")[0] for name in DECODED}):
 
     rule:
+        """Answer by decoding: results/<study>/policies/<family>/<variant>/rewards.parquet."""
         name:
             f"decode_{family.replace('-', '_')}"
         input:
@@ -12,6 +13,7 @@ for family in sorted({name.split("/")[0] for name in DECODED}):
             rewards=f"<results>/policies/{family}/{{variant}}/rewards.parquet",
         log:
             f"<results>/logs/decode/{family}-{{variant}}.log",
+        localrule: not loads_model("decode", f"families.{family.replace('-', '_')}")
         conda:
             ENVIRONMENT
         params:

@@ -18,6 +18,8 @@ rule generate:
         family=OF_MODELS,
     conda:
         ENVIRONMENT
+    resources:
+        **needs("generate"),
     params:
         settings=generate_settings,
         code=code("generate"),
@@ -30,6 +32,7 @@ rule generate:
 for family in sorted({name.split("/")[0] for name in GUIDED}):
 
     rule:
+        """Sample in a family's own way, one scatter item of one policy."""
         name:
             f"generate_{family.replace('-', '_')}"
         input:
@@ -47,6 +50,8 @@ for family in sorted({name.split("/")[0] for name in GUIDED}):
             f"<results>/benchmarks/generate_{family.replace('-', '_')}/{{variant}}_{{i}}-of-{{n}}.tsv"
         conda:
             ENVIRONMENT
+        resources:
+            **needs(f"generate_{family.replace('-', '_')}"),
         params:
             settings=guided_settings(family),
             code=family_code("generate", family),

@@ -2,7 +2,7 @@
 
 
 rule plot:
-    """Draw one figure."""
+    """Draw one figure: results/<study>/plots/<figure>.pdf."""
     input:
         unpack(figure_inputs),
     output:
@@ -15,14 +15,13 @@ rule plot:
         ),
     log:
         "<results>/logs/plot/{figure}.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
-        settings=lambda wildcards: canonical(
-            {"figure": wildcards.figure, **study_settings()}
-        ),
-        caption=lambda wildcards: figure(wildcards.figure).__doc__,
-        code=lambda wildcards: code("plot", f"plots.{wildcards.figure}"),
+        settings=figure_settings,
+        caption=lambda wildcards: figure_module(wildcards.figure).__doc__,
+        code=lambda wildcards: code("plot", f"plots.{wildcards.figure.split('/')[0]}"),
         files=files,
     shell:
         job("plot")

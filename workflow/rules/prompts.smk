@@ -14,6 +14,7 @@ rule prompts:
         prompts="<results>/prompts.parquet",
     log:
         "<results>/logs/prompts.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:

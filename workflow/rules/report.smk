@@ -17,10 +17,11 @@ rule overview:
         ),
     log:
         "<results>/logs/overview.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
-        settings=fixed({**study_settings(), "sandbox": STUDY.sandbox is not None}),
+        settings=fixed(page_settings()),
         code=code("overview"),
         files=files,
     shell:
@@ -33,6 +34,7 @@ rule resolved_config:
         config="<results>/config.json",
     log:
         "<results>/logs/resolved_config.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:

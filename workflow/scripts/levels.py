@@ -2,13 +2,16 @@
 
 from polyalign.evaluate.csv import write_csv
 from polyalign.evaluate.levels import levels
+from polyalign.evaluate.specs import check_same_spec
 from polyalign.job import Job, run
 from polyalign.tables import read_table
 
 
 def main(job: Job) -> None:
     values = job.settings.pop("values")
-    frame, base = read_table(job.input("rewards")), read_table(job.input("base"))
+    paths = job.input("rewards"), job.input("base")
+    check_same_spec(*paths)
+    frame, base = map(read_table, paths)
     write_csv(levels(frame, values, base, **job.settings), job.outputs["levels"])
 
 

@@ -11,8 +11,8 @@ from polyalign.tables import read_table
 
 
 def main(job: Job) -> None:
-    settings = job.settings
-    policies = dict(zip(settings["policies"], job.inputs["rewards"], strict=True))
+    settings, labels = job.settings, dict(job.settings["labels"])
+    policies = dict(zip(dict(settings["policies"]), job.inputs["rewards"], strict=True))
     frames = {policy: read_table(path) for policy, path in policies.items()}
     facts = {}
     for path in job.inputs.get("manifests", []):
@@ -28,8 +28,8 @@ def main(job: Job) -> None:
         read_table(job.input("summary")),
         read_palettes(job.inputs["palettes"]),
         facts,
-        side_by_side(frames, list(settings["labels"])),
-        settings["labels"],
+        side_by_side(frames, list(labels)),
+        labels,
     )
     write_text(job.outputs["page"], page)
 

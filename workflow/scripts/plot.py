@@ -8,9 +8,9 @@ from polyalign.plots import data
 
 def main(job: Job) -> None:
     settings = job.settings
-    shown = {name: settings[name] for name in ("labels", "units", "policies")}
     figure = import_module(f"polyalign.plots.{settings['figure']}")
-    figure.draw(data.load(**shown, **job.inputs), list(job.outputs.values()))
+    read = data.load(**settings["shown"], policy=settings["policy"], inputs=job.inputs)
+    figure.draw(read, list(job.outputs.values()))
 
 
 run(main)

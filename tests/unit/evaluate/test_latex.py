@@ -5,25 +5,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from polyalign.evaluate.latex import escape, winrate_tables
+from polyalign.evaluate.latex import Printed, escape, write_printed
 from polyalign.tables import read_table
 
-LABELS = {"helpful": "Helpful & kind", "humor": "Humor|wit"}
+HEAD = ["Family", "Policy", "Helpful & kind", "Humor|wit"]
+CELLS = ["50.0 ± 1.0", "61.2 ± 1.5"]
 
 
 def write(folder: Path) -> tuple[str, str, pd.DataFrame]:
-    table = pd.DataFrame(
-        {
-            "value": ["humor", "helpful"],
-            "winrate": [0.6123, 0.5],
-            "se": [0.0149, 0.01],
-            "low": [0.58, 0.48],
-            "high": [0.64, 0.52],
-        }
-    )
     names = ("dpo/beta_0.1", "dpo/100%", "soup/even")
+    rows = [[*name.split("/"), *CELLS] for name in names]
+    numbers = pd.DataFrame({"variant": [row[1] for row in rows], "humor_winrate": 0.6123})
     paths = {"latex": folder / "w.tex", "markdown": folder / "w.md", "csv": folder / "w.csv"}
-    winrate_tables(dict.fromkeys(names, table), LABELS, **paths)
+    write_printed(Printed(HEAD, rows, numbers), **paths)
     return paths["latex"].read_text(), paths["markdown"].read_text(), read_table(paths["csv"])
 
 
@@ -33,6 +27,7 @@ def test_every_special_character_is_escaped() -> None:
         r"\textbackslash{} \textasciitilde{} \textasciicircum{} \textless{} \textgreater{} "
         r"\textbar{}"
     )
+    assert escape("λ ± ½ – ≥") == r"$\lambda$ $\pm$ $\frac{1}{2}$ -- $\geq$"
 
 
 def test_latex_table(tmp_path: Path) -> None:
@@ -63,9 +58,7 @@ def test_markdown_table(tmp_path: Path) -> None:
 def test_csv_holds_the_numbers_in_full(tmp_path: Path) -> None:
     _, _, table = write(tmp_path)
     assert table["variant"].tolist() == ["beta_0.1", "100%", "even"]
-    row = table.iloc[0]
-    names = ("humor_winrate", "humor_se", "humor_low", "humor_high", "helpful_winrate")
-    assert [row[name] for name in names] == [0.6123, 0.0149, 0.58, 0.64, 0.5]
+    assert table["humor_winrate"].tolist() == [0.6123] * 3
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX on this machine")

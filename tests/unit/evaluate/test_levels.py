@@ -42,6 +42,16 @@ def test_a_small_table_by_hand() -> None:
     assert np.isnan(row["kl"])
 
 
+def test_the_column_truncated_counts_where_there_is_one() -> None:
+    # The response of 7 tokens ended by itself, the one of 4 by the limit of another run.
+    frame = table(truncated=[True, False, False, True])
+    (row,) = levels(frame, ["humor"], frame, max_new_tokens=7, **OPTIONS).to_dict("records")
+    assert row["truncated"] == pytest.approx(1 / 3)
+    frame = table(truncated=[True, True, False, False])
+    (row,) = levels(frame, ["humor"], frame, max_new_tokens=7, **OPTIONS).to_dict("records")
+    assert row["truncated"] == pytest.approx(2 / 3)
+
+
 def test_kl_is_the_mean_log_ratio() -> None:
     frame = table(logprob=[-1.0, -2.0, -3.0, 0.0], logprob_base=[-2.0, -2.0, -3.5, 9.0])
     (row,) = levels(frame, ["humor"], frame, **OPTIONS).to_dict("records")

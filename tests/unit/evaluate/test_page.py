@@ -2,7 +2,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from test_summary import LEVELS, POLICIES, RECORD, WINRATES
+from test_summary import LEVELS, OPTIONS, POLICIES, RECORD, WINRATES
 
 from polyalign.errors import InputError
 from polyalign.evaluate.page import side_by_side, summary_html
@@ -70,7 +70,7 @@ def page() -> str:
         ess=20.0,
     )
     palettes = {"both": palette}
-    table = summary(LEVELS, WINRATES, palettes, POLICIES)
+    table = summary(LEVELS, WINRATES, palettes, POLICIES, **OPTIONS)
     frames = {name: frame(name, ["b", "a"]) for name in POLICIES}
     samples = side_by_side(frames, list(LABELS))
     return summary_html("small <study>", table, palettes, FACTS, samples, LABELS)

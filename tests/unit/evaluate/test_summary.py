@@ -29,6 +29,14 @@ RECORD = {
 POLICIES = {"base/base": None, "map-d/both": "both", "dpo/x": None}
 
 
+OPTIONS = {
+    "chosen": ["humor"],
+    "costs": {
+        name: {"job_seconds": 9.0, "cpu_seconds": 8.0, "gpu_seconds": math.nan} for name in POLICIES
+    },
+}
+
+
 def level_table(humor: float, helpful: float, kl: float) -> pd.DataFrame:
     return pd.DataFrame(
         {
@@ -37,6 +45,7 @@ def level_table(humor: float, helpful: float, kl: float) -> pd.DataFrame:
             "se": [0.1, 0.2],
             "kl": kl,
             "kl_se": 0.01,
+            "n_tokens": 12.0,
             "n_prompts": 10,
             "n_samples": 40,
         }
@@ -53,6 +62,8 @@ WINRATES = {
         {
             "value": ["humor", "helpful"],
             "winrate": [0.6, 0.5],
+            "se": [0.05, 0.05],
+            "even_winrate": [0.55, 0.5],
             "low": [0.5, 0.4],
             "high": [0.7, 0.6],
         }
@@ -68,7 +79,7 @@ def solved(folder: Path, **changes: object) -> dict[str, Palette]:
 
 
 def test_a_row_by_hand(tmp_path: Path) -> None:
-    table = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES)
+    table = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, **OPTIONS)
     assert (table["family"] + "/" + table["variant"]).tolist() == list(POLICIES)
     row = table.iloc[1]
     assert (row["palette"], row["verdict"], row["reached"]) == ("both", "unsupported", 0.8)
@@ -78,6 +89,11 @@ def test_a_row_by_hand(tmp_path: Path) -> None:
     assert row["humor_delivered"] == pytest.approx(0.75)  # 0.75 of the 1.0 asked for
     assert math.isnan(row["helpful_delivered"])  # 0.1 is within two standard errors of 0.2
     assert row["delivered"] == pytest.approx(0.75)  # helpful has no weight
+    # Win rates two and no standard errors above one half: p 0.0228 and 0.5, by Holm 0.0455 and 0.5.
+    assert (row["humor_p"], row["helpful_p"]) == pytest.approx((0.0455, 0.5), abs=1e-4)
+    assert row["p_all"] == pytest.approx(0.02275, abs=1e-5)  # of humor alone, which was chosen
+    assert row["better_in_all"]
+    assert (row["humor_even_winrate"], row["n_tokens"], row["cpu_seconds"]) == (0.55, 12.0, 8.0)
     assert (row["humor_winrate"], row["humor_winrate_low"], row["humor_winrate_high"]) == (
         0.6,
         0.5,
@@ -87,12 +103,12 @@ def test_a_row_by_hand(tmp_path: Path) -> None:
 
 def test_delivered_weighs_values_by_lam(tmp_path: Path) -> None:
     palettes = solved(tmp_path, lam=[0.5, 2.0])
-    row = summary(LEVELS, WINRATES, palettes, POLICIES).iloc[1]
+    row = summary(LEVELS, WINRATES, palettes, POLICIES, **OPTIONS).iloc[1]
     assert row["delivered"] == pytest.approx((0.5 * 0.75 + 2 * 0.2) / (0.5 * 1.0 + 2 * 0.1))
 
 
 def test_a_policy_without_a_palette_was_asked_nothing(tmp_path: Path) -> None:
-    row = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES).iloc[2]
+    row = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, **OPTIONS).iloc[2]
     assert (row["palette"], row["levels"], row["verdict"]) == ("", "", "")
     assert np.isnan([row["humor_asked"], row["humor_lam"], row["delivered"]]).all()
     assert row["helpful_level"] == 0.9
@@ -113,9 +129,15 @@ def test_raised_values_are_those_not_asked_to_stay(tmp_path: Path) -> None:
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     palettes = solved(tmp_path)
     with pytest.raises(InputError, match="no win rates of dpo/x; expected them of every policy"):
-        summary(LEVELS, {k: v for k, v in WINRATES.items() if k != "dpo/x"}, palettes, POLICIES)
+        summary(
+            LEVELS,
+            {k: v for k, v in WINRATES.items() if k != "dpo/x"},
+            palettes,
+            POLICIES,
+            **OPTIONS,
+        )
     with pytest.raises(InputError, match="no palette both"):
-        summary(LEVELS, WINRATES, {}, POLICIES)
+        summary(LEVELS, WINRATES, {}, POLICIES, **OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -149,3 +171,10 @@ def test_tables_come_back_as_written_in_the_policies_order(tmp_path: Path) -> No
         pd.testing.assert_frame_equal(tables[policy], table)
     with pytest.raises(InputError, match="a table of dpo/x, which is no policy of the study"):
         read_by_policy(paths, ["map-d/both"])
+
+
+def test_better_in_all_is_about_the_chosen_values(tmp_path: Path) -> None:
+    both = OPTIONS | {"chosen": ["humor", "helpful"]}
+    row = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, **both).iloc[1]
+    assert row["p_all"] == 0.5
+    assert not row["better_in_all"]

@@ -14,6 +14,7 @@ from polyalign.errors import InputError
 from polyalign.map import parse_target, policy_weights, solve
 from polyalign.map.base import Base
 from polyalign.map.batch import solve_many
+from polyalign.map.dual import Limits
 
 ORDER = list(COLUMNS)
 
@@ -234,9 +235,15 @@ def test_constant_value_and_greedy_target():
 
 def test_thresholds_are_arguments(reference):
     target = palette(reference, "q80")
-    assert solve(reference, target, min_ess=10, max_weight=0.5).verdict == "supported"
-    assert solve(reference, palette(reference, "q70"), min_ess=200).verdict == "unsupported"
-    assert solve(reference, palette(reference, "q70"), max_weight=0.01).verdict == "unsupported"
+    assert solve(reference, target, limits=Limits(10, 0.5)).verdict == "supported"
+    assert (
+        solve(reference, palette(reference, "q70"), limits=Limits(min_ess=200)).verdict
+        == "unsupported"
+    )
+    assert (
+        solve(reference, palette(reference, "q70"), limits=Limits(max_weight=0.01)).verdict
+        == "unsupported"
+    )
 
 
 @pytest.mark.parametrize("scope", ["joint", "prompt"])

@@ -1,12 +1,17 @@
 """A synthetic study for figures and tables: four families on a few hundred prompts."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
+from polyalign.evaluate.families import families
 from polyalign.evaluate.levels import levels
 from polyalign.evaluate.palettes import Palette
 from polyalign.evaluate.winrate import winrate
+from polyalign.explore import fronts, paths, random, rounds
 from polyalign.plots.data import FigureData
+from polyalign.solve import solve_palette
 
 LABELS = {
     "humor": "Humor",
@@ -82,12 +87,93 @@ def palette(name: str) -> Palette:
     )
 
 
+def pool(prompts: int = 60, candidates: int = 10) -> pd.DataFrame:
+    """The base model's pool on prompts of both splits."""
+    draws = np.random.default_rng(99)
+    scores = draws.normal(size=(prompts * candidates, len(LABELS)))
+    scores[:, 1] -= 0.5 * scores[:, 2]
+    index = np.arange(prompts * candidates)
+    frame = pd.DataFrame(
+        {
+            "prompt_id": [f"p{i // candidates:04d}" for i in index],
+            "candidate": index % candidates,
+            "split": np.where(index // candidates % 2 == 0, "fit", "test"),
+        }
+    )
+    frame[list(LABELS)] = np.array([*MEANS.values()]) + scores * np.array([*SPREADS.values()])
+    return frame
+
+
+def explored(base_pool: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Tables of `polyalign.explore` from the pool."""
+    values = list(LABELS)
+    records = {
+        name: solve_palette(base_pool, name, palette(name).levels, on_infeasible="adjust")
+        for name in ASKED
+    }
+    common: dict[str, Any] = {"values": values, "scope": "prompt"}
+    return {
+        "random": random.compute(base_pool, {}, common | {"draws": 60, "max_norm": 4.0, "seed": 1}),
+        "fronts": fronts.compute(
+            base_pool, {}, common | {"traded": values[:3], "budgets": [0.1, 0.3], "points": 9}
+        ),
+        "rounds": rounds.compute(base_pool, records, {"rounds": 4}),
+        "paths": paths.compute(base_pool, records, {"steps": 12, "beyond": 3.0}),
+    }
+
+
+def training() -> dict[str, pd.DataFrame]:
+    """Metrics of a base model, a preference model and a reinforced one, as their trainers log."""
+    draws = np.random.default_rng(5)
+    steps = np.arange(1, 81)
+    noise = draws.normal(size=(4, len(steps)))
+    return {
+        "base/base": pd.DataFrame(
+            {"step": 10 * steps, "loss": 3 / np.sqrt(steps) + 0.05 * noise[0]}
+        ),
+        "dpo/beta-0.1": pd.DataFrame(
+            {"step": steps, "loss": 0.7 - 0.004 * steps + 0.03 * noise[1]}
+        ),
+        "rloo/hhh-60": pd.DataFrame(
+            {
+                "step": steps,
+                "reward": 0.02 * steps + 0.2 * noise[2],
+                "kl": 0.004 * steps,
+                "length": 27 + 0.04 * steps + noise[3],
+                "grad_norm": np.abs(noise[0]),
+            }
+        ),
+    }
+
+
+JOBS = [
+    ("world", "base_model"),
+    ("base_model", "generate"),
+    ("generate", "annotate"),
+    ("annotate", "merge"),
+    ("annotate", "solve"),
+    ("generate", "merge"),
+    ("solve", "train_rloo"),
+    ("train_rloo", "generate"),
+    ("merge", "levels"),
+    ("merge", "winrate"),
+    ("levels", "tables"),
+    ("winrate", "tables"),
+    ("levels", "plot"),
+    ("tables", "report"),
+    ("plot", "report"),
+]
+
+
 def figure_data(policies: list[str] | None = None) -> FigureData:
     """The study's tables as figures get them."""
     names = policies or list(SHIFTS)
     frames = {name: rewards(name) for name in names}
     base = frames["base/base"]
     options = {"bootstrap": 200, "seed": 1}
+    base_pool = pool()
+    whole: dict[str, Any] = {"opponent": "base/base", "slack": 0.03, "reference": {}, "scale": {}}
+    judged = families(frames, ["humor", "helpful", "harmless"], **whole, **options)
     return FigureData(
         labels=LABELS,
         units=UNITS,
@@ -101,4 +187,20 @@ def figure_data(policies: list[str] | None = None) -> FigureData:
             for name, frame in frames.items()
         },
         palettes={name: palette(name) for name in ASKED},
+        rewards=frames,
+        pool=base_pool,
+        training=training(),
+        jobs=JOBS,
+        tables={"families": judged, **explored(base_pool)},
+        evaluate_only=["coherence"],
+        mixtures={
+            "dpo/beta-0.1_harmless-0.1": {"harmless": 0.1, "helpful": 0.9},
+            "dpo/beta-0.1_harmless-0.9": {"harmless": 0.9, "helpful": 0.1},
+            "soup/harmless-0.5": {
+                "dpo/beta-0.1_harmless-0.1": 0.5,
+                "dpo/beta-0.1_harmless-0.9": 0.5,
+            },
+        },
+        log_probabilities=["perplexity"],
+        policy="rloo/hhh-60",
     )

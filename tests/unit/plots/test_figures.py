@@ -3,26 +3,53 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import baselines
 import figure_study
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from PIL import Image
 
 from polyalign.errors import InputError
 from polyalign.evaluate.csv import write_csv
-from polyalign.plots import asked_vs_realised, radar, theme, winrate_scatter
-from polyalign.plots.data import FigureData, load
+from polyalign.plots import (
+    asked_vs_realised,
+    before_after,
+    feasible_lambda,
+    feasible_lambda_3d,
+    mixtures,
+    palette_path,
+    pareto,
+    pareto_quantiles,
+    probability_histogram,
+    radar,
+    reward_histograms,
+    reward_vs_kl,
+    reward_vs_length,
+    sequential,
+    theme,
+    training_curves,
+    winrate_scatter,
+    workflow_dag,
+)
+from polyalign.plots.data import FigureData, load, read_graph
 
 FOLDER = Path(theme.__file__).parent
-HELPERS = {"__init__", "theme", "data", "_points"}
-FIGURES = sorted(file.stem for file in FOLDER.glob("*.py") if file.stem not in HELPERS)
+HELPERS = {"theme", "data"}
+FIGURES = sorted(
+    file.stem for file in FOLDER.glob("*.py") if file.stem not in HELPERS and file.stem[0] != "_"
+)
+
+
+TABLES = {"levels", "winrate", "rewards", "pool", "palettes", "training", "jobs", "families"}
+TABLES |= {"random", "fronts", "rounds", "paths"}
 
 
 @cache
@@ -62,23 +89,41 @@ def stars(axes: Any) -> list[tuple[float, float]]:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_figure_is_written_whole_and_repeats_its_bytes(name: str, tmp_path: Path) -> None:
+def test_figure_is_whole_legible_the_same_again_and_as_it_was(
+    name: str, drawn: list[Figure], tmp_path: Path
+) -> None:
     figure = import_module(f"polyalign.plots.{name}")
-    assert set(figure.NEEDS) <= {"summary", "levels", "winrate", "palettes"}
-    runs = [[tmp_path / run / f"{name}.{kind}" for kind in ("pdf", "png")] for run in "ab"]
-    for output in runs:
-        figure.draw(study(), output)
-    for first, second in zip(*runs, strict=True):
-        assert first.read_bytes() == second.read_bytes()
-    assert runs[0][0].read_bytes().startswith(b"%PDF")
-    assert b"CreationDate" not in runs[0][0].read_bytes()
-    image = imread(runs[0][1])
-    assert image.shape[1] >= 300 * theme.COLUMN
-    assert image[..., :3].std() > 0.05
-    assert sorted(file.name for file in (tmp_path / "a").iterdir()) == [
-        f"{name}.pdf",
-        f"{name}.png",
-    ]
+    assert set(figure.NEEDS) <= TABLES
+    assert set(getattr(figure, "SETTINGS", ())) <= {field.name for field in fields(FigureData)}
+    pdf, png, again = (tmp_path / file for file in ("a.pdf", "a.png", "b.pdf"))
+    figure.draw(study(), [pdf, png])
+    figure.draw(study(), [again])
+    assert pdf.read_bytes() == again.read_bytes()
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert b"CreationDate" not in pdf.read_bytes()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.pdf", "a.png", "b.pdf"]
+    _legible(drawn[0])
+    assert imread(png).shape[1] == round(300 * drawn[0].get_figwidth())
+    picture = baselines.small(png)
+    with Image.open(baselines.FOLDER / f"{name}.png") as stored:
+        assert picture.size == stored.size
+        assert baselines.distance(picture, stored) < baselines.TOLERANCE
+
+
+def _legible(figure: Figure) -> None:
+    assert figure.get_figwidth() in (theme.COLUMN, theme.PAGE)
+    sizes = [text.get_fontsize() for text in figure.findobj(match=_written)]
+    assert min(sizes) >= 5
+    assert {*sizes} & {7.0, 8.0}  # those of the theme, not matplotlib's own
+    assert 10.0 not in sizes
+
+
+def test_a_lost_point_is_seen(tmp_path: Path) -> None:
+    fewer = {name: palette for name, palette in study().policies.items() if "rloo" not in name}
+    winrate_scatter.draw(replace(study(), policies=fewer), [tmp_path / "a.png"])
+    with Image.open(baselines.FOLDER / "winrate_scatter.png") as stored:
+        picture = baselines.small(tmp_path / "a.png").resize(stored.size)
+        assert baselines.distance(picture, stored) > baselines.TOLERANCE
 
 
 def test_a_dry_run_imports_neither_matplotlib_nor_pandas() -> None:
@@ -112,8 +157,11 @@ def test_scatter_shows_every_win_rate_with_its_interval(
             assert ((x, table["low"][up]), (x, table["high"][up])) in bars
     key = [text.get_text() for text in drawn[0].legends[0].get_texts()]
     assert key[0] == "base model"
-    assert "map-d: 1 hhh-60,  2 hhh-65,  3 humor-70,  4 harmless-70" in key
-    assert "rloo: 8 hhh-60" in key
+    assert any(text.startswith("map-d: 1 hhh-60,  2 hhh-65,  3 humor-70") for text in key)
+    table = study().tables["families"].set_index("family")
+    share, low, high = (100 * table.loc["rloo", name] for name in ("efficiency", "low", "high"))
+    note = f"rloo: 8 hhh-60 ({share:.0f} % navigable, interval {low:.0f} to {high:.0f})"
+    assert note in [" ".join(text.split()) for text in key]
 
 
 def test_scatter_without_palettes_takes_helpful_and_harmless_first(tmp_path: Path) -> None:
@@ -131,11 +179,12 @@ def test_many_policies_are_told_apart_by_family(drawn: list[Figure], tmp_path: P
         study(),
         policies={"base/base": None, **dict.fromkeys(names)},
         winrates=dict.fromkeys(names, table),
+        tables={"families": study().tables["families"].iloc[:0]},
     )
     winrate_scatter.draw(data, [tmp_path / "figure.png"])
     assert set(points(drawn[0].axes[0])) == {""}
     key = [text.get_text() for text in drawn[0].legends[0].get_texts()]
-    assert key == ["base model", "soup (30 policies)"]
+    assert key == ["base model", "soup (30 policies)", "mean of a family"]
 
 
 def test_asked_and_realised_levels_are_where_they_belong(
@@ -217,17 +266,6 @@ def test_figures_of_the_base_model_alone(drawn: list[Figure], tmp_path: Path) ->
     assert stars(drawn[1].axes[0]) == [(0.5, 0.5)]
 
 
-def test_text_is_legible_at_a_columns_width(drawn: list[Figure], tmp_path: Path) -> None:
-    for name in FIGURES:
-        import_module(f"polyalign.plots.{name}").draw(study(), [tmp_path / "figure.png"])
-    for figure in drawn:
-        assert figure.get_figwidth() in (theme.COLUMN, theme.PAGE)
-        sizes = [text.get_fontsize() for text in figure.findobj(match=_written)]
-        assert min(sizes) >= 5
-        assert {*sizes} & {7.0, 8.0}  # those of the theme, not matplotlib's own
-        assert 10.0 not in sizes
-
-
 def _written(artist: Any) -> bool:
     return hasattr(artist, "get_fontsize") and bool(artist.get_text())
 
@@ -247,10 +285,176 @@ def test_tables_are_read_by_policy_and_value(tmp_path: Path) -> None:
         files.append(tmp_path / "policies" / name / "levels.csv")
         write_csv(table.reset_index(), files[-1])
     read = load(
-        labels=data.labels, units=data.units, policies=data.policies, levels=reversed(files)
+        labels=data.labels.items(),
+        units=data.units,
+        policies=data.policies.items(),
+        inputs={"levels": files[::-1]},
     )
     assert list(read.levels) == list(data.policies)
     assert read.levels["dpo/beta-0.1_harmless-0.9"]["mean"].equals(
         data.levels["dpo/beta-0.1_harmless-0.9"]["mean"]
     )
-    assert (read.winrates, read.palettes, read.summary) == ({}, {}, None)
+    assert (read.winrates, read.palettes, read.tables, read.pool) == ({}, {}, {}, None)
+
+
+def test_histograms_hold_all_answers_of_both_policies(drawn: list[Figure], tmp_path: Path) -> None:
+    reward_histograms.draw(study(), [tmp_path / "figure.png"])
+    for axes, value in zip(drawn[0].axes, figure_study.LABELS, strict=True):
+        frames = [study().rewards[name][value] for name in ("base/base", "rloo/hhh-60")]
+        lines = [float(line.get_xdata()[0]) for line in axes.lines]
+        assert lines == pytest.approx([frame.mean() for frame in frames])
+        edges = np.histogram_bin_edges(np.concatenate(frames), reward_histograms.BINS)
+        for patch, frame in zip(axes.patches, frames, strict=True):
+            shares = 100 * np.histogram(frame, edges)[0] / len(frame)
+            assert patch.get_xy()[:, 1].max() == pytest.approx(shares.max())
+    key = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert key == ["base model", "rloo/hhh-60"]
+
+
+def test_probabilities_are_those_of_log_rewards(drawn: list[Figure], tmp_path: Path) -> None:
+    probability_histogram.draw(study(), [tmp_path / "figure.png"])
+    (axes,) = drawn[0].axes
+    assert axes.get_xlabel() == "Fluency"
+    lines = [float(line.get_xdata()[0]) for line in axes.lines]
+    rewards = [study().rewards[name]["perplexity"] for name in ("base/base", "rloo/hhh-60")]
+    assert lines == pytest.approx([np.exp(one).mean() for one in rewards])
+    with pytest.raises(InputError, match="no value is a probability"):
+        probability_histogram.draw(replace(study(), log_probabilities=[]), [tmp_path / "b.png"])
+
+
+def test_before_and_after_mark_the_levels(drawn: list[Figure], tmp_path: Path) -> None:
+    before_after.draw(study(), [tmp_path / "figure.png"])
+    panels = drawn[0].axes
+    palettes = list(study().palettes.values())
+    assert len(panels) == 4 * 3
+    rows = study().pool.query("split == 'test'")
+    for axes, palette in zip(panels[::3], palettes, strict=True):
+        assert axes.get_ylabel() == palette.name
+        lines = {line.get_label(): line.get_xdata() for line in axes.lines}
+        assert lines["base level"][0] == pytest.approx(rows["humor"].mean())
+        assert lines["asked level"][0] == palette.asked["humor"]
+        expected = []
+        for _, prompt in rows.groupby("prompt_id"):
+            score = sum(prompt[value] * lam for value, lam in palette.lam.items())
+            weight = np.exp(score - score.max())
+            expected.append(np.average(prompt["humor"], weights=weight))
+        assert lines["level of the solution"][0] == pytest.approx(np.mean(expected))
+
+
+def test_pareto_zooms_on_policies_and_fronts(drawn: list[Figure], tmp_path: Path) -> None:
+    pareto.draw(study(), [tmp_path / "raw.png"])
+    pareto_quantiles.draw(study(), [tmp_path / "quantiles.png"])
+    raw, scaled = drawn[0].axes[0], drawn[1].axes[0]
+    assert (raw.get_xlabel(), scaled.get_xlabel()) == ("level: Humor", "Humor (% of base)")
+    fronts = study().tables["fronts"].query("across == 'humor' and up == 'helpful'")
+    for budget, front in fronts.groupby("budget"):
+        ends = front[["humor_level", "helpful_level"]].to_numpy()
+        assert any(np.array_equal(line.get_xydata(), ends) for line in raw.lines), budget
+    left, right = raw.get_xlim()
+    assert left < fronts["humor_level"].min() < fronts["humor_level"].max() < right
+    level = study().levels["map-d/hhh-60"]["mean"]["humor"]
+    rewards = study().pool.query("split == 'test'")["humor"]
+    assert points(raw)["1"][0] == level
+    assert points(scaled)["1"][0] == pytest.approx(100 * (rewards < level).mean())
+
+
+def test_mixtures_are_ordered_by_their_share(drawn: list[Figure], tmp_path: Path) -> None:
+    mixtures.draw(study(), [tmp_path / "figure.png"])
+    assert mixtures.traded(study()) == ("helpful", "harmless")
+    assert mixtures.curves(study(), "helpful") == {
+        "dpo beta-0.1": [
+            (0.1, "dpo/beta-0.1_harmless-0.9"),
+            (0.9, "dpo/beta-0.1_harmless-0.1"),
+        ],
+        "soup": [(0.5, "soup/harmless-0.5")],
+    }
+    line = next(line for line in drawn[0].axes[1].lines if line.get_label() == "dpo beta-0.1")
+    assert line.get_xdata() == pytest.approx([10, 90])
+    with pytest.raises(InputError, match="fewer than two values"):
+        mixtures.draw(replace(study(), mixtures={}), [tmp_path / "b.png"])
+
+
+def test_kl_has_its_root_and_what_is_evaluated_only(drawn: list[Figure], tmp_path: Path) -> None:
+    reward_vs_kl.draw(study(), [tmp_path / "figure.png"])
+    assert reward_vs_kl.shown_values(study()) == ["humor", "helpful", "harmless", "coherence"]
+    above, below = drawn[0].axes[:4], drawn[0].axes[4:]
+    assert above[3].get_title() == "Coherence (evaluated only)"
+    kl = study().levels["map-d/hhh-60"]["kl"].iloc[0]
+    assert points(above[0])["1"] == (kl, study().levels["map-d/hhh-60"]["mean"]["humor"])
+    assert points(below[0])["1"][0] == pytest.approx(math.sqrt(kl))
+
+
+def test_lengths_are_on_the_axis(drawn: list[Figure], tmp_path: Path) -> None:
+    reward_vs_length.draw(study(), [tmp_path / "figure.png"])
+    assert points(drawn[0].axes[0])["1"][0] == 12
+    unknown = {name: table.assign(n_tokens=math.nan) for name, table in study().levels.items()}
+    with pytest.raises(InputError, match="no column n_tokens"):
+        reward_vs_length.draw(replace(study(), levels=unknown), [tmp_path / "b.png"])
+
+
+def test_training_has_a_panel_a_metric(drawn: list[Figure], tmp_path: Path) -> None:
+    training_curves.draw(study(), [tmp_path / "figure.png"])
+    titles = [axes.get_title() for axes in drawn[0].axes]
+    assert titles == [
+        "base: loss",
+        "dpo: loss",
+        "rloo: reward λ·r",
+        "rloo: KL (nats)",
+        "rloo: length (tokens)",
+    ]
+    logged = drawn[0].axes[0].lines[0]
+    assert logged.get_ydata() == pytest.approx(study().training["base/base"]["loss"])
+    with pytest.raises(InputError, match="trains no model with metrics"):
+        training_curves.draw(replace(study(), training={}), [tmp_path / "b.png"])
+
+
+def test_workflow_flows_to_the_right_but_for_the_second_round() -> None:
+    edges = workflow_dag.forward(study().jobs)
+    assert set(study().jobs) - set(edges) == {("train_rloo", "generate")}
+    places = workflow_dag.layout(edges)
+    assert all(places[start][0] < places[end][0] for start, end in edges)
+    assert len(set(places.values())) == len(places)
+    assert workflow_dag.implied(edges, "generate", "merge")
+    assert not workflow_dag.implied(edges, "annotate", "merge")
+
+
+def test_the_graph_of_rules_is_read_from_what_snakemake_prints(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.dot"
+    path.write_text(
+        'digraph snakemake_dag {\n    graph[bgcolor=white];\n\t0[label = "report", '
+        'color = "0.48 0.6 0.85"];\n\t1[label = "train_dpo"];\n\t1 -> 0\n}\n'
+    )
+    assert read_graph(path) == [("train_dpo", "report")]
+    path.write_text("no graph")
+    with pytest.raises(InputError, match="holds no graph of rules"):
+        read_graph(path)
+
+
+def test_paths_and_rounds_show_the_tables(drawn: list[Figure], tmp_path: Path) -> None:
+    palette_path.draw(study(), [tmp_path / "paths.png"])
+    sequential.draw(study(), [tmp_path / "rounds.png"])
+    table = study().tables["paths"].query("palette == 'hhh-60'")
+    verdicts = drawn[0].axes[0]
+    widths = sum(bar.get_width() for bar in verdicts.patches if abs(bar.get_y() + 0.3) < 1e-9)
+    assert widths == pytest.approx(100 * (table["share"].max() + table["share"].iloc[1]))
+    nats = next(line for line in drawn[0].axes[2].lines if line.get_label() == "hhh-60")
+    known = table[table["verdict"] == "supported"]
+    assert nats.get_ydata() == pytest.approx(known["kl"])
+    rounds = study().tables["rounds"].query("palette == 'hhh-60' and value == 'humor'")
+    line = next(line for line in drawn[1].axes[0].lines if line.get_label() == "Humor")
+    gap = (rounds["level"] - rounds["target"]) / rounds["spread"]
+    assert line.get_ydata() == pytest.approx(gap)
+
+
+def test_lambda_in_the_plane_and_in_room(drawn: list[Figure], tmp_path: Path) -> None:
+    feasible_lambda.draw(study(), [tmp_path / "plane.png"])
+    feasible_lambda_3d.draw(study(), [tmp_path / "room.png"])
+    table = study().tables["random"]
+    numbers = [axes.get_title().split(" ")[0] for axes in drawn[0].axes]
+    assert numbers == ["2", "3", "4", "5", "6"]
+    part = table[(table["n_values"] == 2) & (table["kind"] == "reference")]
+    assert drawn[0].axes[0].lines[0].get_xdata() == pytest.approx(part["humor_weight"])
+    assert drawn[1].axes[0].get_zlabel() == "λ Harmless · sd"
+    few = table[[name for name in table if not name.startswith(("harmless", "div", "co", "per"))]]
+    with pytest.raises(InputError, match="weighs 2 values; expected at least 3"):
+        feasible_lambda_3d.draw(replace(study(), tables={"random": few}), [tmp_path / "b.png"])

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ from polyalign.config.draft import Draft
 from polyalign.config.faults import nearest, unknown
 from polyalign.config.marks import Key, walk
 from polyalign.errors import InputError
+from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
 from polyalign.values._spec import ModelSpec
 
 TABLES = (".parquet", ".csv", ".jsonl", ".json")
 PAIRS = (".jsonl.gz", ".jsonl")
 PROMPT_TABLES = (".csv", ".parquet", ".json")
-PROMPT_SCOPE_CANDIDATES = 8
 NOT_FIGURES = ("theme", "data")
 
 
@@ -34,6 +35,7 @@ def check(made: Draft) -> None:
     _policies(made)
     _reward_models(made)
     _sizes(made)
+    _evaluation(made)
     _engine(made)
     _plots(made)
     _values(made)
@@ -169,6 +171,36 @@ def _sizes(made: Draft) -> None:
         )
 
 
+def _evaluation(made: Draft) -> None:
+    """Values and policies that the evaluation names, and values that λ must not weigh."""
+    evaluation = made.sections.get("evaluation")
+    if evaluation is None:
+        return
+    policies = ["base/base", *made.variants()]
+    opponent = evaluation.opponent
+    if opponent not in policies and not _faulty(made, opponent.split("/")[0]):
+        made.add(("evaluation", "opponent"), unknown(opponent, "policy", policies))
+    if made.broken("values"):
+        return
+    known = made.names("values")
+    named = [
+        *((("values", i), name) for i, name in enumerate(evaluation.values)),
+        *((("evaluate_only", i), name) for i, name in enumerate(evaluation.evaluate_only)),
+        *((("hypervolume", "reference", name), name) for name in evaluation.hypervolume.reference),
+        *((("hypervolume", "scale", name), name) for name in evaluation.hypervolume.scale),
+    ]
+    for key, name in named:
+        if name not in known:
+            made.add(("evaluation", *key), unknown(name, "value", known))
+    for palette, levels in made.sections.get("palettes", {}).items():
+        for name in set(levels) & set(evaluation.evaluate_only):
+            made.add(
+                ("palettes", palette, name),
+                f"{name!r} is in evaluation.evaluate_only; expected values that λ may weigh; "
+                "remove it here or there",
+            )
+
+
 def _engine(made: Draft) -> None:
     """What generates must be installed, and able to load the model."""
     sampling, model = made.sections.get("sampling"), made.sections.get("model")
@@ -191,9 +223,18 @@ def _engine(made: Draft) -> None:
 
 def _plots(made: Draft) -> None:
     known = figures()
-    for index, name in enumerate(made.sections.get("plots", [])):
+    for index, entry in enumerate(made.sections.get("plots", [])):
+        name, slash, policy = entry.partition("/")
         if name not in known:
             made.add(("plots", index), unknown(name, "figure", known))
+        elif slash and not hasattr(import_module(f"polyalign.plots.{name}"), "OF_A_POLICY"):
+            made.add(
+                ("plots", index),
+                f"{name!r} is a figure of the whole study; expected no policy; write {name}",
+            )
+        elif slash and policy not in ["base/base", *made.variants()]:
+            policies = ["base/base", *made.variants()]
+            made.add(("plots", index), unknown(policy, "policy", policies))
 
 
 def _values(made: Draft) -> None:

@@ -10,12 +10,15 @@ from polyalign.map.palette import check_level
 from polyalign.settings import (
     Count,
     Name,
+    Numbers,
     Positive,
     PromptTemplate,
+    Share,
     Strict,
     looks_like_number,
     unique,
 )
+from polyalign.train.options import Options
 from polyalign.values._spec import ValueSpec
 
 SAMPLE_COLUMNS = frozenset(
@@ -179,7 +182,7 @@ class Sampling(Strict):
     shards: Count = Field(default=4, description="Jobs that the pool is generated and scored in.")
 
 
-class RewardModel(Strict):
+class RewardModel(Options):
     """A reward model that the workflow trains, as results/<study>/models/reward/<name>."""
 
     preferences: str | None = Field(
@@ -190,6 +193,9 @@ class RewardModel(Strict):
     )
     source: str | None = Field(
         default=None, description="Model to start from (default: the study's model)."
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="Number format that training computes in on CUDA."
     )
     epochs: Count = Field(default=1, description="Passes over the data.")
     learning_rate: Positive = Field(default=1.0e-5, description="Peak step size of the optimiser.")
@@ -212,6 +218,9 @@ class Preferences(Strict):
         description="Folder in Anthropic HH's layout, .jsonl or .jsonl.gz file, or hub data set "
         "`owner/name` or `owner/name/folder`."
     )
+    max_words: Count = Field(
+        default=50, description="Prompts and responses are cut to this many words."
+    )
 
 
 class Map(Strict):
@@ -227,6 +236,43 @@ class Map(Strict):
         description="Stop at a palette that no policy reaches, or go from the base levels towards "
         "it as far as it is supported, and say so.",
     )
+    min_ess: Positive | None = Field(
+        default=None,
+        description="A palette is unsupported below this effective sample size (scope prompt: "
+        "mean a prompt; default: 2 in scope prompt, 100 in scope joint).",
+    )
+    max_weight: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="A palette is unsupported above this largest weight (scope prompt: mean over "
+        "prompts; default: 0.75 in scope prompt, 0.1 in scope joint).",
+    )
+    max_kl_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.9,
+        description="A palette is unsupported above this share of the KL that choosing among the "
+        "candidates can spend (scope prompt only).",
+    )
+    max_norm: Positive | None = Field(
+        default=None,
+        description="A palette is unsupported above this sum of λ, in 1 / the rewards' units "
+        "(default: any).",
+    )
+    resamples: Annotated[int, Field(ge=0)] = Field(
+        default=200,
+        description="Resamples of the prompts behind the intervals of λ; 0: the delta method, "
+        "which takes levels such as q70 as given.",
+    )
+
+
+class Hypervolume(Strict):
+    """Where the hypervolume of a family starts, and in what units it is."""
+
+    reference: dict[str, float] = Field(
+        default={}, description="Reference level by value (default: the base model's level)."
+    )
+    scale: dict[str, Positive] = Field(
+        default={},
+        description="Unit by value (default: the standard deviation of the base model's rewards).",
+    )
 
 
 class Evaluation(Strict):
@@ -234,6 +280,49 @@ class Evaluation(Strict):
 
     bootstrap: Count = Field(
         default=1000, description="Resamples of the prompts behind every confidence interval."
+    )
+    opponent: str = Field(
+        default="base/base",
+        description="The policy (`family/variant`) that win rates compare with.",
+    )
+    values: Annotated[list[str], AfterValidator(unique)] = Field(
+        default=[],
+        description="The values in which a policy has to be better: those of the joint claim, of "
+        "navigation efficiency and of hypervolume (default: those that a palette raises).",
+    )
+    evaluate_only: Annotated[list[str], AfterValidator(unique)] = Field(
+        default=[],
+        description="Values that are measured but never in λ, to see over-optimisation; no "
+        "palette may name them.",
+    )
+    slack: Share | Literal["published-0.03", "published-0.06"] = Field(
+        default=0.0,
+        description="How far below one half a win rate may be and still count as navigable.",
+    )
+    hypervolume: Hypervolume = Field(
+        default=Hypervolume(), description="Origin and units of hypervolumes."
+    )
+
+
+class Explore(Strict):
+    """What is computed from the pool for figures alone; a figure that is not drawn costs none."""
+
+    draws: Count = Field(default=200, description="Random palettes, and random λ, of each kind.")
+    max_norm: Positive = Field(
+        default=5.0, description="Largest Σλ of a random λ, in base standard deviations."
+    )
+    budgets: Numbers = Field(
+        default=[0.1, 0.3], description="KL budgets (nats) of the exact fronts."
+    )
+    points: Annotated[int, Field(ge=2)] = Field(
+        default=25, description="Points of each front between two values."
+    )
+    rounds: Count = Field(default=8, description="Rounds of sequential alignment.")
+    steps: Annotated[int, Field(ge=2)] = Field(
+        default=24, description="Points of a palette's path."
+    )
+    beyond: Annotated[float, Field(ge=1)] = Field(
+        default=2.5, description="Where a path ends, in lengths of base to asked level."
     )
 
 
@@ -278,7 +367,11 @@ class Study(Strict):
         default={}, description="The policies to make and compare with the base model, by family."
     )
     evaluation: Evaluation = Field(default=Evaluation(), description="How policies are judged.")
+    explore: Explore = Field(
+        default=Explore(), description="Sweeps, fronts and paths that figures are drawn from."
+    )
     plots: Annotated[list[str], AfterValidator(unique)] = Field(
         default=["winrate_scatter", "radar", "asked_vs_realised"],
-        description="Figures to draw: modules of polyalign.plots.",
+        description="Figures to draw: modules of polyalign.plots. Those of one policy take its "
+        "name behind a slash (`reward_histograms/rloo/hhh-60`; default: the base model).",
     )

@@ -105,8 +105,10 @@ def docs_text() -> str:
             continue
         parts += [f"\n## `{name}`{' (each entry)' if entries else ''}\n\n", *_about(section)]
         for key, field in section.model_fields.items():
+            if get_origin(field.annotation) is not list:
+                continue
             part = type_at(field.annotation, (0,))
-            if get_origin(field.annotation) is list and _is_model(part):
+            if _is_model(part):
                 parts += [f"\n### `{name}.{key}` (each entry)\n\n", *_about(part)]
     parts.append("\n## `values` (each entry, by its `kind`)\n")
     for kind in values.KINDS:
@@ -114,7 +116,21 @@ def docs_text() -> str:
     parts.append("\n## `policies` (by family)\n")
     for family in families.NAMES:
         parts += [f"\n### `policies.{family}`\n\n", *_about(families.module(family).Settings)]
+    parts.append("\n## Sections that stand in several places\n")
+    for name, part in _shared().items():
+        parts += [f"\n### `{name}`\n\n", *_about(part)]
     return "".join(parts)
+
+
+def _shared() -> dict[str, type[BaseModel]]:
+    """The sections within the families' sections, by key."""
+    settings = [families.module(family).Settings for family in families.NAMES]
+    inner = {
+        name: type_at(info.annotation, ())
+        for model in settings
+        for name, info in model.model_fields.items()
+    }
+    return {name: part for name, part in inner.items() if _is_model(part)}
 
 
 def _about(model: type[BaseModel]) -> Iterator[str]:

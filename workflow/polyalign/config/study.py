@@ -12,6 +12,8 @@ from polyalign.config.model import Study
 from polyalign.families import Variant
 from polyalign.values._spec import ModelSpec
 
+SLACKS = {"published-0.03": 0.03, "published-0.06": 0.06}
+
 
 def load(path: str | Path) -> Study:
     """Read and validate a config file.
@@ -97,3 +99,58 @@ def columns(study: Study) -> dict[str, str]:
 def labels(study: Study) -> dict[str, str]:
     """Value → its name on axes and in tables."""
     return {name: spec.label or name for name, spec in study.values.items()}
+
+
+def raised(study: Study) -> list[str]:
+    """The values that some palette raises: asks for another level than the mean; in order."""
+    asked = {
+        value
+        for levels in study.palettes.values()
+        for value, level in levels.items()
+        if level != "mean"
+    }
+    return [value for value in study.values if value in asked]
+
+
+def maintained(study: Study) -> list[str]:
+    """The values that palettes name only to keep them at their mean, in order."""
+    named = {value for levels in study.palettes.values() for value in levels}
+    return [value for value in study.values if value in named and value not in raised(study)]
+
+
+def chosen(study: Study) -> list[str]:
+    """The values in which a policy has to be better: as given, or raised, or all that may be in λ.
+
+    In the order of the config.
+    """
+    given = study.evaluation.values or raised(study)
+    kept = [value for value in study.values if value not in study.evaluation.evaluate_only]
+    return [value for value in study.values if value in given] or kept
+
+
+def explored(study: Study) -> list[str]:
+    """The values that λ may weigh: those in palettes (all without palettes), raised ones first."""
+    named = {value for levels in study.palettes.values() for value in levels} or set(study.values)
+    order = [*raised(study), *(value for value in study.values if value not in raised(study))]
+    only = study.evaluation.evaluate_only
+    return [value for value in order if value in named and value not in only]
+
+
+def traded(study: Study) -> list[str]:
+    """The values whose fronts are drawn: the first three chosen ones that λ may weigh."""
+    return [value for value in chosen(study) if value in explored(study)][:3]
+
+
+def log_probabilities(study: Study) -> list[str]:
+    """The values whose rewards are logs of probabilities."""
+    return [
+        name
+        for name, spec in study.values.items()
+        if getattr(spec, "output", None) == "log_probability"
+    ]
+
+
+def slack(study: Study) -> float:
+    """How far below one half a win rate may be and still count as navigable."""
+    given = study.evaluation.slack
+    return SLACKS[given] if isinstance(given, str) else given

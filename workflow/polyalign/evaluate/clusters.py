@@ -88,12 +88,13 @@ def bootstrap_interval(
     if bootstrap < 1:
         raise InputError(f"evaluation.bootstrap is {bootstrap}; expected at least 1 resample")
     means = [
-        counts @ sums / (counts @ sizes)[:, None] for counts in _counts(len(sizes), bootstrap, seed)
+        counts @ sums / (counts @ sizes)[:, None]
+        for counts in cluster_counts(len(sizes), bootstrap, seed)
     ]
     return np.percentile(np.concatenate(means), INTERVAL, axis=0)
 
 
-def _counts(number: int, bootstrap: int, seed: int) -> Iterator[np.ndarray]:
+def cluster_counts(number: int, bootstrap: int, seed: int) -> Iterator[np.ndarray]:
     """How often each of `number` clusters is drawn, a row a resample, in blocks of rows."""
     generator = np.random.default_rng(seed)
     step = max(1, BLOCK // number)

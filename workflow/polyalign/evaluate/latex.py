@@ -1,6 +1,7 @@
-"""The table of win rates, for a paper (LaTeX), for a page (Markdown) and for a program (CSV)."""
+"""A table for a paper (LaTeX), for a page (Markdown) and for a program (CSV)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -16,9 +17,13 @@ SPECIAL = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "λ": r"$\lambda$",
+    "½": r"$\frac{1}{2}$",
+    "–": "--",
+    "≥": r"$\geq$",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
-NUMBERS = ("winrate", "se", "low", "high")
 
 
 def escape(text: str) -> str:
@@ -26,78 +31,63 @@ def escape(text: str) -> str:
     return "".join(SPECIAL.get(letter, letter) for letter in text)
 
 
-def winrate_tables(
-    winrates: Mapping[str, pd.DataFrame],
-    labels: Mapping[str, str],
-    *,
-    latex: Path,
-    markdown: Path,
-    csv: Path,
-) -> None:
-    """Write the win rates of all policies: a row a policy, a column a value.
+@dataclass(frozen=True)
+class Printed:
+    """A table as readers see it, and its numbers.
 
-    A cell is the win rate against the base model ± its standard error, in per cent. The CSV holds
-    `family`, `variant` and, in full, `V_winrate`, `V_se`, `V_low`, `V_high` for each value V.
+    Attributes:
+        head: titles of the columns; the first `texts` are left-aligned.
+        rows: the cells, as text.
+        numbers: the same table for a program, in full.
+        texts: number of leading columns that hold text. The first one groups the rows.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: pd.DataFrame
+    texts: int = 2
+
+
+def write_printed(table: Printed, *, latex: Path, markdown: Path, csv: Path) -> None:
+    """Write a table for a paper, for a page and for a program.
 
     Args:
-        winrates: policy (`family/variant`) → its win rates; gives the order of the rows.
-        labels: value → its name in the head of the table; gives the order of the columns.
+        table: the table.
         latex: path of the LaTeX table (needs the package booktabs).
         markdown: path of the Markdown table.
         csv: path of the CSV table.
     """
-    tables = {name: table.set_index("value") for name, table in winrates.items()}
-    head = ["Family", "Policy", *labels.values()]
-    rows = []
-    for policy, table in tables.items():
-        cells = [_percent(table["winrate"][value], table["se"][value]) for value in labels]
-        rows.append([*policy.split("/"), *cells])
-    write_text(latex, _latex(head, rows))
-    write_text(markdown, _markdown(head, rows))
-    write_csv(_numbers(tables, labels), csv)
+    write_text(latex, _latex(table))
+    write_text(markdown, _markdown(table))
+    write_csv(table.numbers, csv)
 
 
-def _percent(share: float, se: float) -> str:
-    return f"{100 * share:.1f} ± {100 * se:.1f}"
-
-
-def _latex(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A booktabs table; a rule parts the families, whose name stands at their first row alone."""
+def _latex(table: Printed) -> str:
+    """A booktabs table; a rule parts the groups, whose name stands at their first row alone."""
+    columns = "l" * table.texts + "r" * (len(table.head) - table.texts)
     lines = [
         "% needs \\usepackage{booktabs}",
-        f"\\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}",
+        f"\\begin{{tabular}}{{{columns}}}",
         "\\toprule",
-        _latex_row(head),
+        _latex_row(table.head),
     ]
-    family = None
-    for row in rows:
-        if row[0] != family:
+    group = None
+    for row in table.rows:
+        if row[0] != group:
             lines.append("\\midrule")
-        lines.append(_latex_row(["" if row[0] == family else row[0], *row[1:]]))
-        family = row[0]
+        lines.append(_latex_row(["" if row[0] == group else row[0], *row[1:]]))
+        group = row[0]
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
 
 
 def _latex_row(cells: Sequence[str]) -> str:
-    printed = [escape(cell).replace(" ± ", r" $\pm$ ") for cell in cells]
-    return " & ".join(printed) + r" \\"
+    return " & ".join(escape(cell) for cell in cells) + r" \\"
 
 
-def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    ruler = ["---", "---", *["---:"] * (len(head) - 2)]
+def _markdown(table: Printed) -> str:
+    ruler = ["---"] * table.texts + ["---:"] * (len(table.head) - table.texts)
     lines = [
         "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
-        for row in (head, ruler, *rows)
+        for row in (table.head, ruler, *table.rows)
     ]
     return "\n".join(lines) + "\n"
-
-
-def _numbers(tables: Mapping[str, pd.DataFrame], labels: Iterable[str]) -> pd.DataFrame:
-    records = []
-    for policy, table in tables.items():
-        family, variant = policy.split("/")
-        record: dict[str, object] = {"family": family, "variant": variant}
-        for value in labels:
-            record |= {f"{value}_{name}": table[name][value] for name in NUMBERS}
-        records.append(record)
-    return pd.DataFrame(records)

@@ -40,8 +40,9 @@ def levels(
         interval `low`, `high` (clustered by prompt); quantiles `q50` … `q99` of the policy;
         `base_quantile`, the share of the base model's rewards below the mean (ties count half).
         The same in every row: `kl` (nats to the base model) and `kl_se`, mean `n_tokens`, the
-        shares of `empty` and `truncated` responses (as long as the limit, the last token maybe
-        being an end token), `n_prompts`, `n_samples`. NaN where the table cannot tell.
+        shares of `empty` and `truncated` responses (ended by the token limit; without a column
+        `truncated`, as long as the limit), `n_prompts`, `n_samples`. NaN where the table cannot
+        tell.
 
     Raises:
         InputError: if a table has no test row, or lacks a value.
@@ -77,7 +78,9 @@ def _policy_wide(
         else np.full(len(rows), np.nan)
     )
     truncated = np.nan
-    if max_new_tokens is not None and not np.isnan(tokens).any():
+    if "truncated" in rows:
+        truncated = float(rows["truncated"].astype(bool).mean())
+    elif max_new_tokens is not None and not np.isnan(tokens).any():
         truncated = float((tokens >= max_new_tokens).mean())
     empty = np.nan
     if "response" in rows:

@@ -1,11 +1,12 @@
 """The study in one table: what each policy was asked, what it delivers, and at what KL."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from polyalign.errors import InputError
+from polyalign.evaluate.claims import LEVEL, holm, p_all, p_better
 from polyalign.evaluate.palettes import Palette
 
 BASE = "base/base"
@@ -17,6 +18,9 @@ def summary(
     winrates: Mapping[str, pd.DataFrame],
     palettes: Mapping[str, Palette],
     policies: Mapping[str, str | None],
+    *,
+    chosen: Sequence[str],
+    costs: Mapping[str, Mapping[str, float]],
 ) -> pd.DataFrame:
     """One row a policy.
 
@@ -25,14 +29,19 @@ def summary(
         winrates: policy → its win rates table.
         palettes: name → solved palette.
         policies: policy → name of the palette that it realises, or None; gives the order of rows.
+        chosen: the values that the joint claim is about.
+        costs: policy → what `polyalign.evaluate.costs.read_costs` says of it.
 
     Returns:
         `family`, `variant`, `palette`, `levels` (asked, as text), `verdict`, `reached`; `kl` and
         `kl_se` (nats); `delivered`, the share of the asked gain over the base model that the
-        policy's measured levels hold, values weighted by λ; `n_prompts`, `n_samples`; then for
-        each value V: `V_lam`, `V_asked`, `V_predicted`, `V_level`, `V_se`, `V_delivered` (NaN
-        where the gain asked for is within two standard errors of the base level), `V_winrate`,
-        `V_winrate_low`, `V_winrate_high`. NaN where there is no palette.
+        policy's measured levels hold, values weighted by λ; `better_in_all`, whether the win rates
+        are above one half in all chosen values (`p_all` of the intersection-union test is below
+        0.05); `n_tokens`; the costs; `n_prompts`, `n_samples`; then for each value V: `V_lam`,
+        `V_asked`, `V_predicted`, `V_level`, `V_se`, `V_delivered` (NaN where the gain asked for is
+        within two standard errors of the base level), `V_winrate`, `V_winrate_low`,
+        `V_winrate_high`, `V_p` (one-sided p-value of a win rate above one half, Holm-adjusted for
+        the policy's values), `V_even_winrate` (at equal length). NaN where there is no palette.
 
     Raises:
         InputError: if the levels or win rates of a policy, or its palette, are missing.
@@ -55,6 +64,8 @@ def summary(
             winrates[policy].set_index("value"),
             base,
             palettes[palette] if palette else None,
+            chosen,
+            costs[policy],
         )
         for policy, palette in policies.items()
     ]
@@ -67,9 +78,16 @@ def _row(
     winrates: pd.DataFrame,
     base: pd.DataFrame,
     palette: Palette | None,
+    chosen: Sequence[str],
+    costs: Mapping[str, float],
 ) -> dict[str, object]:
     family, variant = policy.split("/")
     first = levels.iloc[0]
+    p = pd.Series(
+        p_better(winrates["winrate"].to_numpy(), winrates["se"].to_numpy()), winrates.index
+    )
+    adjusted = pd.Series(holm(p.to_numpy()), p.index)
+    joint = p_all(p[list(chosen)].to_numpy())
     row: dict[str, object] = {
         "family": family,
         "variant": variant,
@@ -80,6 +98,10 @@ def _row(
         "kl": first["kl"],
         "kl_se": first["kl_se"],
         "delivered": _delivered(levels, base, palette) if palette else np.nan,
+        "better_in_all": joint < LEVEL,
+        "p_all": joint,
+        "n_tokens": first["n_tokens"],
+        **costs,
         "n_prompts": int(first["n_prompts"]),
         "n_samples": int(first["n_samples"]),
     }
@@ -97,6 +119,8 @@ def _row(
             f"{value}_winrate": winrates.loc[value, "winrate"],
             f"{value}_winrate_low": winrates.loc[value, "low"],
             f"{value}_winrate_high": winrates.loc[value, "high"],
+            f"{value}_p": adjusted[value],
+            f"{value}_even_winrate": winrates.loc[value, "even_winrate"],
         }
     return row
 

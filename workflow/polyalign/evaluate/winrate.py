@@ -1,12 +1,14 @@
 """Win rates: how often a policy's response gets a higher reward than the base model's."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from polyalign.errors import InputError
 from polyalign.evaluate.clusters import bootstrap_interval, check_columns, judged_rows, ratio_mean
+from polyalign.evaluate.length import at_equal_length
 
 Z = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
@@ -35,31 +37,19 @@ def winrate(
         A row a value: `value`, `winrate`, its standard error `se`, the 95 % bootstrap interval
         `low`, `high` (clustered by prompt), Wilson's interval `wilson_low`, `wilson_high` for as
         many trials as prompts (a check that knows nothing of ties or candidates), `ties` (share of
-        tied pairs), `n_prompts`, `n_pairs`.
+        tied pairs), `n_prompts`, `n_pairs`; `even_winrate`, `even_se`, `even_low`, `even_high`, the
+        win rate at equal length (`polyalign.evaluate.length`), NaN where a table has no lengths.
 
     Raises:
         InputError: if a table has no test row or lacks a value, or the test prompts differ.
     """
     names = list(values)
-    rows, base = judged_rows(frame), judged_rows(base_frame)
-    check_columns(rows, names, "the policy's rewards table")
-    check_columns(base, names, "the base model's rewards table")
-    groups, base_groups = _pair(rows["prompt_id"], base["prompt_id"])
-    sizes, base_sizes = np.bincount(groups), np.bincount(base_groups)
-    pairs = sizes * base_sizes
-    scores = np.empty((len(pairs), len(names)))
-    ties = np.empty(len(names))
-    for index, name in enumerate(names):
-        double, tied = _score(
-            rows[name].to_numpy(np.float64), groups, base[name].to_numpy(np.float64), base_groups
-        )
-        scores[:, index] = double / (2 * pairs)
-        ties[index] = (tied / pairs).mean()
-    ones = np.ones(len(pairs))
-    mean, se = ratio_mean(scores, ones)
-    low, high = bootstrap_interval(scores, ones, bootstrap=bootstrap, seed=seed)
-    wilson_low, wilson_high = wilson(mean, len(pairs))
-    return pd.DataFrame(
+    found = compare(frame, base_frame, names)
+    ones = np.ones(len(found.pairs))
+    mean, se = ratio_mean(found.scores, ones)
+    low, high = bootstrap_interval(found.scores, ones, bootstrap=bootstrap, seed=seed)
+    wilson_low, wilson_high = wilson(mean, len(ones))
+    table = pd.DataFrame(
         {
             "value": names,
             "winrate": mean,
@@ -68,11 +58,53 @@ def winrate(
             "high": high,
             "wilson_low": wilson_low,
             "wilson_high": wilson_high,
-            "ties": ties,
-            "n_prompts": len(pairs),
-            "n_pairs": int(pairs.sum()),
+            "ties": found.ties,
+            "n_prompts": len(ones),
+            "n_pairs": int(found.pairs.sum()),
         }
     )
+    even = at_equal_length(judged_rows(frame), judged_rows(base_frame), names)
+    return pd.concat([table, even], axis="columns")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two tables compared prompt by prompt.
+
+    Attributes:
+        prompts: the N prompt ids, sorted.
+        scores: (N, k) P(win) + ½ P(tie) of each prompt.
+        pairs: (N,) pairs of each prompt.
+        ties: (k,) share of tied pairs, each prompt weighing the same.
+    """
+
+    prompts: list[str]
+    scores: np.ndarray
+    pairs: np.ndarray
+    ties: np.ndarray
+
+
+def compare(frame: pd.DataFrame, base_frame: pd.DataFrame, values: Sequence[str]) -> Comparison:
+    """Compare all pairs of two policies' answers to the same test prompts.
+
+    Raises:
+        InputError: as `winrate`.
+    """
+    names = list(values)
+    rows, base = judged_rows(frame), judged_rows(base_frame)
+    check_columns(rows, names, "the policy's rewards table")
+    check_columns(base, names, "the base model's rewards table")
+    prompts, groups, base_groups = _pair(rows["prompt_id"], base["prompt_id"])
+    pairs = np.bincount(groups) * np.bincount(base_groups)
+    scores = np.empty((len(pairs), len(names)))
+    ties = np.empty(len(names))
+    for index, name in enumerate(names):
+        double, tied = _score(
+            rows[name].to_numpy(np.float64), groups, base[name].to_numpy(np.float64), base_groups
+        )
+        scores[:, index] = double / (2 * pairs)
+        ties[index] = (tied / pairs).mean()
+    return Comparison(prompts, scores, pairs, ties)
 
 
 def wilson(share: np.ndarray, trials: int) -> tuple[np.ndarray, np.ndarray]:
@@ -88,8 +120,8 @@ def wilson(share: np.ndarray, trials: int) -> tuple[np.ndarray, np.ndarray]:
     return centre - half, centre + half
 
 
-def _pair(prompts: pd.Series, base_prompts: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Prompt index of each row of the two tables, counted alike.
+def _pair(prompts: pd.Series, base_prompts: pd.Series) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The prompts, sorted, and the prompt index of each row of the two tables.
 
     Raises:
         InputError: if a prompt is in one of them only.
@@ -105,8 +137,9 @@ def _pair(prompts: pd.Series, base_prompts: pd.Series) -> tuple[np.ndarray, np.n
                 f"{len(alone)} test prompts are not in the {lacking} rewards table: prompt_id "
                 f"{named}; win rates are paired by prompt: answer the same prompts with both"
             )
-    index = pd.Index(sorted(set(prompts)))
-    return index.get_indexer(pd.Index(prompts)), index.get_indexer(pd.Index(base_prompts))
+    names = sorted(set(prompts))
+    index = pd.Index(names)
+    return names, index.get_indexer(pd.Index(prompts)), index.get_indexer(pd.Index(base_prompts))
 
 
 def _score(

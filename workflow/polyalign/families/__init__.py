@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAMES = sorted(
     file.stem.replace("_", "-")
     for file in Path(__file__).parent.glob("*.py")
-    if file.stem != "__init__"
+    if not file.stem.startswith("_")
 )
 
 
@@ -29,6 +32,7 @@ class Variant:
         preferences: names of the preference data sets that it is trained on.
         policies: the policies (`family/variant`) whose models it is made from.
         values: values that it names apart from a palette's.
+        candidates: whether it is trained on the base model's candidates and their rewards.
     """
 
     settings: dict[str, Any]
@@ -36,6 +40,7 @@ class Variant:
     preferences: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
+    candidates: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,9 @@ class Ingredients:
         palette: the solved palette.
         prompts: prompts of the `fit` split.
         values: value → settings of its reward function, for the values of the palette.
-        preferences: name → file or hub id of a preference data set.
+        preferences: name → arguments of `polyalign.preferences.read_pairs`.
         policies: `family/variant` → folder of its model.
+        candidates: rewards table of the base model's candidates, prompts of the `fit` split.
         work: folder for checkpoints.
     """
 
@@ -64,8 +70,9 @@ class Ingredients:
     palette: dict[str, Any]
     prompts: list[str]
     values: dict[str, dict[str, Any]]
-    preferences: dict[str, str]
+    preferences: dict[str, dict[str, Any]]
     policies: dict[str, Path]
+    candidates: "pd.DataFrame | None"
     work: Path
 
 

@@ -1,8 +1,8 @@
 """Points of policies that several figures share: numbered, with intervals, and their key."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polyalign.plots import theme
 from polyalign.plots.data import BASE, FigureData, family_of, variant_of
@@ -65,8 +65,35 @@ def interval_point(
     )
 
 
+def family_means(
+    axes: "Axes", places: Mapping[str, tuple[float, float]], styles: Mapping[str, theme.Style]
+) -> None:
+    """A cross at the mean of each family that has several policies.
+
+    Args:
+        axes: the panel.
+        places: policy → its point.
+        styles: family → its style.
+    """
+    for family, style in styles.items():
+        members = [place for name, place in places.items() if family_of(name) == family]
+        if len(members) > 1:
+            x, y = (sum(one) / len(members) for one in zip(*members, strict=True))
+            for size, colour in ((7.0, "white"), (6.0, style.colour)):
+                axes.plot(
+                    x, y, "x", color=colour, markersize=size, markeredgewidth=size - 4.2, zorder=4
+                )
+
+
 def policy_legend(
-    figure: "Figure", data: FigureData, numbers: dict[str, str], *, base: bool = True
+    figure: "Figure",
+    data: FigureData,
+    numbers: dict[str, str],
+    *,
+    base: str = "base model",
+    notes: Mapping[str, str] | None = None,
+    means: bool = False,
+    extra: Iterable[Any] = (),
 ) -> None:
     """The key below the panels: a block a family, its policies by number.
 
@@ -74,24 +101,32 @@ def policy_legend(
         figure: the figure.
         data: the study.
         numbers: policy → the number in its point.
-        base: whether the base model has a point of its own.
+        base: what the star is.
+        notes: family → what its key says at its end.
+        means: whether families have a cross at their mean.
+        extra: handles of what is no policy.
     """
     from matplotlib.lines import Line2D
 
     styles = theme.family_styles(data.families)
-    handles = []
-    if base:
-        handles.append(Line2D([], [], marker="*", color="black", linestyle="", label="base model"))
+    handles: list[Any] = [Line2D([], [], marker="*", color="black", linestyle="", label=base)]
     for family in data.families:
         members = [name for name in numbers if family_of(name) == family]
         if not members:
             continue
         keys = [f"{numbers[name]} {variant_of(name)}" for name in members if numbers[name]]
         text = f"{family}: {',  '.join(keys)}" if keys else f"{family} ({len(members)} policies)"
+        if notes and family in notes:
+            text = f"{text} ({notes[family]})"
         style = styles[family]
         handles.append(
             Line2D([], [], marker=style.marker, color=style.colour, linestyle="", label=text)
         )
+    if means:
+        handles.append(
+            Line2D([], [], marker="x", color=theme.GREY, linestyle="", label="mean of a family")
+        )
+    handles += extra
     room = int(LETTERS * figure.get_figwidth())
     narrow = all(len(str(handle.get_label())) <= room // 2 - 4 for handle in handles)
     for handle in handles:

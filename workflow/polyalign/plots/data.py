@@ -1,10 +1,12 @@
 """What figures are drawn from: the study's small tables, read once, by policy and value."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from polyalign.errors import InputError
 from polyalign.evaluate.csv import read_by_policy
 from polyalign.evaluate.palettes import Palette, read_palettes
 
@@ -24,8 +26,18 @@ class FigureData:
         policies: policy (`family/variant`) → the palette that it realises, or None; in order.
         levels: policy → its levels, indexed by value.
         winrates: policy → its win rates, indexed by value.
+        rewards: policy → the test rows of its rewards table.
+        pool: rewards table of the base model's candidates, or None.
         palettes: name → solved palette.
-        summary: the study's summary, or None.
+        training: model (`family/variant`) → its metrics by step.
+        jobs: pairs of rules of which the first hands something to the second.
+        tables: the study's other tables, by name.
+        chosen: the values in which a policy has to be better.
+        opponent: the policy that win rates compare with.
+        evaluate_only: the values that λ never weighs.
+        mixtures: policy → shares of the preferences, or weights of the policies, it is made from.
+        log_probabilities: the values whose rewards are logs of probabilities.
+        policy: the policy that a figure of one policy is of.
     """
 
     labels: Mapping[str, str]
@@ -33,8 +45,18 @@ class FigureData:
     policies: Mapping[str, str | None]
     levels: Mapping[str, "pd.DataFrame"] = field(default_factory=dict)
     winrates: Mapping[str, "pd.DataFrame"] = field(default_factory=dict)
+    rewards: Mapping[str, "pd.DataFrame"] = field(default_factory=dict)
+    pool: "pd.DataFrame | None" = None
     palettes: Mapping[str, Palette] = field(default_factory=dict)
-    summary: "pd.DataFrame | None" = None
+    training: Mapping[str, "pd.DataFrame"] = field(default_factory=dict)
+    jobs: Sequence[tuple[str, str]] = ()
+    tables: Mapping[str, "pd.DataFrame"] = field(default_factory=dict)
+    chosen: Sequence[str] = ()
+    opponent: str = BASE
+    evaluate_only: Sequence[str] = ()
+    mixtures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    log_probabilities: Sequence[str] = ()
+    policy: str | None = None
 
     @property
     def families(self) -> list[str]:
@@ -46,6 +68,12 @@ class FigureData:
         """The values that some palette raises above the base level; all of them if none does."""
         raised = {value for palette in self.palettes.values() for value in palette.raised}
         return [value for value in self.labels if value in raised] or list(self.labels)
+
+    @property
+    def pool_rows(self) -> "pd.DataFrame":
+        """The test rows of the pool, which the figure's `NEEDS` must name."""
+        assert self.pool is not None
+        return self.pool[self.pool["split"] == "test"]
 
     def of(self, family: str) -> list[str]:
         """Policies of a family, in order."""
@@ -74,40 +102,72 @@ def interval(table: "pd.DataFrame", value: str, centre: str) -> list[float]:
 
 def load(
     *,
-    labels: Mapping[str, str],
+    labels: Iterable[tuple[str, str]],
     units: Mapping[str, str],
-    policies: Mapping[str, str | None],
-    levels: Iterable[Path] = (),
-    winrate: Iterable[Path] = (),
-    palettes: Iterable[Path] = (),
-    summary: Iterable[Path] = (),
+    policies: Iterable[tuple[str, str | None]],
+    inputs: Mapping[str, Sequence[Path]],
+    policy: str | None = None,
+    **settings: Any,
 ) -> FigureData:
     """Read the tables that a figure needs.
 
     Args:
-        labels: value → its name on axes, in order.
+        labels: pairs of a value and its name on axes, in order.
         units: value → its unit, maybe empty.
-        policies: policy → its palette or None, in order.
-        levels: files `…/{family}/{variant}/levels.csv`.
-        winrate: files `…/{family}/{variant}/winrate.csv`.
-        palettes: files of solved palettes.
-        summary: the study's summary, none or one file.
+        policies: pairs of a policy and its palette or None, in order.
+        inputs: the files of each table that the figure's `NEEDS` names.
+        policy: the policy that a figure of one policy is of.
+        settings: further attributes of `FigureData`, those that the figure's `SETTINGS` names.
 
     Raises:
         InputError: if a file cannot be read, or is of a policy that is not among `policies`.
     """
     from polyalign.tables import read_table
 
-    overall = [read_table(path) for path in summary]
+    known = dict(policies)
+    shared = ("levels", "winrate", "rewards", "pool", "palettes", "training", "jobs")
+    rewards = read_by_policy(inputs.get("rewards", ()), known)
+    pool = [read_table(path) for path in inputs.get("pool", ())]
     return FigureData(
-        labels=labels,
+        labels=dict(labels),
         units=units,
-        policies=policies,
-        levels=_by_value(read_by_policy(levels, policies)),
-        winrates=_by_value(read_by_policy(winrate, policies)),
-        palettes=read_palettes(palettes),
-        summary=overall[0] if overall else None,
+        policies=known,
+        levels=_by_value(read_by_policy(inputs.get("levels", ()), known)),
+        winrates=_by_value(read_by_policy(inputs.get("winrate", ()), known)),
+        rewards={name: frame[frame["split"] == "test"] for name, frame in rewards.items()},
+        pool=pool[0] if pool else None,
+        palettes=read_palettes(inputs.get("palettes", ())),
+        training={
+            f"{path.parent.name}/{path.stem}": read_table(path)
+            for path in inputs.get("training", ())
+        },
+        jobs=[edge for path in inputs.get("jobs", ()) for edge in read_graph(path)],
+        tables={
+            name: read_table(path)
+            for name, paths in inputs.items()
+            if name not in shared
+            for path in paths
+        },
+        policy=policy,
+        **settings,
     )
+
+
+def read_graph(path: Path) -> list[tuple[str, str]]:
+    """Edges of the graph of rules that Snakemake prints in Graphviz' language.
+
+    Raises:
+        InputError: if the file holds no such graph.
+    """
+    text = path.read_text(encoding="utf-8")
+    names = dict(re.findall(r'^\s*(\d+)\s*\[\s*label\s*=\s*"(\w+)', text, re.MULTILINE))
+    edges = re.findall(r"^\s*(\d+)\s*->\s*(\d+)", text, re.MULTILINE)
+    if not names:
+        raise InputError(
+            f"{path}: holds no graph of rules; expected what `snakemake --rulegraph dot` prints: "
+            "delete it and let its stage make it again"
+        )
+    return [(names[start], names[end]) for start, end in edges]
 
 
 def _by_value(tables: Mapping[str, "pd.DataFrame"]) -> dict[str, "pd.DataFrame"]:

@@ -21,6 +21,8 @@ COLUMN = 3.4  # inches: one column of a two-column page
 PAGE = 7.0  # inches: both columns
 GREY = "#666666"
 LIGHT = "#DDDDDD"
+SOFT = "#B5B5B5"  # points in a cloud
+VERDICTS = {"supported": "#009E73", "unsupported": "#E69F00", "infeasible": "#D55E00"}
 COLOURS = (
     "#0072B2",  # blue
     "#D55E00",  # vermillion
@@ -51,6 +53,8 @@ RC: dict[Any, Any] = {
     "ytick.major.width": 0.6,
     "xtick.major.size": 2.5,
     "ytick.major.size": 2.5,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.5,
     "legend.fontsize": 7.0,
     "legend.frameon": False,
     "lines.linewidth": 1.2,
@@ -122,11 +126,49 @@ def sheet(
         layout = ConstrainedLayoutEngine(h_pad=0.08, hspace=0.04)
         figure = Figure(figsize=(width, height), layout=layout)
         yield figure, figure.subplots(rows, columns, squeeze=False, **options)
+        # Laid out before it is written, or the second file would be laid out from the first one's
+        # places; twice, since panels of a fixed aspect settle in the second pass.
+        figure.draw_without_rendering()
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         for path in map(Path, output):
             with whole(path) as draft:
                 figure.savefig(draft, metadata=UNDATED.get(path.suffix, {}))
 
 
+@contextmanager
+def tiles(
+    output: Sequence[Path],
+    number: int,
+    across: int,
+    *,
+    aspect: float = 1.0,
+    foot: float = 0.5,
+    **options: Any,
+) -> Iterator[tuple["Figure", list["Axes"]]]:
+    """A `sheet` of panels that fill rows, at a page's width or a column's if there is but one.
+
+    Args:
+        output: paths to write, each in the format of its ending.
+        number: number of panels.
+        across: most panels in a row.
+        aspect: height over width of a panel with its labels.
+        foot: inches below the panels, for the key.
+        options: for `Figure.subplots`.
+
+    Yields:
+        The figure and its panels.
+    """
+    columns = min(number, across)
+    rows = -(-number // columns)
+    width = PAGE if columns > 1 else COLUMN
+    height = rows * aspect * width / columns + foot
+    with sheet(output, rows, columns, width=width, height=height, **options) as (figure, panels):
+        for axes in panels.flat[number:]:
+            axes.remove()
+        yield figure, list(panels.flat[:number])
+
+
 def grid(axes: "Axes") -> None:
     """Thin grid lines behind the data."""
-    axes.grid(visible=True, color=LIGHT, linewidth=0.5)
+    axes.grid(visible=True)

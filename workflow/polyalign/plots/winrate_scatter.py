@@ -1,10 +1,12 @@
 """Win rates of two values against each other: who is better in both, who trades one for the other.
 
 One panel a pair of the values that the palettes raise, helpful against harmless first; one point a
-policy, coloured by family, with 95 % bootstrap intervals clustered by prompt. The base model, the
-star, is at one half in both. Up and to the right of both dashed lines a policy is better than the
-base model in both values; up and to the left, or down and to the right, it trades one for the
-other.
+policy, coloured by family, with 95 % bootstrap intervals clustered by prompt, and a cross for the
+mean of a family. The star is the opponent that all are compared with, the base model unless the
+config names another: it is at one half in both. Up and to the right of both dashed lines a policy
+is better in both values; the shaded band is the slack within which it still counts as navigable.
+The key gives each family's navigation efficiency: the share of its policies that are navigable in
+all chosen values, with a 95 % interval.
 """
 
 from collections.abc import Sequence
@@ -13,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polyalign.plots import theme
-from polyalign.plots._points import interval_point, number_policies, policy_legend
+from polyalign.plots._points import family_means, interval_point, number_policies, policy_legend
 from polyalign.plots.data import BASE, FigureData, family_of, interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-NEEDS = ("winrate", "palettes")
+NEEDS = ("winrate", "palettes", "families")
+SETTINGS = ("opponent",)
 FIRST = ("helpful", "harmless")
 MOST = 3  # values, hence panels
 
@@ -32,10 +35,20 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     columns = min(len(pairs), MOST)
     width = theme.PAGE if columns > 1 else theme.COLUMN
     panel = width / columns
-    with theme.sheet(output, 1, columns, width=width, height=panel + 0.7) as (figure, panels):
+    with theme.sheet(output, 1, columns, width=width, height=panel + 0.8) as (figure, panels):
         for axes, (across, up) in zip(panels[0], pairs, strict=True):
             _panel(axes, data, across, up, numbers)
-        policy_legend(figure, data, numbers)
+        star = "base model" if data.opponent == BASE else data.opponent
+        policy_legend(figure, data, numbers, base=star, notes=efficiencies(data), means=True)
+
+
+def efficiencies(data: FigureData) -> dict[str, str]:
+    """Family → its navigation efficiency with its interval, as text."""
+    return {
+        row["family"]: f"{100 * row['efficiency']:.0f} % navigable, "
+        f"interval {100 * row['low']:.0f} to {100 * row['high']:.0f}"
+        for _, row in data.tables["families"].iterrows()
+    }
 
 
 def value_pairs(data: FigureData) -> list[tuple[str, str]]:
@@ -48,6 +61,9 @@ def value_pairs(data: FigureData) -> list[tuple[str, str]]:
 
 def _panel(axes: "Axes", data: FigureData, across: str, up: str, numbers: dict[str, str]) -> None:
     theme.grid(axes)
+    slack = float(data.tables["families"]["slack"].max()) if len(data.families) else 0.0
+    axes.axhspan(0.5 - slack, 0.5, color=theme.LIGHT, alpha=0.6, linewidth=0, zorder=0)
+    axes.axvspan(0.5 - slack, 0.5, color=theme.LIGHT, alpha=0.6, linewidth=0, zorder=0)
     axes.axhline(0.5, color=theme.GREY, linewidth=0.7, linestyle="--")
     axes.axvline(0.5, color=theme.GREY, linewidth=0.7, linestyle="--")
     axes.plot(0.5, 0.5, marker="*", color="black", markersize=9, linestyle="", zorder=4)
@@ -61,6 +77,11 @@ def _panel(axes: "Axes", data: FigureData, across: str, up: str, numbers: dict[s
             styles[family_of(name)],
             number,
         )
+    rates = {
+        name: (data.winrates[name]["winrate"][across], data.winrates[name]["winrate"][up])
+        for name in numbers
+    }
+    family_means(axes, rates, styles)
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.08)
     axes.set_xlabel(f"win rate: {data.labels[across]}")

@@ -1,0 +1,158 @@
+"""Families as wholes: how many of their policies can be navigated to, and how much they reach."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from polyalign.errors import InputError
+from polyalign.evaluate.clusters import INTERVAL, check_columns, cluster_counts, judged_rows
+from polyalign.evaluate.winrate import compare, wilson
+from polyalign.map.front import hypervolume
+
+BASE = "base/base"
+
+
+def families(
+    frames: Mapping[str, pd.DataFrame],
+    values: Sequence[str],
+    *,
+    opponent: str,
+    slack: float,
+    reference: Mapping[str, float],
+    scale: Mapping[str, float],
+    bootstrap: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Navigation efficiency and hypervolume of each family, on the test prompts.
+
+    Navigation efficiency is the share of a family's policies whose win rates are at least
+    ½ - `slack` in every chosen value. Its interval `low`, `high` resamples prompts, the same for
+    all policies: what other test prompts would have said of these policies. `wilson_low`,
+    `wilson_high` takes the policies for a sample of what the family makes, as random λ are.
+
+    The hypervolume is that of the union of the boxes between the reference point and the policies'
+    levels, in units of `scale`. The policies of the front are those that no other of the family
+    dominates on one half of the prompts; their levels are measured on the other half, so luck in
+    the choice earns nothing; both ways are averaged. Its interval resamples the prompts that
+    measure, the front being given.
+
+    Args:
+        frames: policy → rewards table, with `base/base` and `opponent` among them.
+        values: the chosen values.
+        opponent: the policy that win rates compare with.
+        slack: how far below one half a win rate may be.
+        reference: value → level; a value left out takes the base model's.
+        scale: value → unit; a value left out takes the standard deviation of the base model's
+            rewards.
+        bootstrap: resamples of prompts behind an interval.
+        seed: seed of the resamples.
+
+    Returns:
+        A row a family: `family`, `policies`, `navigable` (their number), `efficiency`, `low`,
+        `high`, `wilson_low`, `wilson_high`, `slack`, `hypervolume`, `hypervolume_low`,
+        `hypervolume_high`, `front` (policies of the front by all prompts).
+
+    Raises:
+        InputError: if a table has no test row or lacks a value, the test prompts differ, or there
+            is one only.
+    """
+    names = list(values)
+    scores, levels = {}, {}
+    for policy, frame in frames.items():
+        found = compare(frame, frames[opponent], names)
+        scores[policy] = found.scores
+        levels[policy] = prompt_levels(frame, names, found.prompts)
+    if len(levels[BASE][1]) < 2:
+        raise InputError(
+            "a front is chosen on one half of the test prompts and measured on the other; there is "
+            "1 test prompt: raise prompts.test_share"
+        )
+    # Neighbours in the sorted list of hashes have nothing in common: even against odd halves.
+    half = np.arange(len(levels[BASE][1])) % 2 == 0
+    base = judged_rows(frames[BASE])[names]
+    zero = np.array([reference.get(name, base[name].mean()) for name in names])
+    unit = np.array([scale.get(name, base[name].std(ddof=0)) for name in names])
+    counts = np.concatenate(list(cluster_counts(len(half), bootstrap, seed)))
+    rows = []
+    for family in dict.fromkeys(name.split("/")[0] for name in frames if name != BASE):
+        members = [name for name in frames if name.split("/")[0] == family]
+        rates = np.stack([scores[name].mean(axis=0) for name in members])
+        good = navigable(rates, slack)
+        again = np.stack([counts @ scores[name] / len(half) for name in members], axis=1)
+        shares = navigable(again, slack).mean(axis=1)
+        low, high = np.percentile(shares, INTERVAL, method="inverted_cdf")
+        wilson_low, wilson_high = wilson(np.array([good.mean()]), len(members))
+        own = [levels[name] for name in members]
+        volume, ends, front = _volumes(own, half, zero, unit, bootstrap=bootstrap, seed=seed)
+        rows.append(
+            {
+                "family": family,
+                "policies": len(members),
+                "navigable": int(good.sum()),
+                "efficiency": good.mean(),
+                "low": low,
+                "high": high,
+                "wilson_low": wilson_low[0],
+                "wilson_high": wilson_high[0],
+                "slack": slack,
+                "hypervolume": volume,
+                "hypervolume_low": ends[0],
+                "hypervolume_high": ends[1],
+                "front": " ".join(members[i].split("/")[1] for i in front),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def navigable(rates: np.ndarray, slack: float) -> np.ndarray:
+    """Whether win rates (…, k) are all at least ½ - `slack`, up to rounding."""
+    return np.asarray((rates >= 0.5 - slack - 1e-12).all(axis=-1))
+
+
+def prompt_levels(
+    frame: pd.DataFrame, values: Sequence[str], prompts: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums (N, k) and numbers (N,) of a policy's rewards for each of the test prompts."""
+    rows = judged_rows(frame)
+    check_columns(rows, list(values), "the policy's rewards table")
+    groups = rows.groupby("prompt_id")[list(values)]
+    return groups.sum().loc[list(prompts)].to_numpy(), groups.size().loc[list(prompts)].to_numpy()
+
+
+def undominated(points: np.ndarray) -> list[int]:
+    """Rows (m, k) that no other row equals or exceeds in all columns and exceeds in one."""
+    return [
+        i
+        for i, point in enumerate(points)
+        if not ((points >= point).all(axis=1) & (points > point).any(axis=1)).any()
+    ]
+
+
+def _volumes(
+    levels: Sequence[tuple[np.ndarray, np.ndarray]],
+    half: np.ndarray,
+    zero: np.ndarray,
+    unit: np.ndarray,
+    *,
+    bootstrap: int,
+    seed: int,
+) -> tuple[float, np.ndarray, list[int]]:
+    """Hypervolume of a family with its interval (2,), and its front by all prompts."""
+
+    def points(weight: np.ndarray, policies: Sequence[int]) -> np.ndarray:
+        means = [(weight @ levels[i][0]) / (weight @ levels[i][1]) for i in policies]
+        return (np.array(means) - zero) / unit
+
+    everyone = range(len(levels))
+    volume, again = 0.0, np.zeros(bootstrap)
+    for chosen in (half, ~half):
+        front = undominated(points(chosen.astype(float), everyone))
+        volume += hypervolume(points((~chosen).astype(float), front)) / 2
+        weight = np.zeros((bootstrap, len(half)))
+        weight[:, ~chosen] = np.concatenate(
+            list(cluster_counts(int((~chosen).sum()), bootstrap, seed))
+        )
+        again += [hypervolume(points(one, front)) / 2 for one in weight]
+    ends = np.percentile(again, INTERVAL)
+    return volume, ends, undominated(points(np.ones(len(half)), everyone))

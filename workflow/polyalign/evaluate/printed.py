@@ -1,0 +1,145 @@
+"""The study's tables as a paper prints them: win rates, levels, λ, quantiles, families."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+
+from polyalign.evaluate.latex import Printed
+from polyalign.evaluate.levels import QUANTILES
+from polyalign.evaluate.palettes import Palette
+
+NOTHING = "–"
+
+
+def winrates(tables: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> Printed:
+    """Win rates ± standard error in per cent: a row a policy, a column a value.
+
+    The numbers are `family`, `variant` and `V_winrate`, `V_se`, `V_low`, `V_high`, and at equal
+    length `V_even_winrate`, `V_even_low`, `V_even_high`, for each value V.
+
+    Args:
+        tables: policy (`family/variant`) → its win rates; gives the order of the rows.
+        labels: value → its name in the head; gives the order of the columns.
+    """
+    names = ("winrate", "se", "low", "high", "even_winrate", "even_low", "even_high")
+    return _by_policy(tables, labels, names, lambda row: _percent(row["winrate"], row["se"]))
+
+
+def levels(tables: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> Printed:
+    """Levels ± standard error: a row a policy, a column a value.
+
+    The numbers are `family`, `variant` and `V_mean`, `V_se`, `V_low`, `V_high`,
+    `V_base_quantile` for each value V.
+    """
+    names = ("mean", "se", "low", "high", "base_quantile")
+    return _by_policy(tables, labels, names, lambda row: _pair(row["mean"], row["se"]))
+
+
+def realised_quantiles(tables: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> Printed:
+    """Levels as quantiles of the base model's rewards, in per cent: a row a policy."""
+    return _by_policy(
+        tables, labels, ("base_quantile",), lambda row: f"{100 * row['base_quantile']:.1f}"
+    )
+
+
+def lam(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> Printed:
+    """λ of each palette, with its verdict, KL (nats) and effective sample size."""
+    head = ["Palette", "Verdict", *labels.values(), "KL", "ESS"]
+    rows, numbers = [], []
+    for palette in palettes.values():
+        weights = [palette.lam.get(value, math.nan) for value in labels]
+        cells = [NOTHING if math.isnan(one) else f"{one:.3f}" for one in weights]
+        ends = [f"{palette.kl:.3f}", f"{palette.ess:.0f}"]
+        rows.append([palette.name, palette.verdict, *cells, *ends])
+        numbers.append(
+            {
+                "palette": palette.name,
+                "verdict": palette.verdict,
+                **{f"{value}_lam": one for value, one in zip(labels, weights, strict=True)},
+                "kl": palette.kl,
+                "ess": palette.ess,
+            }
+        )
+    return Printed(head, rows, pd.DataFrame(numbers, columns=None if numbers else ["palette"]))
+
+
+def base_quantiles(
+    base: pd.DataFrame, labels: Mapping[str, str], maintained: Sequence[str]
+) -> Printed:
+    """Levels that quantile palettes ask for: a row a quantile of the base model's rewards.
+
+    Every quantile stands there twice: for all values, and as a palette has it that only maintains
+    some values, which then show their mean.
+
+    Args:
+        base: levels of the base model, indexed by value.
+        labels: value → its name in the head; gives the order of the columns.
+        maintained: the values that no palette raises.
+    """
+    rows, numbers = [], []
+    for kind, kept in (("all values", ()), ("maintained at mean", maintained)):
+        if kind != "all values" and not maintained:
+            continue
+        for percent in QUANTILES:
+            level = {
+                value: float(base["mean" if value in kept else f"q{percent}"][value])
+                for value in labels
+            }
+            rows.append([kind, f"{percent} %", *(f"{one:.4g}" for one in level.values())])
+            numbers.append({"variant": kind, "quantile": percent / 100, **level})
+    return Printed(["Variant", "Quantile", *labels.values()], rows, pd.DataFrame(numbers))
+
+
+def families(table: pd.DataFrame) -> Printed:
+    """Navigation efficiency and hypervolume: a row a family."""
+    head = ["Family", "Front", "Policies", "Navigable", "Efficiency (%)", "Hypervolume"]
+    rows = [
+        [
+            row["family"],
+            row["front"],
+            str(row["policies"]),
+            str(row["navigable"]),
+            _range(row, "efficiency", "low", "high", 100, 0),
+            _range(row, "hypervolume", "hypervolume_low", "hypervolume_high", 1, 3),
+        ]
+        for _, row in table.iterrows()
+    ]
+    return Printed(head, rows, table)
+
+
+def _by_policy(
+    tables: Mapping[str, pd.DataFrame],
+    labels: Mapping[str, str],
+    names: Sequence[str],
+    cell: Callable[[pd.Series], str],
+) -> Printed:
+    """A row a policy, a cell a value, and the columns `names` of every table as numbers."""
+    rows, numbers = [], []
+    for policy, table in tables.items():
+        family, variant = policy.split("/")
+        rows.append(
+            [family, variant, *(cell(row) for _, row in table.loc[list(labels)].iterrows())]
+        )
+        record: dict[str, object] = {"family": family, "variant": variant}
+        for value in labels:
+            record |= {f"{value}_{name}": table[name][value] for name in names}
+        numbers.append(record)
+    return Printed(["Family", "Policy", *labels.values()], rows, pd.DataFrame(numbers))
+
+
+def _percent(share: float, se: float) -> str:
+    return f"{100 * share:.1f} ± {100 * se:.1f}"
+
+
+def _pair(level: float, se: float) -> str:
+    """A level ± its standard error, to the digit of the standard error's second figure."""
+    if not se > 0:
+        return f"{level:.4g}"
+    digits = max(0, 1 - math.floor(math.log10(se)))
+    return f"{level:.{digits}f} ± {se:.{digits}f}"
+
+
+def _range(row: pd.Series, centre: str, low: str, high: str, factor: int, digits: int) -> str:
+    middle, below, above = (f"{factor * row[name]:.{digits}f}" for name in (centre, low, high))
+    return f"{middle} ({below} to {above})"

@@ -1,0 +1,51 @@
+"""Levels of two values against each other, by family.
+
+One panel a pair of the values that the palettes raise, helpful against harmless first; one point a
+policy, coloured by family, with 95 % bootstrap intervals clustered by prompt, and a cross for the
+mean of a family. The star and the dashed lines are the base model's levels. The key gives each
+family's navigation efficiency, the share of its policies whose win rates are at most the slack
+below one half in all chosen values, with a 95 % interval.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polyalign.plots import theme
+from polyalign.plots._points import family_means, interval_point, number_policies, policy_legend
+from polyalign.plots.data import BASE, FigureData, family_of, interval
+from polyalign.plots.winrate_scatter import efficiencies, value_pairs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NEEDS = ("levels", "palettes", "families")
+ACROSS = 3
+
+
+def draw(data: FigureData, output: Sequence[Path]) -> None:
+    """Draw the figure to every path of `output`."""
+    pairs = value_pairs(data)
+    numbers = number_policies(data.policies)
+    with theme.tiles(output, len(pairs), ACROSS, foot=0.8) as (figure, panels):
+        for axes, (across, up) in zip(panels, pairs, strict=True):
+            _panel(axes, data, across, up, numbers)
+        policy_legend(figure, data, numbers, notes=efficiencies(data), means=True)
+
+
+def _panel(axes: "Axes", data: FigureData, across: str, up: str, numbers: dict[str, str]) -> None:
+    theme.grid(axes)
+    start = tuple(float(data.levels[BASE]["mean"][value]) for value in (across, up))
+    axes.axvline(start[0], color=theme.GREY, linewidth=0.7, linestyle="--")
+    axes.axhline(start[1], color=theme.GREY, linewidth=0.7, linestyle="--")
+    axes.plot(*start, marker="*", color="black", markersize=9, linestyle="", zorder=4)
+    styles = theme.family_styles(data.families)
+    places = {}
+    for name, number in numbers.items():
+        x, y = (interval(data.levels[name], value, "mean") for value in (across, up))
+        interval_point(axes, x, y, styles[family_of(name)], number)
+        places[name] = (x[0], y[0])
+    family_means(axes, places, styles)
+    axes.margins(0.08)
+    axes.set_xlabel(f"level: {data.axis(across)}")
+    axes.set_ylabel(f"level: {data.axis(up)}")

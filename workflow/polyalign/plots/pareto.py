@@ -1,0 +1,28 @@
+"""Trade-offs between the raised values, two by two: policies beside the exact fronts.
+
+One panel a pair of values. Black lines are the exact fronts: the best levels that any policy within
+so many nats of the base model reaches, by choosing among its samples; found on fit prompts, judged
+on test prompts. Grey points are random λ. Coloured points are policies with 95 % intervals; a thin
+line joins those that realise a palette to the base model, the star.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polyalign.plots._pareto import draw_pairs
+from polyalign.plots.data import FigureData
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NEEDS = ("levels", "random", "fronts")
+
+
+def draw(data: FigureData, output: Sequence[Path]) -> None:
+    """Draw the figure to every path of `output`."""
+
+    def raw(value: str, levels: "np.ndarray") -> "np.ndarray":
+        return levels
+
+    draw_pairs(data, output, raw, "level: {}")

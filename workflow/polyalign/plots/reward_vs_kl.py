@@ -1,0 +1,66 @@
+"""Levels against KL to the base model, all families on one plot: who pays most for what.
+
+One column a value that palettes raise, and one for each value that is evaluated but never in λ,
+where a fall at a higher KL is over-optimisation. Above against the KL in nats, below against its
+square root, in which small gains are straight lines. Intervals are 95 %, clustered by prompt; the
+star is the base model.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from polyalign.plots import theme
+from polyalign.plots._points import interval_point, number_policies, policy_legend
+from polyalign.plots.data import BASE, FigureData, family_of, interval
+
+NEEDS = ("levels", "palettes")
+SETTINGS = ("evaluate_only",)
+ACROSS = 3
+Z = 1.96
+
+
+def draw(data: FigureData, output: Sequence[Path]) -> None:
+    """Draw the figure to every path of `output`."""
+    values = shown_values(data)
+    known = [name for name in data.policies if name != BASE and nats(data, name)]
+    numbers = number_policies(known)
+    styles = theme.family_styles(data.families)
+    width = theme.PAGE if len(values) > 1 else theme.COLUMN
+    height = 2 * 0.9 * width / len(values) + 0.7
+    sheet = theme.sheet(output, 2, len(values), width=width, height=height, sharey="col")
+    with sheet as (figure, panels):
+        for column, value in enumerate(values):
+            start = float(data.levels[BASE]["mean"][value])
+            for row, axes in enumerate(panels[:, column]):
+                theme.grid(axes)
+                axes.axhline(start, color=theme.GREY, linestyle="--", linewidth=0.7)
+                axes.plot(0, start, marker="*", color="black", markersize=9, linestyle="", zorder=7)
+                for name, number in numbers.items():
+                    x = nats(data, name)
+                    x = [math.sqrt(one) for one in x] if row else x
+                    y = interval(data.levels[name], value, "mean")
+                    interval_point(axes, x, y, styles[family_of(name)], number)
+                axes.set_xlabel("√KL (√nats)" if row else "KL (nats)")
+            only = " (evaluated only)" if value in data.evaluate_only else ""
+            panels[0, column].set_title(f"{data.labels[value]}{only}")
+            for axes in panels[:, column]:
+                axes.set_ylabel("level" if column == 0 else "")
+        policy_legend(figure, data, numbers)
+
+
+def shown_values(data: FigureData) -> list[str]:
+    """The raised values, then those that are evaluated only; at most two of them, four in all."""
+    only = [value for value in data.labels if value in data.evaluate_only][:2]
+    raised = [value for value in data.raised if value not in only]
+    return [*raised[: ACROSS + 1 - len(only)], *only][: ACROSS + (1 if only else 0)]
+
+
+def nats(data: FigureData, policy: str) -> list[float]:
+    """KL of a policy with its 95 % interval, cut at 0; empty where it is not known."""
+    first = data.levels[policy].iloc[0]
+    kl, se = float(first["kl"]), float(first["kl_se"])
+    if math.isnan(kl):
+        return []
+    half = 0.0 if math.isnan(se) else Z * se
+    return [max(0.0, one) for one in (kl, kl - half, kl + half)]

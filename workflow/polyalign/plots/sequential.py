@@ -1,0 +1,50 @@
+"""Aligning one value after the other, round by round, against aligning all of them at once.
+
+One panel a palette: how far each value's level is from its target, in standard deviations of the
+base model's rewards, after each round through all values. At 0 the target is kept, which the
+simultaneous solution does for every value that it weighs; a value without weight may end above it.
+One round, as sequential alignment is usually done, undoes part of what its earlier turns reached.
+Measured on the prompts of the fit, where the optimum is known.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from polyalign.plots import theme
+from polyalign.plots.data import FigureData
+
+NEEDS = ("rounds",)
+ACROSS = 2
+
+
+def draw(data: FigureData, output: Sequence[Path]) -> None:
+    """Draw the figure to every path of `output`."""
+    table = data.tables["rounds"]
+    table = table.assign(gap=(table["level"] - table["target"]) / table["spread"])
+    palettes = list(dict.fromkeys(table["palette"]))
+    colours = theme.series_colours(data.labels)
+    options = {"sharex": True, "sharey": True}
+    tiles = theme.tiles(output, len(palettes), ACROSS, aspect=0.6, foot=0.35, **options)
+    with tiles as (figure, panels):
+        for place, (axes, palette) in enumerate(zip(panels, palettes, strict=True)):
+            theme.grid(axes)
+            axes.axhline(0, color="black", linewidth=0.9, linestyle="--")
+            part = table[table["palette"] == palette]
+            for i, value in enumerate(data.labels):
+                line = part[part["value"] == value].sort_values("round")
+                if line.empty:
+                    continue
+                axes.plot(
+                    line["round"],
+                    line["gap"],
+                    color=colours[value],
+                    marker=theme.MARKERS[i % len(theme.MARKERS)],
+                    markersize=3.2,
+                    label=data.labels[value],
+                )
+            axes.set_title(palette)
+            axes.set_xlabel("round" if place + ACROSS >= len(palettes) else "")
+            axes.set_ylabel("level − target (sd)" if place % ACROSS == 0 else "")
+            axes.locator_params(axis="x", integer=True)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower left", ncols=6, columnspacing=1.2)

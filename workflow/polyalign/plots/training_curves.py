@@ -1,0 +1,79 @@
+"""How the models were trained: loss or reward, KL, entropy and length, step by step.
+
+One panel a family and metric, one line a model. Thin lines are the numbers as they were logged, the
+thick ones their running median over a twentieth of the training.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polyalign.errors import InputError
+from polyalign.plots import theme
+from polyalign.plots.data import FigureData, family_of, variant_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+NEEDS = ("training",)
+METRICS = {
+    "loss": "loss",
+    "reward": "reward λ·r",
+    "kl": "KL (nats)",
+    "entropy": "entropy (nats/token)",
+    "length": "length (tokens)",
+    "truncated": "truncated (share)",
+}
+ACROSS = 3
+WINDOW = 20  # a running median spans one part in so many
+
+
+def draw(data: FigureData, output: Sequence[Path]) -> None:
+    """Draw the figure to every path of `output`.
+
+    Raises:
+        InputError: if the study trains no model.
+    """
+    panels_of = panels_shown(data)
+    if not panels_of:
+        raise InputError(
+            "figure training_curves: the study trains no model with metrics; add a family that "
+            "trains, or leave the figure out of `plots`"
+        )
+    with theme.tiles(output, len(panels_of), ACROSS, aspect=0.78, foot=0.0) as (_, panels):
+        for axes, (family, metric) in zip(panels, panels_of, strict=True):
+            members = {
+                name: table
+                for name, table in data.training.items()
+                if family_of(name) == family and metric in table
+            }
+            colours = theme.series_colours(members)
+            for name, table in members.items():
+                _curve(axes, table, metric, colours[name], variant_of(name))
+            axes.set(title=f"{family}: {METRICS[metric]}", xlabel="step")
+            theme.grid(axes)
+            axes.margins(x=0.02)
+            axes.legend(fontsize=6, handlelength=1.2)
+
+
+def panels_shown(data: FigureData) -> list[tuple[str, str]]:
+    """Families and the metrics that at least one of their models has, in order."""
+    families = dict.fromkeys(map(family_of, data.training))
+    return [
+        (family, metric)
+        for family in families
+        for metric in METRICS
+        if any(
+            family_of(name) == family and metric in table and table[metric].notna().any()
+            for name, table in data.training.items()
+        )
+    ]
+
+
+def _curve(axes: "Axes", table: "pd.DataFrame", metric: str, colour: str, label: str) -> None:
+    rows = table[["step", metric]].dropna()
+    window = max(1, len(rows) // WINDOW)
+    smooth = rows[metric].rolling(window, center=True, min_periods=1).median()
+    axes.plot(rows["step"], rows[metric], color=colour, linewidth=0.5, alpha=0.35)
+    axes.plot(rows["step"], smooth, color=colour, linewidth=1.2, label=label)
