@@ -105,15 +105,15 @@ def test_a_palette_reruns_its_lambda_and_what_hangs_on_it(study: Path) -> None:
 def test_a_palette_that_is_trained_on_retrains_its_models_alone(study: Path) -> None:
     edit(study, "config.yaml", "hhh-60: {humor: q60", "hhh-60: {humor: q61")
     jobs = planned(study)
-    families = ("rloo", "ppo", "dpo")
-    assert {job for job in jobs if job.startswith("train")} == {
-        f"train_{family}:hhh-60" for family in families
-    }
+    trained = {f"train_{family}:hhh-60" for family in ("rloo", "ppo", "dpo")}
+    sampled = {f"generate:{family}:hhh-60:0:1" for family in ("rloo", "ppo", "dpo")}
+    assert {job for job in jobs if job.startswith("train")} == trained
     assert {job for job in jobs if job.startswith("generate")} == {
-        f"generate:{family}:hhh-60:0:1" for family in families
+        *sampled,
+        "generate_token_d:hhh-60:0:1",
     }
     annotated = {job for job in jobs if job.startswith("annotate")}
-    assert len(annotated) == 18
+    assert len(annotated) == 24
     assert all(job.split(":")[2] == "hhh-60" for job in annotated)
 
 
@@ -169,6 +169,44 @@ def test_generation_code_reruns_generation(study: Path) -> None:
     assert not {
         job for job in jobs if job.startswith(("base_model", "reward_model", "train_dpo:b"))
     }
+
+
+def test_guidance_reruns_guided_sampling_alone(study: Path) -> None:
+    append(study, "workflow/polyalign/guide.py")
+    jobs = planned(study)
+    sampled = ("generate", "decode", "train", "solve", "reward", "base_model")
+    assert {job for job in jobs if job.startswith(sampled)} == {"generate_token_d:hhh-60:0:1"}
+    assert all(":token-d:" in job for job in jobs if job.startswith("annotate"))
+
+
+def test_another_random_lambda_is_decoded_alone(study: Path) -> None:
+    edit(study, "config.yaml", "morl-d: {count: 1,", "morl-d: {count: 2,")
+    decoded = {job for job in planned(study) if job.startswith(("decode", "levels", "generate"))}
+    assert decoded == {"decode_morl_d:draw-2", "levels:morl-d:draw-2"}
+
+
+def test_the_users_own_reward_is_scored_again_when_its_code_changes(study: Path) -> None:
+    (study / "mine.py").write_text("import helper\n\ndef score(prompts, responses):\n    ...\n")
+    (study / "helper.py").write_text("factor = 2\n")
+    new = "  mine: {kind: python, function: 'mine:score'}\n"
+    edit(study, "config.yaml", "  coherence:\n    kind", f"{new}  coherence:\n    kind")
+    target = "results/sandbox/policies/base/base/shards/mine_0-of-1.parquet"
+    assert planned(study, target) == {"annotate:base:base:mine:0:1"}
+    made = snakemake(study, "--cores", "1", "--quiet", "rules", "--", target)
+    assert made.returncode == 0, made.stdout
+    os.utime(study / "helper.py")
+    assert planned(study, target) == set()
+    append(study, "helper.py")
+    assert planned(study, target) == {"annotate:base:base:mine:0:1"}
+
+
+def test_a_value_is_scored_again_by_deleting_its_scores(study: Path) -> None:
+    """As docs/generation.md says: nothing else is scored."""
+    for path in (study / "results/sandbox/policies").glob("*/*/shards/perplexity_*"):
+        path.unlink()
+    annotated = {job for job in planned(study) if job.startswith(("annotate", "generate"))}
+    assert annotated
+    assert all(":perplexity:" in job for job in annotated)
 
 
 def test_one_kind_of_reward_reruns_its_values(study: Path) -> None:

@@ -158,7 +158,9 @@ def test_a_study_from_scores_trains_nothing(
         load(write(config))
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "configs/paper.yaml", "configs/scores-only.yaml"])
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "configs/paper.yaml", "configs/imdb.yaml", "configs/scores-only.yaml"]
+)
 def test_shipped_studies_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     study = load(name)
