@@ -58,10 +58,13 @@ def _load(loader: Any, source: str, options: dict[str, Any]) -> Any:
         return loader.from_pretrained(resolve(source), **options)
     if loader is AutoTokenizer:
         own = (Path(resolve(source)) / "tokenizer_config.json").is_file()
-        return loader.from_pretrained(resolve(source) if own else resolve(base), **options)
+        if own:
+            return loader.from_pretrained(resolve(source), **options)
+        return _load(loader, base[0], {**options, "revision": base[1]})
     import peft
 
-    adapted = peft.PeftModel.from_pretrained(_load(loader, base, options), resolve(source))
+    loaded = _load(loader, base[0], {**options, "revision": base[1]})
+    adapted = peft.PeftModel.from_pretrained(loaded, resolve(source))
     return adapted.merge_and_unload()
 
 
