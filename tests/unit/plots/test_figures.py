@@ -193,7 +193,7 @@ def test_many_policies_are_told_apart_by_family(drawn: list[Figure], tmp_path: P
         study(),
         policies={"base/base": None, **dict.fromkeys(names)},
         winrates=dict.fromkeys(names, table),
-        tables={"families": study().tables["families"].iloc[:0]},
+        tables={"families": study().tables["families"].iloc[:1]},
     )
     winrate_scatter.draw(data, [tmp_path / "figure.pdf"])
     assert set(points(drawn[0].axes[0])) == {""}
