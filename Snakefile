@@ -16,6 +16,10 @@ include: "workflow/rules/common.smk"
 report: "workflow/report/workflow.rst"
 
 
+# Used with `--software-deployment-method apptainer`; docs/cluster.md says how it is built.
+container: f"{workflow.basedir}/envs/polyalign.sif"
+
+
 pathvars:
     results=RESULTS,
 

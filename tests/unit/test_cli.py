@@ -83,13 +83,20 @@ def test_infeasible_is_status_3(capsys, table):
     nearest = record["nearest"][0]
     status, _, _ = run(capsys, "feasible", table, "--target", f"humor={nearest - 1e-6}")
     assert status == 0
-    assert run(capsys, "sequential", table, "--target", "humor=99")[0] == 3
+    status, out, _ = run(capsys, "sequential", table, "--target", "humor=99", "--json")
+    assert status == 3
+    assert json.loads(out)["verdict"] == "infeasible"
+    status, out, err = run(capsys, "sequential", table, "--target", "humor=99")
+    assert (status, err) == (3, "")
+    assert "out of reach" in out
+    out = run(capsys, "solve", table, "--target", "humor=99")[1]
+    assert "nan" not in out
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["solve", "TABLE", "--target", "humour=q70"], "no value 'humour'"),
+        (["solve", "TABLE", "--target", "humour=q70"], "no column 'humour'"),
         (["solve", "TABLE", "--target", "humor=often"], "--target humor: level 'often'"),
         (["solve", "TABLE", "--target", "humor"], "expected NAME=LEVEL"),
         (["solve", "TABLE", "--target", "humor=1", "--target", "humor=2"], "given twice"),
@@ -103,7 +110,14 @@ def test_infeasible_is_status_3(capsys, table):
         (["pareto", "TABLE", "--value", "humor", "--value", "helpful", "--kl", "9"], "budget"),
         (["sequential", "TABLE", "--target", "humor=q60", "--block", "helpful"], "--block"),
         (["levels", "TABLE", "--lam", "humour=1"], "no value humour"),
+        (["sequential", "TABLE", "--target", "humor=q60", "--rounds", "0"], "blocks humor"),
         (["levels", "TABLE", "--lam", "humor=x"], "expected a number"),
+        (["levels", "TABLE", "--lam", "humor=nan"], "expected a number"),
+        (["random", "TABLE", "--seed", "-1"], "a seed of at least 0"),
+        (["random", "TABLE", "--cap", "0"], "a cap above 0"),
+        (["random", "TABLE", "--count", "0"], "1 palette"),
+        (["pareto", "TABLE", "--value", "humor", "--value", "helpful", "--kl", "nan"], "budget"),
+        (["solve", "TABLE", "--target", "humor=1", "--split", "dev"], "--split"),
         (["unknown"], "invalid choice"),
         ([], "COMMAND"),
     ],
@@ -114,6 +128,54 @@ def test_bad_input_is_one_line_and_status_2(capsys, table, arguments, message):
     assert err.startswith("polyalign: ")
     assert err.count("\n") == 1
     assert message in err
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl", "json"])
+def test_every_format_gives_the_same_answer(capsys, table, tmp_path, ending):
+    frame = pd.read_csv(table)
+    path = tmp_path / f"other.{ending}"
+    if ending == "parquet":
+        frame.to_parquet(path)
+    elif ending == "csv":
+        frame.to_csv(path, index=False)
+    elif ending == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:  # that of the MAP authors: prompt and response in one text
+        frame["generated"] = frame["prompt"] + " " + frame.pop("response")
+        frame.to_json(path, orient="records")
+    found = [
+        json.loads(run(capsys, "solve", p, "--target", "humor=q70", "--json")[1])
+        for p in (table, path)
+    ]
+    assert found[0]["lam"] == pytest.approx(found[1]["lam"], rel=1e-9)
+    assert found[0]["n_prompts"] == found[1]["n_prompts"] == 30
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+@pytest.mark.parametrize("bad", [np.nan, "x"])
+def test_what_is_no_number_is_named_with_its_row(capsys, table, tmp_path, ending, bad):
+    frame = pd.read_csv(table)
+    frame["humor"] = frame["humor"].astype(object)
+    frame.loc[7, "humor"] = bad
+    path = tmp_path / f"bad.{ending}"
+    if ending == "parquet":
+        frame.astype({"humor": str if bad == "x" else float}).to_parquet(path)
+    elif ending == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_json(path, orient="records", lines=True)
+    status, out, err = run(capsys, "solve", path, "--target", "humor=q70")
+    assert (status, out) == (2, "")
+    assert "'humor'" in err
+    assert "row 7" in err
+
+
+def test_a_long_list_is_cut_on_a_terminal_alone(capsys, table):
+    arguments = ("random", table, "--count", "200", "--cap", "9")
+    record = json.loads(run(capsys, *arguments, "--json")[1])
+    lines = run(capsys, *arguments)[1].splitlines()
+    assert len(record["lam"]) > cli.PRINTED_ROWS == len(lines) - 3
+    assert f"and {len(record['lam']) - cli.PRINTED_ROWS} more" in lines[-1]
 
 
 def test_pareto_random_sequential_and_levels(capsys, table):

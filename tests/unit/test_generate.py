@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from polyalign.annotate import annotate
+from polyalign.engines import TransformersEngine
 from polyalign.errors import InputError
 from polyalign.generate import generate
 from polyalign.logprobs import Sampling, response_logprobs
@@ -57,7 +58,9 @@ def sample(prompts, model, tokenizer, **changes):  # type: ignore[no-untyped-def
         "batch_size": 3,
         "seed": 1,
     }
-    return generate(prompts, model, model, tokenizer, **{**options, **changes})
+    options |= changes
+    engine = TransformersEngine(model, tokenizer, options["sampling"])
+    return generate(prompts, engine, model, model, tokenizer, **options)
 
 
 def test_shards_in_any_number_give_the_same_table(prompts, model, tokenizer) -> None:  # type: ignore[no-untyped-def]

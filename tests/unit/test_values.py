@@ -1,5 +1,7 @@
 """Rewards, against hand-computed cases and the library's own models."""
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from polyalign import values
+from polyalign import provenance, values
 from polyalign.errors import InputError
+from polyalign.values._batches import score_by_length
 from polyalign.values.ngram_diversity import diversity
 
 WORDS = ["<eos>", "<pad>", *"abcdefgh"]
@@ -106,3 +109,104 @@ def test_diversity_counts_distinct_ngrams() -> None:
 def test_an_unknown_kind_names_the_known(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no kind of reward 'telepathy'.*ngram_diversity"):
         values.load({"kind": "telepathy"})
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("template", ["{prompt} {response}", "{response}"])
+def test_the_padding_side_changes_no_score(
+    folders: dict[str, str], side: str, template: str
+) -> None:
+    """Long and short texts, an empty one among them, in one batch and one by one."""
+    options = {"template": template, "padding_side": side}
+    one = classifier(folders, **options, batch_size=1)(PROMPTS, RESPONSES)
+    many = classifier(folders, **options, batch_size=4)(PROMPTS, RESPONSES)
+    assert np.allclose(one, many, atol=1e-4)
+    assert np.ptp(one) > 1e-2
+
+
+MINE = """
+from helper import factor
+
+def score(prompts, responses):
+    return [factor * len(response) + len(prompt)
+            for prompt, response in zip(prompts, responses, strict=True)]
+
+def single(prompts, responses):
+    return 1.0
+
+def words(prompts, responses):
+    return responses
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module of the user's, with another one that it imports, in the working folder."""
+    (tmp_path / "rewards").mkdir()
+    (tmp_path / "rewards/mine.py").write_text(MINE)
+    (tmp_path / "helper.py").write_text("factor = 2\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    return tmp_path
+
+
+def python(function: str) -> dict[str, str]:
+    return {"kind": "python", "function": function}
+
+
+def test_a_python_function_is_a_reward(mine: Path) -> None:
+    score = values.load(python("rewards.mine:score"))
+    assert score(["ab", ""], ["xyz", "q"]).tolist() == [8.0, 2.0]
+
+
+def test_the_users_code_is_part_of_the_specification(mine: Path) -> None:
+    spec = python("rewards.mine:score")
+    before = values.identity(spec)
+    assert before["function"] == "rewards.mine:score"
+    (mine / "unrelated.py").write_text("factor = 3\n")
+    os.utime(mine / "helper.py")
+    provenance._imports.cache_clear()
+    assert values.identity(spec) == before
+    (mine / "helper.py").write_text("factor = 3\n")
+    provenance._imports.cache_clear()
+    assert values.identity(spec) != before
+    assert "rewards/mine.py=" in values.user_code(spec)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("rewards.mine:absent", "has no such function"),
+        ("rewards.yours:score", r"there is no rewards/yours\.py"),
+        ("rewards.mine:single", r"returned shape \(\) for 2 responses"),
+        ("rewards.mine:words", "returned no numbers"),
+    ],
+)
+def test_a_python_reward_that_cannot_work_says_why(mine: Path, function: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        values.load(python(function))(["a", "b"], ["c", "d"])
+
+
+def test_speed_settings_are_no_part_of_the_specification(folders: dict[str, str]) -> None:
+    spec = {"kind": "sequence_classifier", "model": folders["classifier"], "index": 1}
+    same = values.identity({**spec, "batch_size": 3, "device": "cpu"})
+    assert same == values.identity(spec)
+    assert values.identity({**spec, "index": 2}) != same
+    assert values.identity({**spec, "model": folders["lm"]})["content"] != same["content"]
+
+
+def test_scores_that_do_not_fit_the_memory_are_halved_or_refused() -> None:
+    calls: list[int] = []
+
+    def score(items: list[int]) -> torch.Tensor:
+        calls.append(len(items))
+        if len(items) > room:
+            raise torch.cuda.OutOfMemoryError("full")
+        return torch.tensor(items, dtype=torch.float32)
+
+    room = 2
+    assert score_by_length([5, 6, 7, 8, 9], [1] * 5, 5, score).tolist() == [5, 6, 7, 8, 9]
+    assert max(calls[-3:]) <= 2
+    room = 0
+    with pytest.raises(InputError, match="text of 1 tokens does not fit"):
+        score_by_length([5], [1], 1, score)

@@ -11,7 +11,7 @@ from conftest import REPOSITORY, copy_checkout, planned, snakemake
 
 from polyalign.config import load, policies
 
-COMMAND = "python {ROOT}/workflow/scripts/{script}.py"
+COMMAND = "python{launcher} {ROOT}/workflow/scripts/{script}.py"
 
 
 def stand_in(folder: Path) -> Path:
@@ -19,7 +19,7 @@ def stand_in(folder: Path) -> Path:
     common = folder / "workflow/rules/common.smk"
     text = common.read_text()
     assert COMMAND in text
-    common.write_text(text.replace(COMMAND, "python {ROOT}/fake_job.py {script}"))
+    common.write_text(text.replace(COMMAND, "python{launcher} {ROOT}/fake_job.py {script}"))
     shutil.copy(Path(__file__).parent / "fake_job.py", folder)
     return folder
 
@@ -90,6 +90,7 @@ def test_a_palette_reruns_its_lambda_and_what_hangs_on_it(study: Path) -> None:
     edit(study, "config.yaml", "harmless-70: {humor: mean", "harmless-70: {humor: mean+0.01sd")
     assert planned(study) == {
         "solve:harmless-70",
+        "diagnose:harmless-70",
         "decode_map_d:harmless-70",
         *of_policy("map-d", "harmless-70"),
         "resolved_config",
@@ -101,14 +102,19 @@ def test_a_palette_reruns_its_lambda_and_what_hangs_on_it(study: Path) -> None:
     }
 
 
-def test_a_palette_that_is_trained_on_retrains_that_model_alone(study: Path) -> None:
+def test_a_palette_that_is_trained_on_retrains_its_models_alone(study: Path) -> None:
     edit(study, "config.yaml", "hhh-60: {humor: q60", "hhh-60: {humor: q61")
     jobs = planned(study)
-    assert {job for job in jobs if job.startswith("train")} == {"train_rloo:hhh-60"}
-    assert {job for job in jobs if job.startswith("generate")} == {"generate:rloo:hhh-60:0:1"}
+    trained = {f"train_{family}:hhh-60" for family in ("rloo", "ppo", "dpo")}
+    sampled = {f"generate:{family}:hhh-60:0:1" for family in ("rloo", "ppo", "dpo")}
+    assert {job for job in jobs if job.startswith("train")} == trained
+    assert {job for job in jobs if job.startswith("generate")} == {
+        *sampled,
+        "generate_token_d:hhh-60:0:1",
+    }
     annotated = {job for job in jobs if job.startswith("annotate")}
-    assert len(annotated) == 6
-    assert all(job.startswith("annotate:rloo:hhh-60:") for job in annotated)
+    assert len(annotated) == 24
+    assert all(job.split(":")[2] == "hhh-60" for job in annotated)
 
 
 def test_a_new_value_is_the_only_one_annotated(study: Path) -> None:
@@ -141,14 +147,66 @@ def test_the_dual_reruns_lambda_and_no_generation_of_the_pool(study: Path) -> No
         "solve:harmless-70",
     }
     assert not {job for job in jobs if job.startswith(("generate:base", "annotate:base", "reward"))}
-    assert not {job for job in jobs if job.startswith(("train_dpo", "train_soup", "base_model"))}
+    assert not {job for job in jobs if job.startswith(("train_dpo:b", "train_soup", "base_model"))}
+
+
+@pytest.mark.parametrize(("key", "value"), [("resamples", 50), ("min_ess", 3.0)])
+def test_what_is_said_of_a_lambda_remakes_nothing_that_is_made_with_it(
+    study: Path, key: str, value: float
+) -> None:
+    config = yaml.safe_load((study / "config.yaml").read_text())
+    config["map"][key] = value
+    (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    palettes = {f"diagnose:{palette}" for palette in config["palettes"]}
+    assert planned(study) == {*palettes, "resolved_config", *ENDS, *PLOTS}
 
 
 def test_generation_code_reruns_generation(study: Path) -> None:
     append(study, "workflow/polyalign/generate.py")
     jobs = planned(study)
     assert {"generate:base:pool:0:2", "generate:base:pool:1:2", "generate:base:base:0:1"} <= jobs
-    assert not {job for job in jobs if job.startswith(("base_model", "reward_model", "train_dpo"))}
+    assert "train_dpo:hhh-60" in jobs, "its pairs are candidates"
+    assert not {
+        job for job in jobs if job.startswith(("base_model", "reward_model", "train_dpo:b"))
+    }
+
+
+def test_guidance_reruns_guided_sampling_alone(study: Path) -> None:
+    append(study, "workflow/polyalign/guide.py")
+    jobs = planned(study)
+    sampled = ("generate", "decode", "train", "solve", "reward", "base_model")
+    assert {job for job in jobs if job.startswith(sampled)} == {"generate_token_d:hhh-60:0:1"}
+    assert all(":token-d:" in job for job in jobs if job.startswith("annotate"))
+
+
+def test_another_random_lambda_is_decoded_alone(study: Path) -> None:
+    edit(study, "config.yaml", "morl-d: {count: 1,", "morl-d: {count: 2,")
+    decoded = {job for job in planned(study) if job.startswith(("decode", "levels", "generate"))}
+    assert decoded == {"decode_morl_d:draw-2", "levels:morl-d:draw-2"}
+
+
+def test_the_users_own_reward_is_scored_again_when_its_code_changes(study: Path) -> None:
+    (study / "mine.py").write_text("import helper\n\ndef score(prompts, responses):\n    ...\n")
+    (study / "helper.py").write_text("factor = 2\n")
+    new = "  mine: {kind: python, function: 'mine:score'}\n"
+    edit(study, "config.yaml", "  coherence:\n    kind", f"{new}  coherence:\n    kind")
+    target = "results/sandbox/policies/base/base/shards/mine_0-of-1.parquet"
+    assert planned(study, target) == {"annotate:base:base:mine:0:1"}
+    made = snakemake(study, "--cores", "1", "--quiet", "rules", "--", target)
+    assert made.returncode == 0, made.stdout
+    os.utime(study / "helper.py")
+    assert planned(study, target) == set()
+    append(study, "helper.py")
+    assert planned(study, target) == {"annotate:base:base:mine:0:1"}
+
+
+def test_a_value_is_scored_again_by_deleting_its_scores(study: Path) -> None:
+    """As docs/generation.md says: nothing else is scored."""
+    for path in (study / "results/sandbox/policies").glob("*/*/shards/perplexity_*"):
+        path.unlink()
+    annotated = {job for job in planned(study) if job.startswith(("annotate", "generate"))}
+    assert annotated
+    assert all(":perplexity:" in job for job in annotated)
 
 
 def test_one_kind_of_reward_reruns_its_values(study: Path) -> None:
@@ -166,6 +224,30 @@ def test_two_settings_that_swap_values_rerun_their_stage(study: Path) -> None:
     )
     trained = {job for job in planned(study) if job.startswith("train")}
     assert trained == {"train_dpo:beta-0.1_harmless-0.1", "train_soup:harmless-0.5"}
+
+
+def test_ppo_reruns_ppo_alone(study: Path) -> None:
+    append(study, "workflow/polyalign/train/ppo.py")
+    assert {job for job in planned(study) if job.startswith("train")} == {"train_ppo:hhh-60"}
+
+
+def test_more_gpus_are_no_reason_to_train_again(study: Path) -> None:
+    assert planned(study, "--set-resources", "train_rloo:gpu=4", "train_dpo:gpu=2") == set()
+
+
+def test_the_cut_of_a_data_set_reruns_what_is_trained_on_it(study: Path) -> None:
+    edit(
+        study,
+        "config.yaml",
+        "harmless: {path: results/sandbox/world/hh/harmless-base}",
+        "harmless: {path: results/sandbox/world/hh/harmless-base, max_words: 40}",
+    )
+    jobs = planned(study)
+    assert {job for job in jobs if job.startswith(("reward_model", "train_dpo:b"))} == {
+        "reward_model:harmless",
+        "train_dpo:beta-0.1_harmless-0.1",
+        "train_dpo:beta-0.1_harmless-0.9",
+    }
 
 
 def test_order_of_keys_means_nothing(study: Path) -> None:
@@ -255,6 +337,10 @@ SETTINGS = [
     ("seed", 12345, "world"),
     ("evaluation.bootstrap", 123, "levels:base:base"),
     ("policies.rloo.steps", 12, "train_rloo:hhh-60"),
+    ("policies.ppo.gae_lambda", 0.9, "train_ppo:hhh-60"),
+    ("policies.dpo.labelled.pairs", 99, "train_dpo:hhh-60"),
+    ("policies.dpo.accumulation", 2, "train_dpo:beta-0.1_harmless-0.1"),
+    ("reward_models.humor.save_every", 7, "reward_model:humor"),
 ]
 
 

@@ -1,18 +1,26 @@
-"""Rewards of samples: one value at a time."""
+"""Rewards of samples: one value at a time, equal texts once."""
 
+import numpy as np
 import pandas as pd
 
+from polyalign.cache import ScoreCache, content_key
 from polyalign.tables import KEY, check_values
 from polyalign.values import Score
 
+AT_ONCE = 8192
+"""Texts scored before their scores are kept."""
 
-def annotate(samples: pd.DataFrame, value: str, score: Score) -> pd.DataFrame:
+
+def annotate(
+    samples: pd.DataFrame, value: str, score: Score, cache: ScoreCache | None = None
+) -> pd.DataFrame:
     """Score every sample; equal (prompt, response) pairs are scored once.
 
     Args:
         samples: `prompt_id`, `candidate`, `prompt`, `response`; one row a sample.
         value: name of the value.
         score: its reward function.
+        cache: scores of this reward function from earlier; new ones are added.
 
     Returns:
         `prompt_id`, `candidate`, and a float64 column named after the value.
@@ -21,10 +29,20 @@ def annotate(samples: pd.DataFrame, value: str, score: Score) -> pd.DataFrame:
         InputError: if a reward is not a finite number; the message names the row.
     """
     texts = samples[["prompt", "response"]].drop_duplicates()
-    texts[value] = score(texts["prompt"].tolist(), texts["response"].tolist())
+    keys = [content_key(*pair) for pair in zip(texts["prompt"], texts["response"], strict=True)]
+    known = cache.read() if cache else pd.Series(dtype=np.float64)
+    found = known.reindex(keys).to_numpy(dtype=np.float64, copy=True)
+    missing = np.flatnonzero(np.isnan(found))
+    print(f"{len(samples)} samples, {len(texts)} texts, {len(texts) - len(missing)} in the cache")
+    for rows in np.array_split(missing, -(-len(missing) // AT_ONCE)) if len(missing) else []:
+        asked = texts.iloc[rows]
+        found[rows] = score(asked["prompt"].tolist(), asked["response"].tolist())
+        if cache:
+            cache.add([keys[row] for row in rows], found[rows])
     scored = samples[[*KEY, "prompt", "response"]].merge(
-        texts, on=["prompt", "response"], how="left", validate="many_to_one"
-    )
+        texts.assign(**{value: found}), on=["prompt", "response"], how="left",
+        validate="many_to_one",
+    )  # fmt: skip
     scored = scored[[*KEY, value]].reset_index(drop=True)
     check_values(scored, scored[[value]], f"reward '{value}'")
     return scored

@@ -7,41 +7,46 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from math import log
 from pathlib import Path
 from statistics import mean
 
 from polyalign import families
 from polyalign.config import Study, load, policies
 from polyalign.errors import InputError
+from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
+from polyalign.map.budget import candidates_for, expected_largest, height
+from polyalign.resources import BYTES, PROMPTS, Need, largest_need, parameters
 
 SECONDS = 10.0
-"""Rough time of a job that was never measured: a start of Python and a small computation."""
+"""Rough time of a job without a model that was never measured: a start of Python, some numpy."""
 
-HEAVY = {"generate": 60.0, "annotate": 45.0, "train": 180.0}
-"""Rough times of jobs that load a model, on two cores and at the sandbox's size, by the word that
-the rule's name starts with."""
-
-PARAMETERS = 1e9
-"""Parameters of a model whose size neither its folder nor its name tells."""
-
-SANDBOX_PARAMETERS = 0.75e6
-PROMPTS = 2000
-"""Prompts of a study without a limit."""
-
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+GB = 1e9
 CHECKPOINT = 12
 """Bytes a parameter of a checkpoint: float32 weights and the two moments of Adam."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """The jobs of one rule that are still to run, and the seconds that one of them takes."""
+    """The jobs of one rule that are still to run.
+
+    Attributes:
+        rule: its name.
+        jobs: how many.
+        seconds: that one of them takes.
+        measured: whether earlier jobs of this study took that time; else it is estimated.
+        need: the most that one of them needs; None if they load no model.
+        used_mb: most memory of the host that an earlier job of this rule took; None if unknown.
+    """
 
     rule: str
     jobs: int
     seconds: float
     measured: bool
+    need: Need | None = None
+    used_mb: float | None = None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,6 +64,8 @@ def main(argv: list[str] | None = None) -> int:
         print(fault, file=sys.stderr)
         return 2
     print(f"{options.config}: no fault. {summary(study)}")
+    for warning in out_of_reach(study):
+        print(f"warning: {warning}")
     try:
         steps = plan(study, jobs_to_run(options.config))
     except InputError as fault:
@@ -76,6 +83,33 @@ def summary(study: Study) -> str:
         f"Study {study.study}: values {', '.join(study.values)}; "
         f"{len(study.palettes)} palettes; policies: {listed}."
     )
+
+
+def out_of_reach(study: Study) -> list[str]:
+    """Palettes that choosing among the candidates is not likely to reach, a sentence each.
+
+    Rough, since nothing is sampled yet: see `polyalign.map.budget.height`.
+    """
+    count = study.sampling.candidates
+    joint = study.map.scope == "joint" or (
+        study.map.scope == "auto" and count < PROMPT_SCOPE_CANDIDATES
+    )
+    if study.rewards is not None or joint:
+        return []
+    found = []
+    for name, levels in study.palettes.items():
+        above = height(levels.values())
+        if above <= expected_largest(count):
+            continue
+        enough = candidates_for(above)
+        more = f"about {enough} candidates (sampling.candidates)" if enough else "lower levels"
+        found.append(
+            f"palette {name} asks for about {above:.2g} standard deviations above the base level; "
+            f"the best of {count} candidates lies about {expected_largest(count):.2g} above it, "
+            f"and log {count} = {log(count):.2g} nats is all that choosing can spend: it needs "
+            f"{more} (rough: as if rewards were normal and uncorrelated)"
+        )
+    return found
 
 
 def jobs_to_run(config: str) -> dict[str, int]:
@@ -100,58 +134,78 @@ def parse_jobs(printed: str) -> dict[str, int]:
     return {rule: int(count) for rule, count in rows if rule != "total"}
 
 
-def measured_seconds(folder: Path) -> dict[str, float]:
-    """Rule → mean wall-clock seconds of its jobs in an earlier run.
+def measured(folder: Path) -> dict[str, tuple[float, float]]:
+    """Rule → mean seconds and largest memory (MB) of its jobs in an earlier run.
 
     Args:
-        folder: benchmark files of Snakemake, as `<rule>.tsv` or `<rule>/….tsv`.
+        folder: benchmark files of Snakemake, as `<rule>.tsv`, `<rule>/….tsv`, or, for the rules
+            `train_<family>`, `train/<family>-….tsv`.
     """
-    times: dict[str, list[float]] = {}
+    seconds: dict[str, list[float]] = {}
+    memory: dict[str, list[float]] = {}
     for file in sorted(folder.rglob("*.tsv")):
-        header, *rows = file.read_text(encoding="utf-8").splitlines()
+        header, *rows = (line.split("\t") for line in file.read_text().splitlines())
         rule = Path(file.relative_to(folder).parts[0]).stem
-        column = header.split("\t").index("s")
-        times.setdefault(rule, []).extend(float(row.split("\t")[column]) for row in rows)
-    return {rule: mean(seconds) for rule, seconds in times.items() if seconds}
+        if rule == "train":
+            rule = f"train_{file.stem.partition('-')[0]}"
+        for row in rows:
+            numbers = dict(zip(header, row, strict=True))
+            seconds.setdefault(rule, []).append(float(numbers["s"]))
+            with suppress(KeyError, ValueError):  # a job shorter than a look at it has no memory
+                memory.setdefault(rule, []).append(float(numbers["max_rss"]))
+    return {rule: (mean(times), max(memory.get(rule, [0.0]))) for rule, times in seconds.items()}
 
 
 def plan(study: Study, jobs: Mapping[str, int]) -> list[Step]:
-    """The rules that are still to run, each with its measured or rough time."""
-    known = measured_seconds(Path("results") / study.study / "benchmarks")
-    rough = {
-        rule: next((HEAVY[word] for word in HEAVY if rule.startswith(word)), SECONDS)
-        for rule in jobs
-    }
-    return [
-        Step(rule, count, known.get(rule, rough[rule]), rule in known)
-        for rule, count in jobs.items()
-    ]
+    """The rules that are still to run, each with its measured or estimated time and its needs."""
+    known = measured(Path("results") / study.study / "benchmarks")
+    steps = []
+    for rule, count in jobs.items():
+        need = largest_need(study, rule)
+        seconds = SECONDS if need is None else need.seconds
+        used = None
+        if rule in known:
+            seconds, used = known[rule]
+        steps.append(Step(rule, count, seconds, rule in known, need, used))
+    return steps
 
 
 def plan_text(study: Study, steps: list[Step]) -> str:
-    """The plan as a table, with total time and disk."""
-    width = max((len(step.rule) for step in steps), default=4)
-    lines = [f"{'rule':<{width}}  jobs  minutes", *(_row(step, width) for step in steps)]
-    minutes = sum(step.jobs * step.seconds for step in steps) / 60
-    total = sum(step.jobs for step in steps)
-    rough = sum(not step.measured for step in steps)
+    """The plan as a table, with total time, GPU hours and disk."""
     if not steps:
         lines = ["Nothing to be done."]
     else:
-        lines.append(f"{'total':<{width}}  {total:>4}  {minutes:>7.1f}  one job after another")
-    if rough:
-        lines.append(
-            "rough: not measured here yet; a figure for the sandbox's models on two cores, "
-            "far more for larger ones."
-        )
+        width = max(len(step.rule) for step in steps)
+        head = f"{'rule':<{width}}  jobs  minutes  {'time is':<9}  GPU  VRAM GB  RAM GB  used GB"
+        minutes = sum(step.jobs * step.seconds for step in steps) / 60
+        total = sum(step.jobs for step in steps)
+        hours = sum(_gpu_hours(step) for step in steps)
+        lines = [
+            head,
+            *(_row(step, width).rstrip() for step in steps),
+            f"{'total':<{width}}  {total:>4}  {minutes:>7.1f}  one job after another",
+            f"GPU hours: about {hours:.1f}. Estimates are for a GPU of the data centre; times that "
+            "were measured are of the machine that measured them.",
+        ]
     free = shutil.disk_usage(".").free
     lines.append(f"Disk: about {_size(disk_bytes(study))} in all; {_size(free)} are free here.")
     return "\n".join(lines)
 
 
+def _gpu_hours(step: Step) -> float:
+    return step.jobs * step.seconds * step.need.gpu / 3600 if step.need else 0.0
+
+
 def _row(step: Step, width: int) -> str:
-    source = "measured" if step.measured else "rough"
-    return f"{step.rule:<{width}}  {step.jobs:>4}  {step.jobs * step.seconds / 60:>7.1f}  {source}"
+    source = "measured" if step.measured else "estimated"
+    row = (
+        f"{step.rule:<{width}}  {step.jobs:>4}  {step.jobs * step.seconds / 60:>7.1f}  {source:<9}"
+    )
+    if step.need is None:
+        return row
+    used = "" if step.used_mb is None else f"{step.used_mb / 1e3:.1f}"
+    vram, ram = step.need.vram_mb / 1e3, step.need.mem_mb / 1e3
+    return f"{row}  {step.need.gpu:>3}  {vram:>7.1f}  {ram:>6.1f}  {used:>7}"
 
 
 def disk_bytes(study: Study) -> float:
@@ -164,10 +218,11 @@ def disk_bytes(study: Study) -> float:
     if study.rewards is not None:
         return 2.0 * Path(study.rewards).stat().st_size
     sampling = study.sampling
-    made = [name for name in policies(study) if _is_model(name)]
+    made = [name for name in policies(study) if families.makes_model(name.split("/")[0])]
     prompts = study.prompts.limit or PROMPTS
+    sampled = [name for name in policies(study) if not families.chooses(name.split("/")[0])]
     evaluated = prompts * study.prompts.test_share * sampling.evaluation_candidates
-    rows = prompts * sampling.candidates + (len(made) + 1) * evaluated
+    rows = prompts * sampling.candidates + (len(sampled) + 1) * evaluated
     row = 2 * sampling.max_new_tokens + 10 * (len(study.values) + 6)
     models = len(made) + len(study.reward_models) + (study.sandbox is not None)
     size = parameters(study)
@@ -176,25 +231,8 @@ def disk_bytes(study: Study) -> float:
 
 
 def _is_model(policy: str) -> bool:
-    return not hasattr(families.module(policy.split("/")[0]), "decode")
-
-
-def parameters(study: Study) -> float:
-    """Parameters of the base model: from its folder's size, else its name (`-7b`), else rough."""
-    if study.model is None:
-        return 0.0
-    source = study.model.source
-    if study.sandbox is not None and source.startswith(f"results/{study.study}/"):
-        return SANDBOX_PARAMETERS
-    weights = [*Path(source).glob("*.safetensors")] if Path(source).is_dir() else []
-    if weights:
-        return sum(file.stat().st_size for file in weights) / BYTES[study.model.dtype]
-    named = re.findall(r"(\d+(?:\.\d+)?)([bm])(?![a-z])", source.lower())
-    if named:
-        number, unit = named[-1]
-        return float(number) * (1e9 if unit == "b" else 1e6)
-    return PARAMETERS
+    return families.makes_model(policy.split("/")[0])
 
 
 def _size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
+    return f"{count / GB:.1f} GB" if count >= 0.1 * GB else f"{count / 1e6:.0f} MB"

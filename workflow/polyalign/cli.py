@@ -8,6 +8,7 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from math import isfinite, nan
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from polyalign.errors import InputError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 INFEASIBLE = 3
 STREAM_CELLS = 50_000_000  # rows x values above which a Parquet table is not loaded
+PRINTED_ROWS = 30
 SOLVE_KEYS = [
     "values",
     "target",
@@ -39,7 +41,10 @@ SOLVE_KEYS = [
     "message",
 ]
 # Subcommands that live in their own module: name → (module with main(argv) -> int, help).
-MODULES = {"check": ("polyalign.check", "check a study's config and print the plan")}
+MODULES = {
+    "check": ("polyalign.check", "check a study's config and print the plan"),
+    "status": ("polyalign.status", "what runs, what failed and why, what jobs took"),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -129,10 +134,12 @@ def run_solve(options: argparse.Namespace) -> int:
             strict=True,
         )
         _print_table(("value", "base", "target", "realised", "lam"), rows)
-        print(
-            f"scope {solution.scope}, {solution.n_prompts} prompts, {solution.n_samples} samples, "
-            f"{solution.iterations} iterations, KKT residual {solution.kkt:.1e}"
+        facts = (
+            f"scope {solution.scope}, {solution.n_prompts} prompts, {solution.n_samples} samples"
         )
+        if solution.status != "infeasible":
+            facts += f", {solution.iterations} iterations, KKT residual {solution.kkt:.1e}"
+        print(facts)
     return INFEASIBLE if solution.verdict == "infeasible" else 0
 
 
@@ -241,9 +248,12 @@ def run_random(options: argparse.Namespace) -> int:
         header = ("palette", *names, *(f"lam {name}" for name in names), "KL", "ess")
         indices = kept.nonzero()[0]
         rows = (
-            (str(i), *batch.targets[i], *batch.lam[i], batch.kl[i], batch.ess[i]) for i in indices
+            (str(i), *batch.targets[i], *batch.lam[i], batch.kl[i], batch.ess[i])
+            for i in indices[:PRINTED_ROWS]
         )
         _print_table(header, rows)
+        if indices.size > PRINTED_ROWS:
+            print(f"and {indices.size - PRINTED_ROWS} more; --json prints all")
     return 0
 
 
@@ -255,10 +265,15 @@ def run_sequential(options: argparse.Namespace) -> int:
     base, names, target = _problem(options)
     together = solve_on(base, target, names=names)
     if together.verdict == "infeasible":
-        print(together.message, file=sys.stderr)
+        record = {"values": names, "target": target.tolist(), "scope": base.scope}
+        verdict = {"verdict": together.verdict, "message": together.message}
+        if options.json:
+            _print_json(record | verdict)
+        else:
+            print(together.message)
         return INFEASIBLE
     blocks = _blocks(options.block, names)
-    rounds = sequential(base, target, rounds=options.rounds, blocks=blocks)
+    rounds = sequential(base, target, rounds=options.rounds, blocks=blocks, names=names)
     if options.json:
         _print_json(
             {
@@ -378,7 +393,9 @@ def _solve(options: argparse.Namespace) -> "Solution":
     if _is_large(options.table, len(levels)):
         from polyalign.map.stream import solve_parquet
 
-        return solve_parquet(options.table, levels, scope=options.scope, split=options.split)
+        return solve_parquet(
+            options.table, levels, scope=options.scope, split=options.split, slack=True
+        )
     base, names, target = _problem(options)
     return solve_on(base, target, names=names, slack=True)
 
@@ -410,7 +427,7 @@ def _read(options: argparse.Namespace, values: list[str] | None) -> tuple[Any, l
     """The table's rows of the chosen split, and the values to use."""
     from polyalign.tables import read_rewards, value_columns
 
-    frame = read_rewards(options.table)
+    frame = read_rewards(options.table, columns={name: name for name in values or []})
     if options.split != "all":
         frame = frame[frame["split"] == options.split]
         if frame.empty:
@@ -468,9 +485,12 @@ def _pairs(items: Sequence[str], form: str) -> dict[str, str]:
 
 def _number(name: str, text: str) -> float:
     try:
-        return float(text)
-    except ValueError as fault:
-        raise InputError(f"--lam {name}: {text!r}; expected a number") from fault
+        number = float(text)
+    except ValueError:
+        number = nan
+    if not isfinite(number):
+        raise InputError(f"--lam {name}: {text!r}; expected a number")
+    return number
 
 
 def _blocks(items: Sequence[str] | None, names: list[str]) -> list[list[int]] | None:
@@ -478,7 +498,9 @@ def _blocks(items: Sequence[str] | None, names: list[str]) -> list[list[int]] | 
         return None
     unknown = [name for item in items for name in item.split(",") if name not in names]
     if unknown:
-        raise InputError(f"--block: no target for {', '.join(unknown)}; there are {names}")
+        raise InputError(
+            f"--block: no target for {', '.join(unknown)}; there are {', '.join(names)}"
+        )
     return [[names.index(name) for name in item.split(",")] for item in items]
 
 
@@ -486,9 +508,13 @@ def _print_json(record: dict[str, Any]) -> None:
     print(json.dumps(record, indent=2, allow_nan=False))
 
 
+def _cell(number: float) -> str:
+    return f"{number:.4g}" if isfinite(number) else "-"
+
+
 def _print_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     cells = [list(header)]
-    cells += [[item if isinstance(item, str) else f"{item:.4g}" for item in row] for row in rows]
+    cells += [[item if isinstance(item, str) else _cell(item) for item in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     for row in cells:
         first, *rest = (

@@ -1,20 +1,21 @@
 """Sampling responses: batched, sharded by whole batches, exactly repeatable."""
 
-from typing import Any, cast
-
 import pandas as pd
 import torch
 from tqdm import tqdm
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from polyalign.engines import Engine, Response
 from polyalign.errors import InputError
 from polyalign.logprobs import Sampling, response_logprobs
+from polyalign.rendering import prompt_ids
 from polyalign.seeds import batch_seed
 from polyalign.tables import KEY
 
 
 def generate(
     prompts: pd.DataFrame,
+    engine: Engine,
     model: PreTrainedModel,
     base: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -36,12 +37,13 @@ def generate(
 
     Args:
         prompts: `prompt_id`, `prompt`, `split`; one row a prompt.
-        model: the policy's model.
+        engine: draws the responses of a batch.
+        model: the policy's model, for `logprob` where the engine does not know it.
         base: the base model, for `logprob_base` (may be `model` itself).
         tokenizer: the tokenizer of both.
         policy: `family/variant`, a part of the seed.
-        template: text around a prompt, with `{prompt}`.
-        sampling: the sampling rule, for generation and log-probabilities alike.
+        template: text around a prompt, with `{prompt}`, or `chat`.
+        sampling: the sampling rule of p0, for the log-probabilities.
         candidates: responses a prompt.
         batch_size: responses sampled at once.
         seed: the study's seed.
@@ -50,12 +52,14 @@ def generate(
 
     Returns:
         One row a response: `prompt_id`, `candidate`, `prompt`, `response`, `split`, `n_tokens`
-        (end token included), `logprob`, `logprob_base` (nats, sums over the tokens).
+        (end token included), `truncated` (the token limit ended it), `logprob`, `logprob_base`
+        (nats, sums over the tokens).
 
     Raises:
-        InputError: if a prompt leaves no room for the response, or a shard would be empty.
+        InputError: if a prompt leaves no room for the response, a shard would be empty, or a batch
+            does not fit the memory.
     """
-    encoded = [tokenizer(template.format(prompt=text))["input_ids"] for text in prompts["prompt"]]
+    encoded = [prompt_ids(tokenizer, template, text) for text in prompts["prompt"]]
     _check_lengths(prompts, encoded, model, sampling.max_new_tokens)
     rows = [
         (len(ids), prompt_id, candidate, place)
@@ -71,27 +75,42 @@ def generate(
         )
     records = []
     for number in tqdm(range(shard, len(batches), shards), unit="batch", mininterval=5):
-        torch.manual_seed(batch_seed(seed, policy, number))
-        asked = [encoded[place] for *_, place in batches[number]]
-        responses = _sample(model, tokenizer, asked, sampling)
-        pairs = list(zip(asked, responses, strict=True))
-        own = _sums(model, tokenizer, pairs, sampling)
-        reference = own if base is model else _sums(base, tokenizer, pairs, sampling)
-        texts = tokenizer.batch_decode(responses, skip_special_tokens=True)
+        places = [place for *_, place in batches[number]]
+        asked = [encoded[place] for place in places]
+        texts = [prompts["prompt"].iloc[place] for place in places]
+        try:
+            responses = engine(texts, asked, batch_seed(seed, policy, number))
+            own, reference = _logprobs(model, base, tokenizer, asked, responses, sampling)
+        except torch.cuda.OutOfMemoryError as fault:
+            # Half a batch would have other seeds, and so other responses.
+            raise InputError(
+                f"{policy}: a batch of {len(asked)} responses does not fit the GPU's memory; "
+                "expected a smaller one; lower sampling.batch_size"
+            ) from fault
         for row, (_, prompt_id, candidate, place) in enumerate(batches[number]):
             records.append(
                 {
                     "prompt_id": prompt_id,
                     "candidate": candidate,
-                    "prompt": prompts["prompt"].iloc[place],
-                    "response": texts[row].strip(),
+                    "prompt": texts[row],
+                    "response": responses[row].text,
                     "split": prompts["split"].iloc[place],
-                    "n_tokens": len(responses[row]),
+                    "n_tokens": len(responses[row].ids),
+                    "truncated": responses[row].truncated,
                     "logprob": own[row],
                     "logprob_base": reference[row],
                 }
             )
     return pd.DataFrame(records).sort_values(KEY).reset_index(drop=True)
+
+
+def counts(samples: pd.DataFrame) -> dict[str, int]:
+    """How many responses there are, and how many of them are empty or were cut by the limit."""
+    return {
+        "responses": len(samples),
+        "empty": int((samples["response"] == "").sum()),
+        "truncated": int(samples["truncated"].sum()),
+    }
 
 
 def _check_lengths(
@@ -108,45 +127,24 @@ def _check_lengths(
         )
 
 
-def _sample(
+def _logprobs(
     model: PreTrainedModel,
+    base: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: list[list[int]],
+    asked: list[list[int]],
+    responses: list[Response],
     sampling: Sampling,
-) -> list[list[int]]:
-    """Sampled token ids a prompt, up to and including the end token."""
-    tokenizer.padding_side = "left"
-    batch = tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(model.device)
-    ends = model.generation_config.eos_token_id
-    if ends is None:
-        ends = tokenizer.eos_token_id
-    ends = ends if isinstance(ends, list) else [ends]
-    # A fresh configuration: a hub model's own may carry sampling rules that p0 does not have.
-    rule = GenerationConfig(
-        do_sample=True,
-        temperature=sampling.temperature,
-        top_k=sampling.top_k,
-        top_p=sampling.top_p,
-        max_new_tokens=sampling.max_new_tokens,
-        eos_token_id=ends,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    with torch.inference_mode():
-        output = cast(Any, model).generate(**batch, generation_config=rule)
-    width = batch["input_ids"].shape[1]
-    responses = []
-    for ids in output[:, width:].tolist():
-        end = next((place for place, token in enumerate(ids) if token in ends), len(ids) - 1)
-        responses.append(ids[: end + 1])
-    return responses
+) -> tuple[list[float], list[float]]:
+    """Log-probabilities of the responses under the policy and under the base model."""
+    pairs = [(ids, response.ids) for ids, response in zip(asked, responses, strict=True)]
 
+    def sums(of: PreTrainedModel) -> list[float]:
+        logprobs, _ = response_logprobs(of, tokenizer.pad_token_id, pairs, sampling)
+        result: list[float] = logprobs.double().sum(-1).tolist()
+        return result
 
-def _sums(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    pairs: list[tuple[list[int], list[int]]],
-    sampling: Sampling,
-) -> list[float]:
-    logprobs, _ = response_logprobs(model, tokenizer.pad_token_id, pairs, sampling)
-    sums: list[float] = logprobs.double().sum(-1).tolist()
-    return sums
+    known = [response.logprob for response in responses if response.logprob is not None]
+    if len(known) == len(responses):
+        return known, sums(base)
+    own = sums(model)
+    return own, own if base is model else sums(base)

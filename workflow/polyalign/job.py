@@ -7,13 +7,16 @@ and hands `run` a function of a `Job`.
 import argparse
 import json
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from polyalign import markers
 from polyalign.errors import InputError
 
 
@@ -25,7 +28,7 @@ class Job:
         settings: everything from the config that this job depends on.
         inputs: name → paths.
         outputs: name → path.
-        work: folder for checkpoints, kept when the job fails; None if the stage has none.
+        work: folder for checkpoints or caches, kept when the job fails; None if the stage has none.
     """
 
     settings: dict[str, Any]
@@ -37,6 +40,11 @@ class Job:
         """The one input of that name."""
         (path,) = self.inputs[name]
         return path
+
+
+def is_main_process() -> bool:
+    """Whether this process writes the results; a launcher that starts several numbers them."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _paths(tokens: list[str]) -> dict[str, list[Path]]:
@@ -52,24 +60,18 @@ def run(main: Callable[[Job], None]) -> None:
 
     Bad input is one line on standard error and in the log, with exit status 2. Any other fault
     leaves its traceback in the log and its last line on standard error, with exit status 1.
+    The marker beside the log says how the job goes (polyalign.markers).
     """
-    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
-    parser.add_argument("--settings", type=json.loads, default={}, help="settings, as JSON")
-    parser.add_argument("--input", nargs="*", default=[], metavar="NAME=PATH")
-    parser.add_argument("--output", nargs="*", default=[], metavar="NAME=PATH")
-    parser.add_argument("--work", type=Path, help="folder for checkpoints, kept on failure")
-    parser.add_argument("--log", type=Path, help="file for everything that is printed")
-    arguments = parser.parse_args()
+    arguments = _arguments()
     terminal = os.fdopen(os.dup(2), "w")
     if arguments.log:
-        arguments.log.parent.mkdir(parents=True, exist_ok=True)
-        log = os.open(arguments.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
+        _redirect(arguments.log)
     outputs = {name: paths[0] for name, paths in _paths(arguments.output).items()}
-    job = Job(arguments.settings, _paths(arguments.input), outputs, arguments.work)
     try:
-        main(job)
+        settings = json.loads(arguments.settings)
+        job = Job(settings, _paths(arguments.input), outputs, arguments.work)
+        with _marked(arguments, outputs.values()):
+            main(job)
     except InputError as fault:
         for stream in {sys.stderr, terminal}:
             print(f"error: {fault}", file=stream, flush=True)
@@ -78,3 +80,54 @@ def run(main: Callable[[Job], None]) -> None:
         traceback.print_exc()
         print(f"error: {type(fault).__name__}: {fault}", file=terminal, flush=True)
         sys.exit(1)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
+    parser.add_argument("--settings", default="{}", help="settings, as JSON")
+    parser.add_argument("--input", nargs="*", default=[], metavar="NAME=PATH")
+    parser.add_argument("--output", nargs="*", default=[], metavar="NAME=PATH")
+    parser.add_argument("--work", type=Path, help="folder for checkpoints, kept on failure")
+    parser.add_argument("--log", type=Path, help="file for everything that is printed")
+    parser.add_argument("--attempt", type=int, default=1, help="2 when the workflow tries again")
+    return parser.parse_args()
+
+
+def _redirect(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    begin = os.O_TRUNC if is_main_process() else 0
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | begin)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+
+
+@contextmanager
+def _marked(arguments: argparse.Namespace, outputs: Iterable[Path]) -> Iterator[None]:
+    """Keep the job's marker while the block runs."""
+    if arguments.log is None or not is_main_process():
+        yield
+        return
+    path = markers.marker_of(arguments.log)
+    key = markers.job_key(arguments.settings, arguments.input)
+    before = markers.read_marker(path)
+    markers.refuse_again(before, arguments.attempt, key)
+    markers.end_twin(before)
+    stage = Path(sys.argv[0]).stem
+    record = markers.started(stage, arguments.attempt, key, outputs, arguments.work)
+
+    def stopped(number: int, frame: Any) -> None:
+        if os.getpid() == record["pid"]:  # a worker that the job forked has this handler too
+            fault = RuntimeError(f"stopped by {signal.Signals(number).name}")
+            markers.write_marker(path, markers.ended(record, fault, "stopped"))
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stopped)
+    markers.write_marker(path, record)
+    try:
+        yield
+    except Exception as fault:
+        markers.write_marker(path, markers.ended(record, fault))
+        raise
+    markers.write_marker(path, markers.ended(record))

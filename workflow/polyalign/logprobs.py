@@ -13,6 +13,9 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from polyalign.rendering import prompt_ids
+from polyalign.settings import CHAT
+
 LOGITS_AT_ONCE = 2**27
 
 
@@ -47,10 +50,13 @@ class Sampling:
 def encode_response(
     tokenizer: PreTrainedTokenizerBase, template: str, prompt: str, response: str
 ) -> tuple[list[int], list[int]]:
-    """Token ids of the templated prompt, and of ` response` with the end token."""
-    prompt_ids = tokenizer(template.format(prompt=prompt))["input_ids"]
-    response_ids = tokenizer(f" {response}", add_special_tokens=False)["input_ids"]
-    return prompt_ids, [*response_ids, tokenizer.eos_token_id]
+    """Token ids of the rendered prompt, and of the response with the end token.
+
+    A response follows a template after a space; a chat template opens the answer itself.
+    """
+    text = response if template == CHAT else f" {response}"
+    response_ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return prompt_ids(tokenizer, template, prompt), [*response_ids, tokenizer.eos_token_id]
 
 
 @torch.inference_mode()

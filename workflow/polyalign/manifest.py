@@ -1,12 +1,14 @@
-"""The manifest of a model folder: the small file that jobs depend on instead of the weights."""
+"""What stands beside a model folder: its manifest, which jobs depend on, and its metrics."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
-from polyalign.files import sha256, versions, write_json
+from polyalign.files import sha256, versions, whole, write_json, write_text
+from polyalign.sources import ANSWERS_WITH
 
-ANSWERS_WITH = (".safetensors", ".json", ".txt", ".model", ".jinja", ".gguf")
 PASSING = {"seconds", "resumed_from", "versions"}
+METRICS = "metrics.csv"
 
 
 def write_manifest(
@@ -33,3 +35,13 @@ def write_manifest(
             "versions": versions("torch", "transformers", "polyalign"),
         },
     )
+
+
+def write_metrics(folder: str | Path, metrics: str | Path) -> None:
+    """Copy the metrics of a model's training, `step` and a column each; none for a soup."""
+    source = Path(folder) / METRICS
+    if source.is_file():
+        with whole(metrics) as draft:
+            shutil.copyfile(source, draft)
+    else:
+        write_text(metrics, "step\n")

@@ -21,17 +21,19 @@ def short_hash(text: str) -> str:
 
 
 @cache
-def _imports(script: Path) -> dict[str, str]:
-    finder = ModuleFinder(path=[str(ROOT)])
+def _imports(script: Path, root: Path = ROOT) -> dict[str, str]:
+    """Modules below `root` that a script imports, itself included, each with a hash."""
+    finder = ModuleFinder(path=[str(root)])
     finder.run_script(str(script))
     modules = (getattr(module, "__file__", None) for module in finder.modules.values())
     files = {Path(file) for file in modules if file}
     return {
-        file.relative_to(ROOT).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+        file.relative_to(root).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()[:12]
         for file in files
     }
 
 
+@cache
 def code(script: str, *modules: str) -> str:
     """The files that a stage runs, each with a hash of its content, as one sorted text.
 
@@ -44,9 +46,25 @@ def code(script: str, *modules: str) -> str:
         `file=hash` for the script and every module of polyalign that they import, at whatever
         depth. Editing one of them changes the text; touching it does not.
     """
-    starts = [ROOT / "scripts" / f"{script}.py"]
-    starts += [ROOT / "polyalign" / f"{name.replace('.', '/')}.py" for name in modules]
+    return _text(ROOT / "scripts" / f"{script}.py", *map(_library, modules))
+
+
+def module_code(module: str) -> str:
+    """As `code`, for a module of polyalign alone."""
+    return _text(_library(module))
+
+
+def _library(module: str) -> Path:
+    return ROOT / "polyalign" / f"{module.replace('.', '/')}.py"
+
+
+def imported(root: Path, script: Path) -> str:
+    """As `code`, for a file of the user's below `root` and the modules there that it imports."""
+    return _text(script, root=root)
+
+
+def _text(*starts: Path, root: Path = ROOT) -> str:
     files: dict[str, str] = {}
     for start in starts:
-        files.update(_imports(start))
+        files.update(_imports(start, root))
     return " ".join(f"{file}={digest}" for file, digest in sorted(files.items()))

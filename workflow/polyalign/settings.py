@@ -11,6 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+CHAT = "chat"
+"""The template that stands for the chat template of the model's own tokenizer."""
+
 NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,95}"
 
 
@@ -80,7 +83,7 @@ def _template(template: str, needed: str, known: set[str]) -> str:
 
 
 def _prompt_template(template: str) -> str:
-    return _template(template, "prompt", {"prompt"})
+    return template if template == CHAT else _template(template, "prompt", {"prompt"})
 
 
 def _response_template(template: str) -> str:
@@ -120,7 +123,7 @@ Name = Annotated[str, AfterValidator(_name)]
 """A name that becomes a folder: letters, digits, `-`, `_`, `.`; no leading dot; at most 96."""
 
 PromptTemplate = Annotated[str, AfterValidator(_prompt_template)]
-"""Text around a prompt: has `{prompt}` and no other field."""
+"""Text around a prompt: has `{prompt}` and no other field; or `chat`."""
 
 ResponseTemplate = Annotated[str, AfterValidator(_response_template)]
 """Text that a reward model reads: has `{response}`, may have `{prompt}`, and no other field."""

@@ -1,4 +1,4 @@
-"""One palette of a study, solved on the base model's pool and checked on prompts it never saw."""
+"""λ of one palette of a study, solved on the base model's pool."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 
 from polyalign.errors import InputError
-from polyalign.map import Solution, parse_target, policy_weights, solve
+from polyalign.map import Solution, parse_target, solve
+from polyalign.map.base import Base
+from polyalign.map.budget import budget, budget_message
+from polyalign.map.dual import DEFAULT_LIMITS, Limits, solve_on
+from polyalign.map.search import interpolate
 from polyalign.tables import rewards_array
-
-STEPS = 24
 
 
 def solve_palette(
@@ -20,6 +22,7 @@ def solve_palette(
     *,
     scope: str = "auto",
     on_infeasible: str = "fail",
+    limits: Limits = DEFAULT_LIMITS,
 ) -> dict[str, Any]:
     """λ of one palette, fitted on the `fit` split.
 
@@ -30,82 +33,65 @@ def solve_palette(
         scope: `auto`, `prompt` or `joint`.
         on_infeasible: `fail`, or `adjust`: go from the base levels towards the target only as far
             as the palette stays supported.
+        limits: what counts as supported; only an adjusted palette depends on it.
 
     Returns:
-        The fields of `polyalign.map.Solution`, and
+        The fields of `polyalign.map.Solution` without verdict and message (`diagnose_palette` adds
+        them, and all else that λ does not depend on), and
         `palette`, `levels` (as asked), `asked` (as numbers),
+        `adjusted` (whether the target is another than asked),
         `reached` (share of the way from base to asked that the target goes; 1 if not adjusted),
-        `lam_train` (λ for training, see `training_lam`), `lam_bias` (None where not estimable),
-        `test` (`expected` levels of p_λ on the test split, with `se`, and `prompts`).
+        `lam_decode` (λ for selection among as many candidates as it was fitted on: `lam`),
+        `lam_train` (λ for training, see `training_lam`), `lam_bias` (None where not estimable).
 
     Raises:
-        InputError: if the palette is infeasible and may not be adjusted, the dual did not converge,
-            or the table lacks a value.
+        InputError: if the palette is infeasible, or so near the edge that no λ can be certified,
+            and may not be adjusted; or if the table lacks a value.
     """
-    names = list(levels)
-    fit = pool[pool["split"] == "fit"]
-    if fit.empty:
-        raise InputError("the pool has no rows of the fit split; raise or lower prompts.test_share")
-    rewards, groups = rewards_array(fit, names)
-    asked = parse_target(levels, rewards, names, groups, scope=scope)
-    solution = solve(rewards, asked, groups=groups, scope=scope, names=names, slack=True)
+    base, rewards, groups = fit_split(pool, list(levels), scope)
+    asked = parse_target(levels, rewards, list(levels), groups, scope=base.scope)
+    solution = solve_on(base, asked, names=list(levels), slack=True)
     reached = 1.0
-    if solution.verdict == "infeasible":
+    if solution.status != "solved":
         if on_infeasible == "fail":
+            room = f"; {budget_message(budget(base, asked))}" if base.scope == "prompt" else ""
             raise InputError(
-                f"palette '{palette}': {solution.message}; lower its levels, or set "
+                f"palette '{palette}': {solution.message}{room}; lower its levels, or set "
                 "map.on_infeasible to adjust"
             )
-        solution, reached = furthest_supported(rewards, groups, solution)
-    if solution.status != "solved":
-        raise InputError(f"palette '{palette}': the dual did not converge: {solution.message}")
+        moved = interpolate(base, asked, limits, list(levels))
+        reached = moved.share
+        solution = solve_on(base, moved.target, names=list(levels), slack=True)
     lam_train, bias = training_lam(rewards, groups, solution)
+    record = solution.to_dict()
+    for judged in ("verdict", "message"):
+        del record[judged]
     return {
         "palette": palette,
         "levels": dict(levels),
         "asked": asked.tolist(),
+        "adjusted": reached < 1.0,
         "reached": reached,
-        **solution.to_dict(),
+        **record,
+        "lam_decode": record["lam"],
         "lam_train": lam_train.tolist(),
         "lam_bias": None if bias is None else bias.tolist(),
-        "test": expected_levels(pool[pool["split"] == "test"], names, solution),
     }
 
 
-def furthest_supported(
-    rewards: np.ndarray, groups: np.ndarray, infeasible: Solution
-) -> tuple[Solution, float]:
-    """The supported palette furthest along the segment from the base levels to the target.
+def fit_split(
+    pool: pd.DataFrame, names: list[str], scope: str
+) -> tuple[Base, np.ndarray, np.ndarray]:
+    """The base policy on the `fit` split, its rewards (n, k) and prompt index (n,).
 
-    Along the segment KL grows and support falls, so bisection finds the end.
-
-    Args:
-        rewards: (n, k) rewards of the fit split.
-        groups: (n,) prompt index.
-        infeasible: the solution of the whole way.
-
-    Returns:
-        Its solution, and the share of the way, in [0, 1).
+    Raises:
+        InputError: if there is no such row, or the table lacks a value.
     """
-    start, target = infeasible.base, infeasible.target
-    low, high = 0.0, 1.0
-    best = None
-    for _ in range(STEPS):
-        middle = (low + high) / 2
-        solution = solve(
-            rewards,
-            start + middle * (target - start),
-            groups=groups,
-            scope=infeasible.scope,
-            names=infeasible.values,
-        )
-        if solution.verdict == "supported" and solution.status == "solved":
-            low, best = middle, solution
-        else:
-            high = middle
-    if best is None:
-        best = solve(rewards, start, groups=groups, scope=infeasible.scope, names=infeasible.values)
-    return best, low
+    fit = pool[pool["split"] == "fit"]
+    if fit.empty:
+        raise InputError("the pool has no rows of the fit split; raise or lower prompts.test_share")
+    rewards, groups = rewards_array(fit, names)
+    return Base(rewards, groups, scope), rewards, groups
 
 
 def training_lam(
@@ -131,9 +117,10 @@ def training_lam(
     if solution.scope == "joint":
         return solution.lam, None
     rank = pd.Series(groups).groupby(groups).cumcount().to_numpy()
+    single = np.bincount(groups)[groups] == 1  # nothing to halve: in both halves, as it is
     halves = []
     for half in (0, 1):
-        rows = rank % 2 == half
+        rows = (rank % 2 == half) | single
         part = solve(
             rewards[rows],
             solution.target,
@@ -148,31 +135,3 @@ def training_lam(
     if (np.abs(bias) > solution.lam / 2).any():
         return solution.lam, None
     return solution.lam - bias, bias
-
-
-def expected_levels(
-    test: pd.DataFrame, names: list[str], solution: Solution
-) -> dict[str, Any] | None:
-    """Expected levels of p_λ on the test split, exact over its candidates.
-
-    Returns:
-        `expected` and `se` (k,) in the rewards' units, the latter clustered by prompt, and the
-        number of `prompts`; None if there is no test split.
-    """
-    if test.empty:
-        return None
-    rewards, groups = rewards_array(test, names)
-    weights = policy_weights(rewards, solution.lam, groups=groups, scope=solution.scope)
-    share = np.bincount(groups, weights) / weights.sum()
-    by_prompt = np.stack(
-        [
-            np.bincount(groups, weights * column) / np.bincount(groups, weights)
-            for column in rewards.T
-        ],
-        axis=1,
-    )
-    expected = share @ by_prompt
-    prompts = len(share)
-    correction = prompts / max(prompts - 1, 1)
-    variance = correction * np.square(share[:, None] * (by_prompt - expected)).sum(axis=0)
-    return {"expected": expected.tolist(), "se": np.sqrt(variance).tolist(), "prompts": prompts}

@@ -1,7 +1,8 @@
 """Tables of samples and rewards: reading any supported format, checking, joining, writing.
 
 A rewards table has one row a candidate: `prompt_id`, `candidate`, `prompt`, `response`, `split`,
-`n_tokens`, `logprob` (and `logprob_base`), then one float column a value.
+`n_tokens`, `truncated`, `logprob` (and `logprob_base`), then one float column a value. The metadata
+of its file holds `spec`: how its samples were drawn and how each value was scored.
 """
 
 import hashlib
@@ -16,10 +17,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from polyalign.errors import InputError
-from polyalign.files import whole
+from polyalign.files import sha256, whole
+from polyalign.sources import content
 
 KEY = ["prompt_id", "candidate"]
-SAMPLE_COLUMNS = [*KEY, "prompt", "response", "split", "n_tokens", "logprob", "logprob_base", "kl"]
+SAMPLE_COLUMNS = [
+    *KEY,
+    "prompt",
+    "response",
+    "split",
+    "n_tokens",
+    "truncated",
+    "logprob",
+    "logprob_base",
+    "kl",
+]
 FORMATS = (".parquet", ".csv", ".jsonl", ".json")
 
 
@@ -79,6 +91,71 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     metadata = pq.read_schema(path).metadata or {}
     settings: dict[str, Any] = json.loads(metadata.get(b"polyalign", b"{}"))
     return settings
+
+
+def read_spec(path: str | Path) -> dict[str, Any]:
+    """How a rewards table came about: `sampling` (p0's rule, template, base model), and `values`.
+
+    `values` has a value's whole reward specification, with the content of its model. Rewards of
+    two tables compare only if both parts are equal.
+
+    Raises:
+        InputError: if the file carries no specification.
+    """
+    spec: dict[str, Any] | None = read_settings(path).get("spec")
+    if spec is None:
+        raise InputError(
+            f"{path}: carries no specification of its samples and rewards; expected a rewards "
+            "table of this workflow; delete it and let its stage make it again"
+        )
+    return spec
+
+
+def sampling_spec(
+    sampling: Mapping[str, Any], template: str, base: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The `sampling` part of a table's `spec`: how p0 samples, its template and its base model.
+
+    Args:
+        sampling: the sampling rule.
+        template: text around a prompt.
+        base: `source`, `revision` and `dtype` of the base model.
+    """
+    named = {key: base[key] for key in ("source", "revision", "dtype")}
+    model = {**named, "content": content(named["source"], named["revision"])}
+    return {**sampling, "template": template, "base": model}
+
+
+def imported_spec(path: str | Path, columns: Mapping[str, str]) -> dict[str, Any]:
+    """The `spec` of a table of scores that somebody already had: its file and its columns.
+
+    Args:
+        path: the file.
+        columns: value → name of its column.
+    """
+    return {
+        "sampling": {"imported": Path(path).name, "content": f"sha256:{sha256(path)[:16]}"},
+        "values": {
+            value: {"kind": "column", "column": column} for value, column in columns.items()
+        },
+    }
+
+
+def common_spec(paths: Sequence[str | Path], what: str) -> dict[str, Any]:
+    """The one specification that files (shards of `what`) carry.
+
+    Raises:
+        InputError: if one carries none, or two differ; the message names files and settings.
+    """
+    specs = [read_spec(path) for path in paths]
+    for path, spec in zip(paths, specs, strict=True):
+        if spec != specs[0]:
+            keys = [key for key in {**spec, **specs[0]} if spec.get(key) != specs[0].get(key)]
+            raise InputError(
+                f"{path}: {what} was made with another {', '.join(keys)} than {paths[0]}; expected "
+                "the same in all shards; delete them and let their stage make them again"
+            )
+    return specs[0]
 
 
 def value_columns(frame: pd.DataFrame) -> list[str]:
@@ -241,6 +318,30 @@ def hold_out(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return frame[~held].reset_index(drop=True), frame[test].reset_index(drop=True)
 
 
+def rewards_record(samples: Sequence[Path], scores: Sequence[Path]) -> dict[str, Any]:
+    """What a merged table records: the settings of its parts, and their common `spec`.
+
+    Args:
+        samples: shards of the samples.
+        scores: shards of all values' scores.
+
+    Raises:
+        InputError: if shards of the samples, or of one value, were made in different ways.
+    """
+    by_value: dict[str, list[Path]] = {}
+    for path in scores:
+        by_value.setdefault(str(read_settings(path).get("value")), []).append(path)
+    return {
+        "samples": [read_settings(path) for path in samples],
+        "spec": {
+            "sampling": common_spec(samples, "samples"),
+            "values": {
+                value: common_spec(shards, f"value '{value}'") for value, shards in by_value.items()
+            },
+        },
+    }
+
+
 def read_scored(samples: Sequence[Path], scores: Sequence[Path]) -> pd.DataFrame:
     """Read and join the shards of one policy's samples and of some values' scores.
 
@@ -248,4 +349,5 @@ def read_scored(samples: Sequence[Path], scores: Sequence[Path]) -> pd.DataFrame
         InputError: if a table cannot be read or rows do not join.
     """
     frame = pd.concat([read_table(path) for path in samples], ignore_index=True)
+    check_keys(frame, ", ".join(map(str, samples)))
     return join(frame, {str(path): read_table(path) for path in scores})

@@ -14,12 +14,12 @@ rule annotate:
         "<results>/benchmarks/annotate/{family}-{variant}_{value}_{i}-of-{n}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **needs("annotate"),
     params:
         settings=annotate_settings,
-        code=lambda wildcards: code(
-            "annotate", f"values.{STUDY.values[wildcards.value].kind}"
-        ),
-        files=files,
+        code=lambda wildcards: reward_code("annotate", [wildcards.value]),
+        files=files_with_cache,
     shell:
         job("annotate")
 
@@ -34,7 +34,8 @@ rule merge:
     log:
         "<results>/logs/merge/{family}-{variant}.log",
     wildcard_constraints:
-        family="|".join({"base", *(name.split("/")[0] for name in MODELS)}),
+        family=SAMPLED,
+    localrule: True
     conda:
         ENVIRONMENT
     params:

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import sys
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -14,9 +15,11 @@ ROOT = os.path.relpath(workflow.basedir)
 sys.path.insert(0, f"{workflow.basedir}/workflow")
 
 from polyalign import config as study_config
-from polyalign import families
+from polyalign import families, resources
+from polyalign import values as kinds_of_reward
 from polyalign.errors import InputError
 from polyalign.provenance import canonical, code, short_hash
+from polyalign.train.options import OPTIONS
 
 # Jobs find the Python that runs Snakemake and this checkout's library, activated or not.
 os.environ.update(
@@ -34,8 +37,11 @@ ENVIRONMENT = f"{workflow.basedir}/envs/polyalign.yaml"
 VARIANTS = study_config.policies(STUDY)
 FAMILIES = ["base", "reward", *families.NAMES]
 MODELS = [name for name in VARIANTS if families.makes_model(name.split("/")[0])]
-DECODED = [name for name in VARIANTS if name not in MODELS]
+DECODED = [name for name in VARIANTS if families.chooses(name.split("/")[0])]
+GUIDED = [name for name in VARIANTS if name not in [*MODELS, *DECODED]]
 EVALUATED = ["base/base", *VARIANTS]
+OF_MODELS = "|".join(sorted({"base", *(name.split("/")[0] for name in MODELS)}))
+SAMPLED = "|".join(sorted({OF_MODELS, *(name.split("/")[0] for name in GUIDED)}))
 
 
 def figure_module(name):
@@ -72,14 +78,15 @@ TABLES = [
 ]
 
 
-def job(script):
-    """The shell command of a stage.
+def job(script, launch=False):
+    """The shell command of a stage; with `launch`, one that trains on several GPUs where asked to.
 
     One thread a job unless a profile's `set-threads` says otherwise: jobs run side by side, and sums
     in another order would be other numbers on a machine with other cores.
     """
+    launcher = " {params.launcher}" if launch else ""
     return (
-        f"OMP_NUM_THREADS={{threads}} python {ROOT}/workflow/scripts/{script}.py"
+        f"OMP_NUM_THREADS={{threads}} python{launcher} {ROOT}/workflow/scripts/{script}.py"
         " --settings {params.settings:q} {params.files} --log {log:q}"
     )
 
@@ -111,6 +118,18 @@ def rules_hash():
     )
 
 
+def launcher(wildcards, resources):
+    """How Python starts a trainer on the GPUs of its `gpu` resource: a process a GPU.
+
+    Params that look at resources are not tracked: the number of GPUs is no reason to train again.
+    """
+    gpus = int(resources.get("gpu") or 0)
+    if gpus < 2:
+        return ""
+    # What `accelerate launch` calls as well; it finds a free port, so jobs can share a machine.
+    return f"-m torch.distributed.run --standalone --nproc_per_node {gpus}"
+
+
 def plan_settings():
     """What decides which rules a study uses, and what they hand to each other."""
     needs = {name for entry in STUDY.plots for name in figure_module(entry).NEEDS}
@@ -137,25 +156,59 @@ def fixed(settings):
     return lambda wildcards: text
 
 
-def files(wildcards, input, output):
-    """Inputs and outputs by name, as a stage's script takes them (untracked: paths only)."""
+def loads_model(*stage):
+    """Whether a stage, named as for `code`, loads a model; if not, it is too light to be submitted."""
+    return "polyalign/models.py=" in code(*stage)
+
+
+def needs(rule):
+    """Resources of a rule whose jobs load a model, by what each of them does (polyalign.resources).
+
+    A second attempt asks for twice the memory and time of the first. A profile's `set-resources`
+    overrides each of the three.
+    """
+
+    @cache
+    def of_job(*wildcards):
+        return resources.need(STUDY, rule, dict(wildcards)) or resources.NONE
+
+    def of(wildcards):
+        return of_job(*wildcards.items())
+
+    return {
+        "gpu": lambda wildcards: of(wildcards).gpu,
+        "mem_mb": lambda wildcards, attempt: of(wildcards).mem_mb * attempt,
+        "runtime": lambda wildcards, attempt: of(wildcards).minutes * attempt,
+    }
+
+
+def files(wildcards, input, output, resources=None):
+    """Inputs and outputs by name, as a stage's script takes them (untracked: paths only).
+
+    A profile that retries sets the resource `attempt`; the job then knows that it was tried before.
+    """
 
     def tokens(named):
         for name, paths in named.items():
             for path in [paths] if isinstance(paths, str) else paths:
                 yield shlex.quote(f"{name}={path}")
 
-    return f"--input {' '.join(tokens(input))} --output {' '.join(tokens(output))}"
+    attempt = (resources or {}).get("attempt", 1)
+    again = f" --attempt {attempt}" if attempt > 1 else ""
+    return (
+        f"--input {' '.join(tokens(input))} --output {' '.join(tokens(output))}{again}"
+    )
 
 
-def files_with_work(wildcards, input, output):
+def files_with_work(wildcards, input, output, resources=None):
     """`files`, and the folder that keeps the checkpoints of a model when its job fails."""
     model = Path(output.model)
     stage = f"{model.parent.name}-{model.name}"
     settings = canonical(
         [training_settings(model.parent.name, model.name), sorted(input)]
     )
-    return f"{files(wildcards, input, output)} --work {RESULTS}/work/{stage}/{short_hash(settings)}"
+    work = f"{RESULTS}/work/{stage}/{short_hash(settings)}"
+    return f"{files(wildcards, input, output, resources)} --work {work}"
 
 
 def model_files(source):
@@ -184,6 +237,13 @@ def policy_model(wildcards):
 def model_settings():
     """How the base model is loaded."""
     return STUDY.model.model_dump()
+
+
+def prompt_settings(wildcards):
+    """Settings of the prompts; the seed counts only where openings are cut."""
+    prompts = STUDY.prompts.model_dump(exclude={"template"})
+    cut = any(source.opening for source in STUDY.prompts.sources)
+    return canonical({**prompts, "seed": STUDY.seed if cut else 0})
 
 
 def sampling_rule():
@@ -215,32 +275,46 @@ def scattered(stem):
 
 
 def generate_settings(wildcards):
-    sampling = STUDY.sampling
     base = model_settings()
     own = f"{RESULTS}/models/{wildcards.family}/{wildcards.variant}"
-    return canonical(
-        {
-            "policy": f"{wildcards.family}/{wildcards.variant}",
-            "model": (
-                base
-                if wildcards.family == "base"
-                else {**base, "source": own, "revision": None}
-            ),
-            "base": base,
-            "template": STUDY.prompts.template,
-            "sampling": sampling_rule(),
-            "splits": ["fit", "test"] if is_pool(wildcards) else ["test"],
-            "candidates": (
-                sampling.candidates
-                if is_pool(wildcards)
-                else sampling.evaluation_candidates
-            ),
-            "batch_size": sampling.batch_size,
-            "seed": STUDY.seed,
-            "shard": int(wildcards.i),
-            "shards": int(wildcards.n),
+    policy = f"{wildcards.family}/{wildcards.variant}"
+    model = {**base, "source": own, "revision": None} if policy in MODELS else base
+    settings = sampled(policy, wildcards)
+    return canonical({**settings, "model": model, "engine": STUDY.sampling.engine})
+
+
+def sampled(policy, wildcards):
+    """What every generation of responses is told, whatever draws them."""
+    sampling, pool = STUDY.sampling, policy == "base/pool"
+    return {
+        "policy": policy,
+        "base": model_settings(),
+        "template": STUDY.prompts.template,
+        "sampling": sampling_rule(),
+        "splits": ["fit", "test"] if pool else ["test"],
+        "candidates": sampling.candidates if pool else sampling.evaluation_candidates,
+        "batch_size": sampling.batch_size,
+        "seed": STUDY.seed,
+        "shard": int(wildcards.i),
+        "shards": int(wildcards.n),
+    }
+
+
+def guided_settings(family):
+    """Params function: settings of a policy that samples from the base model in its own way."""
+
+    def settings(wildcards):
+        policy = f"{family}/{wildcards.variant}"
+        made = VARIANTS[policy]
+        values = STUDY.palettes[made.palette]
+        guided = {
+            "settings": made.settings,
+            "values": {name: study_config.scorer(STUDY, name) for name in values},
         }
-    )
+        model = {"model": model_settings(), "guided": guided}
+        return canonical({**sampled(policy, wildcards), **model})
+
+    return settings
 
 
 def annotate_settings(wildcards):
@@ -249,19 +323,29 @@ def annotate_settings(wildcards):
     )
 
 
+def files_with_cache(wildcards, input, output, resources=None):
+    """`files`, and the folder that keeps the value's scores by the content of the texts."""
+    return f"{files(wildcards, input, output, resources)} --work {RESULTS}/cache/{wildcards.value}"
+
+
 def value_model(wildcards):
     """What a job that scores a value waits for."""
     return model_files(study_config.scorer(STUDY, wildcards.value).get("model", ""))
 
 
+LIMITS = part(STUDY.map, "min_ess", "max_weight", "max_kl_share", "max_norm")
+
+
 def solve_settings(wildcards):
-    return canonical(
-        {
-            "palette": wildcards.palette,
-            "levels": STUDY.palettes[wildcards.palette],
-            "map": STUDY.map.model_dump(),
-        }
-    )
+    """What λ depends on: not on what counts as supported, unless a palette may be adjusted to it."""
+    settings = {
+        "palette": wildcards.palette,
+        "levels": STUDY.palettes[wildcards.palette],
+        **part(STUDY.map, "scope", "on_infeasible"),
+    }
+    if STUDY.map.on_infeasible == "adjust":
+        settings["limits"] = LIMITS
+    return canonical(settings)
 
 
 def training_settings(family, variant):
@@ -277,9 +361,9 @@ def training_settings(family, variant):
         }
     if made.preferences:
         settings["preferences"] = {
-            name: STUDY.preferences[name].path for name in made.preferences
+            name: pairs_settings(name) for name in made.preferences
         }
-    if made.palette:
+    if made.palette and not made.candidates:
         values = STUDY.palettes[made.palette]
         settings["values"] = {name: study_config.scorer(STUDY, name) for name in values}
     return settings
@@ -299,15 +383,12 @@ def training_inputs(family):
                 for name in made.preferences
             }
         if made.palette:
-            paths["palette"] = f"{RESULTS}/palettes/{made.palette}.json"
+            paths["palette"] = lam_of(made.palette)
+        if made.candidates:
+            paths |= pool_of(STUDY.palettes[made.palette])
+        elif made.palette:
             paths["prompts"] = f"{RESULTS}/prompts.parquet"
-            paths["rewards"] = [
-                path
-                for name in STUDY.palettes[made.palette]
-                for path in model_files(
-                    study_config.scorer(STUDY, name).get("model", "")
-                )
-            ]
+            paths["rewards"] = reward_files(made.palette)
         for policy in made.policies:
             paths[f"model:{policy}"] = model_files(f"{RESULTS}/models/{policy}")
         return {name: path for name, path in paths.items() if path}
@@ -315,19 +396,34 @@ def training_inputs(family):
     return inputs
 
 
-def training_code(family):
+def family_code(script, family):
     """Params function: the code of a family, and of the rewards that a palette brings in."""
 
     def modules(wildcards):
-        palette = VARIANTS[f"{family}/{wildcards.variant}"].palette
-        kinds = {STUDY.values[name].kind for name in STUDY.palettes.get(palette, {})}
-        return code(
-            "train",
+        made = VARIANTS[f"{family}/{wildcards.variant}"]
+        scored = [] if made.candidates else STUDY.palettes.get(made.palette, [])
+        return reward_code(
+            script,
+            scored,
             f"families.{family.replace('-', '_')}",
-            *sorted(f"values.{kind}" for kind in kinds),
         )
 
     return modules
+
+
+def reward_code(script, names, *modules):
+    """The code of a stage that computes the rewards of some values, the user's own included."""
+    kinds = sorted({f"values.{STUDY.values[name].kind}" for name in names})
+    own = [
+        kinds_of_reward.user_code(study_config.scorer(STUDY, name)) for name in names
+    ]
+    return " ".join([code(script, *modules, *kinds), *filter(None, own)])
+
+
+def pairs_settings(name):
+    """How a preference data set is read."""
+    made = STUDY.preferences[name]
+    return {"source": made.path, "max_words": made.max_words}
 
 
 def pairs_file(path, split):
@@ -362,16 +458,41 @@ def pool_of(values):
     }
 
 
+def lam_of(palette):
+    """What is made with a palette's λ waits for this, not for what is later said about that λ."""
+    return f"{RESULTS}/palettes/lam/{palette}.json"
+
+
+def reward_files(palette):
+    """What a job that computes the rewards of a palette waits for."""
+    return [
+        path
+        for name in STUDY.palettes[palette]
+        for path in model_files(study_config.scorer(STUDY, name).get("model", ""))
+    ]
+
+
+def palette_of(family):
+    """Input function: the palette of a policy of the family; nothing for one without."""
+
+    def path(wildcards):
+        palette = VARIANTS[f"{family}/{wildcards.variant}"].palette
+        return lam_of(palette) if palette else []
+
+    return path
+
+
 def reward_settings(wildcards):
     made = STUDY.reward_models[wildcards.variant]
     return canonical(
         {
             "name": wildcards.variant,
             "source": made.source or STUDY.model.source,
+            "revision": None if made.source else STUDY.model.revision,
             "template": STUDY.prompts.template,
             "seed": STUDY.seed,
-            "labels": made.labels is not None,
-            "training": part(made, "epochs", "learning_rate", "batch_size"),
+            "pairs": pairs_settings(made.preferences) if made.preferences else None,
+            "training": part(made, "epochs", "dtype", *OPTIONS),
         }
     )
 
@@ -387,9 +508,10 @@ def reward_inputs(wildcards):
     return {name: path for name, path in paths.items() if path}
 
 
-def reward_work(wildcards, input, output):
+def reward_work(wildcards, input, output, resources=None):
     key = short_hash(reward_settings(wildcards) + str(sorted(input)))
-    return f"{files(wildcards, input, output)} --work {RESULTS}/work/reward-{wildcards.variant}/{key}"
+    work = f"{RESULTS}/work/reward-{wildcards.variant}/{key}"
+    return f"{files(wildcards, input, output, resources)} --work {work}"
 
 
 def figure_inputs(wildcards):

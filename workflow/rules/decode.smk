@@ -3,17 +3,17 @@
 for family in sorted({name.split("/")[0] for name in DECODED}):
 
     rule:
+        """Answer by decoding: results/<study>/policies/<family>/<variant>/rewards.parquet."""
         name:
             f"decode_{family.replace('-', '_')}"
         input:
             pool="<results>/policies/base/pool/rewards.parquet",
-            palette=lambda wildcards, family=family: (
-                f"{RESULTS}/palettes/{VARIANTS[f'{family}/{wildcards.variant}'].palette}.json"
-            ),
+            palette=palette_of(family),
         output:
             rewards=f"<results>/policies/{family}/{{variant}}/rewards.parquet",
         log:
             f"<results>/logs/decode/{family}-{{variant}}.log",
+        localrule: not loads_model("decode", f"families.{family.replace('-', '_')}")
         conda:
             ENVIRONMENT
         params:

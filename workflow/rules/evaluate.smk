@@ -2,7 +2,7 @@
 
 
 rule levels:
-    """Levels of one policy."""
+    """Levels of one policy: results/<study>/policies/<family>/<variant>/levels.csv."""
     input:
         rewards="<results>/policies/{family}/{variant}/rewards.parquet",
         base="<results>/policies/base/base/rewards.parquet",
@@ -10,6 +10,7 @@ rule levels:
         levels="<results>/policies/{family}/{variant}/levels.csv",
     log:
         "<results>/logs/levels/{family}-{variant}.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -28,7 +29,7 @@ rule levels:
 
 
 rule winrate:
-    """Win rates of one policy against the base model, or another opponent."""
+    """Win rates of one policy: results/<study>/policies/<family>/<variant>/winrate.csv."""
     input:
         rewards="<results>/policies/{family}/{variant}/rewards.parquet",
         opponent=f"<results>/policies/{STUDY.evaluation.opponent}/rewards.parquet",
@@ -36,6 +37,7 @@ rule winrate:
         winrate="<results>/policies/{family}/{variant}/winrate.csv",
     log:
         "<results>/logs/winrate/{family}-{variant}.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -74,6 +76,7 @@ rule tables:
         ),
     log:
         "<results>/logs/tables.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -92,6 +95,7 @@ rule families:
         **printed("families", "families of policies"),
     log:
         "<results>/logs/families.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -130,6 +134,7 @@ if MIXED:
             ),
         log:
             "<results>/logs/mixing.log",
+        localrule: True
         conda:
             ENVIRONMENT
         params:

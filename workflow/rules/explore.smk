@@ -22,6 +22,7 @@ OF_PALETTES = ("rounds", "paths")
 for kind, settings in EXPLORED.items():
 
     rule:
+        """Solve what figures show of the mathematics: results/<study>/explore/<kind>.csv."""
         name:
             f"explore_{kind}"
         input:
@@ -47,6 +48,7 @@ rule explore_jobs:
         graph="<results>/explore/jobs.dot",
     log:
         "<results>/logs/explore/jobs.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:

@@ -2,7 +2,7 @@
 
 
 rule plot:
-    """Draw one figure."""
+    """Draw one figure: results/<study>/plots/<figure>.pdf."""
     input:
         unpack(figure_inputs),
     output:
@@ -15,6 +15,7 @@ rule plot:
         ),
     log:
         "<results>/logs/plot/{figure}.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:

@@ -14,10 +14,11 @@ rule prompts:
         prompts="<results>/prompts.parquet",
     log:
         "<results>/logs/prompts.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
-        settings=fixed(STUDY.prompts.model_dump(exclude={"template"})),
+        settings=prompt_settings,
         code=code("prompts"),
         files=files,
     shell:

@@ -18,6 +18,7 @@ rule overview:
         ),
     log:
         "<results>/logs/overview.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -34,6 +35,7 @@ rule resolved_config:
         config="<results>/config.json",
     log:
         "<results>/logs/resolved_config.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:

@@ -2,12 +2,13 @@
 
 
 rule reward_model:
-    """Train one reward model."""
+    """Train one reward model: results/<study>/models/reward/<name>.json."""
     input:
         unpack(reward_inputs),
     output:
         model=directory("<results>/models/reward/{variant}"),
         manifest="<results>/models/reward/{variant}.json",
+        metrics="<results>/models/reward/{variant}.csv",
     log:
         "<results>/logs/reward_model/{variant}.log",
     benchmark:
@@ -16,9 +17,12 @@ rule reward_model:
     priority: 2
     conda:
         ENVIRONMENT
+    resources:
+        **needs("reward_model"),
     params:
         settings=reward_settings,
         code=code("reward_model"),
         files=reward_work,
+        launcher=launcher,
     shell:
-        job("reward_model")
+        job("reward_model", launch=True)

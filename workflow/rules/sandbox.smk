@@ -36,12 +36,15 @@ rule base_model:
     output:
         model=directory("<results>/models/base/base"),
         manifest="<results>/models/base/base.json",
+        metrics="<results>/models/base/base.csv",
     log:
         "<results>/logs/base_model.log",
     benchmark:
         "<results>/benchmarks/base_model.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **needs("base_model"),
     params:
         settings=fixed(
             {

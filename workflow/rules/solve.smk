@@ -2,11 +2,11 @@
 
 
 rule solve:
-    """Solve the dual of one palette."""
+    """λ of one palette: results/<study>/palettes/<palette>.json."""
     input:
         unpack(pool_of_palette),
     output:
-        palette="<results>/palettes/{palette}.json",
+        lam="<results>/palettes/lam/{palette}.json",
     log:
         "<results>/logs/solve/{palette}.log",
     priority: 2
@@ -18,3 +18,24 @@ rule solve:
         files=files,
     shell:
         job("solve")
+
+
+rule diagnose:
+    """Judge λ of one palette: verdict, intervals, support, levels on the test prompts."""
+    input:
+        unpack(pool_of_palette),
+        lam="<results>/palettes/lam/{palette}.json",
+    output:
+        palette="<results>/palettes/{palette}.json",
+    log:
+        "<results>/logs/diagnose/{palette}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        settings=fixed(
+            {"limits": LIMITS, "resamples": STUDY.map.resamples, "seed": STUDY.seed}
+        ),
+        code=code("diagnose"),
+        files=files,
+    shell:
+        job("diagnose")

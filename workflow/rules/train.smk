@@ -3,6 +3,7 @@
 for family in sorted({name.split("/")[0] for name in MODELS}):
 
     rule:
+        """Train one policy of the family: results/<study>/models/<family>/<variant>.json."""
         name:
             f"train_{family.replace('-', '_')}"
         input:
@@ -10,6 +11,7 @@ for family in sorted({name.split("/")[0] for name in MODELS}):
         output:
             model=directory(f"<results>/models/{family}/{{variant}}"),
             manifest=f"<results>/models/{family}/{{variant}}.json",
+            metrics=f"<results>/models/{family}/{{variant}}.csv",
         log:
             f"<results>/logs/train/{family}-{{variant}}.log",
         benchmark:
@@ -17,11 +19,14 @@ for family in sorted({name.split("/")[0] for name in MODELS}):
         priority: 1
         conda:
             ENVIRONMENT
+        resources:
+            **needs(f"train_{family.replace('-', '_')}"),
         params:
             settings=lambda wildcards, family=family: canonical(
                 training_settings(family, wildcards.variant)
             ),
-            code=training_code(family),
+            code=family_code("train", family),
             files=files_with_work,
+            launcher=launcher,
         shell:
-            job("train")
+            job("train", launch=True)

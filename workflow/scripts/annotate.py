@@ -2,14 +2,21 @@
 
 from polyalign import values
 from polyalign.annotate import annotate
+from polyalign.cache import ScoreCache
 from polyalign.job import Job, run
+from polyalign.provenance import canonical, module_code, short_hash
 from polyalign.tables import read_table, write_table
 
 
 def main(job: Job) -> None:
+    value, settings = job.settings["value"], job.settings["spec"]
+    spec = values.identity(settings)
+    made_by = {"spec": spec, "code": module_code(f"values.{settings['kind']}")}
+    cache = job.work and ScoreCache(job.work, short_hash(canonical(made_by)), made_by)
     samples = read_table(job.input("samples"))
-    scores = annotate(samples, job.settings["value"], values.load(job.settings["spec"]))
-    write_table(scores, job.outputs["scores"], job.settings)
+    scores = annotate(samples, value, values.deferred(settings), cache)
+    record = {"value": value, "settings": settings, "spec": spec}
+    write_table(scores, job.outputs["scores"], record)
 
 
 run(main)

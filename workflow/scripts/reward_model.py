@@ -1,31 +1,47 @@
 """Train a reward model from preference pairs, or a classifier from labelled texts."""
 
-from polyalign.job import Job, run
-from polyalign.manifest import write_manifest
+from polyalign.job import Job, is_main_process, run
+from polyalign.manifest import write_manifest, write_metrics
 from polyalign.preferences import read_pairs
 from polyalign.tables import read_table
 from polyalign.train.classifier import train_classifier
-from polyalign.train.common import Training
+from polyalign.train.options import training
 from polyalign.train.reward import train_reward
 
 
 def main(job: Job) -> None:
-    settings, output = job.settings, job.outputs["model"]
+    settings, outputs = job.settings, job.outputs
     made = settings["training"]
+    source = {"base": settings["source"], "revision": settings["revision"]}
     options = {
         "work": job.work,
         "epochs": made["epochs"],
-        "training": Training(made["learning_rate"], made["batch_size"], seed=settings["seed"]),
+        "training": training(made, settings["seed"], made["dtype"]),
     }
-    if settings["labels"]:
+    if settings["pairs"] is None:
         texts = read_table(job.input("labels"))
-        record = train_classifier(settings["source"], texts, output, **options)
+        record = train_classifier(**source, examples=texts, output=outputs["model"], **options)
     else:
-        train, test = (read_pairs(job.input(split)).frame for split in ("train", "test"))
+        read = {
+            split: read_pairs(
+                str(job.inputs.get(split, [settings["pairs"]["source"]])[0]),
+                split=split,
+                max_words=settings["pairs"]["max_words"],
+            )
+            for split in ("train", "test")
+        }
         record = train_reward(
-            settings["source"], train, test, output, template=settings["template"], **options
+            **source,
+            pairs_train=read["train"].frame,
+            pairs_test=read["test"].frame,
+            output=outputs["model"],
+            template=settings["template"],
+            **options,
         )
-    write_manifest(output, job.outputs["manifest"], settings, record)
+        record["read"] = {split: pairs.counts for split, pairs in read.items()}
+    if is_main_process():
+        write_metrics(outputs["model"], outputs["metrics"])
+        write_manifest(outputs["model"], outputs["manifest"], settings, record)
 
 
 run(main)

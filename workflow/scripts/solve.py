@@ -2,6 +2,7 @@
 
 from polyalign.files import write_json
 from polyalign.job import Job, run
+from polyalign.map.dual import Limits
 from polyalign.solve import solve_palette
 from polyalign.tables import read_scored, read_table
 
@@ -9,8 +10,8 @@ from polyalign.tables import read_scored, read_table
 def main(job: Job) -> None:
     settings, inputs = job.settings, job.inputs
     pool = read_table(job.input("pool")) if "pool" in inputs else read_scored(**inputs)
-    record = solve_palette(pool, settings["palette"], settings["levels"], **settings["map"])
-    write_json(job.outputs["palette"], record)
+    settings["limits"] = Limits(**settings.get("limits", {}))
+    write_json(job.outputs["lam"], solve_palette(pool, **settings))
 
 
 run(main)

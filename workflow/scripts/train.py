@@ -3,14 +3,17 @@
 import json
 
 from polyalign import families
-from polyalign.job import Job, run
-from polyalign.manifest import write_manifest
-from polyalign.tables import read_table
+from polyalign.job import Job, is_main_process, run
+from polyalign.manifest import write_manifest, write_metrics
+from polyalign.tables import read_scored, read_table
 
 
 def main(job: Job) -> None:
-    settings, inputs = job.settings, job.inputs
+    settings, inputs, outputs = job.settings, job.inputs, job.outputs
     prompts = read_table(job.input("prompts")) if "prompts" in inputs else None
+    candidates = None
+    if "samples" in inputs:
+        candidates = read_scored(inputs["samples"], inputs["scores"]).query("split == 'fit'")
     made_from = families.Ingredients(
         settings=settings["settings"],
         model=settings.get("model", {}),
@@ -21,18 +24,21 @@ def main(job: Job) -> None:
         prompts=[] if prompts is None else list(prompts.query("split == 'fit'")["prompt"]),
         values=settings.get("values", {}),
         preferences={
-            name: str(inputs.get(f"pairs:{name}", [path])[0])
-            for name, path in settings.get("preferences", {}).items()
+            name: {**source, "source": str(inputs.get(f"pairs:{name}", [source["source"]])[0])}
+            for name, source in settings.get("preferences", {}).items()
         },
         policies={
             name.removeprefix("model:"): paths[-1]
             for name, paths in inputs.items()
             if name.startswith("model:")
         },
+        candidates=candidates,
         work=job.work,
     )
-    record = families.module(settings["family"]).train(made_from, job.outputs["model"])
-    write_manifest(job.outputs["model"], job.outputs["manifest"], settings, record)
+    record = families.module(settings["family"]).train(made_from, outputs["model"])
+    if is_main_process():
+        write_metrics(outputs["model"], outputs["metrics"])
+        write_manifest(outputs["model"], outputs["manifest"], settings, record)
 
 
 run(main)

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from polyalign import check
+from polyalign.check import Step
 from polyalign.config import load
 from polyalign.errors import InputError
+from polyalign.resources import Need, largest_need
 
 PRINTED = """Building DAG of jobs...
 Job stats:
@@ -37,8 +39,10 @@ def test_a_good_config_prints_the_plan(
     printed = capsys.readouterr().out
     assert "study.yaml: no fault. Study small: values humor, diversity, fluency" in printed
     assert "2 map-d, 2 dpo, 1 soup, 1 rloo" in printed
-    assert "annotate    12      9.0  rough" in printed
+    (row,) = [line.split() for line in printed.splitlines() if line.startswith("annotate")]
+    assert (row[1], row[3], row[4]) == ("12", "estimated", "1")
     assert "total       17" in printed
+    assert "GPU hours: about" in printed
     assert "Disk: about" in printed
 
 
@@ -68,35 +72,30 @@ def test_snakemake_plans_a_real_workflow(tmp_path: Path, text: str, write) -> No
 
 def test_times_are_measured_where_a_run_left_them(tmp_path: Path, text: str, write) -> None:
     folder = tmp_path / "results" / "small" / "benchmarks"
-    (folder / "annotate").mkdir(parents=True)
-    for name, seconds in (("annotate/humor", 30.0), ("annotate/fluency", 90.0), ("solve", 6.0)):
-        (folder / f"{name}.tsv").write_text(f"s\th:m:s\n{seconds}\t-\n", encoding="utf-8")
-    steps = check.plan(load(write(text)), {"annotate": 2, "solve": 1, "generate": 1})
-    assert [(step.seconds, step.measured) for step in steps] == [
-        (60.0, True),
-        (6.0, True),
-        (check.HEAVY["generate"], False),
-    ]
+    for name in ("annotate", "train"):
+        (folder / name).mkdir(parents=True)
+    jobs = {"annotate/humor": 30.0, "annotate/fluency": 90.0, "solve": 6.0, "train/rloo-funny": 7.0}
+    for name, seconds in jobs.items():
+        (folder / f"{name}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t-\t{10 * seconds}\n")
+    counts = {"annotate": 2, "solve": 1, "generate": 1, "train_rloo": 1}
+    steps = {step.rule: step for step in check.plan(load(write(text)), counts)}
+    assert [steps[rule].seconds for rule in ("annotate", "solve", "train_rloo")] == [60.0, 6.0, 7.0]
+    assert steps["annotate"].used_mb == 900.0
+    assert [rule for rule in counts if not steps[rule].measured] == ["generate"]
+    need = largest_need(load("study.yaml"), "generate")
+    assert need is not None
+    assert steps["generate"].seconds == need.seconds
+
+
+def test_gpu_hours_are_those_of_jobs_that_hold_a_gpu(text: str, write) -> None:
+    with_gpu = Step("generate", 6, 1200.0, True, Need(1, 1000, 4000, 60.0))
+    without = Step("train_soup", 6, 1200.0, True, Need(0, 0, 4000, 60.0))
+    printed = check.plan_text(load(write(text)), [with_gpu, without, Step("merge", 9, 1e6, True)])
+    assert "GPU hours: about 2.0." in printed
 
 
 def test_nothing_to_be_done(text: str, write) -> None:
     assert check.plan_text(load(write(text)), []).startswith("Nothing to be done.")
-
-
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [("meta-llama/Llama-2-7b-chat-hf", 7e9), ("x/smol-135m", 135e6), ("x/mine", 1e9)],
-)
-def test_parameters_from_a_name(source: str, expected: float, text: str, write) -> None:
-    study = load(write(text.replace("results/small/models/base/base", source)))
-    assert check.parameters(study) == expected
-
-
-def test_parameters_from_a_folder(tmp_path: Path, text: str, write) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "model.safetensors").write_bytes(b"0" * 4000)
-    study = load(write(text.replace("results/small/models/base/base", "./mine")))
-    assert check.parameters(study) == 1000
 
 
 def test_disk_grows_with_the_policies_that_are_models(text: str, write) -> None:
@@ -104,3 +103,18 @@ def test_disk_grows_with_the_policies_that_are_models(text: str, write) -> None:
     six = check.disk_bytes(load(write(big)))
     five = check.disk_bytes(load(write(big.replace("beta: [0.1, 0.5]", "beta: [0.1, 0.5, 1.0]"))))
     assert math.isclose(five - six, 7e9 * 4, rel_tol=0.01)
+
+
+def test_palettes_that_selection_cannot_reach_are_named(text: str, write) -> None:
+    assert check.out_of_reach(load(write(text))) == []
+    funny = "funny: {humor: q70, diversity: mean}"
+    wild = f"{funny}\n  far: {{humor: q99}}\n  greedy: {{humor: max}}"
+    harder = text.replace(funny, wild).replace("candidates: 16", "candidates: 8")
+    far, greedy = check.out_of_reach(load(write(harder)))
+    assert "palette far asks for about 2.3 standard deviations" in far
+    assert "the best of 8 candidates lies about 1.4" in far
+    assert "needs about 6" in far
+    assert "palette greedy" in greedy
+    assert "lower levels" in greedy
+    joint = harder.replace("scope: auto", "scope: joint")
+    assert check.out_of_reach(load(write(joint))) == []

@@ -76,6 +76,11 @@ def test_policies_in_the_order_of_the_config(text: str, write) -> None:
             "epochs": 1,
             "learning_rate": 5.0e-4,
             "batch_size": 32,
+            "accumulation": 1,
+            "gradient_checkpointing": False,
+            "lora": None,
+            "report_to": "none",
+            "save_every": 50,
         },
         preferences=("harmless", "helpful"),
     )
@@ -89,6 +94,20 @@ def test_a_data_set_with_share_zero_is_not_needed() -> None:
     dpo = families.module("dpo")
     settings = dpo.Settings(mixtures={"all": {"helpful": 1.0, "harmless": 0.0}})
     assert dpo.variants(settings)["beta-0.1_all"].preferences == ("helpful",)
+
+
+def test_dpo_for_palettes_is_named_after_them_and_takes_candidates() -> None:
+    dpo = families.module("dpo")
+    settings = dpo.Settings(
+        mixtures={"all": {"helpful": 1.0}}, labelled={"palettes": ["plain"], "pairs": 7}
+    )
+    mixed, labelled = dpo.variants(settings).items()
+    assert mixed[0] == "beta-0.1_all"
+    assert not mixed[1].candidates
+    assert labelled[0] == "plain"
+    assert (labelled[1].palette, labelled[1].candidates) == ("plain", True)
+    assert labelled[1].settings["pairs"] == 7
+    assert "beta" not in labelled[1].settings, "it is tied to λ"
 
 
 def test_fluency_is_scored_under_the_base_model(text: str, write) -> None:
@@ -139,7 +158,9 @@ def test_a_study_from_scores_trains_nothing(
         load(write(config))
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "configs/paper.yaml", "configs/scores-only.yaml"])
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "configs/paper.yaml", "configs/imdb.yaml", "configs/scores-only.yaml"]
+)
 def test_shipped_studies_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     study = load(name)

@@ -7,15 +7,13 @@ from mapdata import skewed
 from polyalign.errors import InputError
 from polyalign.map import solve
 from polyalign.map.base import Base
+from polyalign.map.budget import budget, candidates_for, expected_largest, height, normal_quantile
 from polyalign.map.diagnostics import (
     assess,
+    assess_many,
     bootstrap_interval,
-    budget,
-    candidates_for,
     delta_interval,
-    diagnose,
-    expected_largest,
-    normal_quantile,
+    log_z_bias,
     pareto_k,
     reweighting_share,
     sensitivity,
@@ -102,6 +100,10 @@ def test_bootstrap_of_an_infeasible_palette_says_so():
         bootstrap_interval(
             rewards, {"a": 99.0}, names=["a"], groups=groups, scope="joint", resamples=5, seed=1
         )
+    with pytest.raises(InputError, match="at least 2"):
+        bootstrap_interval(
+            rewards, {"a": 0.0}, names=["a"], groups=groups, scope="joint", resamples=1, seed=1
+        )
 
 
 def test_pareto_shape_is_recovered():
@@ -136,13 +138,21 @@ def test_expected_largest_normal_and_candidates_needed():
     assert normal_quantile(0.975) == pytest.approx(1.959963985, abs=1e-8)
 
 
+def test_height_of_levels_before_any_sampling():
+    assert height(["q80"]) == pytest.approx(0.8416, abs=1e-4)
+    assert height(["mean+0.3sd", "mean+0.4sd", "q20", "mean-2sd", 7.0]) == pytest.approx(0.5)
+    assert height(["+10%"]) == pytest.approx(0.32897, abs=1e-4)
+    assert height(["max"]) == height(["q100"]) == np.inf
+    assert height(["q0", "mean"]) == 0
+
+
 def test_budget_of_gaussian_rewards():
     draws = np.random.default_rng(6)
     rewards = draws.normal(size=(2000 * 16, 1))
     groups = np.repeat(np.arange(2000), 16)
     base = Base(rewards, groups, "prompt")
     answer = budget(base, base.raw(np.array([1.2])))
-    within = rewards.reshape(2000, 16).var(axis=1).mean()
+    within = rewards.reshape(2000, 16).var(axis=1, ddof=1).mean()
     assert answer.kl == pytest.approx(0.5 * (1.2 * rewards.std()) ** 2 / within, rel=1e-6)
     assert answer.log_k == pytest.approx(np.log(16))
     assert answer.candidates == 16
@@ -171,14 +181,45 @@ def test_assessment_on_another_table():
     np.testing.assert_allclose(answer.quantiles, (rewards <= p @ rewards).mean(axis=0))
 
 
-def test_diagnosis_is_json_ready():
-    import json
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+def test_many_assessments_are_single_ones(scope):
+    rewards, groups = skewed(30, 9, 3, 8)
+    keep = np.random.default_rng(1).random(270) < 0.8
+    rewards, groups = rewards[keep], groups[keep]
+    base = Base(rewards, groups, scope)
+    lams = np.random.default_rng(2).uniform(0, 1, (7, 3))
+    many = assess_many(base, lams)
+    for i, lam in enumerate(lams):
+        one = assess(rewards, lam, groups=groups, scope=scope)
+        log_z, level, _ = base.moments(lam * base.scale)
+        np.testing.assert_allclose(many.levels[i], base.raw(level), rtol=1e-12)
+        np.testing.assert_allclose(one.levels, many.levels[i])
+        np.testing.assert_allclose(one.quantiles, many.quantiles[i])
+        assert many.kl[i] == pytest.approx(lam * base.scale @ level - log_z)
+        weights = base.weights(lam * base.scale)
+        size = sum(1 / (weights[rows] @ weights[rows]) for rows in _groups(base, groups))
+        assert [many.ess[i], one.ess] == pytest.approx([size, size])
+        largest = np.mean([weights[rows].max() for rows in _groups(base, groups)])
+        assert many.max_weight[i] == pytest.approx(largest)
+    with pytest.raises(InputError, match="expected"):
+        assess_many(base, lams[:, :2])
 
-    rewards, groups = skewed(40, 10, 2, 8)
+
+def _groups(base, groups):
+    if base.scope == "joint":
+        return [np.arange(len(groups))]
+    return [np.flatnonzero(groups == x) for x in np.unique(groups)]
+
+
+def test_plug_in_bias_is_that_of_fresh_candidates():
+    # Normal rewards: log E exp(lam r) = lam^2 / 2; the mean over K candidates lies below it.
+    # Rewards count from their own mean, which takes the noise of that mean off, nothing else.
+    draws = np.random.default_rng(9)
+    rewards, groups = draws.normal(size=(20_000 * 16, 1)), np.repeat(np.arange(20_000), 16)
     base = Base(rewards, groups, "prompt")
-    target = base.raw(np.array([0.3, -1.0]))
-    report = diagnose(base, solve_on(base, target).lam, target)
-    record = json.loads(json.dumps(report, allow_nan=False))
-    assert set(record) == {"sensitivity", "interval", "pareto_k", "budget"}
-    assert record["budget"]["suffices"] >= 1
-    assert record["sensitivity"]["exchange"][0][1] is None
+    lam = np.array([0.6])
+    true = base.moments(lam * base.scale)[0] - 0.18
+    assert true < -0.01
+    assert log_z_bias(base, lam) == pytest.approx(true, rel=0.1)
+    with pytest.raises(InputError, match="joint"):
+        log_z_bias(Base(rewards, groups, "joint"), lam)

@@ -61,13 +61,29 @@ def test_moments_are_those_of_memory(table):
             np.testing.assert_allclose(mine, other, atol=1e-9)
 
 
-def test_auto_scope_and_infeasible_palettes(table):
-    path, _, _ = table
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+def test_slack_and_conflict_are_those_of_memory(table, scope):
+    path, rewards, groups = table
     assert Stream(path, ["a"], "auto").scope == "prompt"
-    solution = solve_parquet(path, {"a": 1000.0, "b": "mean"}, scope="joint")
-    assert solution.verdict == "infeasible"
-    assert "a" in solution.conflict
-    assert solution.to_dict()["lam"] == [None, None]
+    for levels in ({"a": "mean+0.3sd", "b": "mean", "c": -5.5}, {"a": 1e3, "b": 1e3, "c": -9.0}):
+        target = parse_target(levels, rewards, list("abc"), groups, scope=scope)
+        memory = solve(rewards, target, groups=groups, scope=scope, names=list("abc"), slack=True)
+        streamed = solve_parquet(path, levels, scope=scope, slack=True)
+        assert streamed.slack == pytest.approx(memory.slack, abs=1e-8)
+        assert (streamed.verdict, streamed.conflict) == (memory.verdict, memory.conflict)
+        assert streamed.message == memory.message
+    assert streamed.to_dict()["lam"] == [None] * 3
+
+
+def test_prompts_are_told_apart_by_their_text_where_there_is_no_id(table, tmp_path):
+    path, _, _ = table
+    with_id = pq.read_table(path)
+    names = ["prompt" if name == "prompt_id" else name for name in with_id.column_names]
+    renamed = tmp_path / "renamed.parquet"
+    pq.write_table(with_id.rename_columns(names), renamed)
+    one, two = (solve_parquet(p, {"a": "mean+0.3sd"}) for p in (path, renamed))
+    assert one.scope == two.scope == "prompt"
+    np.testing.assert_array_equal(one.lam, two.lam)
 
 
 def test_bad_tables(table, tmp_path):

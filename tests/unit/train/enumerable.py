@@ -1,5 +1,6 @@
 """A problem so small that p_λ is computed exactly: 2 prompts, 7 tokens, responses of ≤ 3 tokens."""
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from polyalign.logprobs import Sampling
 
 TOKENS = ["<end>", ":", "a", "b", "c", "p", "q"]
 END = 0
-PROMPTS = ["p", "q"]
+# Of different lengths: in a batch the shorter one is padded, which must not change its responses.
+PROMPTS = ["p", "p q"]
 TEMPLATE = "{prompt}:"
 LENGTH = 3
 SAMPLING = Sampling(temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=LENGTH)
@@ -31,8 +33,8 @@ def sweet(prompts: list[str], responses: list[str]) -> np.ndarray:
 
 
 def apt(prompts: list[str], responses: list[str]) -> np.ndarray:
-    """Whether the response begins with `b` to `p`, and with `c` to `q`."""
-    wanted = {"p": "b", "q": "c"}
+    """Whether the response begins with `b` to `p`, and with `c` to `p q`."""
+    wanted = {"p": "b", "p q": "c"}
     return np.array(
         [float(text.split()[:1] == [wanted[prompt]])
          for prompt, text in zip(prompts, responses, strict=True)]
@@ -77,7 +79,7 @@ def distribution(folder: Path) -> np.ndarray:
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     table = np.zeros((len(PROMPTS), len(responses())))
     for row, prompt in enumerate(PROMPTS):
-        start = [TOKENS.index(prompt), TOKENS.index(":")]
+        start = [TOKENS.index(word) for word in (*prompt.split(), ":")]
         for column, ids in enumerate(responses()):
             tokens = torch.tensor([start + list(ids)])
             logits = model(tokens, attention_mask=torch.ones_like(tokens)).logits[0]
@@ -108,3 +110,11 @@ def target(base: np.ndarray) -> np.ndarray:
 def divergence(policy: np.ndarray, goal: np.ndarray) -> float:
     """KL(policy ‖ goal) in nats, averaged over the prompts."""
     return float((policy * np.log(policy / goal)).sum(axis=1).mean())
+
+
+# What must not pass for the real thing; arguments of a trainer by reinforcement learning.
+MUTATIONS = {
+    "half of β": {"lam": {name: 2 * weight for name, weight in LAM.items()}},
+    "a dropped value": {"lam": {"sweet": LAM["sweet"]}},
+    "sampling with top_k": {"sampling": replace(SAMPLING, top_k=3)},
+}

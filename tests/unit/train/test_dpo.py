@@ -25,7 +25,7 @@ from transformers import AutoTokenizer
 
 from polyalign.errors import InputError
 from polyalign.train.common import Training
-from polyalign.train.dpo import SoftDPOTrainer, lambda_pairs, tokenise, train_dpo
+from polyalign.train.dpo import SoftDPOTrainer, is_exact, lambda_pairs, tokenise, train_dpo
 
 TIMES = ["step_time", "train_runtime"]
 
@@ -40,8 +40,14 @@ def base(tmp_path_factory):
     return save_base(tmp_path_factory.mktemp("base"))
 
 
-def candidates(probabilities: np.ndarray, each: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """`each` responses a prompt drawn from the base, with their rewards."""
+def candidates(
+    probabilities: np.ndarray, each: int, top: int = 0
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """`each` responses a prompt drawn from the base (its `top` likeliest ones), with rewards."""
+    if top:
+        least = np.sort(probabilities, axis=1)[:, -top, None]
+        probabilities = np.where(probabilities >= least, probabilities, 0)
+        probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
     rng = np.random.default_rng(0)
     rows, rewards = [], []
     for row, prompt in enumerate(PROMPTS):
@@ -51,9 +57,9 @@ def candidates(probabilities: np.ndarray, each: int) -> tuple[pd.DataFrame, np.n
     return pd.DataFrame(rows), np.array(rewards)
 
 
-def lam_pairs(base, each=300, pairs=4000):
-    frame, rewards = candidates(distribution(base), each)
-    return lambda_pairs(frame, rewards, np.array(list(LAM.values())), 1, pairs)
+def lam_pairs(base, each=300, pairs=8000, top=0, lam=None):
+    frame, rewards = candidates(distribution(base), each, top)
+    return lambda_pairs(frame, rewards, np.array(lam or list(LAM.values())), 1, pairs)
 
 
 def train(base, pairs, folder, **changes):
@@ -68,15 +74,39 @@ def train(base, pairs, folder, **changes):
     )  # fmt: skip
 
 
-def test_pairs_labelled_by_lambda_lead_to_the_exact_optimum(base, tmp_path):
+def reached(base, folder, pairs, **changes):
     start = distribution(base)
     goal = target(start)
     assert divergence(start, goal) >= 0.5
-    record = train(base, lam_pairs(base), tmp_path, log_every=50)
-    reached = divergence(distribution(tmp_path / "model"), goal)
-    print(f"KL to the target: base {divergence(start, goal):.3f}, trained {reached:.4f}, "
+    record = train(base, pairs, folder, log_every=50, **changes)
+    nats = divergence(distribution(folder / "model"), goal)
+    print(f"KL to the target: base {divergence(start, goal):.3f}, trained {nats:.4f}, "
           f"{record['seconds']} s")  # fmt: skip
-    assert reached <= 0.05
+    return nats
+
+
+def test_pairs_labelled_by_lambda_lead_to_the_exact_optimum(base, tmp_path):
+    assert reached(base, tmp_path, lam_pairs(base)) <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("pairs", "changes"),
+    [
+        ({}, {"beta": 2.0}),
+        ({"lam": (LAM["sweet"], 0.0)}, {}),
+        ({"top": 12}, {}),
+    ],
+    ids=["wrong β", "a dropped value", "candidates with top_k"],
+)
+def test_misses_the_optimum_of_something_else(base, tmp_path, pairs, changes):
+    """None of these may hide behind the bar."""
+    assert reached(base, tmp_path, lam_pairs(base, **pairs), **changes) > 0.1
+
+
+def test_hard_labels_are_not_soft_ones(base, tmp_path):
+    """Taking every pair as certain would sharpen the policy far beyond p_λ."""
+    pairs = lam_pairs(base).drop(columns="preference")
+    assert reached(base, tmp_path, pairs) > 0.1
 
 
 def test_soft_loss_is_the_cross_entropy_of_the_labels(base, tmp_path, monkeypatch):
@@ -120,18 +150,32 @@ def test_lambda_pairs_labels_and_draw():
     )  # fmt: skip
     rewards = np.array([[0, 1], [2, 0], [2, 0], [0, 0], [1, 1], [5, 5]], dtype=float)
     lam = np.array([0.5, 2.0])
-    pairs = lambda_pairs(frame, rewards, lam, seed=0, pairs_per_prompt=10)
+    pairs = lambda_pairs(frame, rewards, lam, seed=0, pairs=10)
     assert set(pairs["prompt"]) == {"X"}, "equal responses make no pair"
     assert len(pairs) == 5
     score = {"a": 2.0, "b": 1.0, "c": 0.0}
     margins = pairs["chosen"].map(score) - pairs["rejected"].map(score)
     assert (margins > 0).all()
     np.testing.assert_allclose(pairs["preference"], 1 / (1 + np.exp(-margins)))
-    few = lambda_pairs(frame, rewards, lam, seed=0, pairs_per_prompt=2)
+    few = lambda_pairs(frame, rewards, lam, seed=0, pairs=2)
     assert len(few) == 2
-    assert few.equals(lambda_pairs(frame, rewards, lam, seed=0, pairs_per_prompt=2))
+    assert few.equals(lambda_pairs(frame, rewards, lam, seed=0, pairs=2))
     with pytest.raises(InputError, match="two different responses"):
-        lambda_pairs(frame.iloc[4:], rewards[4:], lam, seed=0, pairs_per_prompt=2)
+        lambda_pairs(frame.iloc[4:], rewards[4:], lam, seed=0, pairs=2)
+
+
+def test_pairs_are_spread_over_the_prompts():
+    sizes = {"x": 5, "y": 3, "z": 2}
+    rows = [(name, name, f"{name}{n}") for name, size in sizes.items() for n in range(size)]
+    frame = pd.DataFrame(rows, columns=["prompt_id", "prompt", "response"])
+    rewards = np.random.default_rng(0).normal(size=(len(frame), 1))
+    drawn = {
+        count: lambda_pairs(frame, rewards, np.ones(1), 0, count)["prompt"].value_counts().to_dict()
+        for count in (3, 7, 100)
+    }
+    assert drawn[3] == {"x": 1, "y": 1, "z": 1}
+    assert drawn[7] == {"x": 3, "y": 3, "z": 1}
+    assert drawn[100] == {"x": 10, "y": 3, "z": 1}
 
 
 def test_tokens_are_those_of_training(base):
@@ -191,6 +235,14 @@ def test_accumulation_changes_only_rounding(base, tmp_path):
     one, parts = (distribution(tmp_path / name / "model") for name in ("one", "parts"))
     assert np.abs(one - distribution(base)).max() > 0.01
     np.testing.assert_allclose(one, parts, atol=1e-3)
+
+
+def test_candidates_are_exact_only_as_dpo_sees_them():
+    assert is_exact(temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=3)
+    for change in ({"temperature": 0.9}, {"top_k": 5}, {"top_p": 0.9}):
+        assert not is_exact(
+            **{"temperature": 1.0, "top_k": 0, "top_p": 1.0, **change}, max_new_tokens=3
+        )
 
 
 def test_refuses_pairs_without_room(base, tmp_path):

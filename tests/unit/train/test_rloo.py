@@ -8,6 +8,7 @@ import pytest
 import torch
 from enumerable import (
     LAM,
+    MUTATIONS,
     PROMPTS,
     REWARDS,
     SAMPLING,
@@ -21,7 +22,8 @@ from safetensors.torch import load_file
 
 from polyalign.errors import InputError
 from polyalign.train import common
-from polyalign.train.rloo import prompt_order, reward_function, train_rloo
+from polyalign.train.rl import prompt_order
+from polyalign.train.rloo import ALGORITHMS, reward_function, train_rloo
 
 TIMES = ["step_time", "train_runtime"]
 
@@ -49,16 +51,47 @@ def train(base, folder, **changes):
     )  # fmt: skip
 
 
-def test_reaches_the_exact_optimum(base, tmp_path):
+def reached(base, folder, **changes):
     start = distribution(base)
     goal = target(start)
     assert divergence(start, goal) >= 0.5
-    record = train(base, tmp_path, steps=250, batch_size=256, generations=32)
-    reached = divergence(distribution(tmp_path / "model"), goal)
-    print(f"KL to the target: base {divergence(start, goal):.3f}, trained {reached:.4f}, "
+    settings = {"steps": 100, "batch_size": 256, "generations": 32, "log_every": 50, **changes}
+    record = train(base, folder, **settings)
+    nats = divergence(distribution(folder / "model"), goal)
+    print(f"KL to the target: base {divergence(start, goal):.3f}, trained {nats:.4f}, "
           f"{record['seconds']} s")  # fmt: skip
-    assert reached <= 0.05
-    assert record["exact_target"]
+    return nats, record
+
+
+@pytest.mark.parametrize("algorithm", ["rloo", "grpo"])
+def test_reaches_the_exact_optimum(base, tmp_path, algorithm):
+    nats, record = reached(base, tmp_path, algorithm=algorithm)
+    assert nats <= (0.02 if algorithm == "rloo" else 0.05)
+    assert record["exact_target"] == (algorithm == "rloo")
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_misses_the_optimum_of_something_else(base, tmp_path, name):
+    """A wrong β, a dropped value and sampling that is not p0's cannot hide behind the bar."""
+    nats, _ = reached(base, tmp_path, **MUTATIONS[name])
+    assert nats > 0.1
+
+
+def test_grpo_that_divides_by_the_group_loses_lambda(base, tmp_path, monkeypatch):
+    trainer, config, options = ALGORITHMS["grpo"]
+    monkeypatch.setitem(
+        ALGORITHMS, "grpo", (trainer, config, {**options, "scale_rewards": "group"})
+    )
+    nats, _ = reached(base, tmp_path, algorithm="grpo")
+    assert nats > 0.1
+
+
+def test_padding_on_the_left_changes_no_probability(base):
+    """What a trainer computes in a batch of several lengths is what was sampled from."""
+    policy, _ = common.load(str(base), TEMPLATE, common.Training(1e-3, 4))
+    alone = policy(torch.tensor([[5, 1, 2]])).logits
+    ids, mask = torch.tensor([[0, 5, 1, 2], [5, 6, 1, 2]]), torch.tensor([[0, 1, 1, 1], [1] * 4])
+    torch.testing.assert_close(policy(ids, attention_mask=mask).logits[:1, 1:], alone)
 
 
 def test_same_seed_gives_the_same_weights(base, tmp_path):
@@ -109,7 +142,7 @@ def test_metrics_and_folder(base, tmp_path):
     record = train(base, tmp_path)
     table = pd.read_csv(tmp_path / "model/metrics.csv")
     assert table["step"].tolist() == [1, 2, 3, 4, 5, 6]
-    expected = {"reward", "kl", "entropy", "completions/mean_length", "completions/clipped_ratio",
+    expected = {"loss", "reward", "kl", "entropy", "length", "truncated",
                 "rewards/sweet/mean", "rewards/apt/mean"}  # fmt: skip
     assert expected <= set(table)
     assert record["metrics"]["reward"] == pytest.approx(table["reward"].iloc[-1])
@@ -123,6 +156,26 @@ def test_metrics_and_folder(base, tmp_path):
     names = {file.name for file in (tmp_path / "model").iterdir()}
     assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"} <= names
     assert "training_args.bin" not in names
+
+
+@pytest.mark.parametrize("algorithm", ["rloo", "grpo"])
+def test_the_kl_is_that_of_a_response(base, tmp_path, monkeypatch, algorithm):
+    """Against the responses' own, in a step of two parts."""
+    seen = []
+    original = ALGORITHMS[algorithm][0].log
+
+    def spy(self, logs, *arguments):
+        found = self._metrics["train"]
+        if "kl" in found:
+            tokens = found["completions/mean_length"]
+            seen.append(np.mean(found["kl"]) * np.mean(tokens))
+        original(self, logs, *arguments)
+
+    monkeypatch.setattr(ALGORITHMS[algorithm][0], "log", spy)
+    train(base, tmp_path, steps=4, accumulation=2, algorithm=algorithm)
+    table = pd.read_csv(tmp_path / "model/metrics.csv")
+    assert table["kl"].iloc[-1] > 0.001
+    np.testing.assert_allclose(table["kl"], seen[:4], rtol=0.02, atol=1e-6)
 
 
 def test_a_value_without_weight_is_not_scored(base, tmp_path):

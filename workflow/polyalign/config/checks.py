@@ -7,15 +7,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from polyalign import families, plots
+from polyalign import families, plots, values
 from polyalign.config.draft import Draft
 from polyalign.config.faults import nearest, unknown
 from polyalign.config.marks import Key, walk
+from polyalign.errors import InputError
+from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
 from polyalign.values._spec import ModelSpec
 
 TABLES = (".parquet", ".csv", ".jsonl", ".json")
 PAIRS = (".jsonl.gz", ".jsonl")
-PROMPT_SCOPE_CANDIDATES = 8
+PROMPT_TABLES = (".csv", ".parquet", ".json")
 NOT_FIGURES = ("theme", "data")
 
 
@@ -26,11 +28,6 @@ def figures() -> list[str]:
     return sorted(name for name in names if name[0] != "_" and name not in NOT_FIGURES)
 
 
-def decodes(family: str) -> bool:
-    """Whether the family chooses among the candidates of the base model; else it makes models."""
-    return hasattr(families.module(family), "decode")
-
-
 def check(made: Draft) -> None:
     """Note all faults that lie between sections."""
     _sections(made)
@@ -39,6 +36,8 @@ def check(made: Draft) -> None:
     _reward_models(made)
     _sizes(made)
     _evaluation(made)
+    _engine(made)
+    _training(made)
     _plots(made)
     _values(made)
     _made_paths(made)
@@ -69,7 +68,7 @@ def _sections(made: Draft) -> None:
         if name not in ("test_share",):
             _meaningless(made, ("prompts", name))
     for family in made.sections.get("policies", {}):
-        if not decodes(family):
+        if not families.chooses(family):
             _meaningless(made, ("policies", family))
 
 
@@ -97,6 +96,7 @@ def _policies(made: Draft) -> None:
         family = policy.split("/")[0]
         needs = [(variant.palette, "palettes", "palette")] if variant.palette else []
         needs += [(name, "preferences", "preference data set") for name in variant.preferences]
+        needs += [(name, "values", "value") for name in variant.values]
         for name, section, what in needs:
             if not made.broken(section) and name not in made.names(section):
                 made.add(_locate(made, family, name), unknown(name, what, made.names(section)))
@@ -108,12 +108,14 @@ def _model_of(made: Draft, policies: Mapping[str, Any], policy: str, other: str)
     """`other`, whose model `policy` is made from, must be trained in this study."""
     family, maker = policy.split("/")[0], other.split("/")[0]
     key = _locate(made, family, other)
-    trained = [name for name in policies if name != policy and not decodes(name.split("/")[0])]
-    if other in policies and decodes(maker):
+    trained = [
+        name for name in policies if name != policy and families.makes_model(name.split("/")[0])
+    ]
+    if other in policies and not families.makes_model(maker):
         made.add(
             key,
-            f"{other!r} has no model of its own (`{maker}` chooses among the base model's "
-            "responses); expected a trained policy; take another",
+            f"{other!r} has no model of its own (`{maker}` draws on the base "
+            "model); expected a trained policy; take another",
         )
     elif other == policy:
         made.add(key, f"{other!r} is made from itself; expected other policies; take another")
@@ -156,8 +158,11 @@ def _sizes(made: Draft) -> None:
         return
     candidates = sampling.candidates if sampling else 16
     key = ("sampling", "candidates")
+    choosing = {
+        name.split("/")[0] for name, made_of in made.variants().items() if made_of.candidates
+    }
     for family in made.sections.get("policies", {}):
-        if decodes(family) and candidates < 2:
+        if (families.chooses(family) or family in choosing) and candidates < 2:
             made.add(
                 key,
                 f"{candidates} a prompt leaves `{family}` no choice; expected at least 2; raise it",
@@ -200,6 +205,38 @@ def _evaluation(made: Draft) -> None:
             )
 
 
+def _engine(made: Draft) -> None:
+    """What generates must be installed, and able to load the model."""
+    sampling, model = made.sections.get("sampling"), made.sections.get("model")
+    if not sampling or sampling.engine != "vllm":
+        return
+    key = ("sampling", "engine")
+    if find_spec("vllm") is None:
+        made.add(
+            key,
+            "vllm is not installed; expected it in this environment; pip install vllm, or write "
+            "`engine: transformers`",
+        )
+    if model and model.source.endswith(".gguf"):
+        made.add(
+            key,
+            f"{model.source!r} is a GGUF file; expected a full model for vllm; write "
+            "`engine: transformers`",
+        )
+
+
+def _training(made: Draft) -> None:
+    """Number formats that models can be trained in."""
+    model = made.sections.get("model")
+    trained = [name for name in made.sections.get("policies", {}) if families.makes_model(name)]
+    if model and model.dtype == "float16" and trained:
+        made.add(
+            ("model", "dtype"),
+            f"'float16' overflows where models are trained (`{trained[0]}`); expected float32 or "
+            "bfloat16; write bfloat16",
+        )
+
+
 def _plots(made: Draft) -> None:
     """Figures that exist, and the policies behind a slash."""
     known = figures()
@@ -233,6 +270,10 @@ def _values(made: Draft) -> None:
                 "'column' needs a table of scores; expected `rewards` in the study; add it, or "
                 "take a kind that computes",
             )
+        try:
+            values.user_code(spec.model_dump())
+        except InputError as fault:
+            made.add(("values", name, "function"), str(fault))
         if isinstance(spec, ModelSpec) and spec.model:
             _model_source(made, ("values", name, "model"), spec.model)
 
@@ -251,7 +292,9 @@ def _made_paths(made: Draft) -> None:
 def _made_path(made: Draft, key: Key, path: str) -> None:
     sandbox = made.raw.get("sandbox") is not None
     reward_models = [f"models/reward/{name}" for name in made.names("reward_models")]
-    trained = [f"models/{name}" for name in made.variants() if not decodes(name.split("/")[0])]
+    trained = [
+        f"models/{name}" for name in made.variants() if families.makes_model(name.split("/")[0])
+    ]
     if key == ("model", "source"):
         reward_models, trained = [], []
     if path == "models/base/base" or re.match("world(/|$)", path):
@@ -278,7 +321,7 @@ def _sources(made: Draft) -> None:
         _model_source(made, ("model", "source"), model.source)
     if prompts := sections.get("prompts"):
         for index, source in enumerate(prompts.sources):
-            _data_source(made, ("prompts", "sources", index, "path"), source.path)
+            _data_source(made, ("prompts", "sources", index, "path"), source.path, PROMPT_TABLES)
     for name, data in sections.get("preferences", {}).items():
         _data_source(made, ("preferences", name, "path"), data.path)
     for name, model in sections.get("reward_models", {}).items():
@@ -303,12 +346,15 @@ def _table(made: Draft, key: Key, path: str) -> None:
         made.add(key, _absent(path, "a table"))
 
 
-def _data_source(made: Draft, key: Key, path: str) -> None:
-    hub = path.count("/") >= 1 and not path.endswith(PAIRS) and _hub_id(path)
+def _data_source(made: Draft, key: Key, path: str, tables: tuple[str, ...] = ()) -> None:
+    hub = path.count("/") >= 1 and not path.endswith(PAIRS + tables) and _hub_id(path)
     if not (_ours(made, path) or Path(path).exists() or hub):
         made.add(
             key,
-            _absent(path, "a folder, a .jsonl or .jsonl.gz file, or a hub id `owner/name`"),
+            _absent(
+                path,
+                f"a folder, a {', '.join(PAIRS + tables)} file, or a hub id `owner/name`",
+            ),
         )
 
 

@@ -17,6 +17,7 @@ from polyalign.settings import (
     looks_like_number,
     unique,
 )
+from polyalign.train.options import Options
 from polyalign.values._spec import ValueSpec
 
 SAMPLE_COLUMNS = frozenset(
@@ -27,6 +28,7 @@ SAMPLE_COLUMNS = frozenset(
         "response",
         "split",
         "n_tokens",
+        "truncated",
         "logprob",
         "logprob_base",
         "kl",
@@ -51,6 +53,14 @@ def _level(level: Any) -> Any:
         except InputError as fault:
             raise ValueError(f"{fault}; write one of these") from fault
     return level
+
+
+def _resamples(count: int) -> int:
+    if count == 1:
+        raise ValueError(
+            "1 resample has no spread; expected 0 (the delta method) or at least 2; raise it"
+        )
+    return count
 
 
 def _value_name(name: str) -> str:
@@ -91,7 +101,8 @@ class Model(Strict):
     """The base model p0, which is aligned."""
 
     source: str = Field(
-        description="Hub id, folder, `package:NAME/FOLDER` of an installed package, or "
+        description="Hub id, folder (of a model or of a LoRA adapter), GGUF file, "
+        "`package:NAME/PATH` of an installed package, or "
         "`results/<study>/models/base/base`, which the sandbox trains."
     )
     revision: str | None = Field(default=None, description="Commit or tag of a hub model.")
@@ -99,17 +110,46 @@ class Model(Strict):
     device: Device = Field(
         default="auto", description="Where the model runs; auto takes CUDA where there is one."
     )
+    device_map: Literal["auto", "balanced", "sequential"] | None = Field(
+        default=None,
+        description="Spread the model over several GPUs, as accelerate's device map of that name.",
+    )
+
+
+class Opening(Strict):
+    """Where the opening of a text is cut: at a word boundary, drawn by the seed and the text."""
+
+    shortest: Count = Field(default=20, description="Least characters.")
+    longest: Count = Field(default=30, description="Most characters.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Opening":
+        if self.longest < self.shortest:
+            raise ValueError(
+                f"longest {self.longest} is below shortest {self.shortest}; expected at least as "
+                "much; change one of them"
+            )
+        return self
 
 
 class PromptSource(Strict):
     """One source of prompts."""
 
     path: str = Field(
-        description="Folder in Anthropic HH's layout, .jsonl or .jsonl.gz file, or hub data set "
-        "`owner/name` or `owner/name/folder`."
+        description="Folder in Anthropic HH's layout, .jsonl or .jsonl.gz file, .csv, .parquet or "
+        ".json table, or hub data set `owner/name` or `owner/name/folder`."
     )
     split: str = Field(
         default="test", description="File of the folder, or split of the hub data set."
+    )
+    column: str | None = Field(
+        default=None,
+        description="Column of the prompts (default: `prompt`, or the first human turn of HH's "
+        "`chosen`; with `opening`: `text`).",
+    )
+    opening: Opening | None = Field(
+        default=None,
+        description="Take the openings of the texts, as for IMDB reviews, and not the whole.",
     )
 
 
@@ -121,7 +161,9 @@ class Prompts(Strict):
         description="Where the prompts come from; at least one, unless `rewards` is given.",
     )
     template: PromptTemplate = Field(
-        default="{prompt}", description="What the model reads: text around {prompt}."
+        default="{prompt}",
+        description="What the model reads: text around {prompt}, or `chat`, the chat template of "
+        "the model's tokenizer.",
     )
     limit: Count | None = Field(
         default=None, description="At most this many distinct prompts (default: all there are)."
@@ -143,6 +185,11 @@ class Sampling(Strict):
         default=1.0, description="Sample among the most likely tokens of this total probability."
     )
     max_new_tokens: Count = Field(default=128, description="Longest response, in tokens.")
+    engine: Literal["transformers", "vllm"] = Field(
+        default="transformers",
+        description="What generates; vllm must be installed, and its log-probabilities are "
+        "computed by transformers.",
+    )
     batch_size: Count = Field(default=32, description="Responses generated at once.")
     candidates: Count = Field(
         default=16,
@@ -154,7 +201,7 @@ class Sampling(Strict):
     shards: Count = Field(default=4, description="Jobs that the pool is generated and scored in.")
 
 
-class RewardModel(Strict):
+class RewardModel(Options):
     """A reward model that the workflow trains, as results/<study>/models/reward/<name>."""
 
     preferences: str | None = Field(
@@ -165,6 +212,9 @@ class RewardModel(Strict):
     )
     source: str | None = Field(
         default=None, description="Model to start from (default: the study's model)."
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="Number format that training computes in on CUDA."
     )
     epochs: Count = Field(default=1, description="Passes over the data.")
     learning_rate: Positive = Field(default=1.0e-5, description="Peak step size of the optimiser.")
@@ -187,6 +237,9 @@ class Preferences(Strict):
         description="Folder in Anthropic HH's layout, .jsonl or .jsonl.gz file, or hub data set "
         "`owner/name` or `owner/name/folder`."
     )
+    max_words: Count = Field(
+        default=50, description="Prompts and responses are cut to this many words."
+    )
 
 
 class Map(Strict):
@@ -201,6 +254,31 @@ class Map(Strict):
         default="fail",
         description="Stop at a palette that no policy reaches, or go from the base levels towards "
         "it as far as it is supported, and say so.",
+    )
+    min_ess: Positive | None = Field(
+        default=None,
+        description="A palette is unsupported below this effective sample size (scope prompt: "
+        "mean a prompt; default: 2 in scope prompt, 100 in scope joint).",
+    )
+    max_weight: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="A palette is unsupported above this largest weight (scope prompt: mean over "
+        "prompts; default: 0.75 in scope prompt, 0.1 in scope joint).",
+    )
+    max_kl_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.9,
+        description="A palette is unsupported above this share of the KL that choosing among the "
+        "candidates can spend (scope prompt only).",
+    )
+    max_norm: Positive | None = Field(
+        default=None,
+        description="A palette is unsupported above this sum of λ, in 1 / the rewards' units "
+        "(default: any).",
+    )
+    resamples: Annotated[int, Field(ge=0), AfterValidator(_resamples)] = Field(
+        default=200,
+        description="Resamples of the prompts behind the intervals of λ; 0: the delta method, "
+        "which takes levels such as q70 as given.",
     )
 
 

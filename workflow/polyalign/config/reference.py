@@ -107,7 +107,7 @@ def docs_text() -> str:
         for key, field in section.model_fields.items():
             listed = get_origin(field.annotation) is list
             part = type_at(field.annotation, (0,) if listed else ())
-            if _is_model(part):
+            if _is_model(part) and key not in _shared():
                 each = " (each entry)" if listed else ""
                 parts += [f"\n### `{name}.{key}`{each}\n\n", *_about(part)]
     parts.append("\n## `values` (each entry, by its `kind`)\n")
@@ -116,7 +116,21 @@ def docs_text() -> str:
     parts.append("\n## `policies` (by family)\n")
     for family in families.NAMES:
         parts += [f"\n### `policies.{family}`\n\n", *_about(families.module(family).Settings)]
+    parts.append("\n## Sections within these\n")
+    for name, part in _shared().items():
+        parts += [f"\n### `{name}`\n\n", *_about(part)]
     return "".join(parts)
+
+
+def _shared() -> dict[str, type[BaseModel]]:
+    """The sections within the families' sections, by key."""
+    settings = [families.module(family).Settings for family in families.NAMES]
+    inner = {
+        name: type_at(info.annotation, ())
+        for model in settings
+        for name, info in model.model_fields.items()
+    }
+    return {name: part for name, part in inner.items() if _is_model(part)}
 
 
 def _about(model: type[BaseModel]) -> Iterator[str]:

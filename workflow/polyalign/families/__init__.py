@@ -1,20 +1,24 @@
 """Families of policies: one module a family, found by its file name (`map_d.py` is `map-d`).
 
 A module holds `Settings` (its section in the config), `variants` (the policies that it makes, and
-what each needs), and either `train` (the policy is a model) or `decode` (the policy chooses among
-the candidates of the base model). A dry run imports all of it, so torch is imported in functions.
+what each needs), and one of `train` (the policy is a model), `decode` (the policy chooses among the
+candidates of the base model) and `engine` (the policy samples from the base model in a way of its
+own). A dry run imports all of it, so torch is imported in functions.
 """
 
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAMES = sorted(
     file.stem.replace("_", "-")
     for file in Path(__file__).parent.glob("*.py")
-    if file.stem != "__init__"
+    if not file.stem.startswith("_")
 )
 
 
@@ -27,12 +31,16 @@ class Variant:
         palette: the palette whose λ it realises, if any.
         preferences: names of the preference data sets that it is trained on.
         policies: the policies (`family/variant`) whose models it is made from.
+        values: values that it names apart from a palette's.
+        candidates: whether it is trained on the base model's candidates and their rewards.
     """
 
     settings: dict[str, Any]
     palette: str | None = None
     preferences: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    candidates: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,8 +56,9 @@ class Ingredients:
         palette: the solved palette.
         prompts: prompts of the `fit` split.
         values: value → settings of its reward function, for the values of the palette.
-        preferences: name → file or hub id of a preference data set.
+        preferences: name → arguments of `polyalign.preferences.read_pairs`.
         policies: `family/variant` → folder of its model.
+        candidates: rewards table of the base model's candidates, prompts of the `fit` split.
         work: folder for checkpoints.
     """
 
@@ -61,8 +70,9 @@ class Ingredients:
     palette: dict[str, Any]
     prompts: list[str]
     values: dict[str, dict[str, Any]]
-    preferences: dict[str, str]
+    preferences: dict[str, dict[str, Any]]
     policies: dict[str, Path]
+    candidates: "pd.DataFrame | None"
     work: Path
 
 
@@ -72,5 +82,10 @@ def module(family: str) -> ModuleType:
 
 
 def makes_model(family: str) -> bool:
-    """Whether the family trains models (else it decodes)."""
+    """Whether the policies of the family are models."""
     return hasattr(module(family), "train")
+
+
+def chooses(family: str) -> bool:
+    """Whether the policies of the family choose among the candidates of the base model."""
+    return hasattr(module(family), "decode")

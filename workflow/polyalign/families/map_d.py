@@ -10,6 +10,8 @@ from polyalign.settings import Count, Names, Strict
 if TYPE_CHECKING:
     import pandas as pd
 
+    from polyalign.decode import Decoded
+
 
 class Settings(Strict):
     """Choose one of the candidates of a prompt with weights exp(λ·r)."""
@@ -26,10 +28,8 @@ def variants(settings: Settings) -> dict[str, Variant]:
     }
 
 
-def decode(
-    pool: "pd.DataFrame", palette: dict[str, Any], *, draws: int, seed: int
-) -> "pd.DataFrame":
-    """Rewards table of the policy: draws among the pool's candidates with the palette's λ."""
+def decode(pool: "pd.DataFrame", palette: dict[str, Any], *, draws: int, seed: int) -> "Decoded":
+    """Draws among the pool's candidates with the palette's λ."""
     from polyalign.decode import resample
 
     lam = dict(zip(palette["values"], palette["lam"], strict=True))

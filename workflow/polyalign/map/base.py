@@ -4,8 +4,10 @@ Everything else in `polyalign.map` asks this one object for expectations under a
 p_lam(j|x) = p0(j|x) exp(lam . r_xj) / Z_x(lam), so both scopes run through the same code.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import log
+from typing import Protocol
 
 import numpy as np
 
@@ -13,6 +15,52 @@ from polyalign.errors import InputError
 
 SCOPES = ("auto", "prompt", "joint")
 PROMPT_SCOPE_CANDIDATES = 8
+# A target that is out of reach by less than this many standard deviations is taken to lie on the
+# edge of what is feasible: the greedy level itself, say, up to rounding.
+EDGE = 1e-8
+CHUNK_CELLS = 150_000  # samples x lam at a time: what stays in a core's cache
+
+
+class Units:
+    """Raw and standardised levels; `center` and `scale` are (k,), in the rewards' units."""
+
+    center: np.ndarray
+    scale: np.ndarray
+
+    def standardise(self, levels: np.ndarray) -> np.ndarray:
+        """Levels (..., k) in units of `scale`, counted from the base level."""
+        return (np.asarray(levels, dtype=np.float64) - self.center) / self.scale
+
+    def raw(self, levels: np.ndarray) -> np.ndarray:
+        """Inverse of `standardise`."""
+        return np.asarray(levels) * self.scale + self.center
+
+
+class Tilted(Protocol):
+    """What solving, judging and feasibility need of a base policy, in memory or streamed."""
+
+    k: int
+    scope: str
+    center: np.ndarray
+    scale: np.ndarray
+    max_kl: float
+    n_samples: int
+    n_prompts: int
+
+    def standardise(self, levels: np.ndarray) -> np.ndarray:
+        """Raw levels in standard deviations from the base level."""
+
+    def raw(self, levels: np.ndarray) -> np.ndarray:
+        """Inverse of `standardise`."""
+
+    def moments(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Mean log Z_x, its gradient and Hessian at a standardised lam."""
+
+    def best(self, direction: np.ndarray) -> np.ndarray:
+        """Standardised level of always the best candidate along a direction."""
+
+    def spent(self, lam: np.ndarray) -> tuple[float, float, float]:
+        """Effective sample size, its mean a prompt, and the largest weight at lam."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +80,26 @@ class Block:
     share: np.ndarray
 
 
-class Base:
+@dataclass(frozen=True)
+class Tilts:
+    """What m standardised lam do to a base policy.
+
+    Attributes:
+        log_z: (m,) mean over prompts of log Z_x.
+        levels: (m, k) levels, standardised.
+        ess: (m,) effective sample sizes: in scope `prompt` the sum over prompts.
+        mean_ess: (m,) the mean over prompts of 1 / sum_j p_xj^2.
+        max_weight: (m,) mean over prompts of the largest weight.
+    """
+
+    log_z: np.ndarray
+    levels: np.ndarray
+    ess: np.ndarray
+    mean_ess: np.ndarray
+    max_weight: np.ndarray
+
+
+class Base(Units):
     """Rewards of a base policy's candidates, in the scope in which it may be tilted.
 
     `center` (k,) is the base level, `scale` (k,) the unit of standardised rewards, `prompt` (n,)
@@ -70,54 +137,27 @@ class Base:
         n, self.k = rewards.shape
         self.n_rows = n
         self.scope = resolve_scope(scope, n, groups)
-        group = check_groups(groups, n)
+        self.prompt = group = check_groups(groups, n)
         p0 = check_weights(weights, n)
-        shares = check_weights(prompt_weights, int(group.max()) + 1)
-        row_share = shares[group]
-        keep = (p0 > 0) & (row_share > 0)
-        if not keep.any():
-            raise InputError("all weights are zero; expected at least one positive weight")
-        rows = np.arange(n) if keep.all() else np.flatnonzero(keep)
+        shares = check_weights(prompt_weights, n if groups is None else int(group.max()) + 1)
+        rows = np.arange(n)
+        if weights is not None or prompt_weights is not None:
+            rows = np.flatnonzero((p0 > 0) & (shares[group] > 0))
+            if not rows.size:
+                raise InputError("all weights are zero; expected at least one positive weight")
         self.n_samples = rows.size
-        self.prompt = group
         self.n_prompts = int(np.count_nonzero(np.bincount(group[rows])))
         if self.scope == "joint":
-            p0 = p0 * row_share
-            group = np.zeros(n, dtype=np.intp)
-            shares = np.ones(1)
-        self.center, spread = _moments(rewards, p0, group, shares, rows)
-        self.scale = spread if scale is None else np.asarray(scale, dtype=np.float64)
-        self.blocks = self._blocks(rewards, p0, group, shares, rows)
-        self.max_kl = float(sum((b.share * -b.log_p0.min(axis=0)).sum() for b in self.blocks))
-
-    def _blocks(
-        self,
-        rewards: np.ndarray,
-        p0: np.ndarray,
-        group: np.ndarray,
-        shares: np.ndarray,
-        rows: np.ndarray,
-    ) -> list[Block]:
-        if self.scope == "joint":
+            p0 = p0 if prompt_weights is None else p0 * shares[group]
             tables = [(rows[:, None], np.ones(1))]
         else:
             tables = _tables(group, shares, rows)
-        blocks = []
-        for table, share in tables:
-            z = np.ascontiguousarray(np.moveaxis(rewards[table], 2, 0))
-            z -= self.center[:, None, None]
-            z /= self.scale[:, None, None]
-            weight = p0[table]
-            blocks.append(Block(table, z, np.log(weight / weight.sum(axis=0)), share))
-        return blocks
-
-    def standardise(self, levels: np.ndarray) -> np.ndarray:
-        """Levels (..., k) in units of `scale`, counted from the base level."""
-        return (np.asarray(levels, dtype=np.float64) - self.center) / self.scale
-
-    def raw(self, levels: np.ndarray) -> np.ndarray:
-        """Inverse of `standardise`."""
-        return np.asarray(levels) * self.scale + self.center
+        probability = _probabilities(p0, tables)
+        counted = slice(None) if rows.size == n else rows
+        self.center, spread = _moments(rewards[counted], probability[counted])
+        self.scale = spread if scale is None else np.asarray(scale, dtype=np.float64)
+        self.blocks = _blocks((rewards - self.center) / self.scale, probability, tables)
+        self.max_kl = float(sum((b.share * -b.log_p0.min(axis=0)).sum() for b in self.blocks))
 
     def moments(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Mean log Z_x, its gradient E z (k,) and Hessian (k, k) at lam (k,), standardised units.
@@ -126,19 +166,20 @@ class Base:
         """
         value, mean, hessian = 0.0, np.zeros(self.k), np.zeros((self.k, self.k))
         for block in self.blocks:
-            log_z, p = tilt(block, lam)
             if block.share.size == 1:
-                z, q = block.z[:, :, 0], p[:, 0] * block.share[0]
-                level = z @ q / block.share[0]
-                mean += level * block.share[0]
-                # Weighting by the root makes this one symmetric product, and never negative.
-                root = (z - level[:, None]) * np.sqrt(q)
-            else:
-                level = np.einsum("kjx,jx->kx", block.z, p)
-                mean += level @ block.share
-                root = block.z - level[:, None, :]
-                root *= np.sqrt(p * block.share)
-                root = root.reshape(self.k, -1)
+                share = float(block.share[0])
+                log_total, level, covariance = _moments_of_one(block, lam)
+                value += share * log_total
+                mean += share * level
+                hessian += share * covariance
+                continue
+            log_z, p = tilt(block, lam)
+            level = np.einsum("kjx,jx->kx", block.z, p)
+            mean += level @ block.share
+            # Weighting by the root makes this one symmetric product, and never negative.
+            root = block.z - level[:, None, :]
+            root *= np.sqrt(p * block.share)
+            root = root.reshape(self.k, -1)
             hessian += root @ root.T
             value += float(block.share @ log_z)
         return value, mean, hessian
@@ -173,36 +214,99 @@ class Base:
         In scope `prompt` the size is the sum over prompts of 1 / sum_j p_xj^2, and the largest
         weight the mean over prompts of max_j p_xj. In scope `joint` both are of the whole table.
         """
-        total, mean, largest = 0.0, 0.0, 0.0
+        tilts = self.tilts(lam[None, :])
+        return float(tilts.ess[0]), float(tilts.mean_ess[0]), float(tilts.max_weight[0])
+
+    def tilts(self, lams: np.ndarray) -> Tilts:
+        """Levels and support at many standardised lam (m, k) at once."""
+        m = len(lams)
+        made = Tilts(np.zeros(m), np.zeros((m, self.k)), np.zeros(m), np.zeros(m), np.zeros(m))
         for block in self.blocks:
-            p = tilt(block, lam)[1]
-            size = 1.0 / np.einsum("jx,jx->x", p, p)
-            total += float(size.sum())
-            mean += float(size @ block.share)
-            largest += float(p.max(axis=0) @ block.share)
-        return total, mean, largest
+            k, count, prompts = block.z.shape
+            flat = block.z.reshape(k, -1)
+            for rows in chunks(m, count * prompts):
+                logits = (lams[rows] @ flat).reshape(-1, count, prompts)
+                logits += block.log_p0
+                log_z, p = softmax(logits)
+                sizes = 1.0 / np.einsum("mjx,mjx->mx", p, p)
+                made.log_z[rows] += log_z @ block.share
+                made.ess[rows] += sizes.sum(axis=1)
+                made.mean_ess[rows] += sizes @ block.share
+                made.max_weight[rows] += p.max(axis=1) @ block.share
+                p *= block.share
+                made.levels[rows] += p.reshape(len(p), -1) @ flat.T
+        return made
+
+    def shares_below(self, levels: np.ndarray) -> np.ndarray:
+        """Shares (m, k) of the base policy's samples at or below standardised levels (m, k)."""
+        weight = np.concatenate([(np.exp(b.log_p0) * b.share).ravel() for b in self.blocks])
+        shares = np.empty(levels.shape)
+        for i in range(self.k):
+            sample = np.concatenate([b.z[i].ravel() for b in self.blocks])
+            order = np.argsort(sample)
+            total = np.append(0.0, np.cumsum(weight[order]))
+            shares[:, i] = total[np.searchsorted(sample[order], levels[:, i], side="right")]
+        return np.minimum(shares, 1.0)
+
+
+def chunks(m: int, n: int) -> Iterator[slice]:
+    """Slices of m lam, so that each handles about `CHUNK_CELLS` of n samples a lam."""
+    size = max(1, CHUNK_CELLS // n)
+    for start in range(0, m, size):
+        yield slice(start, min(start + size, m))
+
+
+def softmax(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """log Z (m, G) and probabilities (m, K, G) over the K candidates; `logits` are overwritten."""
+    if logits.shape[2] == 1:
+        # One long column: reductions along the last axis are several times faster.
+        log_z, p = softmax_rows(logits[:, :, 0])
+        return log_z[:, None], p[:, :, None]
+    top = logits.max(axis=1)
+    logits -= top[:, None, :]
+    np.exp(logits, out=logits)
+    total = logits.sum(axis=1)
+    logits /= total[:, None, :]
+    return top + np.log(total), logits
+
+
+def softmax_rows(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """log Z (m,) and probabilities (m, n) of each row; `logits` are overwritten."""
+    top = logits.max(axis=1)
+    logits -= top[:, None]
+    np.exp(logits, out=logits)
+    total = logits.sum(axis=1)
+    logits /= total[:, None]
+    return top + np.log(total), logits
 
 
 def tilt(block: Block, lam: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """log Z_x (G,) and tilted probabilities (K, G) of a block at standardised lam (k,)."""
     k, count, prompts = block.z.shape
-    logits = (lam @ block.z.reshape(k, -1)).reshape(count, prompts)
+    logits = (lam @ block.z.reshape(k, -1)).reshape(1, count, prompts)
     logits += block.log_p0
-    if prompts == 1:
-        # One long column: reductions along the flat array are several times faster.
-        flat = logits[:, 0]
-        top = flat.max()
-        flat -= top
-        np.exp(flat, out=flat)
-        total = flat.sum()
-        flat /= total
-        return np.array([top + np.log(total)]), logits
-    top = logits.max(axis=0)
-    logits -= top
-    np.exp(logits, out=logits)
-    total = logits.sum(axis=0)
-    logits /= total
-    return top + np.log(total), logits
+    log_z, p = softmax(logits)
+    return log_z[0], p[0]
+
+
+def _moments_of_one(block: Block, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """log Z, level (k,) and covariance (k, k) of a block that holds one distribution."""
+    z = block.z[:, :, 0]
+    p = lam @ z
+    p += block.log_p0[:, 0]
+    top = float(p.max())
+    p -= top
+    np.exp(p, out=p)
+    total = float(p.sum())
+    p /= total
+    level = z @ p
+    second = (z * p) @ z.T
+    covariance = second - level[:, None] * level
+    if (covariance.diagonal() < 1e-6 * second.diagonal()).any():
+        # The difference has lost too many digits; deviations from the level lose none.
+        root = (z - level[:, None]) * np.sqrt(p)
+        covariance = root @ root.T
+    return top + log(total), level, covariance
 
 
 def resolve_scope(scope: str, n: int, groups: np.ndarray | None) -> str:
@@ -228,9 +332,9 @@ def check_rewards(rewards: np.ndarray) -> np.ndarray:
     rewards = np.asarray(rewards, dtype=np.float64)
     if rewards.ndim != 2 or 0 in rewards.shape:
         raise InputError(f"rewards: shape {rewards.shape}; expected (samples, values), not empty")
-    bad = np.argwhere(~np.isfinite(rewards))
-    if bad.size:
-        row, column = bad[0]
+    finite = np.isfinite(rewards)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
         raise InputError(
             f"rewards: {rewards[row, column]} in row {row}, column {column}; expected a finite "
             "number: score it again or remove the row"
@@ -272,15 +376,15 @@ def check_weights(weights: np.ndarray | None, n: int) -> np.ndarray:
     return weights
 
 
-def check_target(target: np.ndarray, k: int) -> np.ndarray:
-    """Target (k,) as float64.
+def check_target(target: np.ndarray, k: int, what: str = "target") -> np.ndarray:
+    """A target, or whatever `what` says, (k,) as float64.
 
     Raises:
-        InputError: on another shape or a level that is not finite.
+        InputError: on another shape or a number that is not finite.
     """
     target = np.asarray(target, dtype=np.float64)
     if target.shape != (k,) or not np.isfinite(target).all():
-        raise InputError(f"target: {target}; expected {k} finite levels, one a value")
+        raise InputError(f"{what}: {target}; expected {k} finite numbers, one a value")
     return target
 
 
@@ -314,20 +418,36 @@ def base_probabilities(
     return p0 / p0.sum()
 
 
-def _moments(
-    rewards: np.ndarray, p0: np.ndarray, group: np.ndarray, shares: np.ndarray, rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _probabilities(p0: np.ndarray, tables: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Base probability (n,) of each row, 0 for rows in no table; sums to 1."""
+    probability = np.zeros(p0.size)
+    for table, share in tables:
+        weight = p0[table]
+        probability[table] = weight * (share / weight.sum(axis=0))
+    return probability
+
+
+def _moments(rewards: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Base level (k,) and standard deviation over all samples (k,); 1 for a constant value."""
-    totals = np.bincount(group[rows], weights=p0[rows], minlength=shares.size)
-    present = np.where(totals > 0, shares, 0.0)
-    factor = present / np.where(totals > 0, totals, 1.0) / present.sum()
-    probability = p0[rows] * factor[group[rows]]
-    table = rewards if rows.size == len(rewards) else rewards[rows]
-    center = probability @ table
-    shifted = table - center
-    spread = np.sqrt(np.einsum("ij,ij,i->j", shifted, shifted, probability))
-    size = np.maximum(np.abs(center), np.abs(table).max(axis=0))
-    return center, np.where(spread > 1e-12 * size, spread, 1.0)
+    center = probability @ rewards
+    shifted = rewards - center
+    shifted *= shifted
+    spread = np.sqrt(probability @ shifted)
+    return center, np.where(spread > 1e-12 * np.abs(center), spread, 1.0)
+
+
+def _blocks(
+    z: np.ndarray, probability: np.ndarray, tables: list[tuple[np.ndarray, np.ndarray]]
+) -> list[Block]:
+    """Standardised rewards z (n, k) as blocks."""
+    blocks = []
+    for table, share in tables:
+        if table.size == len(z) and share.size == 1:  # all rows, in their order
+            part = np.ascontiguousarray(z.T)[:, :, None]
+        else:
+            part = np.ascontiguousarray(np.moveaxis(z[table], 2, 0))
+        blocks.append(Block(table, part, np.log(probability[table] / share), share))
+    return blocks
 
 
 def _tables(

@@ -1,15 +1,12 @@
 """Many palettes on one table at once: Newton's method of `polyalign.map.dual`, vectorised."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from polyalign.errors import InputError
-from polyalign.map.base import Base
-from polyalign.map.dual import MAX_ITERATIONS, RELEASE, TOLERANCE, maximise
-
-CHUNK_CELLS = 150_000  # samples x palettes at a time: what stays in a core's cache
+from polyalign.map.base import Base, chunks, softmax_rows
+from polyalign.map.dual import MAX_ITERATIONS, RELEASE, TOLERANCE, maximise, proved_infeasible
 
 
 @dataclass(frozen=True)
@@ -101,9 +98,9 @@ def solve_many_on(base: Base, targets: np.ndarray, tolerance: float = TOLERANCE)
         names = [str(i) for i in range(base.k)]
         feasible[row] = feasibility_on(base, targets[row], names).status == "feasible"
     lam = np.where(feasible[:, None], state.lam, np.nan)
-    spent = np.array(
-        [base.spent(x) if ok else (np.nan,) * 3 for x, ok in zip(lam, feasible, strict=True)]
-    )
+    ess, max_weight = np.full((2, len(goals)), np.nan)
+    spent = base.tilts(state.lam[feasible])
+    ess[feasible], max_weight[feasible] = spent.ess, spent.max_weight
     level = goals - state.gradient
     slack = np.einsum("mk,mk->m", state.lam, state.gradient)
     return Batch(
@@ -112,8 +109,8 @@ def solve_many_on(base: Base, targets: np.ndarray, tolerance: float = TOLERANCE)
         realised=np.where(feasible[:, None], base.raw(level), np.nan),
         feasible=feasible,
         kl=np.where(feasible, np.maximum(state.value - slack, 0.0), np.nan),
-        ess=spent[:, 0],
-        max_weight=spent[:, 2],
+        ess=ess,
+        max_weight=max_weight,
         kkt=np.where(feasible, state.kkt, np.nan),
         iterations=iterations,
         scope=base.scope,
@@ -145,7 +142,7 @@ def _newton(
     open_ = np.ones(m, dtype=bool)
     for _ in range(MAX_ITERATIONS):
         solved = open_ & (state.kkt <= tolerance)
-        unbounded = open_ & ~solved & (state.value > base.max_kl + 1e-9 * (1 + base.max_kl))
+        unbounded = open_ & ~solved & proved_infeasible(state.value, state.lam, base.max_kl)
         status[solved], status[unbounded] = "solved", "unbounded"
         open_ &= ~(solved | unbounded) & (damping <= 1e12)
         rows = np.flatnonzero(open_)
@@ -177,16 +174,10 @@ class _Table:
     def evaluate(self, lam: np.ndarray, goals: np.ndarray) -> _State:
         m, k = lam.shape
         log_z, level, second = np.empty(m), np.empty((m, k)), np.empty((m, k, k))
-        for rows in _chunks(m, self.z.shape[1]):
-            logits = lam[rows] @ self.z
-            logits += self.log_p0
-            top = logits.max(axis=1, keepdims=True)
-            logits -= top
-            np.exp(logits, out=logits)
-            total = logits.sum(axis=1)
-            log_z[rows] = top[:, 0] + np.log(total)
-            level[rows] = logits @ self.z.T / total[:, None]
-            product = logits @ self.products.T / total[:, None]
+        for rows in chunks(m, self.z.shape[1]):
+            log_z[rows], p = softmax_rows(lam[rows] @ self.z + self.log_p0)
+            level[rows] = p @ self.z.T
+            product = p @ self.products.T
             second[rows, self.pairs[0], self.pairs[1]] = product
             second[rows, self.pairs[1], self.pairs[0]] = product
         gradient = goals - level
@@ -197,12 +188,6 @@ class _Table:
             hessian=second - level[:, :, None] * level[:, None, :],
             kkt=np.maximum(gradient, np.abs(lam * gradient)).max(axis=1).clip(min=0.0),
         )
-
-
-def _chunks(m: int, n: int) -> Iterator[slice]:
-    size = max(1, CHUNK_CELLS // n)
-    for start in range(0, m, size):
-        yield slice(start, start + size)
 
 
 def _steps(state: _State, damping: np.ndarray) -> np.ndarray:

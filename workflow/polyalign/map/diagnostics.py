@@ -1,25 +1,25 @@
-"""What a palette's lam is worth: sensitivity, uncertainty, support, and the budget of selection."""
+"""What a palette's lam is worth: sensitivity, uncertainty, support, and levels elsewhere."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from math import erf, exp, log, pi, sqrt
-from typing import Any
+from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
 from polyalign.errors import InputError
 from polyalign.map.base import (
     Base,
-    base_probabilities,
     check_groups,
     check_rewards,
     check_target,
     check_weights,
+    tilt,
 )
+from polyalign.map.budget import normal_quantile
 from polyalign.map.dual import maximise, solve_on
 from polyalign.map.palette import parse_target
 
-MAX_CANDIDATES = 10**9
+PARETO_SAMPLES = 25
 
 
 @dataclass(frozen=True)
@@ -67,28 +67,9 @@ class Interval:
     solved: float
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What selection among K candidates must spend and can spend.
-
-    Attributes:
-        kl: nats a prompt that the palette needs with unlimited candidates, in a Gaussian model of
-            the rewards within a prompt.
-        log_k: the most that selection among the table's candidates can spend, nats a prompt.
-        candidates: candidates a prompt (mean).
-        suffices: candidates with which, in that model, greedy selection reaches the palette; None
-            if more than a billion.
-    """
-
-    kl: float
-    log_k: float
-    candidates: float
-    suffices: int | None
-
-
 def sensitivity(base: Base, lam: np.ndarray) -> Sensitivity:
     """Derivatives of lam, levels and KL at a solution lam (k,), raw units."""
-    lam = check_target(lam, base.k)
+    lam = check_target(lam, base.k, "lam")
     covariance = base.moments(lam * base.scale)[2] * np.outer(base.scale, base.scale)
     free = np.flatnonzero(lam > 0)
     by_target = np.zeros((base.k, base.k))
@@ -113,7 +94,7 @@ def delta_interval(
         target: (k,) raw levels.
         confidence: of the intervals.
     """
-    scaled = check_target(lam, base.k) * base.scale
+    scaled = check_target(lam, base.k, "lam") * base.scale
     goal = base.standardise(check_target(target, base.k))
     _, level, hessian = base.moments(scaled)
     if base.scope == "prompt":
@@ -174,8 +155,11 @@ def bootstrap_interval(
         confidence: of the intervals.
 
     Raises:
-        InputError: on bad arrays or levels, or if the palette is infeasible on the table itself.
+        InputError: on bad arrays or levels, fewer than 2 resamples, or if the palette is infeasible
+            on the table itself.
     """
+    if resamples < 2:
+        raise InputError(f"bootstrap: {resamples} resamples; expected at least 2 to see a spread")
     rewards = check_rewards(rewards)
     group = check_groups(groups, len(rewards))
     sample_weights = check_weights(weights, len(rewards))
@@ -213,15 +197,15 @@ def pareto_k(weights: np.ndarray) -> float:
     on the min(n/5, 3 sqrt n) largest.
 
     Args:
-        weights: (n,) weights >= 0, any scale, n >= 25.
+        weights: (n,) weights >= 0, any scale, n >= `PARETO_SAMPLES`.
 
     Returns:
         The shape; -inf for a tail without spread.
     """
     weights = np.sort(np.asarray(weights, dtype=np.float64))
     n = weights.size
-    if n < 25:
-        raise InputError(f"pareto_k: {n} weights; expected at least 25 to see a tail")
+    if n < PARETO_SAMPLES:
+        raise InputError(f"pareto_k: {n} weights; expected at least {PARETO_SAMPLES} to see a tail")
     count = int(min(0.2 * n, 3 * sqrt(n)))
     tail = weights[-count:] - weights[-count - 1]
     tail = tail[tail > 0]
@@ -234,7 +218,7 @@ def pareto_k(weights: np.ndarray) -> float:
     theta = 1 / tail[-1] + (1 - np.sqrt(grid / (steps - 0.5))) / (3 * quartile)
     shape = np.log1p(-theta[:, None] * tail).mean(axis=1)
     profile = m * (np.log(-theta / shape) - shape - 1)
-    posterior = 1 / np.exp(profile[None, :] - profile[:, None]).sum(axis=1)
+    posterior = np.exp(profile - profile.max())
     mean = float(theta @ (posterior / posterior.sum()))
     fitted = float(np.log1p(-mean * tail).mean())
     # A weak prior at 0.5 worth ten observations keeps short tails from wild answers.
@@ -256,8 +240,8 @@ def reweighting_share(
     """Share (k,) of the joint gain of each value that is only a change of the prompts.
 
     A joint lam is fitted as if the policy could choose its prompts. Used by a policy that cannot,
-    it delivers the levels of the per-prompt tilt; the share is 1 - delivered / asked. NaN where
-    nothing was gained.
+    it delivers the levels of the per-prompt tilt; the share is 1 - delivered / asked. NaN for
+    values that gain less than a millionth of a standard deviation, of which there is no share.
 
     Args:
         rewards: (n, k) rewards.
@@ -274,77 +258,85 @@ def reweighting_share(
     gains = []
     for scope in ("prompt", "joint"):
         base = Base(rewards, group, scope, weights=weights)
-        scaled = check_target(lam, base.k) * base.scale
+        scaled = check_target(lam, base.k, "lam") * base.scale
         gains.append(base.moments(scaled)[1] * base.scale)
     delivered, asked = gains
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(asked > 0, 1 - delivered / asked, np.nan)
+        return np.where(asked > 1e-6 * base.scale, 1 - delivered / asked, np.nan)
 
 
-def budget(base: Base, target: np.ndarray) -> Budget:
-    """KL that a palette needs a prompt, against log K, and the K that would suffice.
+def log_z_bias(base: Base, lam: np.ndarray) -> float:
+    """Plug-in bias, in nats, of the mean over prompts of log mean_j exp(lam . r_xj) (scope prompt).
 
-    In a Gaussian model of the rewards within prompts the palette needs kl = max over nu >= 0 of
-    nu . d - nu' S nu / 2 (d: asked gain, S: mean within-prompt covariance), and greedy selection
-    among K candidates reaches it when the expected largest of K standard normals is sqrt(2 kl).
+    The logarithm of a mean of K terms lies below that of the mean of all by their variance over
+    2 K mean^2, to first order (delta method), so the dual of few candidates lies too high. With the
+    unbiased variance that is (1 - K sum_j p_xj^2) / (2 (K - 1)), averaged over the prompts that
+    have K > 1 candidates, and 0 for the others.
 
     Args:
-        base: the base policy, in scope `prompt`.
-        target: (k,) raw levels.
+        base: the base policy, in scope `prompt`, with candidates of equal weight.
+        lam: (k,) raw units.
 
     Raises:
-        InputError: in scope `joint`, where no number of candidates is at stake.
+        InputError: in scope `joint`.
     """
     if base.scope != "prompt":
-        raise InputError("budget: the scope is joint; candidates a prompt count in scope prompt")
-    goal = base.standardise(check_target(target, base.k))
-    covariance = base.moments(np.zeros(base.k))[2]
+        raise InputError(
+            "log_z_bias: the scope is joint; candidates a prompt count in scope prompt"
+        )
+    scaled, bias = check_target(lam, base.k, "lam") * base.scale, 0.0
+    for block in base.blocks:
+        count = block.z.shape[1]
+        p = tilt(block, scaled)[1]
+        if count > 1:
+            bias += float((1 - count * (p * p).sum(axis=0)) @ block.share) / (2 * (count - 1))
+    return bias
 
-    def gaussian(lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        return float(lam @ covariance @ lam) / 2, covariance @ lam, covariance
 
-    # Beyond the KL of choosing among a billion candidates the answer is None anyway.
-    optimum = maximise(gaussian, goal, 10 * log(MAX_CANDIDATES), tolerance=1e-8)
-    kl = optimum.value if optimum.status == "solved" else np.inf
-    return Budget(
-        kl=kl,
-        log_k=base.max_kl,
-        candidates=base.n_samples / base.n_prompts,
-        suffices=candidates_for(sqrt(2 * max(kl, 0.0)) if np.isfinite(kl) else np.inf),
+@dataclass(frozen=True)
+class Assessments:
+    """Many lam on a table; m of them, k values, raw units.
+
+    Attributes:
+        levels: (m, k) levels of p_lam.
+        quantiles: (m, k) shares of the base policy's samples at or below each level.
+        base: (k,) levels of the base policy.
+        kl: (m,) nats.
+        ess: (m,) effective sample sizes, as in `Solution`.
+        max_weight: (m,) largest weights, as in `Solution`.
+        scope: `prompt` or `joint`.
+    """
+
+    levels: np.ndarray
+    quantiles: np.ndarray
+    base: np.ndarray
+    kl: np.ndarray
+    ess: np.ndarray
+    max_weight: np.ndarray
+    scope: str
+
+
+def assess_many(base: Base, lams: np.ndarray) -> Assessments:
+    """What given lam (m, k), raw units, realise on a table, such as the test split.
+
+    Raises:
+        InputError: on another shape, or numbers that are not finite.
+    """
+    lams = np.asarray(lams, dtype=np.float64)
+    if lams.ndim != 2 or lams.shape[1] != base.k or not np.isfinite(lams).all():
+        raise InputError(f"lam: shape {lams.shape}; expected (number of lam, {base.k}), finite")
+    scaled = lams * base.scale
+    tilts = base.tilts(scaled)
+    kl = np.einsum("mk,mk->m", scaled, tilts.levels) - tilts.log_z
+    return Assessments(
+        levels=base.raw(tilts.levels),
+        quantiles=base.shares_below(tilts.levels),
+        base=base.center,
+        kl=np.maximum(kl, 0.0),
+        ess=tilts.ess,
+        max_weight=tilts.max_weight,
+        scope=base.scope,
     )
-
-
-def candidates_for(height: float) -> int | None:
-    """Fewest candidates whose expected largest of standard normals is `height`; None beyond 1e9."""
-    if height <= 0:
-        return 1
-    if expected_largest(MAX_CANDIDATES) < height:
-        return None
-    low, high = 1, MAX_CANDIDATES
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if expected_largest(middle) >= height else (middle, high)
-    return high
-
-
-def expected_largest(count: int) -> float:
-    """Expected largest of `count` standard normals, by quadrature (to 1e-6)."""
-    x = np.linspace(-9.0, 9.0, 4001)
-    tail = 0.5 * np.array([1 + erf(v / sqrt(2)) for v in x])
-    below = tail**count
-    return float(x[-1] - np.trapezoid(below, x))
-
-
-def normal_quantile(share: float) -> float:
-    """Quantile of the standard normal, by Newton's method on its distribution function."""
-    x = 0.0
-    for _ in range(60):
-        error = 0.5 * (1 + erf(x / sqrt(2))) - share
-        step = error / (exp(-x * x / 2) / sqrt(2 * pi))
-        x -= max(-1.0, min(1.0, step))
-        if abs(step) < 1e-14:
-            break
-    return x
 
 
 @dataclass(frozen=True)
@@ -353,7 +345,7 @@ class Assessment:
 
     Attributes:
         levels: levels of p_lam.
-        quantiles: shares of the base's samples below each level.
+        quantiles: shares of the base policy's samples at or below each level.
         base: levels of the base policy.
         kl: nats.
         ess: effective sample size, as in `Solution`.
@@ -378,38 +370,21 @@ def assess(
     scope: str = "auto",
     weights: np.ndarray | None = None,
 ) -> Assessment:
-    """What a given lam (k,) realises on a table, such as the test split.
+    """What one lam (k,) realises on a table; `assess_many` takes many.
 
     Args and errors: as `polyalign.map.solve`.
     """
     base = Base(rewards, groups, scope, weights=weights)
-    scaled = check_target(lam, base.k) * base.scale
-    log_z, level, _ = base.moments(scaled)
-    ess, _, largest = base.spent(scaled)
-    raw = base.raw(level)
-    probability = base_probabilities(len(rewards), groups, base.scope, weights)
-    below = probability @ (np.asarray(rewards) <= raw)
-    kl = max(0.0, float(scaled @ level) - log_z)
-    return Assessment(raw, below, base.center, kl, ess, largest, base.scope)
-
-
-def diagnose(base: Base, lam: np.ndarray, target: np.ndarray) -> dict[str, Any]:
-    """Sensitivity, delta intervals, Pareto shape and (scope `prompt`) budget, JSON-ready.
-
-    Args:
-        base: the base policy on which lam was fitted.
-        lam: (k,) a feasible palette's solution, raw units.
-        target: (k,) raw levels.
-    """
-    report: dict[str, Any] = {
-        "sensitivity": _plain(asdict(sensitivity(base, lam))),
-        "interval": _plain(asdict(delta_interval(base, lam, target))),
-    }
-    if base.n_samples >= 25:
-        report["pareto_k"] = _plain(tail_shape(base, lam))
-    if base.scope == "prompt":
-        report["budget"] = _plain(asdict(budget(base, target)))
-    return report
+    many = assess_many(base, check_target(lam, base.k, "lam")[None, :])
+    return Assessment(
+        levels=many.levels[0],
+        quantiles=many.quantiles[0],
+        base=many.base,
+        kl=float(many.kl[0]),
+        ess=float(many.ess[0]),
+        max_weight=float(many.max_weight[0]),
+        scope=many.scope,
+    )
 
 
 def _sums(rows: np.ndarray, cluster: np.ndarray) -> np.ndarray:
@@ -453,13 +428,3 @@ def _percentiles(lams: np.ndarray, realised: np.ndarray, confidence: float, k: i
         level_high=level_high,
         solved=len(lams) / len(realised),
     )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if np.isfinite(value) else None
-    return value.item() if isinstance(value, np.generic) else value

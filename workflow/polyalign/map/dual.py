@@ -10,11 +10,11 @@ with the exact Hessian on the values that are not at zero (Bertsekas, SIAM J. Co
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from polyalign.map.base import Base, check_names, check_target
+from polyalign.map.base import EDGE, Base, Tilted, check_names, check_target
 
 TOLERANCE = 1e-9
 MAX_ITERATIONS = 200
@@ -25,6 +25,29 @@ MAX_WEIGHT = {"joint": 0.1, "prompt": 0.75}
 MAX_KL_SHARE = 0.9
 
 Moments = Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a feasible palette must keep to count as supported.
+
+    Attributes:
+        min_ess: least effective sample size (scope `prompt`: mean a prompt); None: 100 in scope
+            `joint`, 2 in scope `prompt`.
+        max_weight: largest weight (scope `prompt`: mean over prompts of each one's largest); None:
+            0.1 in scope `joint`, 0.75 in scope `prompt`.
+        max_kl_share: in scope `prompt`, largest share of the KL that selection among the candidates
+            can spend.
+        max_norm: largest sum of lam, in 1 / the rewards' units; None: any.
+    """
+
+    min_ess: float | None = None
+    max_weight: float | None = None
+    max_kl_share: float = MAX_KL_SHARE
+    max_norm: float | None = None
+
+
+DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -44,8 +67,10 @@ class Solution:
         scope: `prompt` or `joint`.
         kl: KL(p_lam || p0) in nats (a prompt, on average); NaN where infeasible.
         ess: effective sample size 1 / sum p^2; in scope `prompt` its sum over the prompts.
+        mean_ess: in scope `prompt` its mean over the prompts, which the verdict looks at.
         max_weight: largest weight; in scope `prompt` the mean over prompts of the largest.
         dual: value of the dual at lam (a lower bound of the KL of any policy that reaches target).
+        gap: kl - dual: no policy that reaches the target is nearer to the base by more than this.
         kkt: largest violation of the optimality conditions: shortfall of a level in standard
             deviations of the base, or |lam_i (E r_i - c_i)| in nats.
         iterations: Newton steps.
@@ -66,8 +91,10 @@ class Solution:
     scope: str
     kl: float
     ess: float
+    mean_ess: float
     max_weight: float
     dual: float
+    gap: float
     kkt: float
     iterations: int
     n_samples: int
@@ -77,7 +104,7 @@ class Solution:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON-ready types; what is not defined (NaN) is None."""
-        return {name: _plain(value) for name, value in vars(self).items()}
+        return {name: plain(value) for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True)
@@ -85,7 +112,8 @@ class Optimum:
     """Where Newton's method ended, in standardised units.
 
     `status` is `solved`, `unbounded` (the dual exceeds the largest KL that any policy on these
-    samples can have, which proves that the target is infeasible) or `stalled`.
+    samples can have by so much that the target is proved to be infeasible by more than `EDGE`) or
+    `stalled`.
     """
 
     lam: np.ndarray
@@ -106,8 +134,7 @@ def solve(
     weights: np.ndarray | None = None,
     names: Sequence[str] | None = None,
     tolerance: float = TOLERANCE,
-    min_ess: float | None = None,
-    max_weight: float | None = None,
+    limits: Limits = DEFAULT_LIMITS,
     slack: bool = False,
 ) -> Solution:
     """Solve one palette.
@@ -120,9 +147,7 @@ def solve(
         weights: (n,) weights >= 0 of the samples; default equal.
         names: names of the values, for messages.
         tolerance: KKT residual to reach.
-        min_ess: below this effective sample size (scope `prompt`: mean a prompt) the palette is
-            unsupported; default 100 (joint) or 2 (prompt).
-        max_weight: above this largest weight it is unsupported; default 0.1 (joint) or 0.75.
+        limits: what the verdict `supported` asks.
         slack: also solve the linear programme for the slack of a feasible palette. For an
             infeasible one it is always solved, since it names the conflict.
 
@@ -131,49 +156,38 @@ def solve(
             not an error.
     """
     base = Base(rewards, groups, scope, weights=weights)
-    return solve_on(
-        base,
-        target,
-        names=names,
-        tolerance=tolerance,
-        min_ess=min_ess,
-        max_weight=max_weight,
-        slack=slack,
-    )
+    return solve_on(base, target, names=names, tolerance=tolerance, limits=limits, slack=slack)
 
 
 def solve_on(
-    base: Base,
+    base: Tilted,
     target: np.ndarray,
     *,
     names: Sequence[str] | None = None,
     tolerance: float = TOLERANCE,
-    min_ess: float | None = None,
-    max_weight: float | None = None,
+    limits: Limits = DEFAULT_LIMITS,
     slack: bool = False,
     start: np.ndarray | None = None,
 ) -> Solution:
     """`solve` on a base policy that is already prepared; `start` (k,) is a guess of lam."""
     target = check_target(target, base.k)
     values = check_names(names, base.k)
-    goal = base.standardise(target)
     guess = None if start is None else np.asarray(start) * base.scale
+    goal = base.standardise(target)
     optimum = maximise(base.moments, goal, base.max_kl, tolerance=tolerance, start=guess)
-    shortest: float | None = None
-    conflict: list[str] = []
+    programme = None
     if slack or optimum.status != "solved":
         from polyalign.map.feasibility import feasibility_on
 
         programme = feasibility_on(base, target, values)
-        shortest = programme.slack
         if programme.status == "infeasible" and optimum.status != "solved":
-            conflict = programme.conflict
-            message = infeasible_message(base.scope, programme.slack, conflict)
-            empty = _infeasible(base, target, values, optimum, message)
-            return replace(empty, slack=shortest, conflict=conflict)
-    solution = _report(base, target, values, optimum)
-    verdict, message = judge(base, optimum, solution, min_ess, max_weight)
-    return replace(solution, verdict=verdict, message=message, slack=shortest)
+            solution = _infeasible(_report(base, target, values, optimum, programme.slack))
+            message = infeasible_message(base.scope, programme.slack, programme.conflict)
+            return replace(solution, message=message, conflict=programme.conflict)
+    room = None if programme is None else programme.slack
+    solution = _report(base, target, values, optimum, room)
+    verdict, message = judge(base, optimum, solution, limits)
+    return replace(solution, verdict=verdict, message=message)
 
 
 def policy_weights(
@@ -196,7 +210,7 @@ def policy_weights(
         InputError: on arrays whose shapes or numbers are wrong.
     """
     base = Base(rewards, groups, scope, weights=weights)
-    return base.weights(check_target(lam, base.k) * base.scale)
+    return base.weights(check_target(lam, base.k, "lam") * base.scale)
 
 
 def maximise(
@@ -226,8 +240,7 @@ def maximise(
         if point.kkt <= tolerance:
             status = "solved"
             break
-        # Weak duality: g <= KL(p || p0) <= max_kl for every feasible p.
-        if point.value > max_kl + 1e-9 * (1.0 + max_kl) and not held.any():
+        if proved_infeasible(point.value, point.lam, max_kl) and not held.any():
             status = "unbounded"
             break
         iterations += 1
@@ -244,12 +257,22 @@ def maximise(
     return replace(point, iterations=iterations, status=status)
 
 
+def proved_infeasible(value: Any, lam: np.ndarray, max_kl: float) -> Any:
+    """Whether dual values at standardised lam (..., k) prove a slack below -`EDGE`.
+
+    Weak duality: the dual of a target that some policy reaches is at most that policy's KL, hence
+    at most max_kl; lowering a target by t in all values lowers its dual by t times the sum of lam.
+    """
+    return value - EDGE * lam.sum(axis=-1) > max_kl + 1e-9 * (1.0 + max_kl)
+
+
 def _evaluate(moments: Moments, goal: np.ndarray, lam: np.ndarray, held: np.ndarray) -> Optimum:
     log_z, level, hessian = moments(lam)
     gradient = goal - level
     # At zero only a shortfall counts; elsewhere the level must be met and not be exceeded.
     residual = np.maximum(gradient, np.abs(lam * gradient))
-    kkt = float(residual[~held].max(initial=0.0))
+    residual[held] = 0.0
+    kkt = max(0.0, float(residual.max()))
     return Optimum(lam, float(lam @ goal) - log_z, gradient, hessian, kkt, 0, "")
 
 
@@ -257,55 +280,34 @@ def _step(point: Optimum, damping: float, held: np.ndarray) -> np.ndarray:
     """Next lam: the damped Newton step on the free values, kept at or above zero."""
     free = ((point.lam > 0) | (point.gradient > RELEASE)) & ~held
     index = np.flatnonzero(free)
-    lam = point.lam.copy()
-    step = np.zeros_like(lam)
+    step = np.zeros_like(point.lam)
     while index.size:
         hessian = point.hessian[index[:, None], index]
-        size = float(hessian.diagonal().sum()) / index.size
+        size = float(hessian.trace()) / index.size
         hessian.flat[:: index.size + 1] += (1e-13 + damping) * size + 1e-300
-        step[:] = 0.0
-        right = point.gradient[index]
         # Values already sent to zero move by -lam; the others take that into account.
-        gone = np.flatnonzero(free & (lam == 0) & (point.lam > 0))
-        if gone.size:
-            right = right + point.hessian[index[:, None], gone] @ point.lam[gone]
+        step[index] = 0.0
+        right = point.gradient[index] - point.hessian[index] @ step
         step[index] = np.linalg.solve(hessian, right)
-        blocked = index[(point.lam[index] + step[index]) <= 0]
+        blocked = index[point.lam[index] + step[index] <= 0]
         if not blocked.size:
             break
-        lam[blocked] = 0.0
+        step[blocked] = -point.lam[blocked]
         index = np.setdiff1d(index, blocked)
-        step[blocked] = 0.0
-    longest = float(np.abs(step).max(initial=0.0))
-    reach = 5.0 + 2.0 * float(point.lam.max(initial=0.0))
+    gone = step == -point.lam
+    longest = float(np.abs(step[index]).max()) if index.size else 0.0
+    reach = 5.0 + 2.0 * float(point.lam.max())
     if longest > reach:
         step *= reach / longest
-    lam[index] = point.lam[index] + step[index]
-    return lam
+    return np.where(gone, 0.0, point.lam + step)
 
 
-class Tilted(Protocol):
-    """What a verdict needs to know of a base policy, in memory or streamed."""
-
-    scope: str
-    max_kl: float
-
-    def spent(self, lam: np.ndarray) -> tuple[float, float, float]:
-        """Effective sample size, its mean a prompt, and the largest weight at lam."""
-
-
-def judge(
-    base: Tilted,
-    optimum: Optimum,
-    solution: Solution,
-    min_ess: float | None,
-    max_weight: float | None,
-) -> tuple[str, str]:
+def judge(base: Tilted, optimum: Optimum, solution: Solution, limits: Limits) -> tuple[str, str]:
     """Verdict and message of a feasible palette: do enough samples carry the weight?"""
     scope = base.scope
-    floor = MIN_ESS[scope] if min_ess is None else min_ess
-    cap = MAX_WEIGHT[scope] if max_weight is None else max_weight
-    carried = base.spent(optimum.lam)[1]
+    floor = MIN_ESS[scope] if limits.min_ess is None else limits.min_ess
+    cap = MAX_WEIGHT[scope] if limits.max_weight is None else limits.max_weight
+    carried = solution.mean_ess
     unit = "of a prompt's candidates" if scope == "prompt" else "samples"
     facts = (
         f"effective sample size {carried:.3g} {unit}, largest weight {solution.max_weight:.2g}, "
@@ -320,8 +322,11 @@ def judge(
         faults.append(f"fewer than {floor:g} effective {unit}")
     if solution.max_weight > cap:
         faults.append(f"a largest weight above {cap:g}")
-    if scope == "prompt" and base.max_kl > 0 and solution.kl > MAX_KL_SHARE * base.max_kl:
-        faults.append(f"more than {MAX_KL_SHARE:.0%} of the KL that this selection can spend")
+    share = limits.max_kl_share
+    if scope == "prompt" and base.max_kl > 0 and solution.kl > share * base.max_kl:
+        faults.append(f"more than {share:.0%} of the KL that this selection can spend")
+    if limits.max_norm is not None and solution.lam.sum() > limits.max_norm:
+        faults.append(f"a sum of lam of {solution.lam.sum():.3g}, above {limits.max_norm:g}")
     if faults:
         return "unsupported", f"unsupported ({'; '.join(faults)}): {facts}"
     return "supported", f"supported: {facts}"
@@ -340,13 +345,16 @@ def infeasible_message(scope: str, slack: float, conflict: Sequence[str]) -> str
     )
 
 
-def _report(base: Base, target: np.ndarray, values: list[str], optimum: Optimum) -> Solution:
+def _report(
+    base: Tilted, target: np.ndarray, values: list[str], optimum: Optimum, slack: float | None
+) -> Solution:
     goal = base.standardise(target)
-    ess, _, largest = base.spent(optimum.lam)
+    ess, mean_ess, largest = base.spent(optimum.lam)
     level = goal - optimum.gradient
     log_z = float(optimum.lam @ goal) - optimum.value
+    kl = max(0.0, float(optimum.lam @ level) - log_z)
     return Solution(
-        status=optimum.status,
+        status="solved" if optimum.status == "solved" else "stalled",
         message="",
         values=values,
         target=target,
@@ -355,40 +363,44 @@ def _report(base: Base, target: np.ndarray, values: list[str], optimum: Optimum)
         realised=base.raw(level),
         verdict="",
         scope=base.scope,
-        kl=max(0.0, float(optimum.lam @ level) - log_z),
+        kl=kl,
         ess=ess,
+        mean_ess=mean_ess,
         max_weight=largest,
         dual=optimum.value,
+        gap=kl - optimum.value,
         kkt=optimum.kkt,
         iterations=optimum.iterations,
         n_samples=base.n_samples,
         n_prompts=base.n_prompts,
-        slack=None,
+        slack=slack,
         conflict=[],
     )
 
 
-def _infeasible(
-    base: Base, target: np.ndarray, values: list[str], optimum: Optimum, message: str
-) -> Solution:
-    nothing = np.full(base.k, np.nan)
+def _infeasible(solution: Solution) -> Solution:
+    nothing = np.full(len(solution.values), np.nan)
     return replace(
-        _report(base, target, values, optimum),
+        solution,
         status="infeasible",
         verdict="infeasible",
-        message=message,
         lam=nothing,
         realised=nothing,
         kl=np.nan,
         ess=np.nan,
+        mean_ess=np.nan,
         max_weight=np.nan,
+        gap=np.nan,
         kkt=np.nan,
     )
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray | list):
-        return [_plain(item) for item in value]
+def plain(value: Any) -> Any:
+    """Arrays as lists, and numbers that are not finite as None: what JSON can hold."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return float(value) if np.isfinite(value) else None
-    return value
+    return value.item() if isinstance(value, np.generic) else value

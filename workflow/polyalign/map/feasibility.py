@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from polyalign.errors import InputError
-from polyalign.map.base import Base, check_names, check_target
+from polyalign.map.base import EDGE, Base, Tilted, check_names, check_target
 
 GAP = 1e-9
 MAX_COLUMNS = 20_000
@@ -79,12 +79,11 @@ def feasibility(
     return feasibility_on(base, check_target(target, base.k), check_names(names, base.k))
 
 
-def feasibility_on(base: Base, target: np.ndarray, names: Sequence[str]) -> Feasibility:
+def feasibility_on(base: Tilted, target: np.ndarray, names: Sequence[str]) -> Feasibility:
     """`feasibility` on a base policy that is already prepared."""
     goal = base.standardise(target)
     furthest = reach(base, goal, np.ones(base.k), np.zeros((1, base.k)))
-    # A target at the very edge (the greedy level, say) is reachable up to rounding.
-    status = "feasible" if furthest.theta >= -10 * GAP else "infeasible"
+    status = "feasible" if furthest.theta >= -EDGE else "infeasible"
     binding = furthest.prices > 1e-6 * furthest.prices.max()
     return Feasibility(
         status=status,
@@ -97,7 +96,7 @@ def feasibility_on(base: Base, target: np.ndarray, names: Sequence[str]) -> Feas
     )
 
 
-def furthest_on_segment(base: Base, target: np.ndarray) -> float:
+def furthest_on_segment(base: Tilted, target: np.ndarray) -> float:
     """Largest theta for which base + theta (target - base) is feasible; inf where nothing binds.
 
     Args:
@@ -110,7 +109,7 @@ def furthest_on_segment(base: Base, target: np.ndarray) -> float:
     return reach(base, np.zeros(base.k), direction, np.zeros((1, base.k))).theta
 
 
-def furthest_of_value(base: Base, target: np.ndarray, value: int) -> float:
+def furthest_of_value(base: Tilted, target: np.ndarray, value: int) -> float:
     """Highest level of one value, raw units, that is feasible with the others held at target.
 
     Args:
@@ -122,24 +121,29 @@ def furthest_of_value(base: Base, target: np.ndarray, value: int) -> float:
         InputError: if the others cannot be reached even without it.
     """
     goal = base.standardise(check_target(target, base.k))
-    others = np.arange(base.k) != value
+    unit = np.eye(base.k)[value]
+    offset = np.where(unit > 0, lowest(base, value), goal)
     columns = np.zeros((1, base.k))
-    if others.any():
-        first = reach(base, np.where(others, goal, 0.0), others.astype(float), columns)
-        if first.theta < -10 * GAP:
+    if base.k > 1:
+        first = reach(base, offset, 1.0 - unit, columns)
+        if first.theta < -EDGE:
             raise InputError(
                 "the other values' targets are infeasible already "
                 f"(slack {first.theta:.3g} standard deviations); lower them first"
             )
         # Held levels that are reachable only up to rounding must not empty the second programme.
-        goal = goal + min(0.0, first.theta) - 10 * GAP * others
+        offset += min(0.0, first.theta - GAP)
         columns = first.columns
-    offset = np.where(others, goal, 0.0)
-    theta = reach(base, offset, (~others).astype(float), columns).theta
+    theta = reach(base, np.where(unit > 0, 0.0, offset), unit, columns).theta
     return float(theta * base.scale[value] + base.center[value])
 
 
-def reach(base: Base, offset: np.ndarray, direction: np.ndarray, columns: np.ndarray) -> Furthest:
+def lowest(base: Tilted, value: int) -> float:
+    """A standardised level of a value that every policy has: asking for it asks nothing."""
+    return float(base.best(-np.eye(base.k)[value])[value]) - 1.0
+
+
+def reach(base: Tilted, offset: np.ndarray, direction: np.ndarray, columns: np.ndarray) -> Furthest:
     """Largest theta with E r >= offset + theta direction over all policies on the samples.
 
     Args:

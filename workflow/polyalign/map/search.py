@@ -13,25 +13,10 @@ import numpy as np
 from polyalign.errors import InputError
 from polyalign.map.base import Base, check_target
 from polyalign.map.batch import Batch, solve_many_on
-from polyalign.map.dual import Solution, solve_on
-from polyalign.map.feasibility import furthest_of_value, furthest_on_segment
+from polyalign.map.dual import DEFAULT_LIMITS, Limits, Solution, solve_on
+from polyalign.map.feasibility import furthest_of_value, furthest_on_segment, lowest
 
 STEPS = 40
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What makes a solution supportable; None asks nothing.
-
-    Attributes:
-        min_ess: least effective sample size (scope `prompt`: mean a prompt).
-        max_weight: largest weight allowed, as in `Solution`.
-        max_norm: largest sum of lam, in 1 / the rewards' units.
-    """
-
-    min_ess: float | None = None
-    max_weight: float | None = None
-    max_norm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,15 +39,23 @@ class Moved:
 
 
 def interpolate(
-    base: Base, target: np.ndarray, limits: Limits | None = None, names: list[str] | None = None
+    base: Base,
+    target: np.ndarray,
+    limits: Limits = DEFAULT_LIMITS,
+    names: list[str] | None = None,
 ) -> Moved:
     """Furthest supportable point on the segment from the base level to the target.
+
+    The verdict of `solution` is `supported`.
 
     Args:
         base: the base policy.
         target: (k,) raw levels.
-        limits: what counts as supportable; None: the verdict `supported`.
+        limits: what counts as supportable.
         names: names of the values.
+
+    Raises:
+        InputError: if the limits are so tight that not even the base policy keeps them.
     """
     asked = check_target(target, base.k)
     furthest = furthest_on_segment(base, asked)
@@ -78,7 +71,7 @@ def raise_value(
     base: Base,
     target: np.ndarray,
     value: int,
-    limits: Limits | None = None,
+    limits: Limits = DEFAULT_LIMITS,
     names: list[str] | None = None,
 ) -> Moved:
     """Highest supportable level of one value with the others held at their targets.
@@ -87,7 +80,7 @@ def raise_value(
         base: the base policy.
         target: (k,) raw levels; that of `value` is not used.
         value: index of the value to raise.
-        limits: what counts as supportable; None: the verdict `supported`.
+        limits: what counts as supportable.
         names: names of the values.
 
     Raises:
@@ -99,9 +92,8 @@ def raise_value(
     def at(level: float) -> np.ndarray:
         return np.where(np.arange(base.k) == value, level, asked)
 
-    # A level that every policy has binds nothing: it is what the others alone would give.
-    lowest = min(float((b.z[value]).min()) for b in base.blocks)
-    free = solve_on(base, at(lowest * base.scale[value] + base.center[value]), names=names)
+    # What the others alone give: the value itself asks for nothing.
+    free = solve_on(base, at(lowest(base, value) * base.scale[value] + base.center[value]))
     level, solution = _bisect(base, at, float(free.realised[value]), furthest, limits, names)
     return Moved(asked, at(level), level, furthest, solution)
 
@@ -111,30 +103,27 @@ def _bisect(
     at: Callable[[float], np.ndarray],
     low: float,
     high: float,
-    limits: Limits | None,
+    limits: Limits,
     names: list[str] | None,
 ) -> tuple[float, Solution]:
+    """Largest place in [low, high] with a supported solution, and that solution."""
+
     def attempt(place: float, start: np.ndarray | None) -> Solution:
-        bounds = limits or Limits()
-        return solve_on(
-            base,
-            at(place),
-            names=names,
-            min_ess=bounds.min_ess,
-            max_weight=bounds.max_weight,
-            start=start,
-        )
+        return solve_on(base, at(place), names=names, limits=limits, start=start)
 
     solution = attempt(high, None)
-    if _within(base, solution, limits):
+    if solution.verdict == "supported":
         return high, solution
     best = attempt(low, None)
-    if not _within(base, best, limits):
-        raise InputError(f"the base policy's own levels are not supportable: {best.message}")
+    if best.verdict != "supported":
+        raise InputError(
+            f"even the start of the way is not supported ({best.message}); lower the levels that "
+            "are held, or the limits"
+        )
     for _ in range(STEPS):
         middle = (low + high) / 2
         solution = attempt(middle, best.lam)
-        if _within(base, solution, limits):
+        if solution.verdict == "supported":
             low, best = middle, solution
         else:
             high = middle
@@ -143,17 +132,75 @@ def _bisect(
     return low, best
 
 
-def _within(base: Base, solution: Solution, limits: Limits | None) -> bool:
-    if solution.status != "solved":
-        return False
-    if limits is None:
-        return solution.verdict == "supported"
-    size, mean, largest = base.spent(solution.lam * base.scale)
-    carried = mean if base.scope == "prompt" else size
-    return (
-        (limits.min_ess is None or carried >= limits.min_ess)
-        and (limits.max_weight is None or largest <= limits.max_weight)
-        and (limits.max_norm is None or float(solution.lam.sum()) <= limits.max_norm)
+@dataclass(frozen=True)
+class Path:
+    """A palette at growing shares of the way from the base levels to what it asks; raw units.
+
+    Rows of infeasible points are NaN in all but `share`, `targets` and `verdicts`.
+
+    Attributes:
+        share: (m,) 0 is the base level, 1 the target.
+        targets: (m, k) levels asked for.
+        verdicts: `supported`, `unsupported` or `infeasible`, one a point.
+        lam: (m, k).
+        levels: (m, k) levels of p_lam.
+        kl: (m,) nats.
+        ess: (m,) effective sample size, as in `Solution`.
+        max_weight: (m,) largest weight, as in `Solution`.
+        supportable: largest share that is supported, looked for up to the path's end or 1.
+        feasible: largest share that is feasible; inf where nothing binds.
+    """
+
+    share: np.ndarray
+    targets: np.ndarray
+    verdicts: list[str]
+    lam: np.ndarray
+    levels: np.ndarray
+    kl: np.ndarray
+    ess: np.ndarray
+    max_weight: np.ndarray
+    supportable: float
+    feasible: float
+
+
+def path(
+    base: Base, target: np.ndarray, shares: np.ndarray, limits: Limits = DEFAULT_LIMITS
+) -> Path:
+    """Solve a palette at several shares of the way from the base levels to its target.
+
+    Args:
+        base: the base policy.
+        target: (k,) raw levels.
+        shares: (m,) increasing shares >= 0; above 1 goes beyond the target.
+        limits: what the verdict `supported` asks.
+
+    Raises:
+        InputError: on shares that are negative, not finite or not increasing, or limits that not
+            even the base policy keeps.
+    """
+    target = check_target(target, base.k)
+    shares = np.asarray(shares, dtype=np.float64)
+    if shares.ndim != 1 or not np.isfinite(shares).all() or (np.diff(shares, prepend=0) < 0).any():
+        raise InputError(f"path: shares {shares}; expected increasing finite numbers >= 0")
+    targets = base.center + shares[:, None] * (target - base.center)
+    solutions: list[Solution] = []
+    for point in targets:
+        known = [one.lam for one in solutions if one.status == "solved"]
+        start = known[-1] if known else None
+        solutions.append(solve_on(base, point, limits=limits, start=start))
+    length = max(1.0, float(shares.max(initial=0.0)))
+    end = interpolate(base, base.center + length * (target - base.center), limits)
+    return Path(
+        share=shares,
+        targets=targets,
+        verdicts=[one.verdict for one in solutions],
+        lam=np.array([one.lam for one in solutions]).reshape(-1, base.k),
+        levels=np.array([one.realised for one in solutions]).reshape(-1, base.k),
+        kl=np.array([one.kl for one in solutions]),
+        ess=np.array([one.ess for one in solutions]),
+        max_weight=np.array([one.max_weight for one in solutions]),
+        supportable=end.share * length,
+        feasible=end.furthest * length,
     )
 
 
@@ -189,26 +236,39 @@ def random_palettes(base: Base, count: int, *, seed: int, cap: float) -> RandomP
         cap: largest sum of lam that is kept, in 1 / the rewards' units.
 
     Raises:
-        InputError: with fewer than 2 values, no palettes, or a cap that is not positive.
+        InputError: with fewer than 2 values, no palettes, a cap that is not positive, or a
+            negative seed.
     """
-    if base.k < 2 or count < 1 or not cap > 0:
+    if base.k < 2 or count < 1 or not cap > 0 or seed < 0:
         raise InputError(
-            f"random palettes: {base.k} values, count {count}, cap {cap}; expected at least 2 "
-            "values, 1 palette and a cap above 0"
+            f"random palettes: {base.k} values, count {count}, cap {cap}, seed {seed}; expected at "
+            "least 2 values, 1 palette, a cap above 0 and a seed of at least 0"
         )
-    draws = np.random.default_rng(seed)
     highest = np.array([base.best(unit)[i] for i, unit in enumerate(np.eye(base.k))])
-    targets = base.raw(draws.random((count, base.k)) * highest)
-    batch = solve_many_on(base, targets)
+    share = np.random.default_rng(seed).random((count, base.k))
+    batch = solve_many_on(base, base.raw(share * highest))
     kept = batch.feasible & (np.nan_to_num(batch.lam, nan=np.inf).sum(axis=1) <= cap)
-    direction = draws.dirichlet(np.ones(base.k), size=count)
-    reference = direction * cap * draws.random((count, 1))
-    levels = np.array([base.moments(lam * base.scale)[1] for lam in reference])
+    reference = dirichlet_lam(base.k, count, seed=seed, cap=cap)
     return RandomPalettes(
         batch=batch,
         kept=kept,
         success=float(kept.mean()),
         reference=reference,
-        reference_levels=base.raw(levels),
+        reference_levels=base.raw(base.tilts(reference * base.scale).levels),
         cap=cap,
     )
+
+
+def dirichlet_lam(k: int, count: int, *, seed: int, cap: float) -> np.ndarray:
+    """Random lam (count, k) without a palette: a flat Dirichlet direction, a uniform sum below cap.
+
+    The first m of `count` draws are the same whatever `count` is.
+
+    Args:
+        k: number of values.
+        count: number of draws.
+        seed: of the draws.
+        cap: largest sum of lam, in 1 / the rewards' units.
+    """
+    draws = np.random.default_rng([seed, 1])
+    return np.array([draws.dirichlet(np.ones(k)) * cap * draws.random() for _ in range(count)])

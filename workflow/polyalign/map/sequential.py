@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from polyalign.errors import InputError
-from polyalign.map.base import Base, check_target
+from polyalign.map.base import Base, check_names, check_target
 from polyalign.map.dual import TOLERANCE, maximise
 
 
@@ -39,6 +39,7 @@ def sequential(
     *,
     rounds: int,
     blocks: Sequence[Sequence[int]] | None = None,
+    names: Sequence[str] | None = None,
     tolerance: float = TOLERANCE,
 ) -> Rounds:
     """Align one block of values after the other, `rounds` times.
@@ -48,18 +49,21 @@ def sequential(
         target: (k,) raw levels.
         rounds: how often to go through all blocks.
         blocks: the values aligned together, by index, in order; default one by one.
+        names: names of the values, for messages.
         tolerance: KKT residual within a block.
 
     Raises:
         InputError: if rounds < 1, the blocks do not name each value once, or a block's target
             cannot be reached.
     """
+    called = check_names(names, base.k)
     goal = base.standardise(check_target(target, base.k))
     turns = [[i] for i in range(base.k)] if blocks is None else [list(b) for b in blocks]
     if sorted(i for turn in turns for i in turn) != list(range(base.k)) or rounds < 1:
         raise InputError(
-            f"sequential: {rounds} rounds of blocks {turns}; expected at least 1 round, and each "
-            f"of the {base.k} values in one block"
+            f"sequential: {rounds} rounds of blocks "
+            f"{' | '.join(', '.join(called[i] for i in turn) for turn in turns)}; expected at "
+            f"least 1 round, and each of the {base.k} values in one block"
         )
     lam = np.zeros(base.k)
     history = []
@@ -71,8 +75,8 @@ def sequential(
             )
             if optimum.status != "solved":
                 raise InputError(
-                    f"sequential: the target of value(s) {turn} cannot be reached; run the "
-                    "feasibility check on the palette"
+                    f"sequential: the target of {', '.join(called[i] for i in turn)} cannot be "
+                    "reached; run the feasibility check on the palette"
                 )
             lam = optimum.lam
         shortfall = optimum.gradient

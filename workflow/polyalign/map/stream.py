@@ -5,28 +5,29 @@ first guess, so that few passes are needed; the certificate is that of the whole
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pandas.util import hash_array
 
 from polyalign.errors import InputError
-from polyalign.map.base import PROMPT_SCOPE_CANDIDATES, SCOPES, Base
-from polyalign.map.dual import TOLERANCE, Optimum, Solution, judge, maximise
+from polyalign.map.base import PROMPT_SCOPE_CANDIDATES, SCOPES, Base, Units
+from polyalign.map.dual import DEFAULT_LIMITS, TOLERANCE, Limits, Solution, maximise, solve_on
 from polyalign.map.palette import parse_level, parse_target
 
 BATCH_ROWS = 131_072
 SAMPLE_ROWS = 60_000
 
 
-class Stream:
+class Stream(Units):
     """Value columns of a Parquet table, read batch by batch.
 
     Args:
-        path: the table; in scope `prompt` the rows of a prompt must be adjacent.
+        path: the table; prompts are told apart by its column `prompt_id`, else `prompt`, else each
+            row is one; in scope `prompt` the rows of a prompt must be adjacent.
         values: names of the value columns.
         scope: `prompt`, `joint` or `auto`.
         split: `all`, or the rows whose column `split` says so.
@@ -47,34 +48,29 @@ class Stream:
         except (pa.ArrowException, OSError) as fault:
             raise InputError(f"{path}: cannot be read as parquet ({fault}); restore it") from fault
         needed = [*self.values, *(["split"] if split != "all" else [])]
-        self.has_prompts = "prompt_id" in names
-        if scope == "prompt":
+        self.id = next((name for name in ("prompt_id", "prompt") if name in names), None)
+        if scope == "prompt" and self.id is None:
             needed.append("prompt_id")
         absent = [name for name in needed if name not in names]
         if absent:
             raise InputError(f"{path}: no column {', '.join(absent)}; it has {', '.join(names)}")
         self.k = len(self.values)
-        self.adjacent = True
         self._survey(scope)
-        if self.scope == "prompt" and not self.adjacent:
-            raise InputError(
-                f"{path}: the rows of a prompt are not adjacent; sort the table by prompt_id"
-            )
         self.last: tuple[np.ndarray, float, float, float] | None = None
 
     def _survey(self, scope: str) -> None:
         """First pass: counts, base level, scale, and a thinned sample of whole prompts."""
-        seen: set[int] = set()
         n = prompts = 0
         mean, square = np.zeros(self.k), np.zeros(self.k)
         share_mean, share_square = np.zeros(self.k), np.zeros(self.k)
         log_counts = 0.0
         offset: np.ndarray | None = None
         rows_in_file = pq.read_metadata(self.path).num_rows
+        hashes = np.empty(rows_in_file if self.id is not None else 0, dtype=np.uint64)
         stride = max(1, rows_in_file // SAMPLE_ROWS)
         sample: list[np.ndarray] = []
         sample_groups: list[np.ndarray] = []
-        for table, starts, ids in self._batches(self.has_prompts):
+        for table, starts, ids in self._batches(self.id is not None):
             bad = np.flatnonzero(~np.isfinite(table).all(axis=0))
             if bad.size:
                 raise InputError(
@@ -91,7 +87,9 @@ class Stream:
             share_mean += shifted @ weight
             share_square += np.einsum("ij,ij,j->i", shifted, shifted, weight)
             log_counts += float(np.log(counts).sum())
-            self._check_adjacent(seen, ids)
+            if ids is not None:
+                found = hash_array(ids.to_numpy(zero_copy_only=False), categorize=False)
+                hashes[prompts : prompts + starts.size] = found
             picked = np.flatnonzero((prompts + np.arange(starts.size)) % stride == 0)
             mask = np.zeros(starts.size, dtype=bool)
             mask[picked] = True
@@ -101,10 +99,15 @@ class Stream:
             prompts += starts.size
         if offset is None:
             raise InputError(f"{self.path}: no rows in split {self.split!r}; expected some")
-        self.n_prompts = len(seen) if self.has_prompts else n
+        self.n_prompts = n if self.id is None else _distinct(hashes[:prompts])
+        adjacent = self.n_prompts == prompts
         if scope == "auto":
             scope = "prompt" if n >= PROMPT_SCOPE_CANDIDATES * self.n_prompts else "joint"
         self.scope, self.n_samples = scope, n
+        if scope == "prompt" and not adjacent:
+            raise InputError(
+                f"{self.path}: the rows of a prompt are not adjacent; sort the table by prompt"
+            )
         first, second, size = (
             (share_mean, share_square, prompts) if scope == "prompt" else (mean, square, n)
         )
@@ -116,20 +119,13 @@ class Stream:
         self.sample = np.concatenate(sample)
         self.sample_groups = np.concatenate(sample_groups)
 
-    def _check_adjacent(self, seen: set[int], ids: pa.Array | None) -> None:
-        if ids is None:
-            return
-        before = len(seen)
-        hashes = [hash(item) for item in ids.to_pylist()]
-        seen.update(hashes)
-        self.adjacent &= len(seen) == before + len(hashes)
-
     def _batches(self, prompts: bool) -> Iterator[tuple[np.ndarray, np.ndarray, pa.Array | None]]:
         """Values (k, rows), first row of each prompt, and the prompts' ids; prompts are whole.
 
         Without `prompts` each row counts as a prompt of its own.
         """
-        columns = [*self.values, *(["prompt_id"] if prompts else [])]
+        key = self.id or ""
+        columns = [*self.values, *([key] if prompts else [])]
         if self.split != "all":
             columns.append("split")
         rest: pa.Table | None = None
@@ -143,16 +139,16 @@ class Stream:
                         yield self._numbers(piece), np.arange(piece.num_rows), None
                     continue
                 piece = piece if rest is None else pa.concat_tables([rest, piece])
-                starts = _starts(piece)
+                starts = _starts(piece[key])
                 if not starts.size:
                     continue
                 # The last prompt may go on in the next batch.
                 rest = piece.slice(int(starts[-1]))
                 if starts.size > 1:
                     whole = piece.slice(0, int(starts[-1]))
-                    yield self._numbers(whole), starts[:-1], whole["prompt_id"].take(starts[:-1])
+                    yield self._numbers(whole), starts[:-1], whole[key].take(starts[:-1])
         if rest is not None and rest.num_rows:
-            yield self._numbers(rest), np.zeros(1, dtype=np.intp), rest["prompt_id"].take([0])
+            yield self._numbers(rest), np.zeros(1, dtype=np.intp), rest[key].take([0])
 
     def _numbers(self, table: pa.Table) -> np.ndarray:
         numbers = np.empty((self.k, table.num_rows))
@@ -223,6 +219,25 @@ class Stream:
         assert self.last is not None
         return self.last[1:]
 
+    def best(self, direction: np.ndarray) -> np.ndarray:
+        """Level (k,), standardised, of always the best candidate along `direction` (k,)."""
+        top, level, prompts = -np.inf, np.zeros(self.k), 0
+        for table, starts, _ in self._batches(self.scope == "prompt"):
+            z = self._standardised(table)
+            score = direction @ z
+            if self.scope == "joint":
+                row = int(score.argmax())
+                if score[row] > top:
+                    top, level, prompts = float(score[row]), z[:, row].copy(), 1
+                continue
+            counts = np.diff(np.append(starts, z.shape[1]))
+            highest = np.repeat(np.maximum.reduceat(score, starts), counts)
+            rows = np.flatnonzero(score == highest)
+            first = np.searchsorted(rows, starts)
+            level += z[:, rows[first]].sum(axis=1)
+            prompts += starts.size
+        return level / prompts
+
     def target(self, levels: Mapping[str, str | float]) -> np.ndarray:
         """Target (k,) of a palette; reads one column at a time for quantiles, spreads and `max`.
 
@@ -260,14 +275,10 @@ def solve_parquet(
     scope: str = "auto",
     split: str = "all",
     tolerance: float = TOLERANCE,
-    min_ess: float | None = None,
-    max_weight: float | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    slack: bool = False,
 ) -> Solution:
-    """Solve a palette on a Parquet table without loading it.
-
-    The slack programme is not solved: an infeasible palette is proved so by weak duality (the dual
-    exceeds the largest KL that any policy on these samples can have), and the values named are
-    those whose lam grew.
+    """`polyalign.map.solve` on a Parquet table that is not loaded.
 
     Args:
         path: the table.
@@ -275,8 +286,9 @@ def solve_parquet(
         scope: `prompt`, `joint` or `auto`.
         split: `all`, `fit` or `test`.
         tolerance: KKT residual to reach.
-        min_ess: as in `polyalign.map.solve`.
-        max_weight: as in `polyalign.map.solve`.
+        limits: what the verdict `supported` asks.
+        slack: also solve the linear programme for the slack of a feasible palette (a pass over the
+            file for each policy that it meets); for an infeasible one it is always solved.
 
     Raises:
         InputError: on a bad table or level.
@@ -284,78 +296,28 @@ def solve_parquet(
     names = list(levels)
     stream = Stream(path, names, scope, split)
     target = stream.target(levels)
-    goal = (target - stream.center) / stream.scale
-    guess = _first_guess(stream, goal)
-    optimum = maximise(stream.moments, goal, stream.max_kl, tolerance=tolerance, start=guess)
-    return _solution(stream, names, target, goal, optimum, min_ess, max_weight)
+    start = _first_guess(stream, target)
+    return solve_on(
+        stream, target, names=names, tolerance=tolerance, limits=limits, slack=slack, start=start
+    )
 
 
-def _first_guess(stream: Stream, goal: np.ndarray) -> np.ndarray | None:
-    """Solution on the thinned sample, whose base level and scale are those of the whole table."""
+def _first_guess(stream: Stream, target: np.ndarray) -> np.ndarray | None:
+    """lam on the thinned sample, in the whole table's units; None where it is infeasible there."""
     sample = Base(stream.sample, stream.sample_groups, stream.scope, scale=stream.scale)
-    start = sample.standardise(goal * stream.scale + stream.center)
-    optimum = maximise(sample.moments, start, sample.max_kl)
-    return optimum.lam if optimum.status == "solved" else None
+    optimum = maximise(sample.moments, sample.standardise(target), sample.max_kl)
+    return optimum.lam / stream.scale if optimum.status == "solved" else None
 
 
-def _solution(
-    stream: Stream,
-    names: list[str],
-    target: np.ndarray,
-    goal: np.ndarray,
-    optimum: Optimum,
-    min_ess: float | None,
-    max_weight: float | None,
-) -> Solution:
-    log_z = float(optimum.lam @ goal) - optimum.value
-    level = goal - optimum.gradient
-    ess, _, largest = stream.spent(optimum.lam)
-    solution = Solution(
-        status=optimum.status,
-        message="",
-        values=names,
-        target=target,
-        base=stream.center,
-        lam=optimum.lam / stream.scale,
-        realised=level * stream.scale + stream.center,
-        verdict="",
-        scope=stream.scope,
-        kl=max(0.0, float(optimum.lam @ level) - log_z),
-        ess=ess,
-        max_weight=largest,
-        dual=optimum.value,
-        kkt=optimum.kkt,
-        iterations=optimum.iterations,
-        n_samples=stream.n_samples,
-        n_prompts=stream.n_prompts,
-        slack=None,
-        conflict=[],
-    )
-    if optimum.status != "unbounded":
-        verdict, message = judge(stream, optimum, solution, min_ess, max_weight)
-        return replace(solution, verdict=verdict, message=message)
-    grown = optimum.lam > 1e-3 * optimum.lam.max()
-    conflict = [name for name, up in zip(names, grown, strict=True) if up]
-    nothing = np.full(stream.k, np.nan)
-    return replace(
-        solution,
-        status="infeasible",
-        verdict="infeasible",
-        message=f"infeasible: {', '.join(conflict)} out of reach (proved by weak duality); lower "
-        "a level, or draw more candidates",
-        lam=nothing,
-        realised=nothing,
-        kl=np.nan,
-        ess=np.nan,
-        max_weight=np.nan,
-        kkt=np.nan,
-        conflict=conflict,
-    )
+def _distinct(numbers: np.ndarray) -> int:
+    """How many different numbers there are; `numbers` are sorted in place, to spare memory."""
+    numbers.sort()
+    return int(numbers.size > 0) + int(np.count_nonzero(numbers[1:] != numbers[:-1]))
 
 
-def _starts(table: pa.Table) -> np.ndarray:
+def _starts(column: pa.ChunkedArray) -> np.ndarray:
     """First row of each run of equal prompt ids."""
-    ids = table["prompt_id"].combine_chunks()
+    ids = column.combine_chunks()
     if len(ids) == 0:
         return np.zeros(0, dtype=np.intp)
     changes = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))

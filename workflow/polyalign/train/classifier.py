@@ -32,26 +32,32 @@ EVALUATED_AT_ONCE = 64
 
 
 def load_for_labels(
-    base: str, labels: dict[int, str], seed: int, template: str
+    base: str,
+    labels: dict[int, str],
+    training: common.Training,
+    template: str,
+    revision: str | None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int]:
-    """Sequence classifier (float32) with the given labels, tokenizer, and longest text in tokens.
+    """Sequence classifier with the given labels, tokenizer, and longest text in tokens.
 
-    A head that `base` lacks is drawn from the seed. Padding is on the right, and the model knows
+    It is in float32; with LoRA its frozen weights are in the format of `training`. A head that
+    `base` lacks is drawn from the seed. Padding is on the right, and the model knows
     its token: a decoder such as GPT-2 finds the last token of a text by it.
 
     Raises:
         InputError: if one cannot be loaded, or model, tokenizer and template do not fit.
     """
-    tokenizer = load_tokenizer(base)
+    tokenizer = load_tokenizer(base, revision=revision)
     tokenizer.padding_side = "right"
-    set_seed(seed)
+    set_seed(training.seed)
     try:
         model = AutoModelForSequenceClassification.from_pretrained(
             resolve(base),
             num_labels=len(labels),
             id2label=labels,
             label2id={name: number for number, name in labels.items()},
-            dtype=torch.float32,
+            revision=revision,
+            **common.frozen_format(training),
         )
     except (OSError, ValueError) as fault:
         raise InputError(
@@ -102,6 +108,7 @@ def train_classifier(
     training: common.Training,
     epochs: int = 1,
     max_length: int | None = None,
+    revision: str | None = None,
 ) -> dict[str, Any]:
     """Train a classifier of humor and judge it on held-out texts.
 
@@ -114,6 +121,7 @@ def train_classifier(
         training: how to optimise; a batch counts texts.
         epochs: passes over the texts.
         max_length: texts are cut to so many tokens (None: the model's limit).
+        revision: of the base model on the hub.
 
     Returns:
         The record of `common.run`, with `counts` of the texts and `held_out`: `accuracy`,
@@ -122,12 +130,18 @@ def train_classifier(
     Raises:
         InputError: if base, examples or batch do not fit.
     """
-    settings = {"base": base, "epochs": epochs, "max_length": max_length, **asdict(training)}
+    settings = {
+        "base": base,
+        "epochs": epochs,
+        "max_length": max_length,
+        "revision": revision,
+        **asdict(training),
+    }
     _check_examples(examples)
     shared = common.training_arguments(work, training)
     # Only trl's own arguments can turn dropout off; here it is the base model's matter.
     del shared["disable_dropout"]
-    model, tokenizer, limit = load_for_labels(base, HUMOR, training.seed, "{prompt}")
+    model, tokenizer, limit = load_for_labels(base, HUMOR, training, "{prompt}", revision)
     longest = min(max_length or limit, limit)
     ids = {
         split: tokenizer(list(part["text"]), truncation=True, max_length=longest)["input_ids"]
@@ -135,7 +149,7 @@ def train_classifier(
     }
     labels = {split: part["label"].to_numpy() for split, part in examples.groupby("split")}
     trainer = Trainer(
-        model=model,
+        model=common.adapted(model, training, "SEQ_CLS", revision),
         args=TrainingArguments(**shared, num_train_epochs=epochs),
         train_dataset=datasets.Dataset.from_dict(
             {"input_ids": ids["train"], "labels": [int(label) for label in labels["train"]]}

@@ -1,17 +1,24 @@
 """What the trainers share: arguments, early checks, metrics, resumption, and the final folder."""
 
+import copy
+import inspect
 import json
 import math
 import os
 import shutil
+import tempfile
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from transformers import (
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
@@ -19,11 +26,12 @@ from transformers import (
     TrainerControl,
     TrainerState,
     TrainingArguments,
+    set_seed,
 )
 
 from polyalign.errors import InputError
 from polyalign.files import versions, whole
-from polyalign.models import load_causal_lm, load_tokenizer
+from polyalign.models import DTYPES, load_model, load_tokenizer
 
 METRICS = "metrics.csv"
 # The trainer's summary of a run, and a counter of trl that begins anew when a run is resumed.
@@ -35,7 +43,13 @@ NO_METRICS = {
     "train_loss",
     "total_flos",
 }
-PACKAGES = ("torch", "transformers", "trl", "accelerate")
+# Names that trl has for what every trainer measures.
+PLAIN = {
+    "completions/mean_length": "length",
+    "completions/clipped_ratio": "truncated",
+}
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
+TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
 
 
 class MetricsWriter(TrainerCallback):
@@ -60,6 +74,9 @@ class MetricsWriter(TrainerCallback):
 def metrics_table(state: TrainerState) -> pd.DataFrame:
     """Logged values by step (ascending), columns sorted behind `step`.
 
+    Where a trainer has them, the columns `loss`, `reward`, `kl` (nats a response), `entropy` (nats
+    a token), `length` (tokens a response) and `truncated` (share of the responses that the limit
+    ended) mean the same for all trainers.
     The trainer's summary at the end is left out, but for the metrics since the row before, which
     stand there when the steps are no multiple of the logging steps.
     """
@@ -67,7 +84,7 @@ def metrics_table(state: TrainerState) -> pd.DataFrame:
     rows = [row for row in rows if set(row) - {"step", "epoch"}]
     if not rows:
         return no_metrics()
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows).rename(columns=PLAIN)
     return table[["step", *sorted(str(name) for name in table if name != "step")]]
 
 
@@ -97,6 +114,17 @@ def per_process(batch_size: int, accumulation: int) -> int:
 
 
 @dataclass(frozen=True)
+class Lora:
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685); fields as in `options.Lora`."""
+
+    rank: int = 16
+    alpha: int = 32
+    targets: tuple[str, ...] = ("all-linear",)
+    merge: bool = True
+    four_bit: bool = False
+
+
+@dataclass(frozen=True)
 class Training:
     """How a trainer optimises, whatever its loss.
 
@@ -107,9 +135,11 @@ class Training:
         accumulation: a step's batch is computed in so many parts, to save memory.
         gradient_checkpointing: recompute activations, to save memory.
         dtype: float32, or bfloat16 to compute in it on CUDA.
+        device: auto takes CUDA where there is one; cpu or cuda.
+        lora: train adapters instead of all weights.
         report_to: none, tensorboard, wandb or trackio.
         log_every: steps between two rows of metrics.
-        save_every: steps between two checkpoints.
+        save_every: steps between two checkpoints, at least: the next multiple of `log_every`.
     """
 
     learning_rate: float
@@ -118,25 +148,53 @@ class Training:
     accumulation: int = 1
     gradient_checkpointing: bool = False
     dtype: str = "float32"
+    device: str = "auto"
+    lora: Lora | None = None
     report_to: str = "none"
     log_every: int = 10
     save_every: int = 50
 
 
+def on_cuda(training: Training) -> bool:
+    """Whether training runs on CUDA.
+
+    Raises:
+        InputError: if it must, and there is none.
+    """
+    found = torch.cuda.is_available()
+    if training.device == "cuda" and not found:
+        raise InputError("device 'cuda', but there is no CUDA device; set model.device to auto")
+    return found and training.device != "cpu"
+
+
+def take_own_gpu() -> None:
+    """Make the GPU of this process the one that `cuda` means, before anything is put there."""
+    if torch.cuda.is_available() and process_count() > 1:
+        torch.cuda.set_device(device_index())
+
+
 def training_arguments(work: Path, training: Training) -> dict[str, Any]:
     """Arguments that every trainer's config class understands.
 
-    Weights stay in float32; `dtype` bfloat16 computes in it on CUDA, and changes nothing on a CPU,
-    where it is slower than float32.
+    Trained weights stay in float32; `dtype` bfloat16 computes in it on CUDA, and changes nothing on
+    a CPU, where it is slower than float32. Checkpoints lie on rows of metrics, so that a resumed
+    run has the metrics of an uninterrupted one.
 
     Raises:
-        InputError: on an unknown dtype, or a batch that does not divide evenly.
+        InputError: on an unknown dtype, a device or tracker that is not there, or a batch that does
+            not divide evenly.
     """
     if training.dtype not in ("float32", "bfloat16"):
         raise InputError(
             f"dtype {training.dtype!r} cannot be trained in; expected float32 or bfloat16"
         )
-    cuda = torch.cuda.is_available()
+    package = TRACKERS.get(training.report_to)
+    if package and find_spec(package) is None:
+        raise InputError(
+            f"report_to {training.report_to!r}, but it is not installed; pip install {package}, or "
+            "set report_to to none"
+        )
+    cuda = on_cuda(training)
     return {
         "output_dir": str(work),
         "learning_rate": training.learning_rate,
@@ -149,6 +207,7 @@ def training_arguments(work: Path, training: Training) -> dict[str, Any]:
         "per_device_train_batch_size": per_process(training.batch_size, training.accumulation),
         "gradient_accumulation_steps": training.accumulation,
         "gradient_checkpointing": training.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
         "disable_dropout": True,
         "seed": training.seed,
         "use_cpu": not cuda,
@@ -156,22 +215,118 @@ def training_arguments(work: Path, training: Training) -> dict[str, Any]:
         "report_to": training.report_to,
         "logging_steps": training.log_every,
         "save_strategy": "steps",
-        "save_steps": training.save_every,
+        "save_steps": -(-training.save_every // training.log_every) * training.log_every,
         "save_total_limit": 1,
         "disable_tqdm": True,
         "dataloader_pin_memory": cuda,
     }
 
 
-def load(source: str, template: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model (float32) and tokenizer of `source`, checked against each other and the template.
+def load(
+    source: str, template: str, training: Training, revision: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer of `source`, checked against each other and the template.
+
+    The model is in float32; with LoRA its frozen weights are in the format of `training`.
 
     Raises:
-        InputError: if one cannot be loaded or they do not fit.
+        InputError: if one cannot be loaded or they do not fit, or 4 bits are asked for without
+            CUDA.
     """
-    model, tokenizer = load_causal_lm(source), load_tokenizer(source)
+    options = {**frozen_format(training), "revision": revision}
+    model = load_model(AutoModelForCausalLM, source, "causal model", **options)
+    tokenizer = load_tokenizer(source, revision=revision)
     check_fit(model, tokenizer, template, source)
+    count_positions(model)
     return model, tokenizer
+
+
+def frozen_format(training: Training) -> dict[str, Any]:
+    """How to load the weights: float32 if they are trained, else as frugally as may be.
+
+    Raises:
+        InputError: if 4 bits are asked for where they cannot be had.
+    """
+    cuda = on_cuda(training)
+    compute = DTYPES[training.dtype] if cuda and training.lora else torch.float32
+    if training.lora is None or not training.lora.four_bit:
+        return {"dtype": compute}
+    if not cuda or find_spec("bitsandbytes") is None:
+        lacking = "training runs on the CPU" if not cuda else "bitsandbytes is not installed"
+        raise InputError(
+            f"lora.four_bit is set, but {lacking}; expected a GPU and the package bitsandbytes: "
+            "set four_bit to false, or run where both are"
+        )
+    four_bit = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute
+    )
+    return {"dtype": compute, "quantization_config": four_bit, "device_map": {"": device_index()}}
+
+
+def device_index() -> int:
+    """The GPU of this process."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def count_positions(model: PreTrainedModel) -> None:
+    """Let the model count a token's position from the first one that is not padding.
+
+    Generation does so by itself, but a plain forward pass counts padding on the left too, so in a
+    batch with prompts of several lengths a model with learnt positions would give other
+    probabilities to a response than those it was sampled with.
+    """
+    # Not the whole model: trl and peft call its parts past the whole's hooks.
+    backbone = model.base_model
+    if "position_ids" not in inspect.signature(backbone.forward).parameters:
+        return
+
+    def count(module: Any, arguments: Any, named: dict[str, Any]) -> Any:
+        mask = named.get("attention_mask")
+        known = named.get("position_ids") is not None or named.get("past_key_values") is not None
+        if isinstance(mask, torch.Tensor) and mask.ndim == 2 and not known:
+            named["position_ids"] = (mask.long().cumsum(-1) - 1).clamp(min=0)
+        return arguments, named
+
+    backbone.register_forward_pre_hook(count, with_kwargs=True)
+
+
+def adapters(training: Training, task: str, revision: str | None = None) -> LoraConfig | None:
+    """Configuration of the adapters for peft, or None without LoRA.
+
+    The adapters that are drawn next are those of the seed.
+
+    Args:
+        training: how to optimise.
+        task: `CAUSAL_LM` or `SEQ_CLS` (which also trains the new head).
+        revision: of the base model, which the adapters name.
+    """
+    set_seed(training.seed)
+    lora = training.lora
+    if lora is None:
+        return None
+    names: Any = "all-linear" if tuple(lora.targets) == ("all-linear",) else list(lora.targets)
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        target_modules=names,
+        lora_dropout=0.0,
+        task_type=task,
+        revision=revision,
+    )
+
+
+def adapted(
+    model: PreTrainedModel, training: Training, task: str, revision: str | None = None
+) -> Any:
+    """The model with adapters, or the model itself without LoRA."""
+    config = adapters(training, task, revision)
+    if config is None:
+        return model
+    if training.lora and training.lora.four_bit:
+        model = prepare_model_for_kbit_training(model, training.gradient_checkpointing)
+    elif training.gradient_checkpointing:
+        model.enable_input_require_grads()
+    return get_peft_model(model, config)
 
 
 def check_fit(
@@ -226,6 +381,7 @@ def run(
     output: Path,
     work: Path,
     settings: dict[str, Any],
+    model: Any = None,
 ) -> dict[str, Any]:
     """Train, from the last checkpoint in `work` if there is one, and put the model into `output`.
 
@@ -235,20 +391,25 @@ def run(
         output: becomes an ordinary HuggingFace folder, with `metrics.csv` in it.
         work: removed at the end.
         settings: what the record shall say about the run.
+        model: what goes into `output` (None: what the trainer trains).
 
     Returns:
         Record: `settings`, `seconds` (of this run alone), `steps`, `resumed_from` (step or None),
-        `device`, `metrics` (the last logged value of each key), `versions`.
+        `device`, `processes`, `metrics` (the last logged value of each key), `versions`.
     """
     trainer.add_callback(MetricsWriter(work))
     checkpoint = last_checkpoint(work)
+    # No process may look for checkpoints when another one has begun to write them.
+    trainer.accelerator.wait_for_everyone()
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - started
     table = metrics_table(trainer.state)
     trainer.accelerator.wait_for_everyone()
     if trainer.accelerator.is_main_process:
-        save(trainer.accelerator.unwrap_model(trainer.model), tokenizer, output, table, work)
+        merge = bool(settings["lora"] and settings["lora"]["merge"])
+        trained = trainer.accelerator.unwrap_model(model or trainer.model)
+        save(trained, tokenizer, output, table, work, merge=merge)
         shutil.rmtree(work)
     trainer.accelerator.wait_for_everyone()
     last = table.ffill().iloc[-1].to_dict() if len(table) else {}
@@ -258,22 +419,55 @@ def run(
         "steps": trainer.state.global_step,
         "resumed_from": int(checkpoint.rsplit("-", 1)[1]) if checkpoint else None,
         "device": trainer.args.device.type,
+        "processes": process_count(),
         "metrics": {name: float(value) for name, value in last.items() if math.isfinite(value)},
         "versions": versions(*PACKAGES),
     }
 
 
 def save(
-    model: PreTrainedModel,
+    model: Any,
     tokenizer: PreTrainedTokenizerBase,
     output: Path,
     table: pd.DataFrame,
     work: Path,
+    *,
+    merge: bool,
 ) -> None:
-    """Write model, tokenizer, metrics, and tensorboard's `runs` if there are any, as a whole."""
+    """Write model, tokenizer, metrics, and tensorboard's `runs` if there are any, as a whole.
+
+    Adapters are merged into their base model, or else written as they are.
+    """
     with whole(output) as draft:
-        model.save_pretrained(draft)
+        (merged(model) if merge else model).save_pretrained(draft)
         tokenizer.save_pretrained(draft)
         table.to_csv(draft / METRICS, index=False)
         if (work / "runs").is_dir():
             shutil.copytree(work / "runs", draft / "runs")
+
+
+def merged(model: PeftModel) -> PreTrainedModel:
+    """The base model in float32 with the adapters in its weights.
+
+    The base is loaded anew: in memory it may be in 4 or 16 bits, and would be rounded twice.
+    """
+    base: Any = model.get_base_model()
+    fresh = type(base).from_pretrained(
+        base.config.name_or_path,
+        config=plain_config(base),
+        dtype=torch.float32,
+        revision=model.peft_config["default"].revision,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        result: Any = PeftModel.from_pretrained(fresh, folder)
+    whole_model: PreTrainedModel = result.merge_and_unload()
+    return whole_model
+
+
+def plain_config(model: PreTrainedModel) -> Any:
+    """The model's configuration without its quantisation."""
+    config = copy.deepcopy(model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    return config

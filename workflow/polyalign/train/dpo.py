@@ -26,7 +26,7 @@ PREFERENCE = "preference"
 
 
 def lambda_pairs(
-    frame: pd.DataFrame, rewards: np.ndarray, lam: np.ndarray, seed: int, pairs_per_prompt: int
+    frame: pd.DataFrame, rewards: np.ndarray, lam: np.ndarray, seed: int, pairs: int
 ) -> pd.DataFrame:
     """Draw pairs of candidates of one prompt and label them by λ·r.
 
@@ -35,8 +35,8 @@ def lambda_pairs(
         rewards: (n, k), a row a candidate.
         lam: (k,), the weights of the values.
         seed: of the draw, together with the prompt's id.
-        pairs_per_prompt: at most so many pairs a prompt, no pair twice; pairs of equal responses
-            are left out.
+        pairs: so many in all, as evenly over the prompts as their candidates allow, no pair twice;
+            fewer where there are no more. Pairs of equal responses are left out.
 
     Returns:
         Columns `prompt`, `chosen`, `rejected`, and `preference`: the probability, in [0.5, 1], that
@@ -47,22 +47,36 @@ def lambda_pairs(
     """
     score = np.asarray(rewards, dtype=np.float64) @ np.asarray(lam, dtype=np.float64)
     prompts, responses = frame["prompt"].to_numpy(), frame["response"].to_numpy()
-    rows = []
+    # A pair's turn within its prompt, then a random number: the first `pairs` in this order.
+    drawn = []
     for prompt_id, members in frame.groupby("prompt_id", sort=False).indices.items():
         rng = np.random.default_rng([seed, *str(prompt_id).encode()])
         first, second = np.triu_indices(len(members), k=1)
         different = responses[members[first]] != responses[members[second]]
-        pairs = np.column_stack([members[first], members[second]])[different]
-        for one, two in rng.permutation(pairs)[:pairs_per_prompt]:
-            chosen, rejected = (one, two) if score[one] >= score[two] else (two, one)
-            preference = 1 / (1 + np.exp(score[rejected] - score[chosen]))
-            rows.append((prompts[one], responses[chosen], responses[rejected], preference))
-    if not rows:
+        mine = rng.permutation(np.column_stack([members[first], members[second]])[different])
+        turns = np.arange(min(len(mine), pairs)) + rng.random(min(len(mine), pairs))
+        drawn.append(np.column_stack([turns, mine[: len(turns)]]))
+    table = np.concatenate(drawn) if drawn else np.empty((0, 3))
+    if not len(table):
         raise InputError(
             "no pairs can be drawn: no prompt has two different responses; expected several "
             "candidates a prompt: raise the number of candidates"
         )
-    return pd.DataFrame(rows, columns=["prompt", "chosen", "rejected", PREFERENCE])
+    one, two = table[np.argsort(table[:, 0], kind="stable")[:pairs], 1:].astype(int).T
+    chosen, rejected = np.where(score[one] >= score[two], (one, two), (two, one))
+    return pd.DataFrame(
+        {
+            "prompt": prompts[chosen],
+            "chosen": responses[chosen],
+            "rejected": responses[rejected],
+            PREFERENCE: 1 / (1 + np.exp(score[rejected] - score[chosen])),
+        }
+    )
+
+
+def is_exact(temperature: float, top_k: int, top_p: float, max_new_tokens: int) -> bool:
+    """Whether candidates sampled so lead to p_λ: DPO's probabilities are those at temperature 1."""
+    return temperature == 1.0 and top_k == 0 and top_p == 1.0
 
 
 class SoftCollator:
@@ -98,8 +112,9 @@ class SoftDPOTrainer(DPOTrainer):
         def keep(module: Any, arguments: Any, output: Any) -> None:
             sums.append(output.log_probs.sum(dim=1))
 
-        parts: list[Any] = [model, self.ref_model]
-        hooks = [part.register_forward_hook(keep) for part in parts]
+        # With adapters the reference is the same model without them, called second.
+        parts: list[Any] = [self.accelerator.unwrap_model(model), self.ref_model]
+        hooks = [part.register_forward_hook(keep) for part in parts if part is not None]
         try:
             loss = super()._compute_loss(model, inputs, return_outputs)
         finally:
@@ -163,6 +178,7 @@ def train_dpo(
     training: common.Training,
     epochs: int = 1,
     max_new_tokens: int | None = None,
+    revision: str | None = None,
 ) -> dict[str, Any]:
     """Train a model on preference pairs.
 
@@ -177,6 +193,7 @@ def train_dpo(
         training: how to optimise; a batch counts pairs.
         epochs: passes over the pairs.
         max_new_tokens: longest response in tokens, end token included (None: the model's limit).
+        revision: of the base model on the hub.
 
     Returns:
         The record of `common.run`, with `counts` of the pairs.
@@ -190,6 +207,7 @@ def train_dpo(
         "beta": beta,
         "epochs": epochs,
         "max_new_tokens": max_new_tokens,
+        "revision": revision,
         **asdict(training),
     }
     arguments = DPOConfig(
@@ -197,8 +215,10 @@ def train_dpo(
         beta=beta,
         num_train_epochs=epochs,
         max_length=None,
+        # Of the reference, which trl loads itself.
+        model_init_kwargs={"revision": revision},
     )
-    policy, tokenizer = common.load(model, template)
+    policy, tokenizer = common.load(model, template, training, revision)
     longest = getattr(policy.config, "max_position_embeddings", None) or 2**20
     data, counts = tokenise(pairs, tokenizer, template, longest, max_new_tokens)
     if not len(data):
@@ -212,5 +232,6 @@ def train_dpo(
         train_dataset=data,
         data_collator=SoftCollator(tokenizer.pad_token_id),
         processing_class=tokenizer,
+        peft_config=common.adapters(training, "CAUSAL_LM", revision),
     )
     return {**common.run(trainer, tokenizer, output, work, settings), "counts": counts}

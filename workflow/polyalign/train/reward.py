@@ -73,6 +73,7 @@ def train_reward(
     training: common.Training,
     epochs: int = 1,
     max_length: int | None = None,
+    revision: str | None = None,
 ) -> dict[str, Any]:
     """Train a reward model and judge it on held-out pairs.
 
@@ -88,6 +89,7 @@ def train_reward(
         epochs: passes over the pairs.
         max_length: longest text in tokens, end token included (None: the model's limit); pairs with
             a longer one are left out.
+        revision: of the base model on the hub.
 
     Returns:
         The record of `common.run`, with `counts` of the pairs and `held_out` (see `calibration`).
@@ -100,12 +102,13 @@ def train_reward(
         "template": template,
         "epochs": epochs,
         "max_length": max_length,
+        "revision": revision,
         **asdict(training),
     }
     arguments = RewardConfig(
         **common.training_arguments(work, training), num_train_epochs=epochs, max_length=None
     )
-    model, tokenizer, limit = load_for_labels(base, {0: "reward"}, training.seed, template)
+    model, tokenizer, limit = load_for_labels(base, {0: "reward"}, training, template, revision)
     longest = min(max_length or limit, limit)
     train, train_long = _tokenise(pairs_train, tokenizer, template, longest)
     test, test_long = _tokenise(pairs_test, tokenizer, template, longest)
@@ -119,6 +122,7 @@ def train_reward(
         args=arguments,
         train_dataset=datasets.Dataset.from_list(train),
         processing_class=tokenizer,
+        peft_config=common.adapters(training, "SEQ_CLS", revision),
     )
     record = common.run(trainer, tokenizer, output, work, settings)
     rewards = predict(

@@ -1,8 +1,14 @@
-"""REINFORCE leave-one-out towards p_λ, with trl.
+"""REINFORCE leave-one-out towards p_λ, with trl; and GRPO, which differs in where the KL stands.
 
-RLOO (Ahmadian et al. 2024, arXiv 2402.14740) maximises E[reward] − β KL(π ‖ p0) with the KL inside
-the reward. Its optimum is p0 exp(reward / β): reward Σᵢ (λᵢ/Λ) rᵢ and β = 1/Λ with Λ = Σᵢ λᵢ give
-p_λ ∝ p0 exp(λ·r), on a reward scale that does not depend on Λ.
+RLOO (Ahmadian et al. 2024, arXiv 2402.14740) has the KL inside the reward, so that a token answers
+for the KL of all that follow it, and its optimum is p_λ (see `rl`).
+
+GRPO (Shao et al. 2024, arXiv 2402.03300) has the KL of each token in the loss. Two of its habits
+would move the optimum and are off: advantages are not divided by a group's deviation, which would
+lose Λ, and a response's loss not by its length (Liu et al. 2025, arXiv 2503.20783). The KL carries
+the importance ratio, which makes its gradient that of KL(π ‖ p0) at each token (DeepSeek-AI 2025,
+arXiv 2512.02556). What remains is that no token answers for the KL after it: the optimum is near
+p_λ, not p_λ itself.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,66 +17,58 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
-from trl import RLOOConfig, RLOOTrainer
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from polyalign.errors import InputError
-from polyalign.files import versions
 from polyalign.logprobs import Sampling
-from polyalign.train import common
+from polyalign.train import common, rl
 from polyalign.values import Score
 
 PROMPT = "bare_prompt"
 
 
-def reward_function(name: str, score: Score) -> Callable[..., list[float]]:
-    """`score` as trl calls it, under the value's name (which trl takes for its metrics).
+class ResponseKl:
+    """Logs the KL in nats a response; trl logs nats a token."""
 
-    The score sees what annotation sees: prompts without template, stripped responses.
-    """
+    def log(self, logs: dict[str, float], *arguments: Any) -> None:
+        """Multiply by the tokens a response before the values of several steps are averaged."""
+        found: Any = self._metrics["train"]  # type: ignore[attr-defined]
+        if "kl" in found:
+            lengths = found["completions/mean_length"]
+            # GRPO notes the KL of each part of a step.
+            parts = len(found["kl"]) // len(lengths)
+            found["kl"] = [kl * lengths[n // parts] for n, kl in enumerate(found["kl"])]
+        super().log(logs, *arguments)  # type: ignore[misc]
+
+
+class Rloo(ResponseKl, RLOOTrainer):
+    """trl's RLOO with the KL in nats a response in its metrics."""
+
+
+class Grpo(ResponseKl, GRPOTrainer):
+    """trl's GRPO with the KL in nats a response in its metrics."""
+
+
+# What differs between the two, beside the trainer.
+ALGORITHMS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "rloo": (Rloo, RLOOConfig, {}),
+    "grpo": (
+        Grpo,
+        GRPOConfig,
+        {"scale_rewards": "none", "loss_type": "dr_grpo", "use_bias_correction_kl": True},
+    ),
+}
+
+
+def reward_function(name: str, score: Score) -> Callable[..., list[float]]:
+    """`score` as trl calls it, under the value's name (which trl takes for its metrics)."""
 
     def reward(completions: list[str], **columns: Any) -> list[float]:
-        rewards = score(columns[PROMPT], [text.strip() for text in completions])
-        rewards = np.asarray(rewards, dtype=np.float64)
-        bad = np.flatnonzero(~np.isfinite(rewards))
-        if bad.size:
-            # trl would leave such a value out of the sum without a word.
-            raise InputError(
-                f"value '{name}' is {rewards[bad[0]]} for the response {completions[bad[0]]!r}; "
-                "expected a finite number: mend the reward or take the value out of the palette"
-            )
+        rewards = rl.scored(name, score, columns[PROMPT], completions)
         return [float(number) for number in rewards]
 
     reward.__name__ = name
     return reward
-
-
-def active_weights(lam: Mapping[str, float], rewards: Mapping[str, Any]) -> dict[str, float]:
-    """The positive λ, by name.
-
-    Raises:
-        InputError: on a negative or infinite λ, or one without a reward function.
-    """
-    for name, weight in lam.items():
-        if not np.isfinite(weight) or weight < 0:
-            raise InputError(f"λ of '{name}' is {weight}; expected a finite number >= 0")
-        if weight > 0 and name not in rewards:
-            raise InputError(
-                f"λ of '{name}' is {weight:g}, but there is no such reward; "
-                f"there are {', '.join(sorted(rewards))}"
-            )
-    return {name: float(weight) for name, weight in lam.items() if weight > 0}
-
-
-def prompt_order(prompts: int, batches: int, per_batch: int, seed: int) -> np.ndarray:
-    """Indices (batches × per_batch,) into the prompts: as many shuffled passes as it takes.
-
-    The order of a whole run is laid out beforehand, so a resumed run needs only to skip.
-    """
-    rng = np.random.default_rng(seed)
-    size = batches * per_batch
-    passes = [rng.permutation(prompts) for _ in range(-(-size // prompts))]
-    return np.concatenate(passes)[:size]
 
 
 def train_rloo(
@@ -86,6 +84,8 @@ def train_rloo(
     training: common.Training,
     steps: int,
     generations: int = 4,
+    algorithm: str = "rloo",
+    revision: str | None = None,
 ) -> dict[str, Any]:
     """Train a model towards p_λ on given prompts.
 
@@ -105,18 +105,23 @@ def train_rloo(
         training: how to optimise; a batch counts responses.
         steps: optimisation steps, each on fresh responses.
         generations: responses to one prompt in a step, at least 2.
+        algorithm: `rloo` or `grpo`.
+        revision: of the base model on the hub.
 
     Returns:
-        The record of `common.run`, and `exact_target`: whether `sampling` excludes no tokens; for a
-        copied base model with `steps` 0 and a `note`.
+        The record of `common.run`, and `exact_target`: whether the optimum is p_λ itself
+        (`sampling` excludes no tokens, and the algorithm is `rloo`); for a copied base model with
+        `steps` 0 and a `note`.
 
     Raises:
         InputError: if model, tokenizer, template, prompts, λ, rewards or batch do not fit.
     """
-    weights = active_weights(lam, rewards)
+    weights = rl.active_weights(lam, rewards)
     total = sum(weights.values())
     settings = {
         "model": model,
+        "revision": revision,
+        "algorithm": algorithm,
         "lam": weights,
         "template": template,
         "sampling": asdict(sampling),
@@ -124,20 +129,22 @@ def train_rloo(
         "generations": generations,
         **asdict(training),
     }
-    policy, tokenizer = common.load(model, template)
+    trainer_class, config_class, options = ALGORITHMS[algorithm]
+    policy, tokenizer = common.load(model, template, training, revision)
     if not weights:
-        return _copy_base(policy, tokenizer, output, work, settings)
+        return rl.copy_base(policy, tokenizer, output, work, settings)
     per_step = _prompts_per_step(training.batch_size, generations)
     texts = [template.format(prompt=prompt) for prompt in prompts]
-    _check_prompts(texts, tokenizer, policy, sampling.max_new_tokens)
-    order = prompt_order(len(prompts), steps, per_step, training.seed)
+    rl.check_prompts(texts, tokenizer, policy, sampling.max_new_tokens)
+    order = rl.prompt_order(len(prompts), steps, per_step, training.seed)
     functions: list[Any] = [reward_function(name, rewards[name]) for name in weights]
     rows = {"prompt": [texts[row] for row in order], PROMPT: [prompts[row] for row in order]}
-    trainer = RLOOTrainer(
+    trainer = trainer_class(
         model=policy,
         reward_funcs=functions,
-        args=RLOOConfig(
+        args=config_class(
             **common.training_arguments(work, training),
+            **options,
             max_steps=steps,
             reward_weights=[weight / total for weight in weights.values()],
             beta=1 / total,
@@ -147,45 +154,17 @@ def train_rloo(
             temperature=sampling.temperature,
             top_k=sampling.top_k,
             top_p=sampling.top_p,
+            # Of the reference, which trl loads itself.
+            model_init_kwargs={"revision": revision},
         ),
         train_dataset=datasets.Dataset.from_dict(rows),
         processing_class=tokenizer,
+        peft_config=common.adapters(training, "CAUSAL_LM", revision),
     )
-    exact = sampling.top_k == 0 and sampling.top_p == 1.0
-    return {**common.run(trainer, tokenizer, output, work, settings), "exact_target": exact}
-
-
-def _copy_base(
-    policy: Any, tokenizer: Any, output: Path, work: Path, settings: dict[str, Any]
-) -> dict[str, Any]:
-    """The base model as the result, with a record that says so."""
-    common.save(policy, tokenizer, output, common.no_metrics(), work)
-    return {
-        "settings": settings,
-        "seconds": 0.0,
-        "steps": 0,
-        "resumed_from": None,
-        "device": policy.device.type,
-        "metrics": {},
-        "versions": versions(*common.PACKAGES),
-        "exact_target": True,
-        "note": "every λ is 0: the base model already meets the palette and is the answer",
-    }
-
-
-def _check_prompts(texts: list[str], tokenizer: Any, policy: Any, max_new_tokens: int) -> None:
-    """Raise InputError if there are no prompts or one leaves no room for a response."""
-    if not texts:
-        raise InputError("no prompts to train on; expected at least one: check the fit split")
-    positions = getattr(policy.config, "max_position_embeddings", None)
-    lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]]
-    longest = int(np.argmax(lengths))
-    if positions is not None and lengths[longest] + max_new_tokens > positions:
-        raise InputError(
-            f"prompt {texts[longest][:60]!r}… has {lengths[longest]} tokens, which with "
-            f"max_new_tokens {max_new_tokens} exceeds the model's {positions} positions; "
-            "leave out such prompts or lower max_new_tokens"
-        )
+    if trainer.ref_model is not None:
+        common.count_positions(trainer.accelerator.unwrap_model(trainer.ref_model))
+    record = common.run(trainer, tokenizer, output, work, settings)
+    return {**record, "exact_target": rl.is_exact(sampling) and algorithm == "rloo"}
 
 
 def _prompts_per_step(batch_size: int, generations: int) -> int:

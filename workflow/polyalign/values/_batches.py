@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from polyalign.errors import InputError
+
 
 def score_by_length(
     encoded: list[Any], lengths: list[int], batch_size: int, score: Callable[[list[Any]], Any]
@@ -19,20 +21,30 @@ def score_by_length(
         lengths: their lengths in tokens.
         batch_size: most items in a batch.
         score: b items → tensor (b,).
+
+    Raises:
+        InputError: if one item alone does not fit.
     """
     order = np.argsort(lengths, kind="stable")[::-1]
     results = np.empty(len(encoded), dtype=np.float64)
-    progress = tqdm(total=len(order), unit="text", mininterval=5)
+    progress = tqdm(total=len(order), unit="text", mininterval=5, delay=5)
     for start in range(0, len(order), batch_size):
-        for rows, values in _halving(order[start : start + batch_size], encoded, score):
+        batch = order[start : start + batch_size]
+        for rows, values in _halving(batch, encoded, lengths, score):
             results[rows] = values
             progress.update(len(rows))
     progress.close()
     return results
 
 
+def split(items: list[Any], sizes: list[int]) -> list[list[Any]]:
+    """Consecutive parts of `items` of the given sizes."""
+    ends = np.cumsum(sizes).tolist()
+    return [items[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+
+
 def _halving(
-    rows: np.ndarray, encoded: list[Any], score: Callable[[list[Any]], Any]
+    rows: np.ndarray, encoded: list[Any], lengths: list[int], score: Callable[[list[Any]], Any]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     import torch
 
@@ -43,7 +55,10 @@ def _halving(
         return
     except torch.cuda.OutOfMemoryError:
         if len(rows) == 1:
-            raise
+            raise InputError(
+                f"a text of {lengths[rows[0]]} tokens does not fit the GPU's memory by itself; "
+                "expected room for one; lower the value's `max_length`, or set its `device: cpu`"
+            ) from None
     torch.cuda.empty_cache()
     for half in np.array_split(rows, 2):
-        yield from _halving(half, encoded, score)
+        yield from _halving(half, encoded, lengths, score)

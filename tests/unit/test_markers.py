@@ -1,0 +1,192 @@
+"""What a job leaves beside its log, and what the next one makes of it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polyalign import markers
+from polyalign.errors import InputError
+
+STAGE = """
+import sys, time
+from polyalign.errors import InputError
+from polyalign.job import run
+
+def main(job):
+    end = job.settings["end"]
+    if end == "sleep":
+        print("at work", flush=True)
+        time.sleep(60)
+    if end == "input":
+        raise InputError("the table is empty")
+    if end == "memory":
+        raise MemoryError("no more")
+    job.outputs["out"].write_text(end)
+
+run(main)
+"""
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Path:
+    path = tmp_path / "stage.py"
+    path.write_text(STAGE)
+    return path
+
+
+def command(stage: Path, end: str, *more: str) -> list[str]:
+    folder = stage.parent
+    return [
+        *(sys.executable, str(stage), "--settings", json.dumps({"end": end})),
+        *("--output", f"out={folder}/out", "--log", f"{folder}/logs/job.log", *more),
+    ]
+
+
+def call(stage: Path, end: str, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(stage, end, *more), capture_output=True, text=True, check=False)
+
+
+def record(stage: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((stage.parent / "logs/job.json").read_text())
+    return found
+
+
+def running(stage: Path) -> "subprocess.Popen[bytes]":
+    """A job that is at its work."""
+    process = subprocess.Popen(command(stage, "sleep"))
+    log, end = stage.parent / "logs/job.log", time.monotonic() + 60
+    while not (log.exists() and "at work" in log.read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return process
+
+
+def test_a_job_says_that_it_is_done(stage: Path) -> None:
+    assert call(stage, "well").returncode == 0
+    made = record(stage)
+    assert (made["state"], made["stage"], made["attempt"]) == ("done", "stage", 1)
+    assert made["seconds"] >= 0
+    assert made["rss_mb"] > 5
+    assert made["vram_mb"] is None
+    assert made["outputs"] == [f"{stage.parent}/out"]
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "reason", "again"),
+    [("input", 2, "input", False), ("memory", 1, "memory", True)],
+)
+def test_a_job_says_why_it_failed(
+    stage: Path, end: str, status: int, reason: str, again: bool
+) -> None:
+    assert call(stage, end).returncode == status
+    made = record(stage)
+    assert (made["state"], made["reason"], made["again"]) == ("failed", reason, again)
+
+
+def test_bad_input_is_not_tried_again(stage: Path) -> None:
+    call(stage, "input")
+    again = call(stage, "input", "--attempt", "2")
+    assert again.returncode == 2
+    assert again.stderr == "error: the table is empty (not tried again: attempt 1)\n"
+    assert record(stage)["attempt"] == 1
+
+
+def test_what_may_pass_is_tried_again(stage: Path) -> None:
+    call(stage, "memory")
+    call(stage, "memory", "--attempt", "2")
+    assert record(stage)["attempt"] == 2
+
+
+def test_a_new_workflow_tries_from_the_start(stage: Path) -> None:
+    call(stage, "input")
+    first = record(stage)["started"]
+    assert call(stage, "input").stderr == "error: the table is empty\n"
+    assert record(stage)["started"] > first
+
+
+def test_another_setting_or_a_mended_input_clears_a_failure(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("a")
+    keys = [markers.job_key("{}", [f"table={table}"]), markers.job_key('{"k": 1}', [])]
+    table.write_text("ab")
+    keys.append(markers.job_key("{}", [f"table={table}"]))
+    assert len(set(keys)) == 3
+    failed = {"key": keys[0], "attempt": 1, "again": False, "message": "bad"}
+    markers.refuse_again(failed, 2, keys[2])
+    with pytest.raises(InputError, match="bad"):
+        markers.refuse_again(failed, 2, keys[0])
+
+
+def test_edited_code_clears_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "polyalign").mkdir()
+    module = tmp_path / "polyalign/module.py"
+    module.write_text("a = 1")
+    monkeypatch.setattr(markers, "LIBRARY", tmp_path)
+    before = markers.job_key("{}", [])
+    module.write_text("a = 12")
+    assert markers.job_key("{}", []) != before
+
+
+def test_a_stopped_job_says_so(stage: Path) -> None:
+    process = running(stage)
+    process.terminate()
+    assert process.wait() == -signal.SIGTERM
+    made = record(stage)
+    assert (made["state"], made["reason"], made["again"]) == ("failed", "stopped", True)
+    assert made["message"] == "RuntimeError: stopped by SIGTERM"
+
+
+def test_a_job_ends_its_forgotten_twin(stage: Path) -> None:
+    twin = running(stage)
+    assert call(stage, "well").returncode == 0
+    assert twin.wait(5) == -signal.SIGTERM
+    assert (
+        f"process {twin.pid} of an earlier workflow" in (stage.parent / "logs/job.log").read_text()
+    )
+    assert record(stage)["state"] == "done"
+
+
+def test_a_process_that_only_has_the_number_of_a_twin_is_left_alone(stage: Path) -> None:
+    call(stage, "well")
+    with subprocess.Popen(["sleep", "60"]) as other:
+        stale = record(stage) | {"state": "running", "pid": other.pid}
+        (stage.parent / "logs/job.json").write_text(json.dumps(stale))
+        call(stage, "well")
+        assert other.poll() is None
+        other.kill()
+
+
+def test_half_a_marker_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "job.json"
+    assert markers.read_marker(path) is None
+    for text in ('{"state": "runn', "[]", '{"state": "done"}'):
+        path.write_text(text)
+        assert markers.read_marker(path) is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (InputError("x"), "input"),
+        (MemoryError(), "memory"),
+        (OSError(28, "No space left on device"), "disk"),
+        (FloatingPointError("loss is nan"), "not a number"),
+        (RuntimeError("x"), "error"),
+    ],
+)
+def test_reasons(fault: Exception, reason: str) -> None:
+    assert markers.why(fault) == reason
+
+
+def test_birth_of_a_process() -> None:
+    assert markers.born(os.getpid()) is not None
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    assert markers.born(process.pid) is None

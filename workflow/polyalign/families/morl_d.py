@@ -1,0 +1,55 @@
+"""`morl-d`: decode with random λ, which no palette asked for, as a reference for `map-d`."""
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from polyalign.families import Variant
+from polyalign.settings import Count, Names, Positive, Strict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from polyalign.decode import Decoded
+
+
+class Settings(Strict):
+    """Choose among the candidates with weights exp(λ·r) for random λ.
+
+    λ has a uniform direction and a sum that is uniform up to the cap. The λ of a draw depends on
+    the seed, its number, the cap and the values alone, so more draws leave the first ones as they
+    were.
+    """
+
+    count: Count = Field(default=10, description="Random λ; they become `draw-1`, `draw-2`, ….")
+    cap: Positive = Field(default=6.0, description="Largest sum of λ, in 1 / the rewards' units.")
+    values: Names | None = Field(
+        default=None, description="Values that get a weight (default: all of the study)."
+    )
+    draws: Count = Field(default=1, description="Independent draws a test prompt.")
+
+
+def variants(settings: Settings) -> dict[str, Variant]:
+    """One policy a random λ: `draw-1`, `draw-2`, …."""
+    common = settings.model_dump(include={"cap", "values", "draws"})
+    return {
+        f"draw-{number}": Variant(settings=common, values=tuple(settings.values or ()))
+        for number in range(1, settings.count + 1)
+    }
+
+
+def decode(
+    pool: "pd.DataFrame",
+    palette: dict[str, Any],
+    *,
+    cap: float,
+    values: list[str] | None,
+    draws: int,
+    seed: int,
+) -> "Decoded":
+    """Draws among the pool's candidates with the λ of this seed; there is no palette."""
+    from polyalign.decode import random_lam, resample
+    from polyalign.tables import value_columns
+
+    lam = random_lam(values or value_columns(pool), cap, seed)
+    return resample(pool, lam, draws=draws, seed=seed)

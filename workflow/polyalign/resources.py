@@ -1,0 +1,365 @@
+"""What a job that loads a model needs: GPUs and their memory, memory of the host, minutes.
+
+Estimates from the number of parameters, the number format, the batch and the length of texts. They
+are there to be asked of a scheduler, so they err on the large side; `polyalign check` shows them
+beside what earlier jobs used. Nothing here imports torch.
+
+The shape of a transformer with P parameters is taken from P ≈ 12 L d² (L layers of width d, each
+with 4 d² parameters in attention and 8 d² in its feed-forward part) and d = 128 L, which holds
+within a factor of 1.5 from GPT-2 to Llama-2-70b.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from polyalign import families
+from polyalign.config import Study, policies, scorer
+from polyalign.values._spec import ModelSpec
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+PARAMETERS = 1e9
+"""Parameters of a model whose size neither its folder nor its name tells."""
+
+SANDBOX_PARAMETERS = 0.75e6
+PROMPTS = 2000
+"""Prompts of a study without a limit."""
+
+PAIRS = 50_000
+"""Preference pairs of a data set whose size is not known before it is read."""
+
+PROMPT_TOKENS = 128
+"""Tokens of a prompt with its template."""
+
+VOCABULARY = 64_000
+"""Rows of the logits of a large model; a study may not say, and 128,000 is as usual as 32,000."""
+
+OPS = {"float32": 1.0e13, "bfloat16": 6.0e13, "float16": 6.0e13}
+"""Operations a second that a GPU of the data centre keeps up in each format."""
+
+OPS_CPU = 2.0e10
+"""The same on one core of a processor."""
+
+BANDWIDTH = 1.0e12
+"""Bytes a second from a GPU's memory: sampling reads all weights for each token."""
+
+DISK = 2.0e8
+"""Bytes a second from a network disk: loading a model."""
+
+MARGIN = 3.0
+"""Time asked for over time expected."""
+
+START_MINUTES = 30
+"""Least time asked for: imports, the queue of a busy disk, a slow node."""
+
+START = 30.0
+"""Seconds before a job with a model begins to work: imports, CUDA."""
+
+HOST_MB = 4000
+"""Memory of a process that has imported the libraries."""
+
+GPU_MB = 1500
+"""Memory that CUDA and its libraries take on a GPU."""
+
+TRAINED = 16
+"""Bytes a parameter in training: weights, gradient and Adam's two moments, in float32."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one job needs.
+
+    Attributes:
+        gpu: GPUs to ask for.
+        vram_mb: memory that it takes on its GPU; 0 without one.
+        mem_mb: memory of the host.
+        seconds: wall-clock time that it is expected to take.
+    """
+
+    gpu: int
+    vram_mb: int
+    mem_mb: int
+    seconds: float
+
+    @property
+    def minutes(self) -> int:
+        """Wall-clock time to ask a scheduler for."""
+        return _round(START_MINUTES + MARGIN * self.seconds / 60, 10)
+
+
+NONE = Need(gpu=0, vram_mb=0, mem_mb=4000, seconds=0.0)
+"""What a job without a model needs."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """A model at work.
+
+    Attributes:
+        parameters: of the model that does the work.
+        dtype: format that it computes in.
+        device: auto or cuda (a GPU), or cpu.
+        batch: texts at once.
+        length: tokens of a text, prompt included.
+        others: parameters of the models that are loaded beside it, without being trained.
+    """
+
+    parameters: float
+    dtype: str
+    device: str
+    batch: int
+    length: int
+    others: float = 0.0
+
+    @property
+    def layers(self) -> float:
+        """L, from P = 12 · 128² · L³."""
+        return max(1.0, (self.parameters / (12 * 128**2)) ** (1 / 3))
+
+    @property
+    def width(self) -> float:
+        """d = 128 L."""
+        return 128 * self.layers
+
+    @property
+    def weights(self) -> float:
+        """Bytes of all weights in the format of computation."""
+        return (self.parameters + self.others) * BYTES[self.dtype]
+
+    @property
+    def logits(self) -> float:
+        """Bytes of one float32 row of logits a text, of a vocabulary that suits the model."""
+        return 4 * self.batch * min(VOCABULARY, self.parameters / self.width)
+
+
+def sampling(load: Load, rows: int, new_tokens: int) -> Need:
+    """Need of a job that samples `rows` responses of `new_tokens` tokens.
+
+    On the GPU: the weights, keys and values of each layer for every token (2 L d numbers), logits
+    of one step four times (raw, filtered, probabilities, noise).
+    """
+    cache = 2 * load.layers * load.width * load.batch * load.length * BYTES[load.dtype]
+    operations = 2 * (load.parameters + load.others) * rows * load.length
+    steps = math.ceil(rows / load.batch) * new_tokens
+    reading = 0.0 if load.device == "cpu" else steps * load.weights / BANDWIDTH
+    return _need(load, load.weights + cache + 4 * load.logits, operations, reading)
+
+
+def scoring(load: Load, rows: int) -> Need:
+    """Need of a job that reads `rows` texts with one model.
+
+    On the GPU: the weights, one layer's activations (12 d numbers a token), and the logits of a
+    language model for a whole batch, twice.
+    """
+    activations = 12 * load.width * load.batch * load.length * BYTES[load.dtype]
+    operations = 2 * load.parameters * rows * load.length
+    return _need(load, load.weights + activations + 2 * load.logits * load.length, operations)
+
+
+def training(load: Load, rows: int, new_tokens: int = 0) -> Need:
+    """Need of a job that trains on `rows` texts, having sampled `new_tokens` of each itself.
+
+    On the GPU: 16 bytes a parameter, the weights of the other models in float32, activations that
+    the gradient needs (34 d bytes a token and layer in two-byte numbers, twice that in float32),
+    logits of the batch three times. The arithmetic: 6 operations a parameter and token.
+    """
+    tokens = load.batch * load.length
+    activations = 17 * BYTES[load.dtype] * load.width * load.layers * tokens
+    bytes_there = (
+        TRAINED * load.parameters + 4 * load.others + activations + 3 * load.logits * load.length
+    )
+    operations = (6 * load.parameters + 2 * load.others) * rows * load.length
+    steps = math.ceil(rows / load.batch) * new_tokens
+    reading = 0.0 if load.device == "cpu" else steps * load.weights / BANDWIDTH
+    return _need(load, bytes_there, operations, reading)
+
+
+def averaging(parameters: float, models: int) -> Need:
+    """Need of a job that averages the weights of models on the processor."""
+    size = 4 * parameters
+    return Need(0, 0, _round(HOST_MB + 3 * size / 1e6, 1000), START + (models + 1) * size / DISK)
+
+
+def _need(load: Load, gpu_bytes: float, operations: float, reading: float = 0.0) -> Need:
+    on_gpu = load.device != "cpu"
+    seconds = (
+        START
+        + operations / (OPS[load.dtype] if on_gpu else OPS_CPU)
+        + reading
+        + load.weights / DISK
+    )
+    host = HOST_MB + 1.5 * 4 * (load.parameters + load.others) / 1e6
+    if not on_gpu:
+        host += gpu_bytes / 1e6
+    vram = _round(GPU_MB + 1.1 * gpu_bytes / 1e6, 100) if on_gpu else 0
+    return Need(int(on_gpu), vram, _round(host, 1000), seconds)
+
+
+def _round(number: float, unit: int) -> int:
+    return math.ceil(number / unit) * unit
+
+
+def need(study: Study, rule: str, wildcards: Mapping[str, str]) -> Need | None:
+    """What one job of a rule needs; None for a rule whose jobs load no model.
+
+    Args:
+        study: the study.
+        rule: `base_model`, `reward_model`, `generate`, `generate_<family>`, `annotate`, or
+            `train_<family>`.
+        wildcards: the job's wildcards.
+    """
+    if rule == "base_model":
+        return _base_model(study)
+    if rule == "reward_model":
+        return _reward_model(study, wildcards["variant"])
+    if rule.startswith("generate"):
+        return _generate(study, _family(rule, wildcards), wildcards["variant"])
+    if rule == "annotate":
+        return _annotate(study, wildcards["value"], wildcards["family"], wildcards["variant"])
+    if rule.startswith("train_"):
+        return _train(study, _family(rule, wildcards), wildcards["variant"])
+    return None
+
+
+def _family(rule: str, wildcards: Mapping[str, str]) -> str:
+    """The family that a rule of one family has in its name."""
+    return wildcards.get("family") or rule.partition("_")[2].replace("_", "-")
+
+
+def largest_need(study: Study, rule: str) -> Need | None:
+    """The largest need of all jobs of a rule, part by part; None if none loads a model."""
+    jobs: list[dict[str, str]] = [{}]
+    if rule == "reward_model":
+        jobs = [{"variant": name} for name in study.reward_models]
+    if rule in ("generate", "annotate"):
+        chosen = [name for name in policies(study) if not families.chooses(name.split("/")[0])]
+        answered = [name.split("/") for name in ("base/pool", "base/base", *chosen)]
+        jobs = [{"family": family, "variant": variant} for family, variant in answered]
+    if rule == "annotate":
+        jobs = [job | {"value": value} for job in jobs for value in study.values]
+    if rule.startswith(("train_", "generate_")):
+        family = _family(rule, {})
+        names = [name.split("/") for name in policies(study)]
+        jobs = [{"variant": variant} for made_by, variant in names if made_by == family]
+    needs = [found for job in jobs if (found := need(study, rule, job)) is not None]
+    if not needs:
+        return None
+    columns = zip(*((n.gpu, n.vram_mb, n.mem_mb, n.seconds) for n in needs), strict=True)
+    gpu, vram_mb, mem_mb, seconds = map(max, columns)
+    return Need(int(gpu), int(vram_mb), int(mem_mb), float(seconds))
+
+
+def _text(study: Study) -> int:
+    return PROMPT_TOKENS + study.sampling.max_new_tokens
+
+
+def _base(study: Study, batch: int, others: float = 0.0) -> Load:
+    """The study's model at work on `batch` of its texts."""
+    model = study.model
+    if model is None:
+        raise ValueError("a study from scores alone loads no model")
+    return Load(parameters(study), model.dtype, model.device, batch, _text(study), others)
+
+
+def rows_of(study: Study, family: str, variant: str) -> int:
+    """Samples in one scatter item of a policy."""
+    sampling_, prompts = study.sampling, study.prompts.limit or PROMPTS
+    if (family, variant) == ("base", "pool"):
+        return math.ceil(prompts * sampling_.candidates / sampling_.shards)
+    return math.ceil(prompts * study.prompts.test_share * sampling_.evaluation_candidates)
+
+
+def _base_model(study: Study) -> Need:
+    steps = study.sandbox.steps if study.sandbox else 0
+    load = _base(study, 64)
+    return training(load, steps * load.batch)
+
+
+def _reward_model(study: Study, name: str) -> Need:
+    made = study.reward_models[name]
+    load = _base(study, 2 * made.batch_size)
+    return training(load, made.epochs * PAIRS * 2)
+
+
+def _generate(study: Study, family: str, variant: str) -> Need:
+    """The base model is there for log-probabilities, and whatever guides the sampling."""
+    others = 0.0
+    if family != "base":
+        guide = policies(study)[f"{family}/{variant}"].palette
+        trained = families.makes_model(family)
+        others = parameters(study) if trained else _scorers(study, guide)
+    load = _base(study, study.sampling.batch_size, others)
+    return sampling(load, rows_of(study, family, variant), study.sampling.max_new_tokens)
+
+
+def _annotate(study: Study, value: str, family: str, variant: str) -> Need | None:
+    if not isinstance(study.values[value], ModelSpec):
+        return None
+    spec = scorer(study, value)
+    size = parameters_of(spec["model"], spec["dtype"], study)
+    length = min(spec["max_length"], _text(study))
+    load = Load(size, spec["dtype"], spec["device"], spec["batch_size"], length)
+    return scoring(load, rows_of(study, family, variant))
+
+
+def _train(study: Study, family: str, variant: str) -> Need:
+    """A model trained on preferences or rewards; one made from other models is averaged."""
+    made = policies(study)[f"{family}/{variant}"]
+    if not (made.preferences or made.palette):
+        return averaging(parameters(study), len(made.policies))
+    rewards = 0.0 if made.candidates else _scorers(study, made.palette)
+    settings: dict[str, Any] = made.settings
+    batch = settings.get("batch_size", 16)
+    load = _base(study, batch if made.palette else 2 * batch, parameters(study) + rewards)
+    rows = settings["steps"] * batch if "steps" in settings else settings.get("pairs") or PAIRS
+    return training(load, rows, study.sampling.max_new_tokens if made.palette else 0)
+
+
+def _scorers(study: Study, palette: str | None) -> float:
+    """Parameters of all models that score the values of a palette."""
+    specs = [scorer(study, value) for value in study.palettes.get(palette or "", {})]
+    return sum(
+        parameters_of(spec["model"], spec["dtype"], study) for spec in specs if "model" in spec
+    )
+
+
+def parameters(study: Study) -> float:
+    """Parameters of the base model."""
+    if study.model is None:
+        return 0.0
+    return parameters_of(study.model.source, study.model.dtype, study)
+
+
+def parameters_of(source: str, dtype: str, study: Study) -> float:
+    """Parameters of a model: from its folder's size, else its name (`-7b`), else rough.
+
+    A model that the workflow makes is as large as the one that it is made from.
+    """
+    if source.startswith(f"results/{study.study}/"):
+        if study.sandbox is not None or study.model is None or source == study.model.source:
+            return SANDBOX_PARAMETERS
+        return parameters(study)
+    folder = _folder(source)
+    weights = [*folder.glob("*.safetensors")] if folder.is_dir() else []
+    if weights:
+        return sum(file.stat().st_size for file in weights) / BYTES[dtype]
+    named = re.findall(r"(\d+(?:\.\d+)?)([bm])(?![a-z])", source.lower())
+    if named:
+        number, unit = named[-1]
+        return float(number) * (1e9 if unit == "b" else 1e6)
+    return PARAMETERS
+
+
+def _folder(source: str) -> Path:
+    """The folder that `source` names; `package:NAME/FOLDER` is looked up without importing it."""
+    if not source.startswith("package:"):
+        return Path(source)
+    name, _, rest = source.removeprefix("package:").partition("/")
+    found = find_spec(name)
+    places = list(found.submodule_search_locations or []) if found else []
+    return Path(places[0], rest) if places else Path(source)

@@ -1,0 +1,104 @@
+"""What the trainers by reinforcement learning share: weights, rewards, prompts, the empty case.
+
+All of them maximise E[Σᵢ (λᵢ/Λ) rᵢ] − (1/Λ) KL(π ‖ p0) with Λ = Σᵢ λᵢ. Its optimum is
+p_λ ∝ p0 exp(λ·r), on a reward scale that does not depend on Λ.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polyalign.errors import InputError
+from polyalign.files import versions
+from polyalign.job import is_main_process
+from polyalign.logprobs import Sampling
+from polyalign.train import common
+from polyalign.values import Score
+
+
+def scored(name: str, score: Score, prompts: list[str], completions: list[str]) -> np.ndarray:
+    """Rewards (n,), float64, of one value, as annotation gives them.
+
+    The score sees prompts without template and stripped responses.
+
+    Raises:
+        InputError: if one is not finite.
+    """
+    rewards = np.asarray(score(prompts, [text.strip() for text in completions]), dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(rewards))
+    if bad.size:
+        raise InputError(
+            f"value '{name}' is {rewards[bad[0]]} for the response {completions[bad[0]]!r}; "
+            "expected a finite number: mend the reward or take the value out of the palette"
+        )
+    return rewards
+
+
+def active_weights(lam: Mapping[str, float], rewards: Mapping[str, Any]) -> dict[str, float]:
+    """The positive λ, by name.
+
+    Raises:
+        InputError: on a negative or infinite λ, or one without a reward function.
+    """
+    for name, weight in lam.items():
+        if not np.isfinite(weight) or weight < 0:
+            raise InputError(f"λ of '{name}' is {weight}; expected a finite number >= 0")
+        if weight > 0 and name not in rewards:
+            raise InputError(
+                f"λ of '{name}' is {weight:g}, but there is no such reward; "
+                f"there are {', '.join(sorted(rewards))}"
+            )
+    return {name: float(weight) for name, weight in lam.items() if weight > 0}
+
+
+def prompt_order(prompts: int, batches: int, per_batch: int, seed: int) -> np.ndarray:
+    """Indices (batches × per_batch,) into the prompts: as many shuffled passes as it takes.
+
+    The order of a whole run is laid out beforehand, so a resumed run needs only to skip.
+    """
+    rng = np.random.default_rng(seed)
+    size = batches * per_batch
+    passes = [rng.permutation(prompts) for _ in range(-(-size // prompts))]
+    return np.concatenate(passes)[:size]
+
+
+def is_exact(sampling: Sampling) -> bool:
+    """Whether p_λ can be met: the KL is over all tokens, so sampling must exclude none."""
+    return sampling.top_k == 0 and sampling.top_p == 1.0
+
+
+def copy_base(
+    policy: Any, tokenizer: Any, output: Path, work: Path, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """The base model as the result, with a record that says so."""
+    if is_main_process():
+        common.save(policy, tokenizer, output, common.no_metrics(), work, merge=False)
+    return {
+        "settings": settings,
+        "seconds": 0.0,
+        "steps": 0,
+        "resumed_from": None,
+        "device": policy.device.type,
+        "processes": common.process_count(),
+        "metrics": {},
+        "versions": versions(*common.PACKAGES),
+        "exact_target": True,
+        "note": "every λ is 0: the base model already meets the palette and is the answer",
+    }
+
+
+def check_prompts(texts: list[str], tokenizer: Any, policy: Any, max_new_tokens: int) -> None:
+    """Raise InputError if there are no prompts or one leaves no room for a response."""
+    if not texts:
+        raise InputError("no prompts to train on; expected at least one: check the fit split")
+    positions = getattr(policy.config, "max_position_embeddings", None)
+    lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]]
+    longest = int(np.argmax(lengths))
+    if positions is not None and lengths[longest] + max_new_tokens > positions:
+        raise InputError(
+            f"prompt {texts[longest][:60]!r}… has {lengths[longest]} tokens, which with "
+            f"max_new_tokens {max_new_tokens} exceeds the model's {positions} positions; "
+            "leave out such prompts or lower max_new_tokens"
+        )
