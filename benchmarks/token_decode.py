@@ -23,7 +23,7 @@ from polyalign import values
 from polyalign.config import load
 from polyalign.config.study import scorer
 from polyalign.engines import Response, left_padded
-from polyalign.guide import GuidedEngine, uniforms
+from polyalign.guide import GuidedEngine, reading_anew, uniforms
 from polyalign.logprobs import Sampling
 from polyalign.models import load_causal_lm, load_tokenizer
 from polyalign.rendering import prompt_ids
@@ -45,6 +45,7 @@ def reencoded(
         uniform: the numbers (tokens, b) that the draws are made with.
     """
     limit = engine.sampling.max_new_tokens
+    anew = {name: reading_anew(score) for name, score in engine.rewards.items()}
     drawn: list[list[int]] = [[] for _ in encoded]
     logprob, alive = [0.0] * len(encoded), list(range(len(encoded)))
     responses: dict[int, Response] = {}
@@ -55,10 +56,11 @@ def reencoded(
         logits = engine.model(**batch, position_ids=positions, use_cache=False).logits[:, -1]
         tokens, logs = engine.choose(
             logits.float(),
-            [prompts[row] for row in alive],
-            [drawn[row] for row in alive],
+            alive,
+            prompts,
+            drawn,
             uniform[step, alive],
-            guided=step % engine.interval == 0,
+            anew if step % engine.interval == 0 else {},
         )
         for place, row in enumerate(list(alive)):
             drawn[row].append(tokens[place])

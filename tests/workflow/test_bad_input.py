@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polyalign.tables import prompt_id, write_table
+from polyalign.tables import prompt_id, read_spec, write_table
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 
@@ -61,12 +61,13 @@ def scores(samples: pd.DataFrame, value: str = "humor") -> pd.DataFrame:
     return samples[["prompt_id", "candidate"]].assign(**{value: np.arange(len(samples)) * 1.0})
 
 
-def merge(folder: Path, samples: pd.DataFrame, *tables: pd.DataFrame):  # type: ignore[no-untyped-def]
-    write_table(samples, folder / "samples.parquet", {})
+def merge(folder: Path, samples: pd.DataFrame, *tables: pd.DataFrame, models: str = "mm"):  # type: ignore[no-untyped-def]
+    """Merge shards of scores; `models` has a letter a shard, for the model that scored it."""
+    write_table(samples, folder / "samples.parquet", {"spec": {"temperature": 1.0}})
     paths = []
     for number, table in enumerate(tables):
         paths.append(folder / f"scores_{number}.parquet")
-        write_table(table, paths[-1], {})
+        write_table(table, paths[-1], {"value": "humor", "spec": {"content": models[number]}})
     out = folder / "out" / "rewards.parquet"
     inputs = {"samples": [folder / "samples.parquet"], "scores": paths}
     return call("merge", {"values": ["humor"]}, inputs, ("rewards", out)), out
@@ -77,6 +78,22 @@ def test_merge_joins_what_fits(tmp_path: Path, samples: pd.DataFrame) -> None:
     assert run.returncode == 0, run.stderr
     frame = pd.read_parquet(out).merge(scores(samples), on=["prompt_id", "candidate"])
     assert (frame["humor_x"] == frame["humor_y"]).all()
+    values = {"humor": {"content": "m"}}
+    assert read_spec(out) == {"sampling": {"temperature": 1.0}, "values": values}
+
+
+def test_shards_that_two_models_scored(tmp_path: Path, samples: pd.DataFrame) -> None:
+    run, out = merge(tmp_path, samples, scores(samples)[2:], scores(samples)[:2], models="mn")
+    refused(run, out, "scores_1.parquet", "humor", "another content", "scores_0.parquet")
+
+
+def test_scores_without_a_specification(tmp_path: Path, samples: pd.DataFrame) -> None:
+    for name, table in (("samples", samples), ("scores", scores(samples))):
+        write_table(table, tmp_path / f"{name}.parquet", {})
+    out = tmp_path / "out" / "rewards.parquet"
+    inputs = {name: [tmp_path / f"{name}.parquet"] for name in ("samples", "scores")}
+    run = call("merge", {"values": ["humor"]}, inputs, ("rewards", out))
+    refused(run, out, "samples.parquet", "carries no specification")
 
 
 def test_missing_table(tmp_path: Path) -> None:
@@ -115,7 +132,7 @@ def test_repeated_rows(tmp_path: Path, samples: pd.DataFrame) -> None:
 
 def test_a_prompt_without_candidates_to_choose_from(tmp_path: Path, samples: pd.DataFrame) -> None:
     pool = samples.assign(humor=1.0).drop(index=3)
-    write_table(pool, tmp_path / "pool.parquet", {})
+    write_table(pool, tmp_path / "pool.parquet", {"spec": {}})
     palette = tmp_path / "palette.json"
     palette.write_text(json.dumps({"values": ["humor"], "lam": [1.0]}))
     out = tmp_path / "out" / "rewards.parquet"

@@ -85,6 +85,20 @@ def test_light_jobs_run_beside_the_workflow_and_others_do_not(checkout: Path) ->
     assert {"solve", "world", "base_model", "reward_model", "generate", "annotate"} <= named - local
 
 
+def test_a_trainer_with_several_gpus_is_started_once_a_gpu(checkout: Path) -> None:
+    dry = snakemake(
+        checkout, "--dry-run", "--printshellcmds", "--cores", "2",
+        "--set-resources", "train_rloo:gpu=2", "train_ppo:gpu=1", "--", "models",
+    )  # fmt: skip
+    assert dry.returncode == 0, dry.stdout
+    started = [line for line in dry.stdout.splitlines() if "scripts/train.py" in line]
+    launched = [line for line in started if "torch.distributed.run" in line]
+    assert len(started) == 6
+    (line,) = launched
+    assert "torch.distributed.run --standalone --nproc_per_node 2 " in line
+    assert '"family": "rloo"' in line
+
+
 def test_retries_are_the_profiles_alone_and_ask_for_more(checkout: Path) -> None:
     rules = "".join(path.read_text() for path in (checkout / "workflow/rules").glob("*.smk"))
     assert "retries:" not in rules + (checkout / "Snakefile").read_text()

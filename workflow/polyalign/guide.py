@@ -31,6 +31,7 @@ from polyalign.engines import Response, end_tokens, left_padded
 from polyalign.errors import InputError
 from polyalign.logprobs import Sampling
 from polyalign.values import Score
+from polyalign.values._follow import Follower
 
 
 def uniforms(seed: int, tokens: int, texts: int) -> torch.Tensor:
@@ -45,8 +46,8 @@ def uniforms(seed: int, tokens: int, texts: int) -> torch.Tensor:
 class GuidedEngine:
     """Draws responses with token-level guidance, a batch of prompts at a time.
 
-    The language model runs with a key-value cache and forgets rows that have ended; the rewards see
-    each different continuation of a step once.
+    The language model runs with a key-value cache and forgets texts that have ended. So do rewards
+    that can (`values._follow`); the others read every different continuation whole.
 
     Args:
         model: the base model.
@@ -101,6 +102,7 @@ class GuidedEngine:
         inputs, attention = batch["input_ids"], batch["attention_mask"]
         positions = (attention.cumsum(-1) - 1).clamp(min=0)
         kept = DynamicCache(config=self.model.config)
+        scorers = self._scorers()
         drawn: list[list[int]] = [[] for _ in encoded]
         logprob = np.zeros(len(encoded))
         alive = list(range(len(encoded)))
@@ -108,8 +110,8 @@ class GuidedEngine:
         for step in range(self.sampling.max_new_tokens):
             logits = self._next_logits(inputs, attention, positions, kept)
             tokens, logs = self.choose(
-                logits, [prompts[row] for row in alive], [drawn[row] for row in alive],
-                uniform[step, alive], guided=step % self.interval == 0,
+                logits, alive, prompts, drawn, uniform[step, alive],
+                scorers if step % self.interval == 0 else {},
             )  # fmt: skip
             going = []
             for place, row in enumerate(alive):
@@ -147,23 +149,31 @@ class GuidedEngine:
         logits: torch.Tensor = output.logits[:, -1].float()
         return logits
 
+    def _scorers(self) -> dict[str, Follower]:
+        """The rewards as they are asked for the continuations of one batch's texts."""
+        return {
+            name: getattr(score, "follow", lambda: None)() or reading_anew(score)
+            for name, score in self.rewards.items()
+        }
+
     def choose(
         self,
         logits: torch.Tensor,
+        rows: Sequence[int],
         prompts: Sequence[str],
         drawn: Sequence[list[int]],
         uniform: torch.Tensor,
-        *,
-        guided: bool,
+        scorers: Mapping[str, Follower],
     ) -> tuple[list[int], list[float]]:
         """Draw the next token of b texts.
 
         Args:
             logits: the model's, (b, vocabulary).
-            prompts: b prompts.
-            drawn: the b responses so far, as token ids.
+            rows: which texts of the batch they are.
+            prompts: the prompts of the batch.
+            drawn: the batch's responses so far, as token ids.
             uniform: b numbers in [0, 1), one a draw.
-            guided: whether the rewards have a say.
+            scorers: the rewards that have a say; none where p0 draws alone.
 
         Returns:
             The tokens, and their log-probabilities (nats) as they were drawn.
@@ -171,11 +181,11 @@ class GuidedEngine:
         logs: Any = self.warpers(cast(Any, None), cast(Any, logits))
         logs = logs.double().log_softmax(-1).cpu()
         tokens = torch.arange(logs.shape[1]).expand(len(logs), -1)
-        if guided and self.rewards:
+        if scorers:
             likeliest = logs.topk(min(self.top_k, logs.shape[1])).indices
             tokens = likeliest.sort(-1).values
             logs = logs.gather(1, tokens)
-            logs = logs + self._tilt(prompts, drawn, tokens, logs > -torch.inf)
+            logs = logs + self._tilt(rows, prompts, drawn, tokens, logs > -torch.inf, scorers)
             logs = logs.log_softmax(-1)
         cumulative = logs.exp().cumsum(-1)
         points = (uniform[:, None] * cumulative[:, -1:]).contiguous()
@@ -184,34 +194,39 @@ class GuidedEngine:
 
     def _tilt(
         self,
+        rows: Sequence[int],
         prompts: Sequence[str],
         drawn: Sequence[list[int]],
         tokens: torch.Tensor,
         possible: torch.Tensor,
+        scorers: Mapping[str, Follower],
     ) -> torch.Tensor:
         """λ·r (b, k) of the continuations; 0 where p0 excludes one."""
-        rows, columns = possible.nonzero(as_tuple=True)
-        texts = self.texts(
-            [
-                [*drawn[row], token]
-                for row, token in zip(rows.tolist(), tokens[rows, columns].tolist(), strict=True)
-            ]
+        asked = [prompts[row] for row in rows]
+        every = iter(
+            self.texts(
+                [
+                    [*drawn[row], token]
+                    for row, several in zip(rows, tokens.tolist(), strict=True)
+                    for token in several
+                ]
+            )
         )
-        pairs = list(zip([prompts[row] for row in rows.tolist()], texts, strict=True))
-        different = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
-        asked, answered = ([pair[side] for pair in different] for side in (0, 1))
-        total = np.zeros(len(different))
-        for name, score in self.rewards.items():
-            rewards = np.asarray(score(asked, answered), dtype=np.float64)
-            bad = np.flatnonzero(~np.isfinite(rewards))
-            if bad.size:
-                raise InputError(
-                    f"value '{name}' is {rewards[bad[0]]} for the text {answered[bad[0]]!r}; "
-                    "expected a finite number: mend the reward or take the value out of the palette"
-                )
-            total += self.lam[name] * rewards
+        texts = [[next(every) for _ in range(tokens.shape[1])] for _ in rows]
+        # Tokens that say the same (an end token, spaces) are scored once.
+        different = [
+            list(dict.fromkeys(np.array(several)[may]))
+            for several, may in zip(texts, possible.numpy(), strict=True)
+        ]
+        total = [np.zeros(len(several)) for several in different]
+        for name, score in scorers.items():
+            for place, rewards in enumerate(score(rows, asked, different)):
+                _check_finite(name, rewards, different[place])
+                total[place] += self.lam[name] * rewards
         tilt = torch.zeros(tokens.shape, dtype=torch.float64)
-        tilt[rows, columns] = torch.from_numpy(total[[different[pair] for pair in pairs]])
+        for place, several in enumerate(different):
+            gains = dict(zip(several, total[place].tolist(), strict=True))
+            tilt[place] = torch.tensor([gains.get(text, 0.0) for text in texts[place]])
         return tilt
 
     def texts(self, responses: Sequence[list[int]]) -> list[str]:
@@ -226,3 +241,26 @@ class GuidedEngine:
             return True
         text = self.tokenizer.decode(ids, skip_special_tokens=True) if self.stop else ""
         return any(stop in text for stop in self.stop)
+
+
+def reading_anew(score: Score) -> Follower:
+    """A reward function as a follower that reads every continuation from its beginning."""
+
+    def rewards(
+        rows: Sequence[int], prompts: Sequence[str], texts: Sequence[Sequence[str]]
+    ) -> list[np.ndarray]:
+        sizes = [len(several) for several in texts]
+        asked = [prompt for prompt, size in zip(prompts, sizes, strict=True) for _ in range(size)]
+        found = score(asked, [text for several in texts for text in several])
+        return np.split(np.asarray(found, dtype=np.float64), np.cumsum(sizes)[:-1])
+
+    return rewards
+
+
+def _check_finite(name: str, rewards: np.ndarray, texts: Sequence[str]) -> None:
+    bad = np.flatnonzero(~np.isfinite(rewards))
+    if bad.size:
+        raise InputError(
+            f"value '{name}' is {rewards[bad[0]]} for the text {str(texts[bad[0]])!r}; expected a "
+            "finite number: mend the reward or take the value out of the palette"
+        )

@@ -1,5 +1,6 @@
 """Loading models and tokenizers from anywhere, and the manifest that stands for a model folder."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from transformers import (
 )
 
 from polyalign.errors import InputError
-from polyalign.sources import resolve
+from polyalign.sources import adapter_base, gguf_parts, resolve
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -32,12 +33,12 @@ def load_model(loader: Any, source: str, what: str, **options: Any) -> Any:
         InputError: if it cannot be loaded.
     """
     try:
-        return loader.from_pretrained(resolve(source), **options)
+        return _load(loader, source, options)
     except (OSError, ValueError, KeyError, RuntimeError) as fault:
         raise InputError(
-            f"{source}: cannot be loaded as a {what} ({str(fault).splitlines()[0]}); expected a "
-            "HuggingFace folder or a hub id: check the path, or delete the folder and its .json "
-            "and let the workflow make it again"
+            f"{source}: cannot be loaded as a {what} ({str(fault).splitlines()[0]}); expected "
+            "a HuggingFace folder, an adapter, a GGUF file or a hub id: check the path, or delete "
+            "the folder and its .json and let the workflow make it again"
         ) from fault
     except Exception as fault:  # safetensors raises its own, unrelated class on a damaged file
         if type(fault).__module__.partition(".")[0] not in ("safetensors", "safetensors_rust"):
@@ -46,6 +47,22 @@ def load_model(loader: Any, source: str, what: str, **options: Any) -> Any:
             f"{source}: its weights are damaged ({fault}); delete the folder and its .json and "
             "let the workflow make it again, or download it again"
         ) from fault
+
+
+def _load(loader: Any, source: str, options: dict[str, Any]) -> Any:
+    """What lies at `source`: a folder or hub id, a GGUF file, or an adapter on its base."""
+    if parts := gguf_parts(source):
+        return loader.from_pretrained(parts[0], gguf_file=parts[1], **options)
+    base = adapter_base(source)
+    if base is None:
+        return loader.from_pretrained(resolve(source), **options)
+    if loader is AutoTokenizer:
+        own = (Path(resolve(source)) / "tokenizer_config.json").is_file()
+        return loader.from_pretrained(resolve(source) if own else resolve(base), **options)
+    import peft
+
+    adapted = peft.PeftModel.from_pretrained(_load(loader, base, options), resolve(source))
+    return adapted.merge_and_unload()
 
 
 def load_tokenizer(source: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -62,45 +79,58 @@ def load_tokenizer(source: str, *, revision: str | None = None) -> PreTrainedTok
     return tokenizer
 
 
-def load_causal_lm(
-    source: str, *, dtype: str = "float32", device: str = "auto", revision: str | None = None
-) -> PreTrainedModel:
-    """Causal language model in evaluation mode on `device`.
+def load_causal_lm(source: str, **options: Any) -> PreTrainedModel:
+    """Causal language model in evaluation mode; options as in `_placed`.
 
     Raises:
         InputError: if it cannot be loaded.
     """
-    model = load_model(
-        AutoModelForCausalLM, source, "causal model", dtype=DTYPES[dtype], revision=revision
-    )
-    return model.to(pick_device(device)).eval()
+    return _placed(AutoModelForCausalLM, source, "causal model", **options)
 
 
-def load_classifier(
-    source: str, *, dtype: str = "float32", device: str = "auto", revision: str | None = None
-) -> PreTrainedModel:
-    """Sequence classifier (a reward model has one label) in evaluation mode on `device`.
+def load_classifier(source: str, **options: Any) -> PreTrainedModel:
+    """Sequence classifier (a reward model has one label) in evaluation mode; see `_placed`.
 
     Raises:
         InputError: if it cannot be loaded.
     """
-    model = load_model(
-        AutoModelForSequenceClassification,
-        source,
-        "sequence classifier",
-        dtype=DTYPES[dtype],
-        revision=revision,
-    )
-    return model.to(pick_device(device)).eval()
+    return _placed(AutoModelForSequenceClassification, source, "sequence classifier", **options)
 
 
-def load_encoder(
-    source: str, *, dtype: str = "float32", device: str = "auto", revision: str | None = None
-) -> PreTrainedModel:
-    """Text encoder whose last hidden states are used, in evaluation mode on `device`.
+def load_encoder(source: str, **options: Any) -> PreTrainedModel:
+    """Text encoder whose last hidden states are used, in evaluation mode; see `_placed`.
 
     Raises:
         InputError: if it cannot be loaded.
     """
-    model = load_model(AutoModel, source, "text encoder", dtype=DTYPES[dtype], revision=revision)
-    return model.to(pick_device(device)).eval()
+    return _placed(AutoModel, source, "text encoder", **options)
+
+
+def _placed(
+    loader: Any,
+    source: str,
+    what: str,
+    *,
+    dtype: str = "float32",
+    device: str = "auto",
+    device_map: str | None = None,
+    revision: str | None = None,
+) -> PreTrainedModel:
+    """A model where it shall run.
+
+    Args:
+        loader: a class of transformers.
+        source: folder, adapter folder, GGUF file, `package:NAME/PATH` or hub id.
+        what: what it is, for messages.
+        dtype: number format that it computes in.
+        device: auto, cpu or cuda; of no meaning with `device_map`.
+        device_map: how accelerate spreads it over several GPUs: auto, balanced, sequential.
+        revision: commit or tag of a hub model.
+    """
+    options = {"dtype": DTYPES[dtype], "revision": revision}
+    if device_map is not None:
+        spread: PreTrainedModel = load_model(loader, source, what, device_map=device_map, **options)
+        return spread.eval()
+    model: Any = load_model(loader, source, what, **options)
+    placed: PreTrainedModel = model.to(pick_device(device)).eval()
+    return placed

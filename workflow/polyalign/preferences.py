@@ -116,7 +116,12 @@ def _read_hub(source: str, split: str) -> Iterator[Any]:
         ) from fault
 
 
-def _rows(source: str | Path, split: str) -> Iterator[Any]:
+def read_rows(source: str | Path, split: str) -> Iterator[Any]:
+    """Rows of a local JSONL file or folder, or of a hub data set; None for a line that is no JSON.
+
+    Raises:
+        InputError: if the source cannot be read.
+    """
     path = Path(source)
     if path.exists():
         return _read_lines(_local_file(path, split))
@@ -148,7 +153,7 @@ def read_pairs(source: str | Path, *, split: str = "train", max_words: int = 50)
     """
     counts = {"read": 0, "malformed": 0, "equal": 0, "kept": 0}
     kept = []
-    for row in _rows(source, split):
+    for row in read_rows(source, split):
         counts["read"] += 1
         pair = _pair(row)
         if pair is None:
@@ -180,7 +185,7 @@ def first_prompts(source: str | Path, split: str = "test") -> list[str]:
         InputError: if the source cannot be read or holds no prompt.
     """
     prompts = []
-    for row in _rows(source, split):
+    for row in read_rows(source, split):
         if isinstance(row, dict) and isinstance(row.get("prompt"), str):
             prompt = row["prompt"].strip()
         elif isinstance(row, dict) and isinstance(row.get("chosen"), str):

@@ -349,4 +349,5 @@ def read_scored(samples: Sequence[Path], scores: Sequence[Path]) -> pd.DataFrame
         InputError: if a table cannot be read or rows do not join.
     """
     frame = pd.concat([read_table(path) for path in samples], ignore_index=True)
+    check_keys(frame, ", ".join(map(str, samples)))
     return join(frame, {str(path): read_table(path) for path in scores})

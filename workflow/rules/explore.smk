@@ -45,7 +45,8 @@ for kind, settings in EXPLORED.items():
 rule explore_jobs:
     """The rules of the study and what they hand to each other, as Snakemake plans them."""
     input:
-        config="<results>/config.json",
+        # What of the config the plan depends on stands in params.
+        config=ancient("<results>/config.json"),
     output:
         graph="<results>/explore/jobs.dot",
     log:
@@ -56,6 +57,7 @@ rule explore_jobs:
     params:
         snakefile=os.path.relpath(workflow.main_snakefile),
         target=f"{RESULTS}/report.html",
+        plan=plan_settings(),
         rules=rules_hash(),
     shell:
         # The running workflow holds the lock of the folder; this one only plans.

@@ -18,7 +18,7 @@ rule prompts:
     conda:
         ENVIRONMENT
     params:
-        settings=fixed(STUDY.prompts.model_dump(exclude={"template"})),
+        settings=prompt_settings,
         code=code("prompts"),
         files=files,
     shell:

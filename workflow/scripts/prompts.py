@@ -6,10 +6,8 @@ from polyalign.tables import write_table
 
 
 def main(job: Job) -> None:
-    settings = job.settings
-    sources = [(source["path"], source["split"]) for source in settings["sources"]]
-    frame = prompt_table(sources, limit=settings["limit"], test_share=settings["test_share"])
-    write_table(frame, job.outputs["prompts"], settings)
+    frame = prompt_table(**job.settings)
+    write_table(frame, job.outputs["prompts"], job.settings)
 
 
 run(main)

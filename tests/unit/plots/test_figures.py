@@ -378,7 +378,7 @@ def test_kl_has_its_root_and_what_is_evaluated_only(drawn: list[Figure], tmp_pat
     reward_vs_kl.draw(study(), [tmp_path / "figure.png"])
     assert reward_vs_kl.shown_values(study()) == ["humor", "helpful", "harmless", "coherence"]
     above, below = drawn[0].axes[:4], drawn[0].axes[4:]
-    assert above[3].get_title() == "Coherence (evaluated only)"
+    assert above[3].get_title() == "Coherence\n(evaluated only)"
     kl = study().levels["map-d/hhh-60"]["kl"].iloc[0]
     assert points(above[0])["1"] == (kl, study().levels["map-d/hhh-60"]["mean"]["humor"])
     assert points(below[0])["1"][0] == pytest.approx(math.sqrt(kl))

@@ -17,6 +17,7 @@ from polyalign.values._spec import ModelSpec
 
 TABLES = (".parquet", ".csv", ".jsonl", ".json")
 PAIRS = (".jsonl.gz", ".jsonl")
+PROMPT_TABLES = (".csv", ".parquet", ".json")
 NOT_FIGURES = ("theme", "data")
 
 
@@ -35,6 +36,8 @@ def check(made: Draft) -> None:
     _reward_models(made)
     _sizes(made)
     _evaluation(made)
+    _engine(made)
+    _training(made)
     _plots(made)
     _values(made)
     _made_paths(made)
@@ -155,8 +158,11 @@ def _sizes(made: Draft) -> None:
         return
     candidates = sampling.candidates if sampling else 16
     key = ("sampling", "candidates")
+    choosing = {
+        name.split("/")[0] for name, made_of in made.variants().items() if made_of.candidates
+    }
     for family in made.sections.get("policies", {}):
-        if families.chooses(family) and candidates < 2:
+        if (families.chooses(family) or family in choosing) and candidates < 2:
             made.add(
                 key,
                 f"{candidates} a prompt leaves `{family}` no choice; expected at least 2; raise it",
@@ -199,8 +205,42 @@ def _evaluation(made: Draft) -> None:
             )
 
 
+def _engine(made: Draft) -> None:
+    """What generates must be installed, and able to load the model."""
+    sampling, model = made.sections.get("sampling"), made.sections.get("model")
+    if not sampling or sampling.engine != "vllm":
+        return
+    key = ("sampling", "engine")
+    if find_spec("vllm") is None:
+        made.add(
+            key,
+            "vllm is not installed; expected it in this environment; pip install vllm, or write "
+            "`engine: transformers`",
+        )
+    if model and model.source.endswith(".gguf"):
+        made.add(
+            key,
+            f"{model.source!r} is a GGUF file; expected a full model for vllm; write "
+            "`engine: transformers`",
+        )
+
+
+def _training(made: Draft) -> None:
+    """Number formats that models can be trained in."""
+    model = made.sections.get("model")
+    trained = [name for name in made.sections.get("policies", {}) if families.makes_model(name)]
+    if model and model.dtype == "float16" and trained:
+        made.add(
+            ("model", "dtype"),
+            f"'float16' overflows where models are trained (`{trained[0]}`); expected float32 or "
+            "bfloat16; write bfloat16",
+        )
+
+
 def _plots(made: Draft) -> None:
+    """Figures that exist, and the policies behind a slash."""
     known = figures()
+    policies = ["base/base", *made.variants()]
     for index, entry in enumerate(made.sections.get("plots", [])):
         name, slash, policy = entry.partition("/")
         if name not in known:
@@ -210,8 +250,7 @@ def _plots(made: Draft) -> None:
                 ("plots", index),
                 f"{name!r} is a figure of the whole study; expected no policy; write {name}",
             )
-        elif slash and policy not in ["base/base", *made.variants()]:
-            policies = ["base/base", *made.variants()]
+        elif slash and policy not in policies and not _faulty(made, policy.split("/")[0]):
             made.add(("plots", index), unknown(policy, "policy", policies))
 
 
@@ -282,7 +321,7 @@ def _sources(made: Draft) -> None:
         _model_source(made, ("model", "source"), model.source)
     if prompts := sections.get("prompts"):
         for index, source in enumerate(prompts.sources):
-            _data_source(made, ("prompts", "sources", index, "path"), source.path)
+            _data_source(made, ("prompts", "sources", index, "path"), source.path, PROMPT_TABLES)
     for name, data in sections.get("preferences", {}).items():
         _data_source(made, ("preferences", name, "path"), data.path)
     for name, model in sections.get("reward_models", {}).items():
@@ -307,12 +346,15 @@ def _table(made: Draft, key: Key, path: str) -> None:
         made.add(key, _absent(path, "a table"))
 
 
-def _data_source(made: Draft, key: Key, path: str) -> None:
-    hub = path.count("/") >= 1 and not path.endswith(PAIRS) and _hub_id(path)
+def _data_source(made: Draft, key: Key, path: str, tables: tuple[str, ...] = ()) -> None:
+    hub = path.count("/") >= 1 and not path.endswith(PAIRS + tables) and _hub_id(path)
     if not (_ours(made, path) or Path(path).exists() or hub):
         made.add(
             key,
-            _absent(path, "a folder, a .jsonl or .jsonl.gz file, or a hub id `owner/name`"),
+            _absent(
+                path,
+                f"a folder, a {', '.join(PAIRS + tables)} file, or a hub id `owner/name`",
+            ),
         )
 
 

@@ -13,7 +13,6 @@ from polyalign.settings import (
     Numbers,
     Positive,
     PromptTemplate,
-    Share,
     Strict,
     looks_like_number,
     unique,
@@ -35,6 +34,7 @@ SAMPLE_COLUMNS = frozenset(
         "kl",
     )
 )
+SLACKS = {"published-0.03": 0.03, "published-0.06": 0.06}
 
 
 def _level(level: Any) -> Any:
@@ -55,6 +55,14 @@ def _level(level: Any) -> Any:
     return level
 
 
+def _resamples(count: int) -> int:
+    if count == 1:
+        raise ValueError(
+            "1 resample has no spread; expected 0 (the delta method) or at least 2; raise it"
+        )
+    return count
+
+
 def _value_name(name: str) -> str:
     if name in SAMPLE_COLUMNS:
         raise ValueError(
@@ -63,6 +71,17 @@ def _value_name(name: str) -> str:
     return name
 
 
+def _slack(slack: Any) -> Any:
+    number = isinstance(slack, int | float) and not isinstance(slack, bool)
+    if slack in SLACKS if isinstance(slack, str) else number and 0 <= slack <= 1:
+        return slack
+    raise ValueError(
+        f"{slack!r} is no slack; expected a number from 0 to 1, or {' or '.join(SLACKS)}; "
+        "write one of these"
+    )
+
+
+Slack = Annotated[float | str, BeforeValidator(_slack)]
 Level = Annotated[float | str, BeforeValidator(_level)]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -82,7 +101,8 @@ class Model(Strict):
     """The base model p0, which is aligned."""
 
     source: str = Field(
-        description="Hub id, folder, `package:NAME/FOLDER` of an installed package, or "
+        description="Hub id, folder (of a model or of a LoRA adapter), GGUF file, "
+        "`package:NAME/PATH` of an installed package, or "
         "`results/<study>/models/base/base`, which the sandbox trains."
     )
     revision: str | None = Field(default=None, description="Commit or tag of a hub model.")
@@ -90,17 +110,46 @@ class Model(Strict):
     device: Device = Field(
         default="auto", description="Where the model runs; auto takes CUDA where there is one."
     )
+    device_map: Literal["auto", "balanced", "sequential"] | None = Field(
+        default=None,
+        description="Spread the model over several GPUs, as accelerate's device map of that name.",
+    )
+
+
+class Opening(Strict):
+    """Where the opening of a text is cut: at a word boundary, drawn by the seed and the text."""
+
+    shortest: Count = Field(default=20, description="Least characters.")
+    longest: Count = Field(default=30, description="Most characters.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Opening":
+        if self.longest < self.shortest:
+            raise ValueError(
+                f"longest {self.longest} is below shortest {self.shortest}; expected at least as "
+                "much; change one of them"
+            )
+        return self
 
 
 class PromptSource(Strict):
     """One source of prompts."""
 
     path: str = Field(
-        description="Folder in Anthropic HH's layout, .jsonl or .jsonl.gz file, or hub data set "
-        "`owner/name` or `owner/name/folder`."
+        description="Folder in Anthropic HH's layout, .jsonl or .jsonl.gz file, .csv, .parquet or "
+        ".json table, or hub data set `owner/name` or `owner/name/folder`."
     )
     split: str = Field(
         default="test", description="File of the folder, or split of the hub data set."
+    )
+    column: str | None = Field(
+        default=None,
+        description="Column of the prompts (default: `prompt`, or the first human turn of HH's "
+        "`chosen`; with `opening`: `text`).",
+    )
+    opening: Opening | None = Field(
+        default=None,
+        description="Take the openings of the texts, as for IMDB reviews, and not the whole.",
     )
 
 
@@ -112,7 +161,9 @@ class Prompts(Strict):
         description="Where the prompts come from; at least one, unless `rewards` is given.",
     )
     template: PromptTemplate = Field(
-        default="{prompt}", description="What the model reads: text around {prompt}."
+        default="{prompt}",
+        description="What the model reads: text around {prompt}, or `chat`, the chat template of "
+        "the model's tokenizer.",
     )
     limit: Count | None = Field(
         default=None, description="At most this many distinct prompts (default: all there are)."
@@ -224,7 +275,7 @@ class Map(Strict):
         description="A palette is unsupported above this sum of λ, in 1 / the rewards' units "
         "(default: any).",
     )
-    resamples: Annotated[int, Field(ge=0)] = Field(
+    resamples: Annotated[int, Field(ge=0), AfterValidator(_resamples)] = Field(
         default=200,
         description="Resamples of the prompts behind the intervals of λ; 0: the delta method, "
         "which takes levels such as q70 as given.",
@@ -263,9 +314,10 @@ class Evaluation(Strict):
         description="Values that are measured but never in λ, to see over-optimisation; no "
         "palette may name them.",
     )
-    slack: Share | Literal["published-0.03", "published-0.06"] = Field(
+    slack: Slack = Field(
         default=0.0,
-        description="How far below one half a win rate may be and still count as navigable.",
+        description="How far below one half a win rate may be and still count as navigable: a "
+        "share, or the published `published-0.03` or `published-0.06`.",
     )
     hypervolume: Hypervolume = Field(
         default=Hypervolume(), description="Origin and units of hypervolumes."

@@ -1,8 +1,9 @@
 """Rewards: one module a kind, found by its file name.
 
 A module holds `Spec` (its entry in the config) and `Scorer(spec)`, which loads what it needs once
-and is then called with lists of prompts and responses. A dry run imports the module for its `Spec`,
-so torch is imported inside `Scorer`.
+and is then called with lists of prompts and responses. A Scorer may have `follow()`, which gives
+the rewards of texts that grow token by token at a lower price (see `_follow`). A dry run imports
+the module for its `Spec`, so torch is imported inside `Scorer`.
 """
 
 from collections.abc import Callable

@@ -37,6 +37,12 @@ def score_by_length(
     return results
 
 
+def split(items: list[Any], sizes: list[int]) -> list[list[Any]]:
+    """Consecutive parts of `items` of the given sizes."""
+    ends = np.cumsum(sizes).tolist()
+    return [items[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+
+
 def _halving(
     rows: np.ndarray, encoded: list[Any], lengths: list[int], score: Callable[[list[Any]], Any]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

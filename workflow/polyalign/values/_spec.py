@@ -34,10 +34,18 @@ class ModelSpec(ValueSpec):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where the model runs; auto takes CUDA where there is one."
     )
+    device_map: Literal["auto", "balanced", "sequential"] | None = Field(
+        default=None,
+        description="Spread the model over several GPUs, as accelerate's device map of that name.",
+    )
     batch_size: int = Field(default=64, ge=1, description="Texts scored at once.")
     max_length: int = Field(
         default=512, ge=1, description="Longer texts are cut to this many tokens."
     )
+
+    def placed(self) -> dict[str, Any]:
+        """How the loaders of `polyalign.models` shall load the model."""
+        return self.model_dump(include={"dtype", "device", "device_map", "revision"})
 
     def identity(self) -> dict[str, Any]:
         """As for any value, without what only says how fast, and with the content of the model.
@@ -45,5 +53,5 @@ class ModelSpec(ValueSpec):
         Raises:
             InputError: if there is no such model.
         """
-        settings = self.model_dump(exclude={"label", "unit", "device", "batch_size"})
+        settings = self.model_dump(exclude={"label", "unit", "device", "device_map", "batch_size"})
         return {**settings, "content": sources.content(self.model, self.revision)}

@@ -31,9 +31,7 @@ class Scorer:
         self.spec = spec
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.tokenizer.padding_side = "right"
-        self.model = load_encoder(
-            spec.model, dtype=spec.dtype, device=spec.device, revision=spec.revision
-        )
+        self.model = load_encoder(spec.model, **spec.placed())
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Cosine similarity (n,) of n responses to their prompts."""

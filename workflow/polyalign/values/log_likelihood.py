@@ -1,6 +1,7 @@
 """Fluency: mean log-probability of the response's tokens, the negative log of its perplexity."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -8,6 +9,9 @@ from pydantic import Field
 from polyalign.settings import PromptTemplate
 from polyalign.values._batches import score_by_length
 from polyalign.values._spec import ModelSpec
+
+if TYPE_CHECKING:
+    from polyalign.values._follow import Follower
 
 
 class Spec(ModelSpec):
@@ -36,20 +40,15 @@ class Scorer:
 
         self.spec = spec
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
-        self.model = load_causal_lm(
-            spec.model, dtype=spec.dtype, device=spec.device, revision=spec.revision
-        )
+        self.model = load_causal_lm(spec.model, **spec.placed())
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Mean log-probability (n,) a token of n responses, the end of the response included."""
-        from polyalign.logprobs import encode_response, response_logprobs
+        from polyalign.logprobs import response_logprobs
 
-        pairs = [
-            encode_response(self.tokenizer, self.spec.template or "{prompt}", prompt, response)
-            for prompt, response in zip(prompts, responses, strict=True)
-        ]
         items = [
-            (prompt_ids, response_ids[: self.spec.max_length]) for prompt_ids, response_ids in pairs
+            self._encode(prompt, response)
+            for prompt, response in zip(prompts, responses, strict=True)
         ]
 
         def score(batch):  # type: ignore[no-untyped-def]
@@ -58,3 +57,48 @@ class Scorer:
 
         lengths = [len(prompt_ids) + len(response_ids) for prompt_ids, response_ids in items]
         return score_by_length(items, lengths, self.spec.batch_size, score)
+
+    def _encode(self, prompt: str, response: str) -> tuple[list[int], list[int]]:
+        from polyalign.logprobs import encode_response
+
+        template = self.spec.template or "{prompt}"
+        prompt_ids, response_ids = encode_response(self.tokenizer, template, prompt, response)
+        return prompt_ids, response_ids[: self.spec.max_length]
+
+    def follow(self) -> "Follower | None":
+        """Rewards of growing texts with a key-value cache; None if the model cannot have one."""
+        from polyalign.values._follow import Prefixes, can_follow
+
+        if not can_follow(self.model):
+            return None
+        prefixes = Prefixes(self.model.base_model, self.tokenizer.pad_token_id)
+        # By text: the log-probability of each token so far, 0 for those of the prompt.
+        known: dict[int, list[float]] = {}
+
+        def rewards(
+            rows: Sequence[int], prompts: Sequence[str], texts: Sequence[Sequence[str]]
+        ) -> list[np.ndarray]:
+            pairs = [
+                [self._encode(prompt, text) for text in continuations]
+                for prompt, continuations in zip(prompts, texts, strict=True)
+            ]
+            read = prefixes.read(rows, [[a + b for a, b in several] for several in pairs])
+            logits = self.model.get_output_embeddings()(read.hidden).float()
+            logs = logits.log_softmax(-1).cpu().numpy()
+            results = []
+            for place, (row, several) in enumerate(zip(rows, pairs, strict=True)):
+                before = known.get(row, [0.0])[: read.start[place] + 1]
+                found = []
+                for number, (prompt_ids, response_ids) in enumerate(several):
+                    ids = prompt_ids + response_ids
+                    new = [
+                        logs[place, read.place(place, number, token - 1), ids[token]]
+                        for token in range(len(before), len(ids))
+                    ]
+                    every = [*before, *new]
+                    found.append(np.mean(every[len(prompt_ids) :]))
+                known[row] = every[: read.common[place]]
+                results.append(np.array(found))
+            return results
+
+        return rewards

@@ -1,14 +1,20 @@
 """Reward of a sequence classifier: one of its logits, or the log-probability of one label."""
 
 import inspect
-from typing import Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from polyalign.settings import ResponseTemplate
-from polyalign.values._batches import score_by_length
+from polyalign.values._batches import score_by_length, split
 from polyalign.values._spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from polyalign.values._follow import Follower
 
 
 class Spec(ModelSpec):
@@ -53,9 +59,7 @@ class Scorer:
         self.spec = spec
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.tokenizer.padding_side = spec.padding_side
-        self.model = load_classifier(
-            spec.model, dtype=spec.dtype, device=spec.device, revision=spec.revision
-        )
+        self.model = load_classifier(spec.model, **spec.placed())
         self.model.config.pad_token_id = self.tokenizer.pad_token_id
         self.positions = "position_ids" in inspect.signature(self.model.forward).parameters
         labels = int(self.model.config.num_labels or 0)
@@ -67,6 +71,12 @@ class Scorer:
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Rewards (n,) of n responses to their prompts."""
+        items = self._encode(prompts, responses)
+        lengths = [len(item["input_ids"]) for item in items]
+        return score_by_length(items, lengths, self.spec.batch_size, self._score)
+
+    def _encode(self, prompts: list[str], responses: list[str]) -> list[dict[str, list[int]]]:
+        """What the model reads, unpadded."""
         spec, tokenizer = self.spec, self.tokenizer
         room = spec.max_length - spec.append_eos
         if spec.pair:
@@ -88,14 +98,53 @@ class Scorer:
                 item["attention_mask"].append(1)
                 if "token_type_ids" in item:
                     item["token_type_ids"].append((item["token_type_ids"] or [0])[-1])
-        lengths = [len(item["input_ids"]) for item in items]
-        return spec.sign * score_by_length(items, lengths, spec.batch_size, self._score)
+        return items
+
+    def follow(self) -> "Follower | None":
+        """Rewards of growing texts with a key-value cache; None if the model cannot have one."""
+        from polyalign.values._follow import Prefixes, can_follow
+
+        # Classifiers that read the last token of a causal model call their head so.
+        causal = hasattr(self.model, "score") and can_follow(self.model)
+        if not causal or self.spec.pair:
+            return None
+        prefixes = Prefixes(self.model.base_model, self.tokenizer.pad_token_id)
+
+        def rewards(
+            rows: Sequence[int], prompts: Sequence[str], texts: Sequence[Sequence[str]]
+        ) -> list[np.ndarray]:
+            sizes = [len(continuations) for continuations in texts]
+            asked = [
+                prompt for prompt, size in zip(prompts, sizes, strict=True) for _ in range(size)
+            ]
+            items = self._encode(asked, [text for several in texts for text in several])
+            encoded = split([item["input_ids"] for item in items], sizes)
+            read = prefixes.read(rows, encoded)
+            row = [place for place, size in enumerate(sizes) for _ in range(size)]
+            at = [
+                read.place(place, number, self._last(ids))
+                for place, continuations in enumerate(encoded)
+                for number, ids in enumerate(continuations)
+            ]
+            head: Any = self.model.score
+            logits = head(read.hidden[row, at]).float()
+            return [np.array(part) for part in split(self._read(logits).tolist(), sizes)]
+
+        return rewards
+
+    def _last(self, ids: list[int]) -> int:
+        """The place that the classifier reads: its last token that is not the padding one."""
+        pad = self.model.config.pad_token_id
+        return next((place for place in reversed(range(len(ids))) if ids[place] != pad), 0)
 
     def _score(self, items: list[dict[str, list[int]]]):  # type: ignore[no-untyped-def]
         batch = self.tokenizer.pad(items, return_tensors="pt").to(self.model.device)
         if self.spec.padding_side == "left" and self.positions:
             batch["position_ids"] = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-        logits = self.model(**batch).logits.float()
+        return self._read(self.model(**batch).logits.float())
+
+    def _read(self, logits: "torch.Tensor") -> "torch.Tensor":
+        """Rewards (b,) from logits (b, labels)."""
         if self.spec.output == "log_probability":
             logits = logits.log_softmax(-1)
-        return logits[:, self.spec.index]
+        return self.spec.sign * logits[:, self.spec.index]

@@ -1,0 +1,54 @@
+"""Tokens a second of the sandbox's base model by batch size.
+
+The seed of a batch depends on the batch, so each size draws responses of its own; tokens a second
+count those that were kept, end tokens included, log-probabilities left out. Run as
+
+    OMP_NUM_THREADS=1 python benchmarks/generate.py [--sizes 1 8 64 256] [--responses 256]
+"""
+
+import argparse
+import resource
+import time
+from pathlib import Path
+
+from polyalign.config import load
+from polyalign.engines import TransformersEngine
+from polyalign.logprobs import Sampling
+from polyalign.models import load_causal_lm, load_tokenizer
+from polyalign.rendering import prompt_ids
+from polyalign.tables import read_table
+
+STUDY = Path("results/sandbox")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8, 64, 256])
+    parser.add_argument("--responses", type=int, default=256, help="at most, of each size")
+    options = parser.parse_args()
+    study = load(STUDY / "config.json")
+    rule = study.sampling
+    sampling = Sampling(rule.temperature, rule.top_k, rule.top_p, rule.max_new_tokens)
+    tokenizer = load_tokenizer(study.model.source)
+    engine = TransformersEngine(load_causal_lm(study.model.source), tokenizer, sampling)
+    prompts = read_table(STUDY / "prompts.parquet")["prompt"].tolist()
+    encoded = sorted(
+        (prompt_ids(tokenizer, study.prompts.template, text) for text in prompts), key=len
+    )
+    engine(prompts[:2], encoded[:2], 0)
+    print(f"{'batch':>6}{'responses':>11}{'tokens':>9}{'tokens / CPU s':>16}{'peak MB':>9}")
+    for size in options.sizes:
+        # Single responses are slow: fewer of them tell as much.
+        count = min(options.responses, 32 * size, len(encoded))
+        tokens, began = 0, time.process_time()
+        for start in range(0, count, size):
+            batch = encoded[start : min(start + size, count)]
+            tokens += sum(len(response.ids) for response in engine([""] * len(batch), batch, start))
+        rate = tokens / (time.process_time() - began)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"{size:>6}{count:>11}{tokens:>9}{rate:>16.0f}{peak:>9.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Rewards with a key-value cache give what reading every text anew gives."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
+
+from polyalign import values
+from polyalign.guide import reading_anew
+
+WORDS = ["<eos>", "<pad>", *"abcdefgh", "ab", "abc"]
+PROMPTS = ["a b", "c", "d e f g"]
+
+
+@pytest.fixture(scope="module", params=["gpt2", "llama"])
+def folders(request, tmp_path_factory) -> dict[str, str]:  # type: ignore[no-untyped-def]
+    """A language model and a classifier of one architecture."""
+    inner = Tokenizer(
+        models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="h")
+    )
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="<eos>", pad_token="<pad>"
+    )
+    ids = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1, "num_labels": 2}
+    if request.param == "gpt2":
+        sizes = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 40}
+        config = GPT2Config(vocab_size=len(WORDS), initializer_range=0.3, **sizes, **ids)
+        kinds = (GPT2LMHeadModel, GPT2ForSequenceClassification)
+    else:
+        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+        heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+        config = LlamaConfig(
+            vocab_size=len(WORDS), max_position_embeddings=40, initializer_range=0.3,
+            **sizes, **heads, **ids,
+        )  # fmt: skip
+        kinds = (LlamaForCausalLM, LlamaForSequenceClassification)
+    torch.manual_seed(0)
+    made = {}
+    for kind in kinds:
+        folder: Path = tmp_path_factory.mktemp(kind.__name__)
+        kind(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        made["lm" if kind is kinds[0] else "classifier"] = str(folder)
+    return made
+
+
+def steps() -> list[tuple[list[int], list[list[str]]]]:
+    """Texts that grow, end at different times, and in which a token changes behind the end."""
+    return [
+        ([0, 1, 2], [["", "a", "b"], ["a", "h"], ["c"]]),
+        ([0, 1, 2], [["b a", "b", "b c"], ["h a", "h b"], ["c d", "c"]]),
+        ([0, 2], [["b c d", "b c"], ["c d e", "c d f", "c d g", "c d"]]),
+        ([0, 2], [["b c d a", "b c d e f"], ["c ab", "c ab d"]]),
+        ([2], [["c abc", "c abc d", "c abc d e f g h"]]),
+        ([2], [["c abc d e", "c abc d"]]),
+    ]
+
+
+CLASSIFIER = {"kind": "sequence_classifier", "index": 1, "template": "{prompt} {response}"}
+SPECS = [
+    {**CLASSIFIER},
+    {**CLASSIFIER, "append_eos": True, "sign": -1},
+    {**CLASSIFIER, "template": "{response}", "output": "log_probability"},
+    {**CLASSIFIER, "max_length": 5},
+    {"kind": "log_likelihood"},
+    {"kind": "log_likelihood", "max_length": 3},
+]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_following_equals_reading_anew(folders: dict[str, str], spec: dict[str, str]) -> None:
+    model = folders["lm" if spec["kind"] == "log_likelihood" else "classifier"]
+    scorer = values.load({**spec, "model": model})
+    follow = scorer.follow()  # type: ignore[attr-defined]
+    anew = reading_anew(scorer)
+    spread = []
+    with torch.inference_mode():
+        for rows, texts in steps():
+            asked = [PROMPTS[row] for row in rows]
+            found, expected = follow(rows, asked, texts), anew(rows, asked, texts)
+            for one, other in zip(found, expected, strict=True):
+                assert np.allclose(one, other, atol=1e-4)
+                spread += list(other)
+    assert np.std(spread) > 0.05
+
+
+def test_a_pair_of_texts_cannot_be_followed(folders: dict[str, str]) -> None:
+    spec = {"kind": "sequence_classifier", "model": folders["classifier"], "pair": True}
+    assert values.load(spec).follow() is None  # type: ignore[attr-defined]

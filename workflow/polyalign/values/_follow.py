@@ -1,0 +1,170 @@
+"""Rewards of texts that grow: a causal model reads only what is new, with a key-value cache.
+
+Token-level decoding asks at every step for the rewards of some continuations of each text. They
+share all but their last tokens with each other and with the step before. So the common part is kept
+in the cache, and one forward pass reads all continuations of a text side by side, each of them
+masked from the others. The results are those of encoding every text by itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+
+class Follower(Protocol):
+    """Rewards of continuations, step after step, of the texts that decoding works on.
+
+    `rows` numbers the texts; a text that is left out once has ended. `texts` are the continuations
+    of each. Returns their rewards, one array a text.
+    """
+
+    def __call__(
+        self, rows: Sequence[int], prompts: Sequence[str], texts: Sequence[Sequence[str]]
+    ) -> list[np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class Read:
+    """What one step read.
+
+    Attributes:
+        hidden: last hidden states (b, C + k·B, d): C places for the common part of each text, then
+            B for each of its k continuations.
+        start: (b,) tokens of each text that the cache had.
+        common: (b,) tokens that all continuations of a text share.
+        shared: C.
+        branch: B.
+    """
+
+    hidden: torch.Tensor
+    start: list[int]
+    common: list[int]
+    shared: int
+    branch: int
+
+    def place(self, row: int, continuation: int, token: int) -> int:
+        """Where in `hidden` a token of a continuation stands; it must not lie before `start`."""
+        if token < self.common[row]:
+            return token - self.start[row]
+        return self.shared + continuation * self.branch + token - self.common[row]
+
+
+class Prefixes:
+    """The cache of the texts' common parts.
+
+    Args:
+        backbone: a causal model without its head.
+        pad_token_id: fills up what is shorter.
+    """
+
+    def __init__(self, backbone: Any, pad_token_id: int) -> None:
+        from transformers import DynamicCache
+
+        self.backbone, self.pad = backbone, pad_token_id
+        self.cache = DynamicCache()
+        self.rows: list[int] = []
+        self.cached: list[list[int]] = []
+        self.slots: list[list[int]] = []
+        self.filled = 0
+
+    def _keep(self, rows: Sequence[int]) -> None:
+        """Forget the texts that are not among `rows`; at the first step, begin with them."""
+        if not self.rows:
+            self.cached, self.slots = [[] for _ in rows], [[] for _ in rows]
+        elif list(rows) != self.rows:
+            kept = [self.rows.index(row) for row in rows]
+            self.cache.batch_select_indices(torch.tensor(kept, device=self.backbone.device))
+            self.cached = [self.cached[place] for place in kept]
+            self.slots = [self.slots[place] for place in kept]
+        self.rows = list(rows)
+
+    def read(self, rows: Sequence[int], texts: Sequence[Sequence[list[int]]]) -> Read:
+        """Read the continuations (token ids) of each text; the cache grows by their common part.
+
+        The last token that is kept is read again, so that the states of every token from the last
+        common one on are there.
+        """
+        self._keep(rows)
+        start, common = [], []
+        for row, continuations in enumerate(texts):
+            end = min(shared_length(continuations), min(map(len, continuations)) - 1)
+            old = shared_length([self.cached[row], continuations[0][:end]])
+            start.append(max(0, old - 1))
+            common.append(end)
+            del self.cached[row][start[row] :], self.slots[row][start[row] :]
+        shared = max(end - begin for begin, end in zip(start, common, strict=True))
+        branch = max(
+            len(ids) - end
+            for end, continuations in zip(common, texts, strict=True)
+            for ids in continuations
+        )
+        width = shared + branch * max(map(len, texts))
+        ids = np.full((len(texts), width), self.pad)
+        positions = np.zeros((len(texts), width), dtype=np.int64)
+        old_valid = np.zeros((len(texts), self.filled), dtype=bool)
+        new_valid = np.zeros((len(texts), shared), dtype=bool)
+        for row, continuations in enumerate(texts):
+            begin, end = start[row], common[row]
+            old_valid[row, self.slots[row]] = True
+            new_valid[row, : end - begin] = True
+            ids[row, : end - begin] = continuations[0][begin:end]
+            positions[row, :shared] = begin + np.arange(shared)
+            positions[row, shared:] = end + np.arange(width - shared) % branch
+            for number, continuation in enumerate(continuations):
+                at = shared + number * branch
+                ids[row, at : at + len(continuation) - end] = continuation[end:]
+            self.cached[row] += continuations[0][begin:end]
+            self.slots[row] += range(self.filled, self.filled + end - begin)
+        hidden = self._forward(ids, positions, _mask(old_valid, new_valid, width, branch))
+        self.filled += shared
+        if width > shared:
+            self.cache.crop(shared - width)
+        return Read(hidden, start, common, shared, branch)
+
+    def _forward(self, ids: np.ndarray, positions: np.ndarray, allowed: np.ndarray) -> Any:
+        device, dtype = self.backbone.device, self.backbone.dtype
+        lowest = torch.finfo(dtype).min
+        mask = torch.zeros(allowed.shape, dtype=dtype, device=device)
+        mask.masked_fill_(~torch.from_numpy(allowed).to(device), lowest)
+        limit = getattr(self.backbone.config, "max_position_embeddings", None)
+        places = torch.from_numpy(positions).to(device)
+        return self.backbone(
+            input_ids=torch.from_numpy(ids).to(device),
+            # Only filled up places can lie beyond the model's positions.
+            position_ids=places if limit is None else places.clamp(max=limit - 1),
+            attention_mask=mask[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+        ).last_hidden_state
+
+
+def _mask(old_valid: np.ndarray, new_valid: np.ndarray, width: int, branch: int) -> np.ndarray:
+    """Which places each place sees: (b, width, slots in the cache + width)."""
+    rows, filled = old_valid.shape
+    shared = new_valid.shape[1]
+    number = (np.arange(width) - shared) // branch
+    number[:shared] = -1
+    own = (number[:, None] == number[None, :]) & np.tri(width, dtype=bool)
+    allowed = np.zeros((rows, width, filled + width), dtype=bool)
+    allowed[:, :, :filled] = old_valid[:, None, :]
+    allowed[:, :, filled:] = own
+    allowed[:, shared:, filled : filled + shared] = new_valid[:, None, :]
+    return allowed
+
+
+def shared_length(texts: Sequence[Sequence[int]]) -> int:
+    """Length of the beginning that all sequences of ids have in common."""
+    columns = zip(*texts, strict=False)
+    return sum(1 for _ in takewhile(lambda ids: ids.count(ids[0]) == len(ids), columns))
+
+
+def can_follow(model: Any) -> bool:
+    """Whether a model sees left to right alone, without windows, and takes a mask of ours."""
+    config = model.config
+    window = getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None)
+    attention = getattr(config, "_attn_implementation", None)
+    return not window and not config.is_encoder_decoder and attention in ("sdpa", "eager")
