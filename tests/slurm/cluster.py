@@ -173,7 +173,7 @@ def _wait_for(what: str, folder: Path, ready) -> None:  # type: ignore[no-untype
 
 
 def _end_steps(folder: Path) -> None:
-    """End what is left of jobs: without control groups, SLURM loses a process that has no parent."""
+    """End what is left of jobs: without control groups, SLURM loses processes that lost theirs."""
     here = f"SLURM_CONF={folder}/slurm.conf".encode()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
