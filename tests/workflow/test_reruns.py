@@ -346,10 +346,9 @@ SETTINGS = [
     ("seed", 12345, "world"),
     ("evaluation.bootstrap", 123, "levels:base:base"),
     ("policies.rloo.steps", 12, "train_rloo:hhh-60"),
-    ("policies.ppo.gae_lambda", 0.9, "train_ppo:hhh-60"),
+    ("policies.ppo.steps", 40, "train_ppo:hhh-60"),
     ("policies.dpo.labelled.pairs", 99, "train_dpo:hhh-60"),
-    ("policies.dpo.accumulation", 2, "train_dpo:beta-0.1_harmless-0.1"),
-    ("reward_models.humor.save_every", 7, "reward_model:humor"),
+    ("reward_models.humor.epochs", 3, "reward_model:humor"),
 ]
 
 

@@ -195,7 +195,7 @@ def test_tokens_are_those_of_training(base):
 
 
 def test_same_seed_and_resumption(base, tmp_path, monkeypatch):
-    pairs = lam_pairs(base, each=20, pairs=50)
+    pairs = lam_pairs(base, each=20, pairs=100)
     settings = {"epochs": 2, "batch_size": 20, "save_every": 3, "seed": 2}
     for name in ("one", "two"):
         train(base, pairs, tmp_path / name, **settings)
@@ -229,7 +229,7 @@ def test_same_seed_and_resumption(base, tmp_path, monkeypatch):
 
 
 def test_accumulation_changes_only_rounding(base, tmp_path):
-    pairs = lam_pairs(base, each=20, pairs=40)
+    pairs = lam_pairs(base, each=20, pairs=80)
     train(base, pairs, tmp_path / "one", batch_size=20)
     train(base, pairs, tmp_path / "parts", batch_size=20, accumulation=4)
     one, parts = (distribution(tmp_path / name / "model") for name in ("one", "parts"))
