@@ -69,6 +69,9 @@ def test_an_infeasible_palette_fails_or_is_adjusted_and_says_so() -> None:
     full = diagnosed(pool(), record)
     assert full["verdict"] == "supported"
     assert full["warnings"][0].startswith("adjusted:")
+    interval = diagnosed(pool(), record, resamples=10)["interval"]
+    assert interval["solved"] >= 0.5
+    assert interval["lam_low"][0] <= record["lam"][0] <= interval["lam_high"][0]
     shorter = solve_palette(pool(), "p", levels, on_infeasible="adjust", limits=Limits(max_norm=1))
     assert sum(shorter["lam"]) == pytest.approx(1.0, rel=1e-5)
     assert shorter["reached"] < record["reached"]

@@ -62,7 +62,7 @@ def test_a_job_that_vanished_is_told(
     mark(results, "generate/a", born=1)
     mark(results, "solve/b", slurm_job="4711", host="node7")
     mark(results, "solve/c", slurm_job="4712", host="node7")
-    monkeypatch.setattr(status, "live_slurm_jobs", lambda: {"4712"})
+    monkeypatch.setattr(status, "live_slurm_jobs", lambda: {"4712": "rule_solve"})
     text = printed(results, capsys)
     assert text.count(status.GONE) == 2
     assert "node7 (SLURM 4712)" in text
@@ -91,15 +91,17 @@ def test_times_come_from_benchmarks_and_tokens_from_samples(results: Path, capsy
     samples.parent.mkdir(parents=True)
     pd.DataFrame({"n_tokens": np.array([30, 70])}).to_parquet(samples)
     facts = {"state": "done", "seconds": 9.0, "rss_mb": 5, "vram_mb": 123}
+    facts["ended"] = "2026-01-01T00:00:10.500+00:00"
     mark(results, "generate/a", outputs=[str(samples)], **facts)
     mark(results, "merge/a", **facts | {"vram_mb": None})
     benchmark = results / "benchmarks/generate/a.tsv"
     benchmark.parent.mkdir(parents=True)
     benchmark.write_text("s\th:m:s\tmax_rss\tio_in\n4.0\t0:00:04\t900.5\t-\n")
-    head, generate, merge = printed(results, capsys, "--times").splitlines()
+    head, generate, merge, total = printed(results, capsys, "--times").splitlines()
     assert head.split("  ")[0] == "job"
     assert generate.split() == ["generate/a", "4.0", "900", "123", "25"]
     assert merge.split() == ["merge/a", "9.0", "5"]
+    assert total == "2 jobs: 18.0 s of work within 10.5 s"
 
 
 def test_a_folder_without_jobs(tmp_path: Path, capsys) -> None:

@@ -3,11 +3,14 @@
 import functools
 import os
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import copy_checkout, planned, snakemake
+from conftest import REPOSITORY, copy_checkout, planned, snakemake
+
+from polyalign.config import load, policies
 
 COMMAND = "python{launcher} {ROOT}/workflow/scripts/{script}.py"
 
@@ -52,7 +55,16 @@ def append(folder: Path, name: str) -> None:
 
 
 ENDS = {"tables", "overview", "report"}
-PLOTS = {"plot:winrate_scatter", "plot:radar", "plot:asked_vs_realised"}
+STUDY = load(REPOSITORY / "config.yaml")
+PLOTS = {f"plot:{name}" for name in STUDY.plots}
+RANDOM = {f"plot:{name}" for name in ("random_levels", "feasible_lambda", "feasible_lambda_3d")}
+OF_RLOO = {name for name in PLOTS if "rloo" in name}
+OF_PALETTES = {
+    f"plot:{name}"
+    for name in STUDY.plots
+    if {"palettes", "rounds", "paths"}
+    & set(import_module(f"polyalign.plots.{name.split('/')[0]}").NEEDS)
+}
 
 
 def of_policy(family: str, variant: str) -> set[str]:
@@ -89,21 +101,27 @@ def test_a_palette_reruns_its_lambda_and_what_hangs_on_it(study: Path) -> None:
         "decode_map_d:harmless-70",
         *of_policy("map-d", "harmless-70"),
         "resolved_config",
+        "families",
+        "explore_rounds",
+        "explore_paths",
         *ENDS,
-        *PLOTS,
+        *(PLOTS - RANDOM - OF_RLOO - {"plot:workflow_dag", "plot:training_curves"}),
     }
 
 
-def test_a_palette_that_is_trained_on_retrains_that_model_alone(study: Path) -> None:
+def test_a_palette_that_is_trained_on_retrains_its_models_alone(study: Path) -> None:
     edit(study, "config.yaml", "hhh-60: {humor: q60", "hhh-60: {humor: q61")
     jobs = planned(study)
-    assert {job for job in jobs if job.startswith("train")} == {"train_rloo:hhh-60"}
-    generated = {"generate:rloo:hhh-60:0:1", "generate_token_d:hhh-60:0:1"}
-    assert {job for job in jobs if job.startswith("generate")} == generated
+    trained = {f"train_{family}:hhh-60" for family in ("rloo", "ppo", "dpo")}
+    sampled = {f"generate:{family}:hhh-60:0:1" for family in ("rloo", "ppo", "dpo")}
+    assert {job for job in jobs if job.startswith("train")} == trained
+    assert {job for job in jobs if job.startswith("generate")} == {
+        *sampled,
+        "generate_token_d:hhh-60:0:1",
+    }
     annotated = {job for job in jobs if job.startswith("annotate")}
-    assert len(annotated) == 12
-    of_both = ("annotate:rloo:hhh-60:", "annotate:token-d:hhh-60:")
-    assert all(job.startswith(of_both) for job in annotated)
+    assert len(annotated) == 24
+    assert all(job.split(":")[2] == "hhh-60" for job in annotated)
 
 
 def test_a_new_value_is_the_only_one_annotated(study: Path) -> None:
@@ -136,7 +154,7 @@ def test_the_dual_reruns_lambda_and_no_generation_of_the_pool(study: Path) -> No
         "solve:harmless-70",
     }
     assert not {job for job in jobs if job.startswith(("generate:base", "annotate:base", "reward"))}
-    assert not {job for job in jobs if job.startswith(("train_dpo", "train_soup", "base_model"))}
+    assert not {job for job in jobs if job.startswith(("train_dpo:b", "train_soup", "base_model"))}
 
 
 @pytest.mark.parametrize(("key", "value"), [("resamples", 50), ("min_ess", 3.0)])
@@ -147,14 +165,18 @@ def test_what_is_said_of_a_lambda_remakes_nothing_that_is_made_with_it(
     config["map"][key] = value
     (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     palettes = {f"diagnose:{palette}" for palette in config["palettes"]}
-    assert planned(study) == {*palettes, "resolved_config", *ENDS, *PLOTS}
+    explored = {"explore_rounds", "explore_paths"}
+    assert planned(study) == {*palettes, *explored, "resolved_config", *ENDS, *OF_PALETTES}
 
 
 def test_generation_code_reruns_generation(study: Path) -> None:
     append(study, "workflow/polyalign/generate.py")
     jobs = planned(study)
     assert {"generate:base:pool:0:2", "generate:base:pool:1:2", "generate:base:base:0:1"} <= jobs
-    assert not {job for job in jobs if job.startswith(("base_model", "reward_model", "train_dpo"))}
+    assert "train_dpo:hhh-60" in jobs, "its pairs are candidates"
+    assert not {
+        job for job in jobs if job.startswith(("base_model", "reward_model", "train_dpo:b"))
+    }
 
 
 def test_guidance_reruns_guided_sampling_alone(study: Path) -> None:
@@ -214,14 +236,88 @@ def test_two_settings_that_swap_values_rerun_their_stage(study: Path) -> None:
     assert trained == {"train_dpo:beta-0.1_harmless-0.1", "train_soup:harmless-0.5"}
 
 
+def test_ppo_reruns_ppo_alone(study: Path) -> None:
+    append(study, "workflow/polyalign/train/ppo.py")
+    assert {job for job in planned(study) if job.startswith("train")} == {"train_ppo:hhh-60"}
+
+
+def test_more_gpus_are_no_reason_to_train_again(study: Path) -> None:
+    assert planned(study, "--set-resources", "train_rloo:gpu=4", "train_dpo:gpu=2") == set()
+
+
+def test_the_cut_of_a_data_set_reruns_what_is_trained_on_it(study: Path) -> None:
+    edit(
+        study,
+        "config.yaml",
+        "harmless: {path: results/sandbox/world/hh/harmless-base}",
+        "harmless: {path: results/sandbox/world/hh/harmless-base, max_words: 40}",
+    )
+    jobs = planned(study)
+    assert {job for job in jobs if job.startswith(("reward_model", "train_dpo:b"))} == {
+        "reward_model:harmless",
+        "train_dpo:beta-0.1_harmless-0.1",
+        "train_dpo:beta-0.1_harmless-0.9",
+    }
+
+
 def test_order_of_keys_means_nothing(study: Path) -> None:
     edit(study, "config.yaml", "{harmless: 0.1, helpful: 0.9}", "{helpful: 0.9, harmless: 0.1}")
     assert not {job for job in planned(study) if job.startswith("train")}
 
 
 def test_a_dropped_figure_drops_its_job(study: Path) -> None:
-    edit(study, "config.yaml", "plots: [winrate_scatter, radar,", "plots: [winrate_scatter,")
+    edit(study, "config.yaml", "  - radar\n", "")
     assert planned(study) == {"resolved_config", "report"}
+
+
+def test_a_dropped_figure_drops_the_curve_that_it_alone_needs(study: Path) -> None:
+    edit(study, "config.yaml", "  - sequential\n", "")
+    (study / "results/sandbox/explore/rounds.csv").unlink()
+    # The plan of the study has a rule less, which the figure of the plan shows.
+    plan = {"explore_jobs", "plot:workflow_dag"}
+    assert planned(study) == {"resolved_config", "report", *plan}
+
+
+def test_explored_curves_rerun_by_their_own_settings_and_code(study: Path) -> None:
+    config = yaml.safe_load((study / "config.yaml").read_text())
+    config["explore"]["draws"] += 1
+    (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    pareto = {"plot:pareto", "plot:pareto_quantiles"}
+    drawn = {"explore_random", *RANDOM, *pareto, "resolved_config", "report"}
+    assert planned(study) == drawn
+    append(study, "workflow/polyalign/explore/paths.py")
+    assert planned(study) == drawn | {"explore_paths", "plot:palette_path"}
+
+
+def test_slack_and_opponent_judge_again_and_score_nothing(study: Path) -> None:
+    config = yaml.safe_load((study / "config.yaml").read_text())
+    config["evaluation"]["slack"] = "published-0.03"
+    (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    scatters = {"plot:winrate_scatter", "plot:level_scatter"}
+    assert planned(study) == {"families", *scatters, "resolved_config", "overview", "report"}
+    config["evaluation"]["opponent"] = "soup/harmless-0.5"
+    (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    jobs = planned(study)
+    assert {job for job in jobs if job.startswith("winrate")} == {
+        f"winrate:{policy.replace('/', ':')}" for policy in ["base/base", *policies(STUDY)]
+    }
+    assert not {job for job in jobs if job.startswith(("levels", "annotate", "generate", "train"))}
+
+
+def test_a_value_that_is_evaluated_only_changes_no_lambda(study: Path) -> None:
+    config = yaml.safe_load((study / "config.yaml").read_text())
+    config["values"]["bigrams"] = {"kind": "ngram_diversity", "sizes": [2]}
+    config["evaluation"]["evaluate_only"] = ["bigrams"]
+    (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    jobs = planned(study)
+    assert "annotate:rloo:hhh-60:bigrams:0:1" in jobs
+    assert not {job for job in jobs if job.startswith(("solve", "explore", "train", "generate"))}
+
+
+def test_benchmarks_are_no_inputs(study: Path) -> None:
+    for path in (study / "results/sandbox/benchmarks").rglob("*.tsv"):
+        path.write_text(path.read_text().replace("0", "1"))
+    assert planned(study) == set()
 
 
 def test_a_model_that_comes_out_the_same_stops_there(study: Path) -> None:
@@ -251,6 +347,10 @@ SETTINGS = [
     ("seed", 12345, "world"),
     ("evaluation.bootstrap", 123, "levels:base:base"),
     ("policies.rloo.steps", 12, "train_rloo:hhh-60"),
+    ("policies.ppo.gae_lambda", 0.9, "train_ppo:hhh-60"),
+    ("policies.dpo.labelled.pairs", 99, "train_dpo:hhh-60"),
+    ("policies.dpo.accumulation", 2, "train_dpo:beta-0.1_harmless-0.1"),
+    ("reward_models.humor.save_every", 7, "reward_model:humor"),
 ]
 
 

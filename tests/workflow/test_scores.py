@@ -1,23 +1,39 @@
 """Studies from scores alone run for real, in a checkout where PyTorch cannot be imported."""
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from conftest import REPOSITORY, snakemake
+from browser import faults, figures_shown, needs_browser, opened, rows_shown, search
+from conftest import REPOSITORY, copy_checkout, snakemake
+from selenium.webdriver.common.by import By
 
 REFERENCE = REPOSITORY.parent / "shared/reference/llama2_chat-Anthropic-harmless.json"
 
 
-@pytest.fixture
-def without_torch(checkout: Path) -> Path:
-    """A checkout whose library path holds modules that refuse to be imported."""
+def hide_torch(folder: Path) -> Path:
+    """Put modules into a checkout's library path that refuse to be imported."""
     for name in ("torch", "transformers", "trl", "datasets"):
         refusal = f"raise ImportError('{name} must not be imported here')\n"
-        (checkout / f"workflow/{name}.py").write_text(refusal)
-    return checkout
+        (folder / f"workflow/{name}.py").write_text(refusal)
+    return folder
+
+
+@pytest.fixture
+def without_torch(checkout: Path) -> Path:
+    return hide_torch(checkout)
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of the shipped study from scores."""
+    folder = hide_torch(copy_checkout(tmp_path_factory.mktemp("shipped") / "checkout"))
+    run(folder, "configs/scores-only.yaml", "all")
+    return folder / "results/scores-only"
 
 
 def run(folder: Path, config: str, *targets: str) -> None:
@@ -25,18 +41,67 @@ def run(folder: Path, config: str, *targets: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_the_shipped_study_runs_to_its_report(without_torch: Path) -> None:
-    run(without_torch, "configs/scores-only.yaml", "all")
-    results = without_torch / "results/scores-only"
-    assert (results / "report.html").stat().st_size > 100_000
-    summary = pd.read_csv(results / "tables/summary.csv")
+def test_the_shipped_study_runs_to_its_report(shipped: Path) -> None:
+    assert (shipped / "report.html").stat().st_size > 100_000
+    summary = pd.read_csv(shipped / "tables/summary.csv")
     assert set(summary["family"]) == {"base", "map-d"}
     base = summary[summary["family"] == "base"].iloc[0]
     for _, row in summary[summary["family"] == "map-d"].iterrows():
         assert row["verdict"] == "supported"
         assert row["humor_level"] > base["humor_level"] or row["humor_lam"] == 0
-    assert (results / "plots/radar.pdf").read_bytes().startswith(b"%PDF")
-    assert r"\toprule" in (results / "tables/winrates.tex").read_text()
+    assert (shipped / "plots/radar.pdf").read_bytes().startswith(b"%PDF")
+    for table in ("winrates", "levels", "lambda", "quantiles", "realised_quantiles", "families"):
+        assert r"\toprule" in (shipped / f"tables/{table}.tex").read_text()
+        assert len(pd.read_csv(shipped / f"tables/{table}.csv"))
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX on this machine")
+def test_every_table_compiles(shipped: Path, tmp_path: Path) -> None:
+    tables = sorted((shipped / "tables").glob("*.tex"))
+    inputs = "".join(f"\\input{{{table}}}\n\n" for table in tables)
+    (tmp_path / "page.tex").write_text(
+        "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs}"
+        f"\\begin{{document}}\\tiny {inputs}\\end{{document}}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@needs_browser
+def test_the_report_opens_in_a_browser(shipped: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((REPOSITORY / "configs/scores-only.yaml").read_text())
+    with opened(shipped / "report.html", tmp_path / "profile") as driver:
+        shown = figures_shown(driver)
+        assert set(shown) == set(config["plots"])
+        assert min(shown.values()) >= 1000
+        assert search(driver, "winrate_scatter") == ["winrate_scatter"]
+        assert faults(driver) == []
+
+
+@needs_browser
+def test_the_overview_sorts_and_filters(shipped: Path, tmp_path: Path) -> None:
+    with opened(shipped / "overview.html", tmp_path / "profile") as driver:
+        assert "Better than the base model" in driver.find_element(By.TAG_NAME, "body").text
+        assert len(rows_shown(driver, 0)) == 5
+        field = driver.find_element(By.CSS_SELECTOR, "input[type=search]")
+        field.send_keys("HHH")
+        assert [text[:10] for text in rows_shown(driver, 0)] == ["map-d/hhh-", "map-d/hhh-"]
+        field.clear()
+        field.send_keys("-70")
+        driver.find_element(By.XPATH, "//table[1]//th[text()='Humor']").click()
+        assert [text[:12] for text in rows_shown(driver, 0)] == ["map-d/harmle", "map-d/humor-"]
+        driver.find_element(By.XPATH, "//table[1]//th[text()='Humor']").click()
+        assert [text[:12] for text in rows_shown(driver, 0)] == ["map-d/humor-", "map-d/harmle"]
+        assert faults(driver) == []
+
+
+@needs_browser
+def test_a_broken_page_has_faults(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text('<img src="lost.png"><script>nothing.here()</script>')
+    with opened(page, tmp_path / "profile") as driver:
+        assert len([fault for fault in faults(driver) if "favicon" not in fault]) == 2
 
 
 @pytest.mark.skipif(not REFERENCE.is_file(), reason="needs the published table beside the checkout")

@@ -45,14 +45,14 @@ def solve_palette(
         `lam_train` (λ for training, see `training_lam`), `lam_bias` (None where not estimable).
 
     Raises:
-        InputError: if the palette is infeasible and may not be adjusted, the dual did not converge,
-            or the table lacks a value.
+        InputError: if the palette is infeasible, or so near the edge that no λ can be certified,
+            and may not be adjusted; or if the table lacks a value.
     """
     base, rewards, groups = fit_split(pool, list(levels), scope)
     asked = parse_target(levels, rewards, list(levels), groups, scope=base.scope)
     solution = solve_on(base, asked, names=list(levels), slack=True)
     reached = 1.0
-    if solution.verdict == "infeasible":
+    if solution.status != "solved":
         if on_infeasible == "fail":
             room = f"; {budget_message(budget(base, asked))}" if base.scope == "prompt" else ""
             raise InputError(
@@ -62,8 +62,6 @@ def solve_palette(
         moved = interpolate(base, asked, limits, list(levels))
         reached = moved.share
         solution = solve_on(base, moved.target, names=list(levels), slack=True)
-    if solution.status != "solved":
-        raise InputError(f"palette '{palette}': the dual did not converge: {solution.message}")
     lam_train, bias = training_lam(rewards, groups, solution)
     record = solution.to_dict()
     for judged in ("verdict", "message"):

@@ -174,10 +174,20 @@ def times_text(entries: Sequence[Entry]) -> str:
     """One table of all finished jobs: seconds, memory of host and GPU, tokens a second.
 
     Seconds and memory come from the benchmark file of a rule that has one, since that covers
-    processes that the job starts, and else from the job itself.
+    processes that the job starts, and else from the job itself. The last line has the sum of the
+    jobs' own times, and the time from the first start to the last end: the difference, with as many
+    jobs at once as there were, is what the workflow itself took or waited.
     """
     head = ("job", "seconds", "RSS MB", "VRAM MB", "tokens/s")
-    return _table(head, (_times_row(entry) for entry in entries if entry.state == "done"))
+    done = [entry for entry in entries if entry.state == "done"]
+    table = _table(head, map(_times_row, done))
+    if not done:
+        return table
+    starts = [datetime.fromisoformat(entry.record["started"]) for entry in done]
+    ends = [datetime.fromisoformat(entry.record["ended"]) for entry in done]
+    work = sum(entry.record["seconds"] for entry in done)
+    span = (max(ends) - min(starts)).total_seconds()
+    return f"{table}\n{len(done)} jobs: {work:.1f} s of work within {span:.1f} s"
 
 
 def _times_row(entry: Entry) -> tuple[str, ...]:

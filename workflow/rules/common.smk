@@ -130,6 +130,21 @@ def launcher(wildcards, resources):
     return f"-m torch.distributed.run --standalone --nproc_per_node {gpus}"
 
 
+def plan_settings():
+    """What decides which rules a study uses, and what they hand to each other."""
+    needs = {name for entry in STUDY.plots for name in figure_module(entry).NEEDS}
+    return canonical(
+        {
+            "families": sorted({name.split("/")[0] for name in VARIANTS}),
+            "sandbox": STUDY.sandbox is not None,
+            "scores": STUDY.rewards is not None,
+            "reward_models": bool(STUDY.reward_models),
+            "palettes": bool(STUDY.palettes),
+            "needs": sorted(needs),
+        }
+    )
+
+
 def part(section, *keys):
     """Some settings of a section of the config."""
     return section.model_dump(**{"include": set(keys)})
@@ -520,7 +535,8 @@ def figure_policy(name):
     """The policy that a figure is of, or None for a figure of the whole study."""
     if not hasattr(figure_module(name), "OF_A_POLICY"):
         return None
-    return name.partition("/")[2] or "base/base"
+    _, _, policy = name.partition("/")
+    return policy or "base/base"
 
 
 def figure_settings(wildcards):
@@ -604,7 +620,47 @@ def page_settings():
         "study": STUDY.study,
         "chosen": study_config.chosen(STUDY),
         "sandbox": STUDY.sandbox is not None,
+        "methods": method_settings(),
     }
+
+
+def method_settings():
+    """What the page says about how the study was done."""
+    families_made = [name.split("/")[0] for name in VARIANTS]
+    facts = {
+        "rewards": STUDY.rewards,
+        "test_share": STUDY.prompts.test_share,
+        "values": {name: study_config.scorer(STUDY, name) for name in STUDY.values},
+        "map": part(STUDY.map, "scope"),
+        "evaluation": part(
+            STUDY.evaluation, "bootstrap", "opponent", "evaluate_only", "slack"
+        ),
+        "families": [
+            (name, families_made.count(name)) for name in dict.fromkeys(families_made)
+        ],
+        "seed": STUDY.seed,
+    }
+    if not STUDY.rewards:
+        sampling = part(STUDY.sampling, "candidates", "evaluation_candidates")
+        facts |= {
+            "model": STUDY.model.source,
+            "prompts": [source.path for source in STUDY.prompts.sources],
+            "sampling": {**sampling_rule(), **sampling},
+        }
+    return facts
+
+
+def caption_numbers():
+    """The sizes behind a figure, for its caption."""
+    sizes = [
+        f"{len(EVALUATED)} policies",
+        f"{len(STUDY.values)} values",
+        f"{len(STUDY.palettes)} palettes",
+        f"{STUDY.evaluation.bootstrap} resamples of the prompts behind an interval",
+    ]
+    if not STUDY.rewards:
+        sizes.append(f"{STUDY.sampling.candidates} candidates a prompt in the pool")
+    return f"Study {STUDY.study}: {', '.join(sizes)}."
 
 
 def model_manifests():

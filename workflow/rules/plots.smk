@@ -21,6 +21,7 @@ rule plot:
     params:
         settings=figure_settings,
         caption=lambda wildcards: figure_module(wildcards.figure).__doc__,
+        numbers=caption_numbers(),
         code=lambda wildcards: code("plot", f"plots.{wildcards.figure.split('/')[0]}"),
         files=files,
     shell:

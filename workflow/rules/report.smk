@@ -5,6 +5,7 @@ rule overview:
     """The study on one page: verdicts, asked and realised levels, samples side by side."""
     input:
         summary="<results>/tables/summary.csv",
+        families="<results>/tables/families.csv",
         palettes=STUDY_TABLES["palettes"],
         manifests=model_manifests(),
         rewards=[f"{RESULTS}/policies/{policy}/rewards.parquet" for policy in EVALUATED],

@@ -2,7 +2,8 @@
 
 import json
 
-from polyalign.evaluate.page import side_by_side, summary_html
+from polyalign.evaluate.methods import citations, methods
+from polyalign.evaluate.page import Story, side_by_side, summary_html
 from polyalign.evaluate.palettes import read_palettes
 from polyalign.files import write_text
 from polyalign.job import Job, run
@@ -23,14 +24,19 @@ def main(job: Job) -> None:
         base = frames["base/base"]
         share = [well_formed(*pair) for pair in zip(base["prompt"], base["response"], strict=True)]
         facts.setdefault("base/base", {})["well-formed samples"] = sum(share) / len(share)
-    page = summary_html(
-        settings["study"],
-        read_table(job.input("summary")),
-        read_palettes(job.inputs["palettes"]),
-        facts,
-        side_by_side(frames, list(labels)),
-        labels,
+    story = Story(
+        study=settings["study"],
+        labels=labels,
+        chosen=settings["chosen"],
+        opponent=settings["methods"]["evaluation"]["opponent"],
+        families=read_table(job.input("families")),
+        facts=facts,
+        samples=side_by_side(frames, list(labels)),
+        methods=methods({**settings["methods"], "labels": labels, "chosen": settings["chosen"]}),
+        citations=citations(dict(settings["methods"]["families"])),
     )
+    palettes = read_palettes(job.inputs.get("palettes", []))
+    page = summary_html(story, read_table(job.input("summary")), palettes)
     write_text(job.outputs["page"], page)
 
 

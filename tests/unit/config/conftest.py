@@ -1,7 +1,9 @@
 """A small valid study, in a folder of its own, that the tests break."""
 
+import sys
 import textwrap
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -62,15 +64,20 @@ STUDY = """\
 
 @pytest.fixture
 def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The text of a valid study; the working folder holds its data and the only figure, radar."""
+    """The text of a valid study; the working folder holds its data and two figures: `radar` of the
+    study, `portrait` of one policy."""
     (tmp_path / "data" / "hh").mkdir(parents=True)
     (tmp_path / "data" / "humor.csv").write_text("text,label\nha,1\n", encoding="utf-8")
     (tmp_path / "scores.csv").write_text("prompt,humor\nhi,1.0\n", encoding="utf-8")
     figures = tmp_path / "figures"
     figures.mkdir()
-    for name in ("radar", "_axes", "theme", "__init__"):
+    for name in ("radar", "portrait", "_axes", "theme", "__init__"):
         (figures / f"{name}.py").write_text("", encoding="utf-8")
     monkeypatch.setattr(plots, "__path__", [str(figures)])
+    for name, marks in {"radar": {}, "portrait": {"OF_A_POLICY": True}}.items():
+        module = ModuleType(name)
+        vars(module).update(marks)
+        monkeypatch.setitem(sys.modules, f"polyalign.plots.{name}", module)
     monkeypatch.setattr(map_d, "decode", len, raising=False)
     monkeypatch.chdir(tmp_path)
     return textwrap.dedent(STUDY)

@@ -8,7 +8,20 @@ from pathlib import Path
 import pytest
 
 from polyalign import families, tables
-from polyalign.config import ConfigError, columns, labels, load, policies, scorer
+from polyalign.config import (
+    ConfigError,
+    chosen,
+    columns,
+    explored,
+    labels,
+    load,
+    log_probabilities,
+    maintained,
+    policies,
+    scorer,
+    slack,
+    traded,
+)
 from polyalign.config.checks import TABLES, figures
 from polyalign.config.model import SAMPLE_COLUMNS
 from polyalign.families import Variant
@@ -63,6 +76,11 @@ def test_policies_in_the_order_of_the_config(text: str, write) -> None:
             "epochs": 1,
             "learning_rate": 5.0e-4,
             "batch_size": 32,
+            "accumulation": 1,
+            "gradient_checkpointing": False,
+            "lora": None,
+            "report_to": "none",
+            "save_every": 50,
         },
         preferences=("harmless", "helpful"),
     )
@@ -76,6 +94,20 @@ def test_a_data_set_with_share_zero_is_not_needed() -> None:
     dpo = families.module("dpo")
     settings = dpo.Settings(mixtures={"all": {"helpful": 1.0, "harmless": 0.0}})
     assert dpo.variants(settings)["beta-0.1_all"].preferences == ("helpful",)
+
+
+def test_dpo_for_palettes_is_named_after_them_and_takes_candidates() -> None:
+    dpo = families.module("dpo")
+    settings = dpo.Settings(
+        mixtures={"all": {"helpful": 1.0}}, labelled={"palettes": ["plain"], "pairs": 7}
+    )
+    mixed, labelled = dpo.variants(settings).items()
+    assert mixed[0] == "beta-0.1_all"
+    assert not mixed[1].candidates
+    assert labelled[0] == "plain"
+    assert (labelled[1].palette, labelled[1].candidates) == ("plain", True)
+    assert labelled[1].settings["pairs"] == 7
+    assert "beta" not in labelled[1].settings, "it is tied to λ"
 
 
 def test_fluency_is_scored_under_the_base_model(text: str, write) -> None:
@@ -163,3 +195,32 @@ def test_the_config_imports_nothing_heavy() -> None:
         env={"PYTHONPATH": str(ROOT / "workflow")},
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_values_by_their_part_in_the_study(text: str, write) -> None:
+    study = load(write(text))
+    assert chosen(study) == explored(study)[:1] == ["humor"]
+    assert maintained(study) == ["diversity"]
+    assert explored(study) == ["humor", "diversity"]  # fluency is in no palette
+    assert traded(study) == ["humor"]
+    given = text.replace("map:", "evaluation:\n  values: [fluency, humor]\nmap:")
+    study = load(write(given))
+    assert chosen(study) == ["humor", "fluency"]
+    assert traded(study) == ["humor"]  # λ never weighs fluency
+
+
+def test_without_palettes_all_values_count_but_those_evaluated_only(text: str, write) -> None:
+    scores = SCORES.replace("palettes:\n  funny: {humor: q70}\n", "")
+    scores = scores.replace("policies:\n  map-d: {palettes: [funny]}\n", "")
+    study = load(write(scores + "evaluation: {evaluate_only: [wit], slack: published-0.06}\n"))
+    assert chosen(study) == ["humor"]
+    assert explored(study) == ["humor"]
+    assert maintained(study) == []
+    assert slack(study) == 0.06
+    assert slack(load(write(text))) == 0.0
+
+
+def test_rewards_that_are_logs_of_probabilities(text: str, write) -> None:
+    assert log_probabilities(load(write(text))) == []
+    asked = text.replace("index: 1", "index: 1\n    output: log_probability")
+    assert log_probabilities(load(write(asked))) == ["humor"]

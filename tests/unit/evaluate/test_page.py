@@ -5,12 +5,27 @@ import pytest
 from test_summary import LEVELS, OPTIONS, POLICIES, RECORD, WINRATES
 
 from polyalign.errors import InputError
-from polyalign.evaluate.page import side_by_side, summary_html
+from polyalign.evaluate.page import Story, side_by_side, summary_html
 from polyalign.evaluate.palettes import Palette
 from polyalign.evaluate.summary import summary
 
 LABELS = {"humor": "Humor <wit>", "helpful": "Helpful"}
 FACTS = {"reward/helpful": {"accuracy": 0.953217, "pairs": 400}}
+
+FAMILIES = pd.DataFrame(
+    {
+        "family": ["map-d"],
+        "policies": [1],
+        "navigable": [1],
+        "efficiency": [1.0],
+        "low": [0.0],
+        "high": [1.0],
+        "hypervolume": [0.25],
+        "hypervolume_low": [0.125],
+        "hypervolume_high": [0.5],
+        "front": ["both"],
+    }
+)
 
 
 class Reader(HTMLParser):
@@ -72,8 +87,18 @@ def page() -> str:
     palettes = {"both": palette}
     table = summary(LEVELS, WINRATES, palettes, POLICIES, **OPTIONS)
     frames = {name: frame(name, ["b", "a"]) for name in POLICIES}
-    samples = side_by_side(frames, list(LABELS))
-    return summary_html("small <study>", table, palettes, FACTS, samples, LABELS)
+    story = Story(
+        study="small <study>",
+        labels=LABELS,
+        chosen=["humor"],
+        opponent="base/base",
+        families=FAMILIES,
+        facts=FACTS,
+        samples=side_by_side(frames, list(LABELS)),
+        methods=["Done <so>."],
+        citations=["A & B, 2020."],
+    )
+    return summary_html(story, table, palettes)
 
 
 def test_samples_follow_the_stated_rule() -> None:
@@ -118,13 +143,15 @@ def test_verdict_in_a_sentence() -> None:
 
 def test_tables_hold_the_numbers() -> None:
     read = Reader(page())
-    delivered, winrates, *answers, facts = read.tables
+    winrates, delivered, families, *answers, diagnostics, facts = read.tables
     assert delivered[0][2:6] == ["Asked", "Predicted", "Realised", "Gain delivered"]
     assert delivered[3] == [
         "map-d/both", "Humor <wit>", "2", "1.8", "1.75 ± 0.1", "75 %", "0.5", "0.3",
     ]  # fmt: skip
     assert delivered[1][2:6] == ["–", "–", "1 ± 0.1", "–"]
-    assert winrates[2] == ["map-d/both", "60.0 (50.0 to 70.0)", "50.0 (40.0 to 60.0)"]
+    assert winrates[2] == ["map-d/both", "60.0 (50.0 to 70.0)", "50.0 (40.0 to 60.0)", "0.023"]
+    assert families[1] == ["map-d", "both", "1", "1", "100 (0 to 100)", "0.250 (0.125 to 0.500)"]
+    assert diagnostics[2] == ["map-d/both", "0.3", "12", "0 %", "25 %", "9", "8", "–"]
     assert [rows[2][:2] for rows in answers] == [
         ["map-d/both", "map-d/both a.0"],
         ["map-d/both", "map-d/both b.0"],
@@ -134,3 +161,13 @@ def test_tables_hold_the_numbers() -> None:
         ["reward/helpful", "pairs", "400"],
     ]
     assert "0.953217" in read.sort  # sorted by the number, not by its text
+
+
+def test_the_page_tells_question_answer_and_method() -> None:
+    text = page()
+    assert "On 10 test prompts the base model&#x27;s levels" in text
+    assert "Humor &lt;wit&gt; 1 ± 0.1, Helpful 0.4 ± 0.2. Each palette" in text
+    assert "Better than the base model in all of Humor &lt;wit&gt; at once" in text
+    assert "2 of 2 policies: map-d/both (p = 0.023), dpo/x (p = 0.023)." in text
+    assert "<p>Done &lt;so&gt;.</p>" in text
+    assert "<li>A &amp; B, 2020.</li>" in text

@@ -46,6 +46,8 @@ def level_table(humor: float, helpful: float, kl: float) -> pd.DataFrame:
             "kl": kl,
             "kl_se": 0.01,
             "n_tokens": 12.0,
+            "empty": 0.0,
+            "truncated": 0.25,
             "n_prompts": 10,
             "n_samples": 40,
         }

@@ -100,6 +100,10 @@ def test_bootstrap_of_an_infeasible_palette_says_so():
         bootstrap_interval(
             rewards, {"a": 99.0}, names=["a"], groups=groups, scope="joint", resamples=5, seed=1
         )
+    with pytest.raises(InputError, match="at least 2"):
+        bootstrap_interval(
+            rewards, {"a": 0.0}, names=["a"], groups=groups, scope="joint", resamples=1, seed=1
+        )
 
 
 def test_pareto_shape_is_recovered():
@@ -148,7 +152,7 @@ def test_budget_of_gaussian_rewards():
     groups = np.repeat(np.arange(2000), 16)
     base = Base(rewards, groups, "prompt")
     answer = budget(base, base.raw(np.array([1.2])))
-    within = rewards.reshape(2000, 16).var(axis=1).mean()
+    within = rewards.reshape(2000, 16).var(axis=1, ddof=1).mean()
     assert answer.kl == pytest.approx(0.5 * (1.2 * rewards.std()) ** 2 / within, rel=1e-6)
     assert answer.log_k == pytest.approx(np.log(16))
     assert answer.candidates == 16

@@ -14,7 +14,7 @@ from polyalign.errors import InputError
 from polyalign.map import parse_target, policy_weights, solve
 from polyalign.map.base import Base
 from polyalign.map.batch import solve_many
-from polyalign.map.dual import Limits
+from polyalign.map.dual import Limits, maximise
 
 ORDER = list(COLUMNS)
 
@@ -34,6 +34,9 @@ def palette(reference: np.ndarray, quantile: str) -> np.ndarray:
 )
 def test_published_palettes(reference, quantile, lam, ess, verdict):
     solution = solve(reference, palette(reference, quantile), scope="joint", names=ORDER)
+    np.testing.assert_allclose(
+        solution.base, [0.604, -1.011, 1.248, 0.848, 0.521, -1.375], atol=5e-4
+    )
     np.testing.assert_allclose(solution.lam, lam, atol=6e-4)
     assert (solution.lam[3:5] == 0.0).all()
     assert round(solution.ess) == ess
@@ -41,6 +44,7 @@ def test_published_palettes(reference, quantile, lam, ess, verdict):
     assert solution.kkt <= 1e-8
     if quantile == "q80":
         assert round(solution.kl, 2) == 3.64
+        np.testing.assert_allclose(solution.target[:3], [2.363, -0.108, 2.164], atol=5e-4)
 
 
 def test_auto_takes_joint_with_one_candidate_and_prompt_with_eight():
@@ -86,6 +90,27 @@ def test_gradient_and_hessian_are_derivatives(scope):
         up, down = base.moments(lam + unit), base.moments(lam - unit)
         assert (up[0] - down[0]) / 2e-5 == pytest.approx(gradient[i], abs=1e-8)
         np.testing.assert_allclose((up[1] - down[1]) / 2e-5, hessian[i], atol=1e-8)
+
+
+def test_a_value_sent_to_zero_leaves_the_others_a_whole_newton_step():
+    # On a quadratic dual one step ends at the maximum, also where a value must go back to zero.
+    covariance = np.array([[1.0, 0.5], [0.5, 1.0]])
+
+    def moments(lam):
+        return float(lam @ covariance @ lam) / 2, covariance @ lam, covariance
+
+    goal = np.array([1.0, 0.2])
+    found = maximise(moments, goal, 50.0, start=np.array([0.4, 0.7]))
+    np.testing.assert_allclose(found.lam, [1.0, 0.0], atol=1e-9)
+    assert (found.status, found.iterations) == ("solved", 1)
+
+
+def test_the_hessian_keeps_its_digits_where_almost_nothing_varies():
+    # Two points, the better one almost certain: the variance is p (1 - p), far below its square.
+    base = Base(np.array([[0.0], [1.0]]), None, "joint")
+    variance = np.exp(-30.0) / (1 + np.exp(-30.0)) ** 2
+    hessian = base.moments(np.array([30.0]) * base.scale)[2] * base.scale**2
+    assert hessian[0, 0] == pytest.approx(variance, rel=1e-6, abs=0.0)
 
 
 @pytest.mark.parametrize("scope", ["prompt", "joint"])
@@ -284,6 +309,16 @@ def test_bad_input_is_one_clear_error(change, message):
     rewards, target = given.pop("rewards"), given.pop("target")
     with pytest.raises(InputError, match=message):
         solve(rewards, target, **given)
+
+
+def test_solving_and_judging_a_study_imports_no_torch():
+    code = (
+        "import sys, polyalign.solve, polyalign.diagnose, polyalign.map.front\n"
+        "import polyalign.map.sequential, polyalign.map.stream, polyalign.cli\n"
+        "print({'torch', 'transformers'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
 
 
 def test_the_mathematics_imports_neither_torch_nor_scipy():

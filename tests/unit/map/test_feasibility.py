@@ -4,29 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-from mapdata import skewed
-from scipy.optimize import linprog
+from mapdata import skewed, whole_programme
 
 from polyalign.errors import InputError
 from polyalign.map import feasibility
 from polyalign.map.base import Base
 from polyalign.map.feasibility import furthest_of_value, furthest_on_segment
-
-
-def whole_programme(rewards, groups, offset, direction, shares):
-    """Largest t with sum w r >= offset + t direction, w on one simplex a prompt: as written."""
-    n = len(rewards)
-    prompts = np.unique(groups)
-    equal = np.array([np.append(groups == x, False) for x in prompts], dtype=float)
-    result = linprog(
-        np.append(np.zeros(n), -1.0),
-        A_ub=np.hstack([-rewards.T, direction[:, None]]),
-        b_ub=-offset,
-        A_eq=equal,
-        b_eq=shares,
-        bounds=[(0, None)] * n + [(None, None)],
-    )
-    return result.x[-1] if result.status == 0 else None
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -9,7 +9,14 @@ from polyalign.map import parse_target, solve
 from polyalign.map.base import Base
 from polyalign.map.dual import solve_on
 from polyalign.map.front import front, hypervolume
-from polyalign.map.search import Limits, interpolate, raise_value, random_palettes
+from polyalign.map.search import (
+    Limits,
+    dirichlet_lam,
+    interpolate,
+    path,
+    raise_value,
+    random_palettes,
+)
 from polyalign.map.sequential import sequential
 
 ORDER = list(COLUMNS)
@@ -58,6 +65,52 @@ def test_one_value_is_raised_with_the_others_held(base):
     assert (moved.solution.realised >= moved.target - 1e-6).all()
     higher = moved.target + np.array([0.0, 1e-3, 0.0])
     assert solve_on(base, higher).verdict == "unsupported"
+
+
+def test_a_value_may_be_raised_from_below_the_base_level():
+    # Holding `up` high pushes `down` below its base level; that is no fault of the held value.
+    draws = np.random.default_rng(3)
+    up = draws.normal(size=(60, 12))
+    rewards = np.stack([up, -up + 0.1 * draws.normal(size=(60, 12))], axis=2).reshape(-1, 2)
+    base = Base(rewards, np.repeat(np.arange(60), 12), "prompt")
+    moved = raise_value(base, base.raw(np.array([0.8, 0.0])), 1)
+    assert moved.share <= moved.furthest < base.center[1]
+    assert moved.solution.verdict == "supported"
+
+
+def test_what_is_held_must_be_supported(base):
+    with pytest.raises(InputError, match="even the start of the way"):
+        raise_value(base, base.raw(np.array([0.5, 0.0, 0.0])), 1, Limits(max_norm=1e-3))
+
+
+def test_a_path_ends_in_the_moved_palette_and_passes_all_verdicts(base):
+    target = base.raw(np.array([4.0, 3.0, -1.0]))
+    moved = interpolate(base, target)
+    shares = np.array([0.0, moved.share * 0.99, moved.share * 1.05, moved.furthest * 1.01])
+    found = path(base, target, shares)
+    assert found.supportable == pytest.approx(moved.share, rel=1e-6)
+    assert found.feasible == pytest.approx(moved.furthest)
+    assert found.verdicts == ["supported", "supported", "unsupported", "infeasible"]
+    np.testing.assert_allclose(found.targets[0], base.center)
+    assert (found.lam[0] == 0).all()
+    assert (np.diff(found.kl[:3]) > 0).all()
+    assert (np.diff(found.ess[:3]) < 0).all()
+    assert np.isnan(found.lam[3]).all()
+    one = solve_on(base, found.targets[2])
+    np.testing.assert_allclose(found.lam[2], one.lam, rtol=1e-6)
+    np.testing.assert_allclose(found.levels[2], one.realised, rtol=1e-6)
+    with pytest.raises(InputError, match="increasing"):
+        path(base, target, np.array([0.5, 0.1]))
+
+
+def test_dirichlet_draws_stay_when_more_are_drawn():
+    few, many = (dirichlet_lam(4, count, seed=5, cap=2.0) for count in (3, 400))
+    np.testing.assert_array_equal(few, many[:3])
+    assert many.min() >= 0
+    norms = many.sum(axis=1)
+    assert norms.max() <= 2.0
+    assert norms.mean() == pytest.approx(1.0, abs=0.1)
+    np.testing.assert_allclose((many / norms[:, None]).mean(axis=0), 0.25, atol=0.04)
 
 
 def test_random_palettes_are_reproducible_and_counted(base):

@@ -158,6 +158,26 @@ def test_metrics_and_folder(base, tmp_path):
     assert "training_args.bin" not in names
 
 
+@pytest.mark.parametrize("algorithm", ["rloo", "grpo"])
+def test_the_kl_is_that_of_a_response(base, tmp_path, monkeypatch, algorithm):
+    """Against the responses' own, in a step of two parts."""
+    seen = []
+    original = ALGORITHMS[algorithm][0].log
+
+    def spy(self, logs, *arguments):
+        found = self._metrics["train"]
+        if "kl" in found:
+            tokens = found["completions/mean_length"]
+            seen.append(np.mean(found["kl"]) * np.mean(tokens))
+        original(self, logs, *arguments)
+
+    monkeypatch.setattr(ALGORITHMS[algorithm][0], "log", spy)
+    train(base, tmp_path, steps=4, accumulation=2, algorithm=algorithm)
+    table = pd.read_csv(tmp_path / "model/metrics.csv")
+    assert table["kl"].iloc[-1] > 0.001
+    np.testing.assert_allclose(table["kl"], seen[:4], rtol=0.02, atol=1e-6)
+
+
 def test_a_value_without_weight_is_not_scored(base, tmp_path):
     def unwanted(prompts, responses):
         raise AssertionError("a value with λ = 0 was scored")

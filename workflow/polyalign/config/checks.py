@@ -37,6 +37,7 @@ def check(made: Draft) -> None:
     _sizes(made)
     _evaluation(made)
     _engine(made)
+    _training(made)
     _plots(made)
     _values(made)
     _made_paths(made)
@@ -157,8 +158,11 @@ def _sizes(made: Draft) -> None:
         return
     candidates = sampling.candidates if sampling else 16
     key = ("sampling", "candidates")
+    choosing = {
+        name.split("/")[0] for name, made_of in made.variants().items() if made_of.candidates
+    }
     for family in made.sections.get("policies", {}):
-        if families.chooses(family) and candidates < 2:
+        if (families.chooses(family) or family in choosing) and candidates < 2:
             made.add(
                 key,
                 f"{candidates} a prompt leaves `{family}` no choice; expected at least 2; raise it",
@@ -192,6 +196,18 @@ def _evaluation(made: Draft) -> None:
     for key, name in named:
         if name not in known:
             made.add(("evaluation", *key), unknown(name, "value", known))
+    random_lam = {
+        policy.split("/")[0]: set(variant.values or known)
+        for policy, variant in made.variants().items()
+        if "values" in variant.settings
+    }
+    for family, weighed in random_lam.items():
+        for name in sorted(weighed & set(evaluation.evaluate_only)):
+            made.add(
+                ("policies", family, "values"),
+                f"λ would weigh {name!r}, which is in evaluation.evaluate_only; expected a list of "
+                "other values; write it without",
+            )
     for palette, levels in made.sections.get("palettes", {}).items():
         for name in set(levels) & set(evaluation.evaluate_only):
             made.add(
@@ -221,8 +237,22 @@ def _engine(made: Draft) -> None:
         )
 
 
+def _training(made: Draft) -> None:
+    """Number formats that models can be trained in."""
+    model = made.sections.get("model")
+    trained = [name for name in made.sections.get("policies", {}) if families.makes_model(name)]
+    if model and model.dtype == "float16" and trained:
+        made.add(
+            ("model", "dtype"),
+            f"'float16' overflows where models are trained (`{trained[0]}`); expected float32 or "
+            "bfloat16; write bfloat16",
+        )
+
+
 def _plots(made: Draft) -> None:
+    """Figures that exist, and the policies behind a slash."""
     known = figures()
+    policies = ["base/base", *made.variants()]
     for index, entry in enumerate(made.sections.get("plots", [])):
         name, slash, policy = entry.partition("/")
         if name not in known:
@@ -232,8 +262,7 @@ def _plots(made: Draft) -> None:
                 ("plots", index),
                 f"{name!r} is a figure of the whole study; expected no policy; write {name}",
             )
-        elif slash and policy not in ["base/base", *made.variants()]:
-            policies = ["base/base", *made.variants()]
+        elif slash and policy not in policies and not _faulty(made, policy.split("/")[0]):
             made.add(("plots", index), unknown(policy, "policy", policies))
 
 

@@ -13,7 +13,6 @@ from polyalign.settings import (
     Numbers,
     Positive,
     PromptTemplate,
-    Share,
     Strict,
     looks_like_number,
     unique,
@@ -35,6 +34,7 @@ SAMPLE_COLUMNS = frozenset(
         "kl",
     )
 )
+SLACKS = {"published-0.03": 0.03, "published-0.06": 0.06}
 
 
 def _level(level: Any) -> Any:
@@ -55,6 +55,14 @@ def _level(level: Any) -> Any:
     return level
 
 
+def _resamples(count: int) -> int:
+    if count == 1:
+        raise ValueError(
+            "1 resample has no spread; expected 0 (the delta method) or at least 2; raise it"
+        )
+    return count
+
+
 def _value_name(name: str) -> str:
     if name in SAMPLE_COLUMNS:
         raise ValueError(
@@ -63,6 +71,17 @@ def _value_name(name: str) -> str:
     return name
 
 
+def _slack(slack: Any) -> Any:
+    number = isinstance(slack, int | float) and not isinstance(slack, bool)
+    if slack in SLACKS if isinstance(slack, str) else number and 0 <= slack <= 1:
+        return slack
+    raise ValueError(
+        f"{slack!r} is no slack; expected a number from 0 to 1, or {' or '.join(SLACKS)}; "
+        "write one of these"
+    )
+
+
+Slack = Annotated[float | str, BeforeValidator(_slack)]
 Level = Annotated[float | str, BeforeValidator(_level)]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -256,7 +275,7 @@ class Map(Strict):
         description="A palette is unsupported above this sum of λ, in 1 / the rewards' units "
         "(default: any).",
     )
-    resamples: Annotated[int, Field(ge=0)] = Field(
+    resamples: Annotated[int, Field(ge=0), AfterValidator(_resamples)] = Field(
         default=200,
         description="Resamples of the prompts behind the intervals of λ; 0: the delta method, "
         "which takes levels such as q70 as given.",
@@ -295,9 +314,10 @@ class Evaluation(Strict):
         description="Values that are measured but never in λ, to see over-optimisation; no "
         "palette may name them.",
     )
-    slack: Share | Literal["published-0.03", "published-0.06"] = Field(
+    slack: Slack = Field(
         default=0.0,
-        description="How far below one half a win rate may be and still count as navigable.",
+        description="How far below one half a win rate may be and still count as navigable: a "
+        "share, or the published `published-0.03` or `published-0.06`.",
     )
     hypervolume: Hypervolume = Field(
         default=Hypervolume(), description="Origin and units of hypervolumes."

@@ -105,18 +105,18 @@ def docs_text() -> str:
             continue
         parts += [f"\n## `{name}`{' (each entry)' if entries else ''}\n\n", *_about(section)]
         for key, field in section.model_fields.items():
-            if get_origin(field.annotation) is not list:
-                continue
-            part = type_at(field.annotation, (0,))
-            if _is_model(part):
-                parts += [f"\n### `{name}.{key}` (each entry)\n\n", *_about(part)]
+            listed = get_origin(field.annotation) is list
+            part = type_at(field.annotation, (0,) if listed else ())
+            if _is_model(part) and key not in _shared():
+                each = " (each entry)" if listed else ""
+                parts += [f"\n### `{name}.{key}`{each}\n\n", *_about(part)]
     parts.append("\n## `values` (each entry, by its `kind`)\n")
     for kind in values.KINDS:
         parts += [f"\n### `kind: {kind}`\n\n", *_about(values.module(kind).Spec)]
     parts.append("\n## `policies` (by family)\n")
     for family in families.NAMES:
         parts += [f"\n### `policies.{family}`\n\n", *_about(families.module(family).Settings)]
-    parts.append("\n## Sections that stand in several places\n")
+    parts.append("\n## Sections within these\n")
     for name, part in _shared().items():
         parts += [f"\n### `{name}`\n\n", *_about(part)]
     return "".join(parts)
@@ -193,7 +193,7 @@ def _default(info: FieldInfo) -> str:
         return "–"
     if isinstance(default, list):
         return f"`[{', '.join(map(str, default))}]`"
-    if isinstance(default, float) and abs(default) < 1e-3:
+    if isinstance(default, float) and 0 < abs(default) < 1e-3:
         digits, exponent = f"{default:e}".split("e")
         return f"`{float(digits)}e{int(exponent)}`"
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"

@@ -8,11 +8,9 @@ from polyalign.config.checks import check
 from polyalign.config.draft import draft, variants_of
 from polyalign.config.faults import ConfigError, Fault, report
 from polyalign.config.marks import Source, read_source, written
-from polyalign.config.model import Study
+from polyalign.config.model import SLACKS, Study
 from polyalign.families import Variant
 from polyalign.values._spec import ModelSpec
-
-SLACKS = {"published-0.03": 0.03, "published-0.06": 0.06}
 
 
 def load(path: str | Path) -> Study:

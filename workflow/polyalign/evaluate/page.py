@@ -11,6 +11,7 @@ import pandas as pd
 from polyalign.errors import InputError
 from polyalign.evaluate.clusters import check_columns, judged_rows
 from polyalign.evaluate.palettes import Palette
+from polyalign.evaluate.printed import families as families_table
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 70rem; margin: 2rem auto;
@@ -114,61 +115,134 @@ def side_by_side(
     return samples
 
 
-def summary_html(
-    study: str,
-    summary: pd.DataFrame,
-    palettes: Mapping[str, Palette],
-    facts: Mapping[str, Mapping[str, Any]],
-    samples: Sequence[Sample],
-    labels: Mapping[str, str],
-) -> str:
+@dataclass(frozen=True)
+class Story:
+    """What the page tells beside the summary and the palettes.
+
+    Attributes:
+        study: name of the study.
+        labels: value → its name.
+        chosen: the values in which a policy has to be better.
+        opponent: the policy that win rates compare with.
+        families: table of `polyalign.evaluate.families.families`.
+        facts: model → what is known of it (`{"reward/helpful": {"accuracy": 0.95}}`).
+        samples: answers to the same prompts.
+        methods: paragraphs on how it was done.
+        citations: the works that they rest on.
+    """
+
+    study: str
+    labels: Mapping[str, str]
+    chosen: Sequence[str]
+    opponent: str
+    families: pd.DataFrame
+    facts: Mapping[str, Mapping[str, Any]]
+    samples: Sequence[Sample]
+    methods: Sequence[str]
+    citations: Sequence[str]
+
+
+def summary_html(story: Story, summary: pd.DataFrame, palettes: Mapping[str, Palette]) -> str:
     """The page.
 
     Args:
-        study: name of the study.
+        story: the study.
         summary: table of `polyalign.evaluate.summary.summary`.
         palettes: name → solved palette.
-        facts: model → what is known of it (`{"reward/helpful": {"accuracy": 0.95}}`).
-        samples: answers to the same prompts.
-        labels: value → its name.
 
     Returns:
         HTML that loads nothing from anywhere; tables sort by a click and filter by typing.
     """
+    labels = story.labels
     sections = [
-        f"<h1>Study {escape(study)}</h1>",
+        f"<h1>Study {escape(story.study)}</h1>",
         "<h2>What was asked, and can it be had?</h2>",
+        f"<p>{escape(_question(summary, labels))}</p>",
         *(_verdict(palette, labels) for palette in palettes.values()),
+        "<h2>Who is better?</h2>",
+        f"<p>{escape(_answer(story, summary))}</p>",
+        "<p>P(win) + ½ P(tie) in per cent with its 95 % interval, over all pairs of answers to the "
+        "same prompt: 50 is as good as the opponent. The last column is the p-value of being "
+        "better in all chosen values at once.</p>",
+        _winrates(summary, labels),
         "<h2>What was delivered?</h2>",
         "<p>Levels are mean rewards on test prompts, which no palette was fitted on; ± is the "
         "standard error, clustered by prompt. A share is left out where the gain asked for is "
         "within two standard errors of the base level.</p>",
         _delivered(summary, labels),
-        "<h2>Who is better than the base model?</h2>",
-        "<p>P(win) + ½ P(tie) in per cent with its 95 % interval, over all pairs of answers to the "
-        "same prompt: 50 is as good as the base model.</p>",
-        _winrates(summary, labels),
+        "<h2>Families</h2>",
+        "<p>Navigable is a policy whose win rates are at most the slack below one half in all "
+        "chosen values. The hypervolume is that of the family's front, chosen on one half of the "
+        "prompts and measured on the other. In brackets 95 % intervals over prompts.</p>",
+        _families(story.families),
         "<h2>Answers side by side</h2>",
-        f"<p>The first {len(samples)} test prompts by their identifier (a hash of the text), and "
-        "the first answer of each policy: nobody picked them.</p>",
-        *(_sample(sample, labels) for sample in samples),
+        f"<p>The first {len(story.samples)} test prompts by their identifier (a hash of the text), "
+        "and the first answer of each policy: nobody picked them.</p>",
+        *(_sample(sample, labels) for sample in story.samples),
+        "<h2>Diagnostics</h2>",
+        "<p>Seconds are those of a policy's own training, sampling and scoring; what serves all "
+        "policies is nobody's.</p>",
+        _diagnostics(summary),
     ]
-    if facts:
-        sections += ["<h2>The models behind the numbers</h2>", _facts(facts)]
+    if story.facts:
+        sections += ["<h3>The models behind the numbers</h3>", _facts(story.facts)]
+    sections += [
+        "<h2>How it was done</h2>",
+        *(f"<p>{escape(paragraph)}</p>" for paragraph in story.methods),
+        "<h3>References</h3>",
+        "<ul>",
+        *(f"<li>{escape(work)}</li>" for work in story.citations),
+        "</ul>",
+    ]
     body = "\n".join(sections)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{escape(study)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n"
+        f"<title>{escape(story.study)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n"
         f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
+    )
+
+
+def _question(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
+    base = summary[summary["family"] == "base"].iloc[0]
+    levels = ", ".join(
+        f"{label} {_plain(base[f'{value}_level'])} ± {_plain(base[f'{value}_se'])}"
+        for value, label in labels.items()
+    )
+    return (
+        f"On {base['n_prompts']} test prompts the base model's levels (mean rewards ± standard "
+        f"error) are {levels}. Each palette below asks for others."
+    )
+
+
+def _answer(story: Story, summary: pd.DataFrame) -> str:
+    """How many policies may claim to be better in all chosen values, and which."""
+    names = [story.labels[value] for value in story.chosen]
+    whom = "the base model" if story.opponent == "base/base" else story.opponent
+    others = summary[summary["family"] + "/" + summary["variant"] != story.opponent]
+    better = others[others["better_in_all"]]
+    listed = ", ".join(
+        f"{row['family']}/{row['variant']} (p = {row['p_all']:.2g})" for _, row in better.iterrows()
+    )
+    return (
+        f"Better than {whom} in all of {', '.join(names)} at once, at the 5 % level: "
+        f"{len(better)} of {len(others)} policies{': ' + listed if listed else ''}."
     )
 
 
 def _verdict(palette: Palette, labels: Mapping[str, str]) -> str:
     asked = ", ".join(
-        f"{labels[value]} {level} ({_plain(palette.asked[value])})"
-        for value, level in palette.levels.items()
+        f"{label} {palette.levels[value]} ({_plain(palette.asked[value])})"
+        for value, label in labels.items()
+        if value in palette.levels
     )
-    lam = ", ".join(f"{labels[value]} {_plain(weight)}" for value, weight in palette.lam.items())
+    lam = ", ".join(
+        f"{label} {_plain(palette.lam[value])}"
+        for value, label in labels.items()
+        if value in palette.lam
+    )
+    said = palette.message.removeprefix(palette.verdict)
+    if said == palette.message:
+        said = f". {said}"
     adjusted = (
         f" It was adjusted: its solution goes {100 * palette.reached:.0f} % of the way from the "
         "base levels to the asked ones."
@@ -177,8 +251,8 @@ def _verdict(palette: Palette, labels: Mapping[str, str]) -> str:
     )
     return (
         f"<p><b>{escape(palette.name)}</b> asks for {escape(asked)}. Verdict: "
-        f'<b class="{escape(palette.verdict)}">{escape(palette.verdict)}</b>. '
-        f"{escape(palette.message)}{adjusted} λ = {escape(lam)}; KL to the base model "
+        f'<b class="{escape(palette.verdict)}">{escape(palette.verdict)}</b>'
+        f"{escape(said.rstrip('.'))}.{adjusted} λ = {escape(lam)}; KL to the base model "
         f"{_plain(palette.kl)} nats, effective sample size {_plain(palette.ess)}, scope "
         f"{escape(palette.scope)}.</p>"
     )
@@ -214,8 +288,39 @@ def _winrates(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
                 100 * row[f"{value}_winrate{end}"] for end in ("", "_low", "_high")
             )
             cells.append((f"{middle:.1f} ({low:.1f} to {high:.1f})", middle))
+        cells.append((f"{row['p_all']:.2g}", float(row["p_all"])))
         rows.append(cells)
-    return _table(["Policy", *labels.values()], rows, search=True)
+    return _table(["Policy", *labels.values(), "p (all)"], rows, search=True)
+
+
+def _families(table: pd.DataFrame) -> str:
+    shown = families_table(table)
+    rows = [
+        [
+            cell if i < shown.texts else (cell, float(cell.split(" ")[0]))
+            for i, cell in enumerate(row)
+        ]
+        for row in shown.rows
+    ]
+    return _table(shown.head, rows, search=False)
+
+
+def _diagnostics(summary: pd.DataFrame) -> str:
+    rows = [
+        [
+            f"{row['family']}/{row['variant']}",
+            _number(row["kl"]),
+            _number(row["n_tokens"]),
+            _share(row["empty"]),
+            _share(row["truncated"]),
+            _number(row["job_seconds"]),
+            _number(row["cpu_seconds"]),
+            _number(row["gpu_seconds"]),
+        ]
+        for _, row in summary.iterrows()
+    ]
+    head = ["Policy", "KL (nats)", "Tokens", "Empty", "Cut off", "Seconds", "CPU s", "GPU s"]
+    return _table(head, rows, search=True)
 
 
 def _sample(sample: Sample, labels: Mapping[str, str]) -> str:

@@ -37,11 +37,12 @@ def summary(
         `kl_se` (nats); `delivered`, the share of the asked gain over the base model that the
         policy's measured levels hold, values weighted by λ; `better_in_all`, whether the win rates
         are above one half in all chosen values (`p_all` of the intersection-union test is below
-        0.05); `n_tokens`; the costs; `n_prompts`, `n_samples`; then for each value V: `V_lam`,
-        `V_asked`, `V_predicted`, `V_level`, `V_se`, `V_delivered` (NaN where the gain asked for is
-        within two standard errors of the base level), `V_winrate`, `V_winrate_low`,
-        `V_winrate_high`, `V_p` (one-sided p-value of a win rate above one half, Holm-adjusted for
-        the policy's values), `V_even_winrate` (at equal length). NaN where there is no palette.
+        0.05); `n_tokens`, `empty` and `truncated` (as in the levels); the costs; `n_prompts`,
+        `n_samples`; then for each value V: `V_lam`, `V_asked`, `V_predicted`, `V_level`, `V_se`,
+        `V_delivered` (NaN where the gain asked for is within two standard errors of the base
+        level), `V_winrate`, `V_winrate_low`, `V_winrate_high`, `V_p` (one-sided p-value of a win
+        rate above one half, Holm-adjusted for the policy's values), `V_even_winrate` (at equal
+        length). NaN where there is no palette.
 
     Raises:
         InputError: if the levels or win rates of a policy, or its palette, are missing.
@@ -100,7 +101,7 @@ def _row(
         "delivered": _delivered(levels, base, palette) if palette else np.nan,
         "better_in_all": joint < LEVEL,
         "p_all": joint,
-        "n_tokens": first["n_tokens"],
+        **{name: first[name] for name in ("n_tokens", "empty", "truncated")},
         **costs,
         "n_prompts": int(first["n_prompts"]),
         "n_samples": int(first["n_samples"]),

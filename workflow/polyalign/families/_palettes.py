@@ -24,7 +24,9 @@ def variants(settings: PaletteOptions) -> dict[str, Variant]:
 def lam_and_rewards(made_from: Ingredients) -> tuple[dict[str, float], dict[str, Any]]:
     """The λ above 0 that training aims at, and the reward functions of their values."""
     from polyalign import values
+    from polyalign.train.common import take_own_gpu
 
+    take_own_gpu()
     palette = made_from.palette
     lam = dict(zip(palette["values"], palette["lam_train"], strict=True))
     rewards = {

@@ -4,53 +4,61 @@ For a palette the pairs are candidates of the base model, labelled by λ·r: the
 p0 exp(λ·r) as that of decoding and reinforcement learning.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from polyalign.families import Ingredients, Variant
-from polyalign.settings import Count, Name, Names, Numbers, Weights
+from polyalign.families._palettes import PaletteOptions
+from polyalign.families._palettes import variants as for_palettes
+from polyalign.settings import Count, Name, Numbers, Weights
 from polyalign.train.options import Options, training
 
 
+class Labelled(PaletteOptions):
+    """Pairs of the base model's candidates, labelled by a palette's λ·r; β is 1."""
+
+    pairs: Count = Field(
+        default=10000, description="Pairs that one model is trained on, or all there are if fewer."
+    )
+    epochs: Count = Field(default=1, description="Passes over the pairs.")
+    batch_size: Count = Field(default=32, description="Pairs in one step.")
+
+
 class Settings(Options):
-    """Train models on pairs: one for every β and every mixture, one for every palette."""
+    """Train a model on preference pairs, for every β and every mixture of the data sets."""
 
     beta: Numbers = Field(
-        default=[0.1],
-        description="Strengths of the pull towards the base model, for mixtures; for a palette it "
-        "is 1, since λ says how strong the pull is.",
+        default=[0.1], description="Strengths of the pull towards the base model."
     )
     mixtures: dict[Name, Weights] = Field(
         default={},
         description="Mixtures by name; each gives preference data sets their shares of the pairs.",
     )
-    palettes: Names | None = Field(
-        default=None,
-        description="Palettes to train for; each becomes a policy of its name, on pairs of "
-        "the base model's candidates that are labelled by λ·r.",
-    )
     pairs: Count = Field(
-        default=10000,
-        description="Preference pairs that one model is trained on (for a palette: or all there "
-        "are, if fewer).",
+        default=10000, description="Preference pairs that one model is trained on."
     )
     epochs: Count = Field(default=1, description="Passes over the pairs.")
     batch_size: Count = Field(default=32, description="Pairs in one step.")
+    labelled: Labelled | None = Field(
+        default=None,
+        description="Models for palettes as well, on candidates of the base model labelled by λ·r.",
+    )
 
     @model_validator(mode="after")
     def _something_to_train_on(self) -> Self:
-        if not self.mixtures and not self.palettes:
+        if not self.mixtures and not self.labelled:
             raise ValueError(
-                "has neither `mixtures` nor `palettes`; expected one of them, or both; add one"
+                "has neither `mixtures` nor `labelled`; expected one of them, or both; add one"
             )
         return self
 
 
 def variants(settings: Settings) -> dict[str, Variant]:
     """`beta-0.1_harmless-0.3` for every β and mixture; a palette's name for every palette."""
-    common = settings.model_dump(exclude={"beta", "mixtures", "palettes"})
+    common = settings.model_dump(exclude={"beta", "mixtures", "labelled"})
     mixed = {
         f"beta-{beta:g}_{name}": Variant(
             settings={"beta": beta, "mixture": shares, **common},
@@ -59,11 +67,8 @@ def variants(settings: Settings) -> dict[str, Variant]:
         for beta in settings.beta
         for name, shares in settings.mixtures.items()
     }
-    labelled = {
-        name: Variant(settings=common, palette=name, candidates=True)
-        for name in settings.palettes or ()
-    }
-    return {**mixed, **labelled}
+    labelled = for_palettes(settings.labelled) if settings.labelled else {}
+    return {**mixed, **{name: replace(made, candidates=True) for name, made in labelled.items()}}
 
 
 def train(made_from: Ingredients, output: Path) -> dict[str, Any]:
@@ -79,7 +84,7 @@ def train(made_from: Ingredients, output: Path) -> dict[str, Any]:
         work=made_from.work,
         template=made_from.template,
         beta=settings.get("beta", 1.0),
-        training=training(settings, made_from.seed, model["dtype"]),
+        training=training(settings, made_from.seed, model["dtype"], model["device"]),
         epochs=settings["epochs"],
         max_new_tokens=made_from.sampling["max_new_tokens"],
         revision=model["revision"],

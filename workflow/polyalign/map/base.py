@@ -6,6 +6,7 @@ p_lam(j|x) = p0(j|x) exp(lam . r_xj) / Z_x(lam), so both scopes run through the 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import log
 from typing import Protocol
 
 import numpy as np
@@ -136,46 +137,27 @@ class Base(Units):
         n, self.k = rewards.shape
         self.n_rows = n
         self.scope = resolve_scope(scope, n, groups)
-        group = check_groups(groups, n)
+        self.prompt = group = check_groups(groups, n)
         p0 = check_weights(weights, n)
-        shares = check_weights(prompt_weights, int(group.max()) + 1)
-        row_share = shares[group]
-        keep = (p0 > 0) & (row_share > 0)
-        if not keep.any():
-            raise InputError("all weights are zero; expected at least one positive weight")
-        rows = np.arange(n) if keep.all() else np.flatnonzero(keep)
+        shares = check_weights(prompt_weights, n if groups is None else int(group.max()) + 1)
+        rows = np.arange(n)
+        if weights is not None or prompt_weights is not None:
+            rows = np.flatnonzero((p0 > 0) & (shares[group] > 0))
+            if not rows.size:
+                raise InputError("all weights are zero; expected at least one positive weight")
         self.n_samples = rows.size
-        self.prompt = group
         self.n_prompts = int(np.count_nonzero(np.bincount(group[rows])))
         if self.scope == "joint":
-            p0 = p0 * row_share
-            group = np.zeros(n, dtype=np.intp)
-            shares = np.ones(1)
-        self.center, spread = _moments(rewards, p0, group, shares, rows)
-        self.scale = spread if scale is None else np.asarray(scale, dtype=np.float64)
-        self.blocks = self._blocks(rewards, p0, group, shares, rows)
-        self.max_kl = float(sum((b.share * -b.log_p0.min(axis=0)).sum() for b in self.blocks))
-
-    def _blocks(
-        self,
-        rewards: np.ndarray,
-        p0: np.ndarray,
-        group: np.ndarray,
-        shares: np.ndarray,
-        rows: np.ndarray,
-    ) -> list[Block]:
-        if self.scope == "joint":
+            p0 = p0 if prompt_weights is None else p0 * shares[group]
             tables = [(rows[:, None], np.ones(1))]
         else:
             tables = _tables(group, shares, rows)
-        blocks = []
-        for table, share in tables:
-            z = np.ascontiguousarray(np.moveaxis(rewards[table], 2, 0))
-            z -= self.center[:, None, None]
-            z /= self.scale[:, None, None]
-            weight = p0[table]
-            blocks.append(Block(table, z, np.log(weight / weight.sum(axis=0)), share))
-        return blocks
+        probability = _probabilities(p0, tables)
+        counted = slice(None) if rows.size == n else rows
+        self.center, spread = _moments(rewards[counted], probability[counted])
+        self.scale = spread if scale is None else np.asarray(scale, dtype=np.float64)
+        self.blocks = _blocks((rewards - self.center) / self.scale, probability, tables)
+        self.max_kl = float(sum((b.share * -b.log_p0.min(axis=0)).sum() for b in self.blocks))
 
     def moments(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Mean log Z_x, its gradient E z (k,) and Hessian (k, k) at lam (k,), standardised units.
@@ -184,19 +166,20 @@ class Base(Units):
         """
         value, mean, hessian = 0.0, np.zeros(self.k), np.zeros((self.k, self.k))
         for block in self.blocks:
-            log_z, p = tilt(block, lam)
             if block.share.size == 1:
-                z, q = block.z[:, :, 0], p[:, 0] * block.share[0]
-                level = z @ q / block.share[0]
-                mean += level * block.share[0]
-                # Weighting by the root makes this one symmetric product, and never negative.
-                root = (z - level[:, None]) * np.sqrt(q)
-            else:
-                level = np.einsum("kjx,jx->kx", block.z, p)
-                mean += level @ block.share
-                root = block.z - level[:, None, :]
-                root *= np.sqrt(p * block.share)
-                root = root.reshape(self.k, -1)
+                share = float(block.share[0])
+                log_total, level, covariance = _moments_of_one(block, lam)
+                value += share * log_total
+                mean += share * level
+                hessian += share * covariance
+                continue
+            log_z, p = tilt(block, lam)
+            level = np.einsum("kjx,jx->kx", block.z, p)
+            mean += level @ block.share
+            # Weighting by the root makes this one symmetric product, and never negative.
+            root = block.z - level[:, None, :]
+            root *= np.sqrt(p * block.share)
+            root = root.reshape(self.k, -1)
             hessian += root @ root.T
             value += float(block.share @ log_z)
         return value, mean, hessian
@@ -304,6 +287,26 @@ def tilt(block: Block, lam: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     logits += block.log_p0
     log_z, p = softmax(logits)
     return log_z[0], p[0]
+
+
+def _moments_of_one(block: Block, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """log Z, level (k,) and covariance (k, k) of a block that holds one distribution."""
+    z = block.z[:, :, 0]
+    p = lam @ z
+    p += block.log_p0[:, 0]
+    top = float(p.max())
+    p -= top
+    np.exp(p, out=p)
+    total = float(p.sum())
+    p /= total
+    level = z @ p
+    second = (z * p) @ z.T
+    covariance = second - level[:, None] * level
+    if (covariance.diagonal() < 1e-6 * second.diagonal()).any():
+        # The difference has lost too many digits; deviations from the level lose none.
+        root = (z - level[:, None]) * np.sqrt(p)
+        covariance = root @ root.T
+    return top + log(total), level, covariance
 
 
 def resolve_scope(scope: str, n: int, groups: np.ndarray | None) -> str:
@@ -415,20 +418,36 @@ def base_probabilities(
     return p0 / p0.sum()
 
 
-def _moments(
-    rewards: np.ndarray, p0: np.ndarray, group: np.ndarray, shares: np.ndarray, rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _probabilities(p0: np.ndarray, tables: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Base probability (n,) of each row, 0 for rows in no table; sums to 1."""
+    probability = np.zeros(p0.size)
+    for table, share in tables:
+        weight = p0[table]
+        probability[table] = weight * (share / weight.sum(axis=0))
+    return probability
+
+
+def _moments(rewards: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Base level (k,) and standard deviation over all samples (k,); 1 for a constant value."""
-    totals = np.bincount(group[rows], weights=p0[rows], minlength=shares.size)
-    present = np.where(totals > 0, shares, 0.0)
-    factor = present / np.where(totals > 0, totals, 1.0) / present.sum()
-    probability = p0[rows] * factor[group[rows]]
-    table = rewards if rows.size == len(rewards) else rewards[rows]
-    center = probability @ table
-    shifted = table - center
-    spread = np.sqrt(np.einsum("ij,ij,i->j", shifted, shifted, probability))
-    size = np.maximum(np.abs(center), np.abs(table).max(axis=0))
-    return center, np.where(spread > 1e-12 * size, spread, 1.0)
+    center = probability @ rewards
+    shifted = rewards - center
+    shifted *= shifted
+    spread = np.sqrt(probability @ shifted)
+    return center, np.where(spread > 1e-12 * np.abs(center), spread, 1.0)
+
+
+def _blocks(
+    z: np.ndarray, probability: np.ndarray, tables: list[tuple[np.ndarray, np.ndarray]]
+) -> list[Block]:
+    """Standardised rewards z (n, k) as blocks."""
+    blocks = []
+    for table, share in tables:
+        if table.size == len(z) and share.size == 1:  # all rows, in their order
+            part = np.ascontiguousarray(z.T)[:, :, None]
+        else:
+            part = np.ascontiguousarray(np.moveaxis(z[table], 2, 0))
+        blocks.append(Block(table, part, np.log(probability[table] / share), share))
+    return blocks
 
 
 def _tables(

@@ -38,8 +38,9 @@ def budget(base: Base, target: np.ndarray) -> Budget:
     """KL that a palette needs a prompt, against log K, and the K that would suffice.
 
     In a Gaussian model of the rewards within prompts the palette needs kl = max over nu >= 0 of
-    nu . d - nu' S nu / 2 (d: asked gain, S: mean within-prompt covariance), and greedy selection
-    among K candidates reaches it when the expected largest of K standard normals is sqrt(2 kl).
+    nu . d - nu' S nu / 2 (d: asked gain, S: mean within-prompt covariance, without the bias of few
+    candidates), and greedy selection among K candidates reaches it when the expected largest of K
+    standard normals is sqrt(2 kl). Prompts with one candidate show no covariance and count as 0.
 
     Args:
         base: the base policy, in scope `prompt`.
@@ -51,7 +52,7 @@ def budget(base: Base, target: np.ndarray) -> Budget:
     if base.scope != "prompt":
         raise InputError("budget: the scope is joint; candidates a prompt count in scope prompt")
     goal = base.standardise(check_target(target, base.k))
-    covariance = base.moments(np.zeros(base.k))[2]
+    covariance = _within(base)
 
     def gaussian(lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         return float(lam @ covariance @ lam) / 2, covariance @ lam, covariance
@@ -65,6 +66,21 @@ def budget(base: Base, target: np.ndarray) -> Budget:
         candidates=base.n_samples / base.n_prompts,
         suffices=candidates_for(sqrt(2 * max(kl, 0.0)) if np.isfinite(kl) else np.inf),
     )
+
+
+def _within(base: Base) -> np.ndarray:
+    """Mean over prompts of the unbiased covariance (k, k) of their candidates, standardised."""
+    covariance = np.zeros((base.k, base.k))
+    for block in base.blocks:
+        p0 = np.exp(block.log_p0)
+        # With equal weights this is (K - 1) / K.
+        left = 1.0 - (p0 * p0).sum(axis=0)
+        share = np.where(left > 1e-12, block.share / np.maximum(left, 1e-12), 0.0)
+        root = block.z - np.einsum("kjx,jx->kx", block.z, p0)[:, None, :]
+        root *= np.sqrt(p0 * share)
+        root = root.reshape(base.k, -1)
+        covariance += root @ root.T
+    return covariance
 
 
 def budget_message(found: Budget) -> str:

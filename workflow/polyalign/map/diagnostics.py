@@ -155,8 +155,11 @@ def bootstrap_interval(
         confidence: of the intervals.
 
     Raises:
-        InputError: on bad arrays or levels, or if the palette is infeasible on the table itself.
+        InputError: on bad arrays or levels, fewer than 2 resamples, or if the palette is infeasible
+            on the table itself.
     """
+    if resamples < 2:
+        raise InputError(f"bootstrap: {resamples} resamples; expected at least 2 to see a spread")
     rewards = check_rewards(rewards)
     group = check_groups(groups, len(rewards))
     sample_weights = check_weights(weights, len(rewards))

@@ -271,7 +271,8 @@ def _evaluate(moments: Moments, goal: np.ndarray, lam: np.ndarray, held: np.ndar
     gradient = goal - level
     # At zero only a shortfall counts; elsewhere the level must be met and not be exceeded.
     residual = np.maximum(gradient, np.abs(lam * gradient))
-    kkt = float(residual[~held].max(initial=0.0))
+    residual[held] = 0.0
+    kkt = max(0.0, float(residual.max()))
     return Optimum(lam, float(lam @ goal) - log_z, gradient, hessian, kkt, 0, "")
 
 
@@ -279,31 +280,26 @@ def _step(point: Optimum, damping: float, held: np.ndarray) -> np.ndarray:
     """Next lam: the damped Newton step on the free values, kept at or above zero."""
     free = ((point.lam > 0) | (point.gradient > RELEASE)) & ~held
     index = np.flatnonzero(free)
-    lam = point.lam.copy()
-    step = np.zeros_like(lam)
+    step = np.zeros_like(point.lam)
     while index.size:
         hessian = point.hessian[index[:, None], index]
-        size = float(hessian.diagonal().sum()) / index.size
+        size = float(hessian.trace()) / index.size
         hessian.flat[:: index.size + 1] += (1e-13 + damping) * size + 1e-300
-        step[:] = 0.0
-        right = point.gradient[index]
         # Values already sent to zero move by -lam; the others take that into account.
-        gone = np.flatnonzero(free & (lam == 0) & (point.lam > 0))
-        if gone.size:
-            right = right + point.hessian[index[:, None], gone] @ point.lam[gone]
+        step[index] = 0.0
+        right = point.gradient[index] - point.hessian[index] @ step
         step[index] = np.linalg.solve(hessian, right)
-        blocked = index[(point.lam[index] + step[index]) <= 0]
+        blocked = index[point.lam[index] + step[index] <= 0]
         if not blocked.size:
             break
-        lam[blocked] = 0.0
+        step[blocked] = -point.lam[blocked]
         index = np.setdiff1d(index, blocked)
-        step[blocked] = 0.0
-    longest = float(np.abs(step).max(initial=0.0))
-    reach = 5.0 + 2.0 * float(point.lam.max(initial=0.0))
+    gone = step == -point.lam
+    longest = float(np.abs(step[index]).max()) if index.size else 0.0
+    reach = 5.0 + 2.0 * float(point.lam.max())
     if longest > reach:
         step *= reach / longest
-    lam[index] = point.lam[index] + step[index]
-    return lam
+    return np.where(gone, 0.0, point.lam + step)
 
 
 def judge(base: Tilted, optimum: Optimum, solution: Solution, limits: Limits) -> tuple[str, str]:

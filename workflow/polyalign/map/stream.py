@@ -60,13 +60,13 @@ class Stream(Units):
 
     def _survey(self, scope: str) -> None:
         """First pass: counts, base level, scale, and a thinned sample of whole prompts."""
-        hashes: list[np.ndarray] = []
         n = prompts = 0
         mean, square = np.zeros(self.k), np.zeros(self.k)
         share_mean, share_square = np.zeros(self.k), np.zeros(self.k)
         log_counts = 0.0
         offset: np.ndarray | None = None
         rows_in_file = pq.read_metadata(self.path).num_rows
+        hashes = np.empty(rows_in_file if self.id is not None else 0, dtype=np.uint64)
         stride = max(1, rows_in_file // SAMPLE_ROWS)
         sample: list[np.ndarray] = []
         sample_groups: list[np.ndarray] = []
@@ -88,7 +88,8 @@ class Stream(Units):
             share_square += np.einsum("ij,ij,j->i", shifted, shifted, weight)
             log_counts += float(np.log(counts).sum())
             if ids is not None:
-                hashes.append(hash_array(ids.to_numpy(zero_copy_only=False)))
+                found = hash_array(ids.to_numpy(zero_copy_only=False), categorize=False)
+                hashes[prompts : prompts + starts.size] = found
             picked = np.flatnonzero((prompts + np.arange(starts.size)) % stride == 0)
             mask = np.zeros(starts.size, dtype=bool)
             mask[picked] = True
@@ -98,7 +99,7 @@ class Stream(Units):
             prompts += starts.size
         if offset is None:
             raise InputError(f"{self.path}: no rows in split {self.split!r}; expected some")
-        self.n_prompts = np.unique(np.concatenate(hashes)).size if self.id is not None else n
+        self.n_prompts = n if self.id is None else _distinct(hashes[:prompts])
         adjacent = self.n_prompts == prompts
         if scope == "auto":
             scope = "prompt" if n >= PROMPT_SCOPE_CANDIDATES * self.n_prompts else "joint"
@@ -306,6 +307,12 @@ def _first_guess(stream: Stream, target: np.ndarray) -> np.ndarray | None:
     sample = Base(stream.sample, stream.sample_groups, stream.scope, scale=stream.scale)
     optimum = maximise(sample.moments, sample.standardise(target), sample.max_kl)
     return optimum.lam / stream.scale if optimum.status == "solved" else None
+
+
+def _distinct(numbers: np.ndarray) -> int:
+    """How many different numbers there are; `numbers` are sorted in place, to spare memory."""
+    numbers.sort()
+    return int(numbers.size > 0) + int(np.count_nonzero(numbers[1:] != numbers[:-1]))
 
 
 def _starts(column: pa.ChunkedArray) -> np.ndarray:

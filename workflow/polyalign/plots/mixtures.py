@@ -52,7 +52,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
 
 
 def traded(data: FigureData) -> tuple[str, str]:
-    """The two values whose preferences are mixed: the first two, in the config's order.
+    """The two values whose preferences are mixed: the first two in order that mixtures name.
 
     Raises:
         InputError: if they name fewer.

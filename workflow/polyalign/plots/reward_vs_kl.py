@@ -42,7 +42,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
                     y = interval(data.levels[name], value, "mean")
                     interval_point(axes, x, y, styles[family_of(name)], number)
                 axes.set_xlabel("√KL (√nats)" if row else "KL (nats)")
-            only = " (evaluated only)" if value in data.evaluate_only else ""
+            only = "\n(evaluated only)" if value in data.evaluate_only else ""
             panels[0, column].set_title(f"{data.labels[value]}{only}")
             for axes in panels[:, column]:
                 axes.set_ylabel("level" if column == 0 else "")

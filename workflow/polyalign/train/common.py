@@ -137,6 +137,7 @@ class Training:
         accumulation: a step's batch is computed in so many parts, to save memory.
         gradient_checkpointing: recompute activations, to save memory.
         dtype: float32, or bfloat16 to compute in it on CUDA.
+        device: auto takes CUDA where there is one; cpu or cuda.
         lora: train adapters instead of all weights.
         report_to: none, tensorboard, wandb or trackio.
         log_every: steps between two rows of metrics.
@@ -149,10 +150,29 @@ class Training:
     accumulation: int = 1
     gradient_checkpointing: bool = False
     dtype: str = "float32"
+    device: str = "auto"
     lora: Lora | None = None
     report_to: str = "none"
     log_every: int = 10
     save_every: int = 50
+
+
+def on_cuda(training: Training) -> bool:
+    """Whether training runs on CUDA.
+
+    Raises:
+        InputError: if it must, and there is none.
+    """
+    found = torch.cuda.is_available()
+    if training.device == "cuda" and not found:
+        raise InputError("device 'cuda', but there is no CUDA device; set model.device to auto")
+    return found and training.device != "cpu"
+
+
+def take_own_gpu() -> None:
+    """Make the GPU of this process the one that `cuda` means, before anything is put there."""
+    if torch.cuda.is_available() and process_count() > 1:
+        torch.cuda.set_device(device_index())
 
 
 def training_arguments(work: Path, training: Training) -> dict[str, Any]:
@@ -163,8 +183,8 @@ def training_arguments(work: Path, training: Training) -> dict[str, Any]:
     run has the metrics of an uninterrupted one.
 
     Raises:
-        InputError: on an unknown dtype, a tracker that is not installed, or a batch that does not
-            divide evenly.
+        InputError: on an unknown dtype, a device or tracker that is not there, or a batch that does
+            not divide evenly.
     """
     if training.dtype not in ("float32", "bfloat16"):
         raise InputError(
@@ -176,7 +196,7 @@ def training_arguments(work: Path, training: Training) -> dict[str, Any]:
             f"report_to {training.report_to!r}, but it is not installed; pip install {package}, or "
             "set report_to to none"
         )
-    cuda = torch.cuda.is_available()
+    cuda = on_cuda(training)
     return {
         "output_dir": str(work),
         "learning_rate": training.learning_rate,
@@ -229,12 +249,12 @@ def frozen_format(training: Training) -> dict[str, Any]:
     Raises:
         InputError: if 4 bits are asked for where they cannot be had.
     """
-    cuda = torch.cuda.is_available()
+    cuda = on_cuda(training)
     compute = DTYPES[training.dtype] if cuda and training.lora else torch.float32
     if training.lora is None or not training.lora.four_bit:
         return {"dtype": compute}
     if not cuda or find_spec("bitsandbytes") is None:
-        lacking = "there is no CUDA device" if not cuda else "bitsandbytes is not installed"
+        lacking = "training runs on the CPU" if not cuda else "bitsandbytes is not installed"
         raise InputError(
             f"lora.four_bit is set, but {lacking}; expected a GPU and the package bitsandbytes: "
             "set four_bit to false, or run where both are"

@@ -112,8 +112,9 @@ class SoftDPOTrainer(DPOTrainer):
         def keep(module: Any, arguments: Any, output: Any) -> None:
             sums.append(output.log_probs.sum(dim=1))
 
-        parts: list[Any] = [model, self.ref_model]
-        hooks = [part.register_forward_hook(keep) for part in parts]
+        # With adapters the reference is the same model without them, called second.
+        parts: list[Any] = [self.accelerator.unwrap_model(model), self.ref_model]
+        hooks = [part.register_forward_hook(keep) for part in parts if part is not None]
         try:
             loss = super()._compute_loss(model, inputs, return_outputs)
         finally:

@@ -56,7 +56,7 @@ class Options(Strict):
 OPTIONS = frozenset(Options.model_fields)
 
 
-def training(settings: dict[str, Any], seed: int, dtype: str) -> Any:
+def training(settings: dict[str, Any], seed: int, dtype: str, device: str = "auto") -> Any:
     """The `polyalign.train.common.Training` that a section with `Options` in it describes."""
     from polyalign.train.common import Lora as Adapters
     from polyalign.train.common import Training
@@ -64,4 +64,4 @@ def training(settings: dict[str, Any], seed: int, dtype: str) -> Any:
     given = {name: settings[name] for name in OPTIONS}
     if given["lora"]:
         given["lora"] = Adapters(**given["lora"])
-    return Training(**given, seed=seed, dtype=dtype)
+    return Training(**given, seed=seed, dtype=dtype, device=device)

@@ -33,10 +33,12 @@ class ResponseKl:
 
     def log(self, logs: dict[str, float], *arguments: Any) -> None:
         """Multiply by the tokens a response before the values of several steps are averaged."""
-        found: Any = getattr(self, "_metrics")["train"]  # noqa: B009
+        found: Any = self._metrics["train"]  # type: ignore[attr-defined]
         if "kl" in found:
             lengths = found["completions/mean_length"]
-            found["kl"] = [kl * n for kl, n in zip(found["kl"], lengths, strict=True)]
+            # GRPO notes the KL of each part of a step.
+            parts = len(found["kl"]) // len(lengths)
+            found["kl"] = [kl * lengths[n // parts] for n, kl in enumerate(found["kl"])]
         super().log(logs, *arguments)  # type: ignore[misc]
 
 

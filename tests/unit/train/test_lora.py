@@ -1,0 +1,153 @@
+"""Adapters: trained by every trainer, merged or kept, repeatable, resumable, refused where due."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from enumerable import LAM, LENGTH, PROMPTS, REWARDS, SAMPLING, TEMPLATE, distribution, save_base
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification
+
+from polyalign.errors import InputError
+from polyalign.train import common
+from polyalign.train.common import Lora, Training
+from polyalign.train.dpo import train_dpo
+from polyalign.train.options import Options, training
+from polyalign.train.ppo import Ppo, train_ppo
+from polyalign.train.reward import train_reward
+from polyalign.train.rloo import train_rloo
+
+PAIRS = pd.DataFrame(
+    {"prompt": ["p", "p q"] * 8, "chosen": ["a b", "c"] * 8, "rejected": ["b", "a a"] * 8}
+)
+LORA = Lora(rank=2, alpha=8)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return save_base(tmp_path_factory.mktemp("base"))
+
+
+def train(family, base, folder, lora=LORA, **changes):
+    options = Training(learning_rate=1e-2, batch_size=8, log_every=1, lora=lora, **changes)
+    shared = {"work": folder / "work", "template": TEMPLATE, "training": options}
+    output = folder / "model"
+    if family == "dpo":
+        return train_dpo(
+            str(base), PAIRS, output, beta=1.0, max_new_tokens=LENGTH, epochs=4, **shared
+        )
+    shared |= {"sampling": SAMPLING, "steps": 8}
+    if family == "ppo":
+        return train_ppo(str(base), PROMPTS, REWARDS, LAM, output, ppo=Ppo(), **shared)
+    return train_rloo(str(base), PROMPTS, REWARDS, LAM, output, **shared)
+
+
+@pytest.mark.parametrize("family", ["dpo", "ppo", "rloo"])
+def test_merged_and_kept_are_one_model(base, tmp_path, family):
+    train(family, base, tmp_path / "merged")
+    train(family, base, tmp_path / "kept", replace(LORA, merge=False))
+    assert (tmp_path / "kept/model/adapter_config.json").is_file()
+    assert not (tmp_path / "kept/model/model.safetensors").exists()
+    assert not (tmp_path / "merged/model/adapter_config.json").exists()
+    old, new = (
+        load_file(folder / "model.safetensors") for folder in (base, tmp_path / "merged/model")
+    )
+    assert old.keys() == new.keys()
+    changed = {name for name in old if not torch.equal(old[name], new[name])}
+    assert changed
+    assert all(".attn." in name or ".mlp." in name for name in changed), "adapters of linear layers"
+    merged, kept = (distribution(tmp_path / name / "model") for name in ("merged", "kept"))
+    assert np.abs(merged - distribution(base)).max() > 0.01
+    np.testing.assert_allclose(merged, kept, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["dpo", "ppo"])
+def test_killed_and_resumed_equals_uninterrupted(base, tmp_path, monkeypatch, family):
+    train(family, base, tmp_path / "whole", save_every=4, seed=3)
+    original = common.MetricsWriter.on_log
+
+    def dies(self, args, state, control, **kwargs):
+        original(self, args, state, control, **kwargs)
+        if state.global_step == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(common.MetricsWriter, "on_log", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train(family, base, tmp_path / "killed", save_every=4, seed=3)
+    monkeypatch.setattr(common.MetricsWriter, "on_log", original)
+    record = train(family, base, tmp_path / "killed", save_every=4, seed=3)
+    assert (record["resumed_from"], record["steps"]) == (4, 8)
+    whole, resumed = (
+        load_file(tmp_path / name / "model/model.safetensors") for name in ("whole", "killed")
+    )
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    train(family, base, tmp_path / "other", seed=4)
+    other = load_file(tmp_path / "other/model/model.safetensors")
+    assert not all(torch.equal(whole[key], other[key]) for key in whole)
+
+
+def test_a_reward_model_with_its_new_head(base, tmp_path):
+    heads = {}
+    for name, merge in (("merged", True), ("kept", False)):
+        options = Training(1e-2, 8, lora=replace(LORA, merge=merge), seed=1)
+        record = train_reward(
+            str(base), PAIRS, PAIRS[:4], tmp_path / name, work=tmp_path / "work",
+            template=TEMPLATE, training=options, epochs=4,
+        )  # fmt: skip
+        model = AutoModelForSequenceClassification.from_pretrained(
+            tmp_path / name, **({} if merge else {"num_labels": 1})
+        )
+        heads[name] = model(torch.tensor([[5, 1, 2, 0]])).logits.item()
+        assert record["held_out"]["accuracy"] == 1.0
+    assert heads["merged"] == pytest.approx(heads["kept"], abs=1e-5)
+
+
+def test_four_bits_need_cuda(base, tmp_path):
+    for family in ("dpo", "ppo", "rloo"):
+        with pytest.raises(InputError, match="training runs on the CPU; expected a GPU"):
+            train(family, base, tmp_path, replace(LORA, four_bit=True))
+
+
+def test_what_is_asked_for_on_cuda(monkeypatch):
+    """Formats of the frozen weights, and of the computation, where there is a GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(common, "find_spec", lambda name: object())
+    half = Training(1e-3, 8, dtype="bfloat16")
+    assert common.frozen_format(half) == {"dtype": torch.float32}
+    assert common.frozen_format(replace(half, lora=LORA)) == {"dtype": torch.bfloat16}
+    assert common.frozen_format(replace(half, lora=LORA, device="cpu")) == {"dtype": torch.float32}
+    frozen = common.frozen_format(replace(half, lora=replace(LORA, four_bit=True)))
+    assert frozen["quantization_config"].load_in_4bit
+    assert frozen["quantization_config"].bnb_4bit_compute_dtype == torch.bfloat16
+
+
+def test_cuda_is_asked_for_and_not_there(base, tmp_path):
+    with pytest.raises(InputError, match="device 'cuda', but there is no CUDA device"):
+        train("dpo", base, tmp_path, None, device="cuda")
+
+
+def test_a_section_of_the_config_becomes_the_same_settings():
+    section = Options(
+        learning_rate=1e-3, batch_size=8, accumulation=2, gradient_checkpointing=True,
+        lora={"rank": 4, "targets": ["c_attn"], "merge": False}, save_every=7,
+    )  # fmt: skip
+    made = training(section.model_dump(), seed=5, dtype="bfloat16")
+    expected = Training(
+        learning_rate=1e-3, batch_size=8, accumulation=2, gradient_checkpointing=True,
+        lora=Lora(rank=4, targets=["c_attn"], merge=False), save_every=7, seed=5, dtype="bfloat16",
+    )  # fmt: skip
+    assert asdict(made) == asdict(expected)
+    assert training(Options().model_dump(), 0, "float32").lora is None
+
+
+def test_a_tracker_that_is_not_installed(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install wandb, or set report_to to none"):
+        train("dpo", base, tmp_path, None, report_to="wandb")
