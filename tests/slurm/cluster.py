@@ -173,12 +173,11 @@ def _wait_for(what: str, folder: Path, ready) -> None:  # type: ignore[no-untype
 
 
 def _end_steps(folder: Path) -> None:
-    """End the shepherds of job steps that outlived their daemon: they name the folder's socket."""
+    """End what is left of jobs: without control groups, SLURM loses processes that lost theirs."""
+    here = f"SLURM_CONF={folder}/slurm.conf".encode()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            words = (process / "cmdline").read_bytes()
-            environment = (process / "environ").read_bytes()
-            if b"slurmstepd" in words and f"{folder}/slurm.conf".encode() in environment:
+            if here in (process / "environ").read_bytes().split(b"\0"):
                 os.kill(int(process.name), signal.SIGKILL)
 
 

@@ -163,6 +163,45 @@ def test_a_process_that_only_has_the_number_of_a_twin_is_left_alone(stage: Path)
         other.kill()
 
 
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Commands that stand in for SLURM's: its jobs are the lines of a file."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    queue = tmp_path / "queue"
+    for name, body in (("squeue", f"cat {queue}"), ("scancel", f"sed -i /^$1/d {queue}")):
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "3")
+    return queue
+
+
+@pytest.mark.parametrize(
+    ("job", "comment", "left"),
+    [("4711", "rule_solve_wildcards_a", ""), ("4711", "(null)", "4711 (null)\n")],
+)
+def test_a_forgotten_submission_is_cancelled_and_no_other_allocation(
+    stage: Path, slurm: Path, job: str, comment: str, left: str
+) -> None:
+    call(stage, "well")
+    slurm.write_text(f"{job} {comment}\n")
+    twin = record(stage) | {"state": "running", "slurm_job": job, "host": "node7"}
+    (stage.parent / "logs/job.json").write_text(json.dumps(twin))
+    assert call(stage, "well").returncode == 0
+    assert slurm.read_text() == left
+    assert record(stage)["slurm_job"] == "3"
+
+
+def test_a_requeued_job_does_not_cancel_itself(stage: Path, slurm: Path) -> None:
+    call(stage, "well")
+    slurm.write_text("3 rule_solve\n")
+    twin = record(stage) | {"state": "running", "slurm_job": "3", "host": "node7"}
+    (stage.parent / "logs/job.json").write_text(json.dumps(twin))
+    assert call(stage, "well").returncode == 0
+    assert slurm.read_text() == "3 rule_solve\n"
+
+
 def test_half_a_marker_is_none(tmp_path: Path) -> None:
     path = tmp_path / "job.json"
     assert markers.read_marker(path) is None

@@ -62,7 +62,7 @@ def test_a_job_that_vanished_is_told(
     mark(results, "generate/a", born=1)
     mark(results, "solve/b", slurm_job="4711", host="node7")
     mark(results, "solve/c", slurm_job="4712", host="node7")
-    monkeypatch.setattr(status, "live_slurm_jobs", lambda: {"4712"})
+    monkeypatch.setattr(status, "live_slurm_jobs", lambda: {"4712": "rule_solve"})
     text = printed(results, capsys)
     assert text.count(status.GONE) == 2
     assert "node7 (SLURM 4712)" in text

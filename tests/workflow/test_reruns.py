@@ -3,6 +3,7 @@
 import functools
 import os
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,12 @@ STUDY = load(REPOSITORY / "config.yaml")
 PLOTS = {f"plot:{name}" for name in STUDY.plots}
 RANDOM = {f"plot:{name}" for name in ("random_levels", "feasible_lambda", "feasible_lambda_3d")}
 OF_RLOO = {name for name in PLOTS if "rloo" in name}
+OF_PALETTES = {
+    f"plot:{name}"
+    for name in STUDY.plots
+    if {"palettes", "rounds", "paths"}
+    & set(import_module(f"polyalign.plots.{name.split('/')[0]}").NEEDS)
+}
 
 
 def of_policy(family: str, variant: str) -> set[str]:
@@ -98,7 +105,7 @@ def test_a_palette_reruns_its_lambda_and_what_hangs_on_it(study: Path) -> None:
         "explore_rounds",
         "explore_paths",
         *ENDS,
-        *(PLOTS - RANDOM - OF_RLOO - {"plot:workflow_dag"}),
+        *(PLOTS - RANDOM - OF_RLOO - {"plot:workflow_dag", "plot:training_curves"}),
     }
 
 
@@ -158,7 +165,8 @@ def test_what_is_said_of_a_lambda_remakes_nothing_that_is_made_with_it(
     config["map"][key] = value
     (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     palettes = {f"diagnose:{palette}" for palette in config["palettes"]}
-    assert planned(study) == {*palettes, "resolved_config", *ENDS, *PLOTS}
+    explored = {"explore_rounds", "explore_paths"}
+    assert planned(study) == {*palettes, *explored, "resolved_config", *ENDS, *OF_PALETTES}
 
 
 def test_generation_code_reruns_generation(study: Path) -> None:
@@ -204,8 +212,9 @@ def test_a_value_is_scored_again_by_deleting_its_scores(study: Path) -> None:
     """As docs/generation.md says: nothing else is scored."""
     for path in (study / "results/sandbox/policies").glob("*/*/shards/perplexity_*"):
         path.unlink()
-    annotated = {job for job in planned(study) if job.startswith(("annotate", "generate"))}
-    assert annotated
+    of_base = ("annotate:base", "generate:base")
+    annotated = {job for job in planned(study) if job.startswith(of_base)}
+    assert len(annotated) == 3
     assert all(":perplexity:" in job for job in annotated)
 
 

@@ -152,11 +152,12 @@ def end_twin(record: dict[str, Any] | None) -> None:
     if record is None or record["state"] != "running":
         return
     job = record["slurm_job"]
-    if job is not None:
-        if job != os.environ.get("SLURM_JOB_ID") and job in (live_slurm_jobs() or ()):
-            print(f"SLURM job {job} of an earlier workflow is still at this; cancelled", flush=True)
-            subprocess.run(["scancel", job], check=False)
-            _wait_until(lambda: job not in (live_slurm_jobs() or ()))
+    # Only what Snakemake submitted: an allocation that somebody works in is not ours to end.
+    submitted = (live_slurm_jobs() or {}).get(job, "").startswith("rule_")
+    if submitted and job != os.environ.get("SLURM_JOB_ID"):
+        print(f"SLURM job {job} of an earlier workflow is still at this; cancelled", flush=True)
+        subprocess.run(["scancel", job], check=False)
+        _wait_until(lambda: job not in (live_slurm_jobs() or {}))
     elif runs_here(record) and record["pid"] != os.getpid():
         print(f"process {record['pid']} of an earlier workflow is still at this; ended", flush=True)
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -165,14 +166,21 @@ def end_twin(record: dict[str, Any] | None) -> None:
                 _wait_until(lambda: not runs_here(record))
 
 
-def live_slurm_jobs() -> set[str] | None:
-    """Own SLURM jobs that wait, run or are about to end; None where SLURM does not answer."""
-    command = ["squeue", "--noheader", "--format=%A", f"--user={getpass.getuser()}"]
+def live_slurm_jobs() -> dict[str, str] | None:
+    """Own SLURM jobs that wait, run or are about to end, with their comments.
+
+    The comment of a job that Snakemake submitted is `rule_`, the rule or group, and its wildcards.
+
+    Returns:
+        number → comment; None where SLURM does not answer.
+    """
+    command = ["squeue", "--noheader", "--format=%A %k", f"--user={getpass.getuser()}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return set(done.stdout.split())
+    rows = (line.partition(" ") for line in done.stdout.splitlines())
+    return {number: comment for number, _, comment in rows}
 
 
 def runs_here(record: dict[str, Any]) -> bool:
