@@ -34,7 +34,9 @@ def test_two_lengths_have_a_closed_form() -> None:
 
 def test_equal_lengths_leave_the_win_rate_and_its_error() -> None:
     draws = np.random.default_rng(1)
-    ours = table([(f"p{i // 3}", draws.normal(0.3), 7) for i in range(90)])
+    # Prompts with one to five candidates weigh the same.
+    prompts = [f"p{i}" for i in range(30) for _ in range(1 + i % 5)]
+    ours = table([(prompt, draws.normal(0.3), 7) for prompt in prompts])
     theirs = table([(f"p{i // 2}", draws.normal(), 7) for i in range(60)])
     plain = winrate(ours, theirs, ["humor"], bootstrap=50, seed=1).iloc[0]
     assert plain["even_winrate"] == pytest.approx(plain["winrate"], abs=1e-9)
