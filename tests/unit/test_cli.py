@@ -81,6 +81,18 @@ def test_infeasible_is_status_3(capsys, table):
     assert record["conflict"] == ["humor"]
     assert 0 < record["supportable_share"] < record["share"] < 1
     nearest = record["nearest"][0]
+    # 300 samples are fewer effective ones than 100 as soon as they are thinned to 30.
+    few = table.with_name("few.csv")
+    pd.read_csv(table).iloc[::10].to_csv(few, index=False)
+    status, out, _ = run(capsys, "feasible", few, "--target", "humor=q60", "--json")
+    thin = json.loads(out)
+    assert status == 0
+    assert (thin["scope"], thin["supportable_share"], thin["supportable"]) == (
+        "joint",
+        None,
+        [None],
+    )
+    assert "none supportable" in run(capsys, "feasible", few, "--target", "humor=q60")[1]
     status, _, _ = run(capsys, "feasible", table, "--target", f"humor={nearest - 1e-6}")
     assert status == 0
     status, out, _ = run(capsys, "sequential", table, "--target", "humor=99", "--json")

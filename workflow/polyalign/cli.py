@@ -145,16 +145,16 @@ def run_solve(options: argparse.Namespace) -> int:
 
 def run_feasible(options: argparse.Namespace) -> int:
     """`polyalign feasible`: print the slack of a palette and the nearest feasible one."""
-    import numpy as np
-
+    from polyalign.map.dual import plain
     from polyalign.map.feasibility import feasibility_on, furthest_on_segment
-    from polyalign.map.search import interpolate
+    from polyalign.map.search import supportable_share
 
     base, names, target = _problem(options)
     answer = feasibility_on(base, target, names)
     share = furthest_on_segment(base, target)
     nearest = base.center + min(1.0, share) * (target - base.center)
-    moved = interpolate(base, target, names=names)
+    supported = supportable_share(base, target)
+    supportable = base.center + supported * (target - base.center)
     infeasible = answer.status == "infeasible"
     record = {
         "values": names,
@@ -163,23 +163,23 @@ def run_feasible(options: argparse.Namespace) -> int:
         "status": answer.status,
         "slack": answer.slack,
         "conflict": answer.conflict if infeasible else [],
-        "share": share if np.isfinite(share) else None,
-        "nearest": nearest.tolist(),
-        "supportable_share": moved.share,
-        "supportable": moved.target.tolist(),
+        "share": share,
+        "nearest": nearest,
+        "supportable_share": supported,
+        "supportable": supportable,
     }
     if options.json:
-        _print_json(record)
+        _print_json(plain(record))
     else:
         print(f"{answer.status}: slack {answer.slack:.4g} standard deviations, scope {base.scope}")
         if infeasible:
             print(f"in conflict: {', '.join(answer.conflict)}")
         print(
             f"of the way from base to target: {min(1.0, share):.1%} feasible, "
-            f"{moved.share:.1%} supportable"
+            + (f"{supported:.1%} supportable" if isfinite(supported) else "none supportable")
         )
         header = ("value", "base", "target", "nearest feasible", "supportable")
-        rows = zip(names, base.center, target, nearest, moved.target, strict=True)
+        rows = zip(names, base.center, target, nearest, supportable, strict=True)
         _print_table(header, rows)
     return INFEASIBLE if infeasible else 0
 

@@ -43,8 +43,8 @@ def gguf_parts(source: str) -> tuple[str, str] | None:
     return (folder or ".", name) if name.endswith(".gguf") else None
 
 
-def adapter_base(source: str) -> str | None:
-    """The base model that an adapter folder names; None if `source` is no such folder.
+def adapter_base(source: str) -> tuple[str, str | None] | None:
+    """The base model that an adapter folder names, with its revision; None for any other source.
 
     Raises:
         InputError: if the adapter names none.
@@ -52,12 +52,13 @@ def adapter_base(source: str) -> str | None:
     config = Path(resolve(source)) / ADAPTER
     if not config.is_file():
         return None
-    base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    base, revision = settings.get("base_model_name_or_path"), settings.get("revision")
     if not base:
         raise InputError(
             f"{config}: names no base model; expected `base_model_name_or_path`; write it there"
         )
-    return str(base)
+    return str(base), revision
 
 
 def content(source: str, revision: str | None = None) -> str:
@@ -86,7 +87,7 @@ def content(source: str, revision: str | None = None) -> str:
             if file.suffix in ANSWERS_WITH
         ]
         base = adapter_base(source)
-        return _digest(*parts, content(base).encode() if base else b"")
+        return _digest(*parts, content(*base).encode() if base else b"")
     return f"commit:{_hub_commit(source, revision)}"
 
 

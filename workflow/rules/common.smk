@@ -635,7 +635,9 @@ def method_settings():
         "evaluation": part(
             STUDY.evaluation, "bootstrap", "opponent", "evaluate_only", "slack"
         ),
-        "families": {name: families_made.count(name) for name in families_made},
+        "families": [
+            (name, families_made.count(name)) for name in dict.fromkeys(families_made)
+        ],
         "seed": STUDY.seed,
     }
     if not STUDY.rewards:

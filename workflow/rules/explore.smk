@@ -44,9 +44,6 @@ for kind, settings in EXPLORED.items():
 
 rule explore_jobs:
     """The rules of the study and what they hand to each other, as Snakemake plans them."""
-    input:
-        # What of the config the plan depends on stands in params.
-        config=ancient("<results>/config.json"),
     output:
         graph="<results>/explore/jobs.dot",
     log:
@@ -59,8 +56,12 @@ rule explore_jobs:
         target=f"{RESULTS}/report.html",
         plan=plan_settings(),
         rules=rules_hash(),
+        # Untracked, since it takes `input`: what of it the plan depends on stands in `plan`.
+        config=lambda wildcards, input: canonical(config),
     shell:
         # The running workflow holds the lock of the folder; this one only plans.
-        "python -m snakemake --snakefile {params.snakefile:q} --profile none --nolock --cores 1"
-        " --configfile {input.config:q} --rulegraph dot -- {params.target:q}"
+        "settings=$(mktemp --suffix .json); trap 'rm -f $settings' EXIT;"
+        " printf %s {params.config:q} > $settings;"
+        " python -m snakemake --snakefile {params.snakefile:q} --profile none --nolock --cores 1"
+        " --configfile $settings --rulegraph dot -- {params.target:q}"
         " > {output.graph:q} 2> {log:q}"

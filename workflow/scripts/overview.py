@@ -33,7 +33,7 @@ def main(job: Job) -> None:
         facts=facts,
         samples=side_by_side(frames, list(labels)),
         methods=methods({**settings["methods"], "labels": labels, "chosen": settings["chosen"]}),
-        citations=citations(settings["methods"]["families"]),
+        citations=citations(dict(settings["methods"]["families"])),
     )
     palettes = read_palettes(job.inputs.get("palettes", []))
     page = summary_html(story, read_table(job.input("summary")), palettes)

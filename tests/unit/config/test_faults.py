@@ -474,6 +474,13 @@ FAULTS = {
         "palettes.funny.diversity",
         ["'diversity' is in evaluation.evaluate_only; expected values that λ may weigh"],
     ),
+    "random λ of a value that is only evaluated": (
+        "  rloo:\n    palettes: [funny]",
+        "  morl-d: {count: 2}\nevaluation:\n  evaluate_only: [fluency]",
+        "morl-d",
+        "policies.morl-d.values",
+        ["λ would weigh 'fluency', which is in evaluation.evaluate_only; expected a list of other"],
+    ),
     "a slack that is no preset": (
         "map:\n  scope: auto",
         "evaluation:\n  slack: published",

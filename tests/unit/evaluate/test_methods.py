@@ -11,7 +11,7 @@ FACTS = {
     "evaluation": {"bootstrap": 250, "opponent": "dpo/x", "evaluate_only": ["wit"]},
     "chosen": ["humor"],
     "test_share": 0.35,
-    "families": {"map-d": 3, "dpo": 2},
+    "families": [("map-d", 3), ("dpo", 2)],
     "seed": 7,
     "model": "some/model",
     "prompts": ["one", "two"],
@@ -51,7 +51,7 @@ def test_a_study_from_scores_names_its_table() -> None:
 
 
 def test_families_bring_their_citations() -> None:
-    works = citations({"dpo": 2, "map-d": 1})
+    works = citations(["dpo", "map-d"])
     assert any(work.startswith("Rafailov") for work in works)
     assert not any("Rewarded soups" in work for work in works)
     assert works[0].endswith("arXiv 2410.19198, 2024.")

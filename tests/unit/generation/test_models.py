@@ -148,3 +148,11 @@ def test_a_hub_model_is_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     refs.mkdir(parents=True)
     (refs / "main").write_text("b" * 40)
     assert sources.content("some/model") == f"commit:{'b' * 40}"
+
+
+def test_the_fused_activation_is_the_same_function(base: Path) -> None:
+    plain = GPT2LMHeadModel.from_pretrained(base).eval()
+    found = load_causal_lm(str(base), device="cpu")
+    assert not [m for m in found.modules() if type(m).__name__ == "NewGELUActivation"]
+    assert torch.allclose(logits(found), logits(plain), atol=1e-5)
+    assert found.config.activation_function == plain.config.activation_function

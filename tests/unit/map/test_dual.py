@@ -311,6 +311,16 @@ def test_bad_input_is_one_clear_error(change, message):
         solve(rewards, target, **given)
 
 
+def test_solving_and_judging_a_study_imports_no_torch():
+    code = (
+        "import sys, polyalign.solve, polyalign.diagnose, polyalign.map.front\n"
+        "import polyalign.map.sequential, polyalign.map.stream, polyalign.cli\n"
+        "print({'torch', 'transformers'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
+
+
 def test_the_mathematics_imports_neither_torch_nor_scipy():
     code = (
         "import sys, polyalign.map.palette\n"

@@ -1,4 +1,4 @@
-"""Stored pictures of all figures, small and grey; `python baselines.py`, called here, renews them.
+"""Stored pictures of all figures, small and grey; `python baselines.py NAME …` renews them.
 
 Look at each figure before you commit a new picture of it.
 """

@@ -89,19 +89,17 @@ def stars(axes: Any) -> list[tuple[float, float]]:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_figure_is_whole_legible_the_same_again_and_as_it_was(
+def test_figure_is_whole_legible_and_as_it_was(
     name: str, drawn: list[Figure], tmp_path: Path
 ) -> None:
     figure = import_module(f"polyalign.plots.{name}")
     assert set(figure.NEEDS) <= TABLES
     assert set(getattr(figure, "SETTINGS", ())) <= {field.name for field in fields(FigureData)}
-    pdf, png, again = (tmp_path / file for file in ("a.pdf", "a.png", "b.pdf"))
+    pdf, png = (tmp_path / file for file in ("a.pdf", "a.png"))
     figure.draw(study(), [pdf, png])
-    figure.draw(study(), [again])
-    assert pdf.read_bytes() == again.read_bytes()
     assert pdf.read_bytes().startswith(b"%PDF")
     assert b"CreationDate" not in pdf.read_bytes()
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.pdf", "a.png", "b.pdf"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.pdf", "a.png"]
     _legible(drawn[0])
     assert imread(png).shape[1] == round(300 * drawn[0].get_figwidth())
     picture = baselines.small(png)
@@ -116,6 +114,22 @@ def _legible(figure: Figure) -> None:
     assert min(sizes) >= 5
     assert {*sizes} & {7.0, 8.0}  # those of the theme, not matplotlib's own
     assert 10.0 not in sizes
+
+
+@pytest.mark.parametrize("name", ["asked_vs_realised", "radar", "feasible_lambda_3d"])
+def test_the_same_figure_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
+    runs = [[tmp_path / f"{run}.{kind}" for kind in ("pdf", "png")] for run in "ab"]
+    for output in runs:
+        import_module(f"polyalign.plots.{name}").draw(study(), output)
+    for first, second in zip(*runs, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_both_files_of_a_figure_have_one_layout(tmp_path: Path) -> None:
+    """Panels of a fixed aspect move in a second layout: the PNG must not have one of its own."""
+    asked_vs_realised.draw(study(), [tmp_path / "both.pdf", tmp_path / "both.png"])
+    asked_vs_realised.draw(study(), [tmp_path / "alone.png"])
+    assert (tmp_path / "both.png").read_bytes() == (tmp_path / "alone.png").read_bytes()
 
 
 def test_a_lost_point_is_seen(tmp_path: Path) -> None:
@@ -138,7 +152,7 @@ def test_a_dry_run_imports_neither_matplotlib_nor_pandas() -> None:
 def test_scatter_shows_every_win_rate_with_its_interval(
     drawn: list[Figure], tmp_path: Path
 ) -> None:
-    winrate_scatter.draw(study(), [tmp_path / "figure.png"])
+    winrate_scatter.draw(study(), [tmp_path / "figure.pdf"])
     panels = drawn[0].axes
     pairs = [("helpful", "harmless"), ("helpful", "humor"), ("harmless", "humor")]
     shown = [name for name in study().policies if name != "base/base"]
@@ -169,7 +183,7 @@ def test_scatter_without_palettes_takes_helpful_and_harmless_first(tmp_path: Pat
     assert winrate_scatter.value_pairs(data)[0] == ("helpful", "harmless")
     one = replace(data, labels={"humor": "Humor"})
     assert winrate_scatter.value_pairs(one) == [("humor", "humor")]
-    winrate_scatter.draw(one, [tmp_path / "figure.png"])
+    winrate_scatter.draw(one, [tmp_path / "figure.pdf"])
 
 
 def test_many_policies_are_told_apart_by_family(drawn: list[Figure], tmp_path: Path) -> None:
@@ -179,9 +193,9 @@ def test_many_policies_are_told_apart_by_family(drawn: list[Figure], tmp_path: P
         study(),
         policies={"base/base": None, **dict.fromkeys(names)},
         winrates=dict.fromkeys(names, table),
-        tables={"families": study().tables["families"].iloc[:0]},
+        tables={"families": study().tables["families"].iloc[:1]},
     )
-    winrate_scatter.draw(data, [tmp_path / "figure.png"])
+    winrate_scatter.draw(data, [tmp_path / "figure.pdf"])
     assert set(points(drawn[0].axes[0])) == {""}
     key = [text.get_text() for text in drawn[0].legends[0].get_texts()]
     assert key == ["base model", "soup (30 policies)", "mean of a family"]
@@ -190,7 +204,7 @@ def test_many_policies_are_told_apart_by_family(drawn: list[Figure], tmp_path: P
 def test_asked_and_realised_levels_are_where_they_belong(
     drawn: list[Figure], tmp_path: Path
 ) -> None:
-    asked_vs_realised.draw(study(), [tmp_path / "figure.png"])
+    asked_vs_realised.draw(study(), [tmp_path / "figure.pdf"])
     values = list(figure_study.LABELS)
     assert [axes.get_title() for axes in drawn[0].axes] == [
         "Humor (logit)",
@@ -224,20 +238,20 @@ def test_asked_leaves_out_what_no_palette_asks(drawn: list[Figure], tmp_path: Pa
     data = only("map-d/hhh-60")
     palette = data.palettes["hhh-60"]
     fewer = replace(palette, asked={name: palette.asked[name] for name in ("humor", "helpful")})
-    asked_vs_realised.draw(replace(data, palettes={"hhh-60": fewer}), [tmp_path / "figure.png"])
+    asked_vs_realised.draw(replace(data, palettes={"hhh-60": fewer}), [tmp_path / "figure.pdf"])
     assert [axes.get_title() for axes in drawn[0].axes] == ["Humor (logit)", "Helpful"]
 
 
 def test_asked_needs_a_policy_with_a_palette(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no policy realises a palette"):
-        asked_vs_realised.draw(only("dpo/beta-0.1_harmless-0.1"), [tmp_path / "figure.png"])
+        asked_vs_realised.draw(only("dpo/beta-0.1_harmless-0.1"), [tmp_path / "figure.pdf"])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_radar_has_a_polygon_a_policy_in_base_quantiles(
     drawn: list[Figure], tmp_path: Path
 ) -> None:
-    radar.draw(study(), [tmp_path / "figure.png"])
+    radar.draw(study(), [tmp_path / "figure.pdf"])
     assert [axes.get_title() for axes in drawn[0].axes] == ["map-d", "dpo", "soup", "rloo"]
     colours: dict[str, set[str]] = {}
     for axes in drawn[0].axes:
@@ -298,7 +312,7 @@ def test_tables_are_read_by_policy_and_value(tmp_path: Path) -> None:
 
 
 def test_histograms_hold_all_answers_of_both_policies(drawn: list[Figure], tmp_path: Path) -> None:
-    reward_histograms.draw(study(), [tmp_path / "figure.png"])
+    reward_histograms.draw(study(), [tmp_path / "figure.pdf"])
     for axes, value in zip(drawn[0].axes, figure_study.LABELS, strict=True):
         frames = [study().rewards[name][value] for name in ("base/base", "rloo/hhh-60")]
         lines = [float(line.get_xdata()[0]) for line in axes.lines]
@@ -312,7 +326,7 @@ def test_histograms_hold_all_answers_of_both_policies(drawn: list[Figure], tmp_p
 
 
 def test_probabilities_are_those_of_log_rewards(drawn: list[Figure], tmp_path: Path) -> None:
-    probability_histogram.draw(study(), [tmp_path / "figure.png"])
+    probability_histogram.draw(study(), [tmp_path / "figure.pdf"])
     (axes,) = drawn[0].axes
     assert axes.get_xlabel() == "Fluency"
     lines = [float(line.get_xdata()[0]) for line in axes.lines]
@@ -323,7 +337,7 @@ def test_probabilities_are_those_of_log_rewards(drawn: list[Figure], tmp_path: P
 
 
 def test_before_and_after_mark_the_levels(drawn: list[Figure], tmp_path: Path) -> None:
-    before_after.draw(study(), [tmp_path / "figure.png"])
+    before_after.draw(study(), [tmp_path / "figure.pdf"])
     panels = drawn[0].axes
     palettes = list(study().palettes.values())
     assert len(panels) == 4 * 3
@@ -359,7 +373,7 @@ def test_pareto_zooms_on_policies_and_fronts(drawn: list[Figure], tmp_path: Path
 
 
 def test_mixtures_are_ordered_by_their_share(drawn: list[Figure], tmp_path: Path) -> None:
-    mixtures.draw(study(), [tmp_path / "figure.png"])
+    mixtures.draw(study(), [tmp_path / "figure.pdf"])
     assert mixtures.traded(study()) == ("helpful", "harmless")
     assert mixtures.curves(study(), "helpful") == {
         "dpo beta-0.1": [
@@ -375,7 +389,7 @@ def test_mixtures_are_ordered_by_their_share(drawn: list[Figure], tmp_path: Path
 
 
 def test_kl_has_its_root_and_what_is_evaluated_only(drawn: list[Figure], tmp_path: Path) -> None:
-    reward_vs_kl.draw(study(), [tmp_path / "figure.png"])
+    reward_vs_kl.draw(study(), [tmp_path / "figure.pdf"])
     assert reward_vs_kl.shown_values(study()) == ["humor", "helpful", "harmless", "coherence"]
     above, below = drawn[0].axes[:4], drawn[0].axes[4:]
     assert above[3].get_title() == "Coherence\n(evaluated only)"
@@ -385,7 +399,7 @@ def test_kl_has_its_root_and_what_is_evaluated_only(drawn: list[Figure], tmp_pat
 
 
 def test_lengths_are_on_the_axis(drawn: list[Figure], tmp_path: Path) -> None:
-    reward_vs_length.draw(study(), [tmp_path / "figure.png"])
+    reward_vs_length.draw(study(), [tmp_path / "figure.pdf"])
     assert points(drawn[0].axes[0])["1"][0] == 12
     unknown = {name: table.assign(n_tokens=math.nan) for name, table in study().levels.items()}
     with pytest.raises(InputError, match="no column n_tokens"):
@@ -393,7 +407,7 @@ def test_lengths_are_on_the_axis(drawn: list[Figure], tmp_path: Path) -> None:
 
 
 def test_training_has_a_panel_a_metric(drawn: list[Figure], tmp_path: Path) -> None:
-    training_curves.draw(study(), [tmp_path / "figure.png"])
+    training_curves.draw(study(), [tmp_path / "figure.pdf"])
     titles = [axes.get_title() for axes in drawn[0].axes]
     assert titles == [
         "base: loss",

@@ -156,7 +156,7 @@ def test_a_killed_reward_run_resumes_to_the_same_result(base, learnt, tmp_path, 
             learn(base, tmp_path)
     assert not (tmp_path / "model").exists()
     record = learn(base, tmp_path)
-    assert record["resumed_from"] == 10
+    assert record["resumed_from"] == 12
     assert record["held_out"] == learnt[1]["held_out"]
     assert same_weights(tmp_path / "model", learnt[0] / "model")
 
@@ -247,7 +247,7 @@ def test_a_killed_classifier_run_resumes_to_the_same_result(
             again()
     assert common.last_checkpoint(tmp_path / "work") is not None
     record = again()
-    assert record["resumed_from"] == 10
+    assert record["resumed_from"] == 12
     assert record["held_out"] == sorted_texts[1]["held_out"]
     assert same_weights(tmp_path / "model", sorted_texts[0])
 

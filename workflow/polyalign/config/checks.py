@@ -196,6 +196,18 @@ def _evaluation(made: Draft) -> None:
     for key, name in named:
         if name not in known:
             made.add(("evaluation", *key), unknown(name, "value", known))
+    random_lam = {
+        policy.split("/")[0]: set(variant.values or known)
+        for policy, variant in made.variants().items()
+        if "values" in variant.settings
+    }
+    for family, weighed in random_lam.items():
+        for name in sorted(weighed & set(evaluation.evaluate_only)):
+            made.add(
+                ("policies", family, "values"),
+                f"λ would weigh {name!r}, which is in evaluation.evaluate_only; expected a list of "
+                "other values; write it without",
+            )
     for palette, levels in made.sections.get("palettes", {}).items():
         for name in set(levels) & set(evaluation.evaluate_only):
             made.add(

@@ -49,9 +49,9 @@ def families(
         seed: seed of the resamples.
 
     Returns:
-        A row a family: `family`, `policies`, `navigable` (their number), `efficiency`, `low`,
-        `high`, `wilson_low`, `wilson_high`, `slack`, `hypervolume`, `hypervolume_low`,
-        `hypervolume_high`, `front` (policies of the front by all prompts).
+        A row a family, that of the base model among them: `family`, `policies`, `navigable` (their
+        number), `efficiency`, `low`, `high`, `wilson_low`, `wilson_high`, `slack`, `hypervolume`,
+        `hypervolume_low`, `hypervolume_high`, `front` (policies of the front by all prompts).
 
     Raises:
         InputError: if a table has no test row or lacks a value, the test prompts differ, or there
@@ -75,7 +75,7 @@ def families(
     unit = np.array([scale.get(name, base[name].std(ddof=0)) for name in names])
     counts = np.concatenate(list(cluster_counts(len(half), bootstrap, seed)))
     rows = []
-    for family in dict.fromkeys(name.split("/")[0] for name in frames if name != BASE):
+    for family in dict.fromkeys(name.split("/")[0] for name in frames):
         members = [name for name in frames if name.split("/")[0] == family]
         rates = np.stack([scores[name].mean(axis=0) for name in members])
         good = navigable(rates, slack)
@@ -146,12 +146,12 @@ def _volumes(
 
     everyone = range(len(levels))
     volume, again = 0.0, np.zeros(bootstrap)
-    for chosen in (half, ~half):
+    for turn, chosen in enumerate((half, ~half)):
         front = undominated(points(chosen.astype(float), everyone))
         volume += hypervolume(points((~chosen).astype(float), front)) / 2
         weight = np.zeros((bootstrap, len(half)))
         weight[:, ~chosen] = np.concatenate(
-            list(cluster_counts(int((~chosen).sum()), bootstrap, seed))
+            list(cluster_counts(int((~chosen).sum()), bootstrap, seed + turn))
         )
         again += [hypervolume(points(one, front)) / 2 for one in weight]
     ends = np.percentile(again, INTERVAL)

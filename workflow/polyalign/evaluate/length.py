@@ -3,7 +3,7 @@
 The score of a pair (1 for a win, ½ for a tie) is modelled by a logistic regression on the pair's
 difference in length, logit P = a + b tanh((n - n_base) / s), as in length-controlled AlpacaEval
 (Dubois, Galambosi, Liang and Hashimoto, arXiv 2404.04475, 2024) without its terms for the prompts'
-difficulty; s is the standard deviation of the differences. The win rate at equal length is the
+difficulty; s is the root mean square of the differences. The win rate at equal length is the
 model's at n = n_base: 1 / (1 + exp(-a)). Swapping the two sides turns a into -a, so a policy
 against itself has exactly ½.
 """

@@ -1,6 +1,6 @@
 """How a study was done, in sentences made from its config, and the works that they rest on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 CITATIONS = {
@@ -39,10 +39,10 @@ def methods(facts: Mapping[str, Any]) -> list[str]:
     """Paragraphs that say how the study was done.
 
     Args:
-        facts: `labels` (value → name), `values` (value → what its reward depends on), `rewards`
-            (the table of scores, or None), `map`, `evaluation` (sections of the config), `chosen`,
-            `test_share`, `families` (family → number of policies), `seed`; with a model also
-            `model`, `prompts` (paths), `sampling`.
+        facts: `labels` (value → name, in order), `values` (value → what its reward depends on),
+            `rewards` (the table of scores, or None), `map`, `evaluation` (sections of the config),
+            `chosen`, `test_share`, `families` (pairs of a family and its number of policies),
+            `seed`; with a model also `model`, `prompts` (paths), `sampling`.
     """
     labels = facts["labels"]
     share = 100 * facts["test_share"]
@@ -61,7 +61,7 @@ def methods(facts: Mapping[str, Any]) -> list[str]:
         f"By a hash of its text, each prompt belongs to the fit split or, with a probability of "
         f"{share:g} %, to the test split."
     )
-    scored = [f"{labels[name]} is {_source(spec)}" for name, spec in facts["values"].items()]
+    scored = [f"{label} is {_source(facts['values'][name])}" for name, label in labels.items()]
     only = facts["evaluation"]["evaluate_only"]
     unused = f" {_listed([labels[v] for v in only])}: measured, never in λ." if only else ""
     scope = facts["map"]["scope"]
@@ -71,7 +71,7 @@ def methods(facts: Mapping[str, Any]) -> list[str]:
         "auto": "one normalisation a prompt where there are 8 candidates or more, else over all "
         "samples together",
     }[scope]
-    made = [f"{number} of {family}" for family, number in facts["families"].items()]
+    made = [f"{number} of {family}" for family, number in facts["families"]]
     evaluation = facts["evaluation"]
     against = evaluation["opponent"].replace("base/base", "the base model")
     return [
@@ -90,7 +90,7 @@ def methods(facts: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def citations(families: Mapping[str, int]) -> list[str]:
+def citations(families: Iterable[str]) -> list[str]:
     """The works that a study with these families rests on."""
     always = ("length", "holm", "berger", "wilson", "snakemake")
     return [CITATIONS[key] for key in ("map", *families, *always) if key in CITATIONS]

@@ -231,10 +231,18 @@ def _answer(story: Story, summary: pd.DataFrame) -> str:
 
 def _verdict(palette: Palette, labels: Mapping[str, str]) -> str:
     asked = ", ".join(
-        f"{labels[value]} {level} ({_plain(palette.asked[value])})"
-        for value, level in palette.levels.items()
+        f"{label} {palette.levels[value]} ({_plain(palette.asked[value])})"
+        for value, label in labels.items()
+        if value in palette.levels
     )
-    lam = ", ".join(f"{labels[value]} {_plain(weight)}" for value, weight in palette.lam.items())
+    lam = ", ".join(
+        f"{label} {_plain(palette.lam[value])}"
+        for value, label in labels.items()
+        if value in palette.lam
+    )
+    said = palette.message.removeprefix(palette.verdict)
+    if said == palette.message:
+        said = f". {said}"
     adjusted = (
         f" It was adjusted: its solution goes {100 * palette.reached:.0f} % of the way from the "
         "base levels to the asked ones."
@@ -243,8 +251,8 @@ def _verdict(palette: Palette, labels: Mapping[str, str]) -> str:
     )
     return (
         f"<p><b>{escape(palette.name)}</b> asks for {escape(asked)}. Verdict: "
-        f'<b class="{escape(palette.verdict)}">{escape(palette.verdict)}</b>. '
-        f"{escape(palette.message)}{adjusted} λ = {escape(lam)}; KL to the base model "
+        f'<b class="{escape(palette.verdict)}">{escape(palette.verdict)}</b>'
+        f"{escape(said.rstrip('.'))}.{adjusted} λ = {escape(lam)}; KL to the base model "
         f"{_plain(palette.kl)} nats, effective sample size {_plain(palette.ess)}, scope "
         f"{escape(palette.scope)}.</p>"
     )

@@ -5,20 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from polyalign.errors import InputError
-from polyalign.tables import read_settings
-
-
-def read_spec(path: str | Path) -> dict[str, Any]:
-    """How a rewards table was sampled and scored: `sampling`, and `values` by name."""
-    spec: dict[str, Any] = read_settings(path).get("spec", {})
-    return spec
+from polyalign.tables import read_spec
 
 
 def check_same_spec(path: str | Path, other: str | Path) -> None:
     """Refuse two rewards tables whose sampling or reward specifications differ.
 
     Raises:
-        InputError: naming the two files and the first setting that differs.
+        InputError: naming the two files and the first setting that differs, or a file without a
+            specification.
     """
     ours, theirs = read_spec(path), read_spec(other)
     for key, one, two in differences(ours, theirs):

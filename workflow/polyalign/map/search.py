@@ -59,12 +59,15 @@ def interpolate(
     """
     asked = check_target(target, base.k)
     furthest = furthest_on_segment(base, asked)
+    share, solution = _along(base, asked, furthest, limits, names)
+    _refuse_start(share, solution)
+    return Moved(asked, solution.target, share, furthest, solution)
 
-    def at(share: float) -> np.ndarray:
-        return base.center + share * (asked - base.center)
 
-    share, solution = _bisect(base, at, 0.0, min(1.0, furthest), limits, names)
-    return Moved(asked, at(share), share, furthest, solution)
+def supportable_share(base: Base, target: np.ndarray, limits: Limits = DEFAULT_LIMITS) -> float:
+    """How far `interpolate` goes; NaN where not even the base policy keeps the limits."""
+    asked = check_target(target, base.k)
+    return _along(base, asked, furthest_on_segment(base, asked), limits, None)[0]
 
 
 def raise_value(
@@ -95,7 +98,27 @@ def raise_value(
     # What the others alone give: the value itself asks for nothing.
     free = solve_on(base, at(lowest(base, value) * base.scale[value] + base.center[value]))
     level, solution = _bisect(base, at, float(free.realised[value]), furthest, limits, names)
+    _refuse_start(level, solution)
     return Moved(asked, at(level), level, furthest, solution)
+
+
+def _refuse_start(place: float, start: Solution) -> None:
+    if np.isnan(place):
+        raise InputError(
+            f"even the start of the way is not supported ({start.message}); lower the levels that "
+            "are held, or the limits"
+        )
+
+
+def _along(
+    base: Base, asked: np.ndarray, furthest: float, limits: Limits, names: list[str] | None
+) -> tuple[float, Solution]:
+    """`_bisect` on the segment from the base level to `asked`, up to the feasible edge."""
+
+    def at(share: float) -> np.ndarray:
+        return base.center + share * (asked - base.center)
+
+    return _bisect(base, at, 0.0, min(1.0, furthest), limits, names)
 
 
 def _bisect(
@@ -106,7 +129,10 @@ def _bisect(
     limits: Limits,
     names: list[str] | None,
 ) -> tuple[float, Solution]:
-    """Largest place in [low, high] with a supported solution, and that solution."""
+    """Largest place in [low, high] with a supported solution, and that solution.
+
+    If that at `low` is not supported, the place is NaN.
+    """
 
     def attempt(place: float, start: np.ndarray | None) -> Solution:
         return solve_on(base, at(place), names=names, limits=limits, start=start)
@@ -116,10 +142,7 @@ def _bisect(
         return high, solution
     best = attempt(low, None)
     if best.verdict != "supported":
-        raise InputError(
-            f"even the start of the way is not supported ({best.message}); lower the levels that "
-            "are held, or the limits"
-        )
+        return np.nan, best
     for _ in range(STEPS):
         middle = (low + high) / 2
         solution = attempt(middle, best.lam)
@@ -147,7 +170,8 @@ class Path:
         kl: (m,) nats.
         ess: (m,) effective sample size, as in `Solution`.
         max_weight: (m,) largest weight, as in `Solution`.
-        supportable: largest share that is supported, looked for up to the path's end or 1.
+        supportable: largest share that is supported, looked for up to the path's end or 1; NaN
+            where not even the base policy is.
         feasible: largest share that is feasible; inf where nothing binds.
     """
 
@@ -175,8 +199,7 @@ def path(
         limits: what the verdict `supported` asks.
 
     Raises:
-        InputError: on shares that are negative, not finite or not increasing, or limits that not
-            even the base policy keeps.
+        InputError: on shares that are negative, not finite or not increasing.
     """
     target = check_target(target, base.k)
     shares = np.asarray(shares, dtype=np.float64)
@@ -189,7 +212,7 @@ def path(
         start = known[-1] if known else None
         solutions.append(solve_on(base, point, limits=limits, start=start))
     length = max(1.0, float(shares.max(initial=0.0)))
-    end = interpolate(base, base.center + length * (target - base.center), limits)
+    end = base.center + length * (target - base.center)
     return Path(
         share=shares,
         targets=targets,
@@ -199,8 +222,8 @@ def path(
         kl=np.array([one.kl for one in solutions]),
         ess=np.array([one.ess for one in solutions]),
         max_weight=np.array([one.max_weight for one in solutions]),
-        supportable=end.share * length,
-        feasible=end.furthest * length,
+        supportable=supportable_share(base, end, limits) * length,
+        feasible=furthest_on_segment(base, target),
     )
 
 

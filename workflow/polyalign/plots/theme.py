@@ -128,8 +128,8 @@ def sheet(
         yield figure, figure.subplots(rows, columns, squeeze=False, **options)
         # Laid out before it is written, or the second file would be laid out from the first one's
         # places; twice, since panels of a fixed aspect settle in the second pass.
-        figure.draw_without_rendering()
-        figure.draw_without_rendering()
+        for _ in range(2):
+            layout.execute(figure)
         figure.set_layout_engine("none")
         for path in map(Path, output):
             with whole(path) as draft:

@@ -61,7 +61,7 @@ def value_pairs(data: FigureData) -> list[tuple[str, str]]:
 
 def _panel(axes: "Axes", data: FigureData, across: str, up: str, numbers: dict[str, str]) -> None:
     theme.grid(axes)
-    slack = float(data.tables["families"]["slack"].max()) if len(data.families) else 0.0
+    slack = float(data.tables["families"]["slack"].max())
     axes.axhspan(0.5 - slack, 0.5, color=theme.LIGHT, alpha=0.6, linewidth=0, zorder=0)
     axes.axvspan(0.5 - slack, 0.5, color=theme.LIGHT, alpha=0.6, linewidth=0, zorder=0)
     axes.axhline(0.5, color=theme.GREY, linewidth=0.7, linestyle="--")

@@ -32,6 +32,8 @@ from transformers import (
 from polyalign.errors import InputError
 from polyalign.files import versions, whole
 from polyalign.models import DTYPES, load_model, load_tokenizer
+from polyalign.rendering import prompt_ids
+from polyalign.settings import CHAT
 
 METRICS = "metrics.csv"
 # The trainer's summary of a run, and a counter of trl that begins anew when a run is resumed.
@@ -333,7 +335,7 @@ def check_fit(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, template: str, source: str
 ) -> None:
     """Raise InputError if tokenizer, model and template would train on wrong or doubled tokens."""
-    if "{prompt}" not in template:
+    if template != CHAT and "{prompt}" not in template:
         raise InputError(f"template {template!r} has no {{prompt}}; put it where the prompt goes")
     embeddings: Any = model.get_input_embeddings()
     known = embeddings.num_embeddings
@@ -345,7 +347,7 @@ def check_fit(
         )
     if tokenizer.eos_token_id is None:
         raise InputError(f"{source}: its tokenizer has no end-of-sequence token; set eos_token")
-    ids = tokenizer(template.format(prompt="a"))["input_ids"]
+    ids = prompt_ids(tokenizer, template, "a")
     if ids[-1] == tokenizer.eos_token_id:
         raise InputError(
             f"{source}: a templated prompt ends with the end token {tokenizer.eos_token!r}, so no "

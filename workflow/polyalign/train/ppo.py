@@ -29,6 +29,7 @@ from trl.trainer.utils import disable_dropout_in_model
 from polyalign.errors import InputError
 from polyalign.logprobs import Sampling
 from polyalign.models import load_model
+from polyalign.rendering import render
 from polyalign.seeds import batch_seed
 from polyalign.train import common, rl
 from polyalign.train.actor_critic import ActorCritic, Responses, advantages, padded, token_logprobs
@@ -354,7 +355,7 @@ def train_ppo(
     policy, tokenizer = common.load(model, template, training, revision)
     if not weights:
         return rl.copy_base(policy, tokenizer, output, work, settings)
-    texts = [template.format(prompt=prompt) for prompt in prompts]
+    texts = [render(tokenizer, template, prompt) for prompt in prompts]
     rl.check_prompts(texts, tokenizer, policy, sampling.max_new_tokens)
     reference = None
     if training.lora is None:

@@ -21,6 +21,7 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from polyalign.errors import InputError
 from polyalign.logprobs import Sampling
+from polyalign.rendering import render
 from polyalign.train import common, rl
 from polyalign.values import Score
 
@@ -134,7 +135,7 @@ def train_rloo(
     if not weights:
         return rl.copy_base(policy, tokenizer, output, work, settings)
     per_step = _prompts_per_step(training.batch_size, generations)
-    texts = [template.format(prompt=prompt) for prompt in prompts]
+    texts = [render(tokenizer, template, prompt) for prompt in prompts]
     rl.check_prompts(texts, tokenizer, policy, sampling.max_new_tokens)
     order = rl.prompt_order(len(prompts), steps, per_step, training.seed)
     functions: list[Any] = [reward_function(name, rewards[name]) for name in weights]
