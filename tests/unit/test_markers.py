@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from polyalign import markers
+from polyalign import files, markers
 from polyalign.errors import InputError
 
 STAGE = """
@@ -161,6 +162,23 @@ def test_a_process_that_only_has_the_number_of_a_twin_is_left_alone(stage: Path)
         call(stage, "well")
         assert other.poll() is None
         other.kill()
+
+
+def test_a_job_clears_what_a_killed_one_left_and_nothing_else(stage: Path) -> None:
+    left, others = stage.parent / ".out.abcd_123", stage.parent / ".out.json.abcd_123"
+    for folder in (left, others):
+        folder.mkdir()
+        (folder / "half").write_text("")
+    assert call(stage, "well").returncode == 0
+    assert not left.exists()
+    assert others.exists()
+
+
+def test_a_scratch_folder_has_the_name_that_is_cleared(tmp_path: Path) -> None:
+    with suppress(FileNotFoundError), files.whole(tmp_path / "out"):
+        assert len(list(tmp_path.iterdir())) == 1
+        files.clear_scratch(tmp_path / "out")
+        assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -33,6 +34,18 @@ def whole(path: str | Path) -> Iterator[Path]:
         os.replace(draft, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def clear_scratch(path: str | Path) -> None:
+    """Remove what a process that was killed while it wrote `path` has left beside it.
+
+    Nobody else may be writing `path` at the time.
+    """
+    path = Path(path)
+    name = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}")  # as `whole` names it
+    for scratch in path.parent.glob(".*"):
+        if name.fullmatch(scratch.name):
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from polyalign import markers
 from polyalign.errors import InputError
+from polyalign.files import clear_scratch
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ def _marked(arguments: argparse.Namespace, outputs: Iterable[Path]) -> Iterator[
     before = markers.read_marker(path)
     markers.refuse_again(before, arguments.attempt, key)
     markers.end_twin(before)
+    for output in outputs:
+        clear_scratch(output)
     stage = Path(sys.argv[0]).stem
     record = markers.started(stage, arguments.attempt, key, outputs, arguments.work)
 
