@@ -13,6 +13,8 @@ for family in sorted({name.split("/")[0] for name in DECODED}):
             rewards=f"<results>/policies/{family}/{{variant}}/rewards.parquet",
         log:
             f"<results>/logs/decode/{family}-{{variant}}.log",
+        benchmark:
+            f"<results>/benchmarks/decode/{family}-{{variant}}.tsv"
         localrule: not loads_model("decode", f"families.{family.replace('-', '_')}")
         conda:
             ENVIRONMENT
