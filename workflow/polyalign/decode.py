@@ -8,6 +8,7 @@ import pandas as pd
 
 from polyalign.errors import InputError
 from polyalign.map import policy_weights
+from polyalign.map.search import dirichlet_lam
 from polyalign.tables import KEY, rewards_array, value_columns
 
 
@@ -74,19 +75,14 @@ def best_of(
 
 
 def random_lam(values: list[str], cap: float, seed: int) -> dict[str, float]:
-    """λ in a uniform (Dirichlet) direction with a sum uniform in [0, cap].
-
-    The reference that `polyalign.map.search.random_palettes` holds random palettes against.
+    """λ in a uniform direction with a uniform sum: the reference that random palettes are held to.
 
     Args:
         values: names of the values.
         cap: largest sum of λ, in 1 / the rewards' units.
         seed: seed of the draw.
     """
-    # Another stream than that of the draws among candidates, which have the same seed.
-    draws = np.random.default_rng([1, seed])
-    direction = draws.dirichlet(np.ones(len(values)))
-    lam = direction * cap * draws.random()
+    (lam,) = dirichlet_lam(len(values), 1, seed=seed, cap=cap)
     return dict(zip(values, lam.tolist(), strict=True))
 
 
