@@ -6,7 +6,7 @@ language model over prompt and response, and has every reward score the continua
 must give the same responses. `whole batch` is the baseline with a batch's texts together, still
 without a cache: what batching alone is worth. Needs the finished sandbox study. Run as
 
-    OMP_NUM_THREADS=1 python benchmarks/token_decode.py [--prompts 32] [--interval 1] [--top-k 5]
+    OMP_NUM_THREADS=1 python benchmarks/token_decode.py [--prompts 32] [--interval 1] [--top-k 10]
 """
 
 import argparse
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=32, help="responses (default: %(default)s)")
     parser.add_argument("--one-by-one", type=int, default=4, help="of these, in the baseline")
     parser.add_argument("--interval", type=int, default=1)
-    parser.add_argument("--top-k", type=int, default=5)
+    parser.add_argument("--top-k", type=int, default=10, help="as in token-d")
     options = parser.parse_args()
     engine = sandbox_engine(options.interval, options.top_k)
     prompts = pd.read_parquet(STUDY / "prompts.parquet")["prompt"].tolist()[: options.prompts]

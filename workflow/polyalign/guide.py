@@ -215,8 +215,8 @@ class GuidedEngine:
         texts = [[next(every) for _ in range(tokens.shape[1])] for _ in rows]
         # Tokens that say the same (an end token, spaces) are scored once.
         different = [
-            list(dict.fromkeys(np.array(several)[may]))
-            for several, may in zip(texts, possible.numpy(), strict=True)
+            list(dict.fromkeys(text for text, may in zip(several, allowed, strict=True) if may))
+            for several, allowed in zip(texts, possible.tolist(), strict=True)
         ]
         total = [np.zeros(len(several)) for several in different]
         for name, score in scorers.items():
@@ -226,7 +226,7 @@ class GuidedEngine:
         tilt = torch.zeros(tokens.shape, dtype=torch.float64)
         for place, several in enumerate(different):
             gains = dict(zip(several, total[place].tolist(), strict=True))
-            tilt[place] = torch.tensor([gains.get(text, 0.0) for text in texts[place]])
+            tilt[place] = tilt.new_tensor([gains.get(text, 0.0) for text in texts[place]])
         return tilt
 
     def texts(self, responses: Sequence[list[int]]) -> list[str]:
@@ -261,6 +261,6 @@ def _check_finite(name: str, rewards: np.ndarray, texts: Sequence[str]) -> None:
     bad = np.flatnonzero(~np.isfinite(rewards))
     if bad.size:
         raise InputError(
-            f"value '{name}' is {rewards[bad[0]]} for the text {str(texts[bad[0]])!r}; expected a "
+            f"value '{name}' is {rewards[bad[0]]} for the text {texts[bad[0]]!r}; expected a "
             "finite number: mend the reward or take the value out of the palette"
         )
