@@ -179,6 +179,13 @@ def requeue(controller: Controller) -> str | None:
     return str(record["slurm_job"])
 
 
+def is_back(node: str) -> bool:
+    """Resume the node, which is refused where it has reported back by itself already."""
+    subprocess.run(["scontrol", "update", node, "State=RESUME"], check=False, capture_output=True)
+    shown = ["sinfo", "--noheader", "--format=%T"]
+    return "down" not in subprocess.run(shown, check=True, capture_output=True, text=True).stdout
+
+
 def lose_the_node(controller: Controller) -> str | None:
     """Take the node down while the trained model answers, and bring it back."""
     record = controller.marker(ANSWERS)
@@ -187,7 +194,7 @@ def lose_the_node(controller: Controller) -> str | None:
     node = f"NodeName={os.uname().nodename.partition('.')[0]}"
     subprocess.run(["scontrol", "update", node, "State=DOWN", "Reason=test"], check=True)
     wait_until(lambda: state(record["slurm_job"]) != "RUNNING")
-    subprocess.run(["scontrol", "update", node, "State=RESUME"], check=True)
+    wait_until(lambda: is_back(node))
     return str(record["slurm_job"])
 
 
