@@ -39,7 +39,7 @@ from polyalign.plots import (
     winrate_scatter,
     workflow_dag,
 )
-from polyalign.plots.data import FigureData, load, read_graph
+from polyalign.plots.data import FigureData, load, read_graph, read_metrics
 
 FOLDER = Path(theme.__file__).parent
 HELPERS = {"theme", "data"}
@@ -472,3 +472,12 @@ def test_lambda_in_the_plane_and_in_room(drawn: list[Figure], tmp_path: Path) ->
     few = table[[name for name in table if not name.startswith(("harmless", "div", "co", "per"))]]
     with pytest.raises(InputError, match="weighs 2 values; expected at least 3"):
         feasible_lambda_3d.draw(replace(study(), tables={"random": few}), [tmp_path / "b.png"])
+
+
+def test_steps_at_which_nothing_was_logged_are_gaps(tmp_path: Path) -> None:
+    path = tmp_path / "helpful.csv"
+    path.write_text("step,loss,accuracy\n10,0.5,\n20,,0.75\n")
+    table = read_metrics(path)
+    assert table["loss"].tolist()[0] == 0.5
+    assert table["accuracy"].tolist()[1] == 0.75
+    assert table[["loss", "accuracy"]].isna().to_numpy().tolist() == [[False, True], [True, False]]

@@ -138,7 +138,7 @@ def load(
         pool=pool[0] if pool else None,
         palettes=read_palettes(inputs.get("palettes", ())),
         training={
-            f"{path.parent.name}/{path.stem}": read_table(path)
+            f"{path.parent.name}/{path.stem}": read_metrics(path)
             for path in inputs.get("training", ())
         },
         jobs=[edge for path in inputs.get("jobs", ()) for edge in read_graph(path)],
@@ -151,6 +151,19 @@ def load(
         policy=policy,
         **settings,
     )
+
+
+def read_metrics(path: Path) -> "pd.DataFrame":
+    """Metrics of a training by step; NaN where a trainer logged nothing, an empty field there.
+
+    Raises:
+        InputError: if the file cannot be read or has no rows.
+    """
+    import pandas as pd
+
+    from polyalign.tables import read_table
+
+    return read_table(path).apply(pd.to_numeric, errors="coerce")
 
 
 def read_graph(path: Path) -> list[tuple[str, str]]:
