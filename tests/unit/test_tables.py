@@ -155,3 +155,12 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
             (draft / name).touch()
     assert [path.name for path in folder.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_value_with_one_bad_cell_is_a_fault_and_not_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("prompt,note,humor\na,good,1.0\nb,7,2.0\nc,bad,x\n")
+    with pytest.raises(InputError, match=r"value 'humor' is 'x' in row 2"):
+        read_rewards(path)
+    path.write_text("prompt,note,humor\na,good,1.0\nb,7,2.0\nc,bad,3.0\n")
+    assert "note" not in read_rewards(path)

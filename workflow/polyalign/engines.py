@@ -46,6 +46,24 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> li
     return list(ends) if isinstance(ends, list) else [ends]
 
 
+def sampling_rule(
+    sampling: Sampling, ends: list[int], tokenizer: PreTrainedTokenizerBase
+) -> GenerationConfig:
+    """What `generate` is told, so that it samples as p0 does and in no other way.
+
+    A fresh configuration: a hub model's own may carry sampling rules that p0 does not have.
+    """
+    return GenerationConfig(
+        do_sample=True,
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        max_new_tokens=sampling.max_new_tokens,
+        eos_token_id=ends,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
 def finished(
     ids: Sequence[int], ends: Sequence[int], tokenizer: PreTrainedTokenizerBase
 ) -> Response:
@@ -64,16 +82,7 @@ class TransformersEngine:
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.ends = end_tokens(model, tokenizer)
-        # A fresh configuration: a hub model's own may carry sampling rules that p0 does not have.
-        self.rule = GenerationConfig(
-            do_sample=True,
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
-            max_new_tokens=sampling.max_new_tokens,
-            eos_token_id=self.ends,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+        self.rule = sampling_rule(sampling, self.ends, tokenizer)
 
     def __call__(
         self, prompts: Sequence[str], encoded: Sequence[list[int]], seed: int
@@ -89,8 +98,7 @@ class TransformersEngine:
 
 def left_padded(tokenizer: PreTrainedTokenizerBase, encoded: Sequence[list[int]]) -> Any:
     """`input_ids` and `attention_mask`, (b, longest), padded on the left."""
-    tokenizer.padding_side = "left"
-    return tokenizer.pad({"input_ids": list(encoded)}, return_tensors="pt")
+    return tokenizer.pad({"input_ids": list(encoded)}, padding_side="left", return_tensors="pt")
 
 
 class VllmEngine:

@@ -5,12 +5,12 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from polyalign.columns import KEY
 from polyalign.engines import Engine, Response
 from polyalign.errors import InputError
 from polyalign.logprobs import Sampling, response_logprobs
 from polyalign.rendering import prompt_ids
 from polyalign.seeds import batch_seed
-from polyalign.tables import KEY
 
 
 def generate(

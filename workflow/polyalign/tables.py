@@ -16,22 +16,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from polyalign.columns import KEY, SAMPLE_COLUMNS
 from polyalign.errors import InputError
 from polyalign.files import sha256, whole
 from polyalign.sources import content
 
-KEY = ["prompt_id", "candidate"]
-SAMPLE_COLUMNS = [
-    *KEY,
-    "prompt",
-    "response",
-    "split",
-    "n_tokens",
-    "truncated",
-    "logprob",
-    "logprob_base",
-    "kl",
-]
 FORMATS = (".parquet", ".csv", ".jsonl", ".json")
 
 
@@ -167,6 +156,19 @@ def value_columns(frame: pd.DataFrame) -> list[str]:
     ]
 
 
+def _meant_as_values(frame: pd.DataFrame) -> list[str]:
+    """The value columns, and those that are none for a few cells alone, which are then faults."""
+    spoilt = [
+        str(name)
+        for name in frame.columns
+        if name not in (*SAMPLE_COLUMNS, "generated")
+        and not pd.api.types.is_numeric_dtype(frame[name])
+        and pd.to_numeric(frame[name], errors="coerce").notna().mean() > 0.5
+    ]
+    known = {*value_columns(frame), *spoilt}
+    return [str(name) for name in frame.columns if name in known]
+
+
 def read_rewards(
     path: str | Path, *, columns: Mapping[str, str] | None = None, test_share: float = 0.5
 ) -> pd.DataFrame:
@@ -178,7 +180,8 @@ def read_rewards(
 
     Args:
         path: the table.
-        columns: value name → name of its column in the file; None keeps all numeric columns.
+        columns: value name → name of its column in the file; None keeps all numeric columns, and
+            refuses one that would be numeric but for a few cells.
         test_share: share of prompts that an absent `split` column puts into `test`, in [0, 1].
 
     Returns:
@@ -202,7 +205,7 @@ def read_rewards(
         frame["candidate"] = frame.groupby("prompt_id", sort=False).cumcount()
     if "split" not in frame:
         frame["split"] = [split_of(text, test_share) for text in frame["prompt"]]
-    names = dict(columns) if columns else {name: name for name in value_columns(frame)}
+    names = dict(columns) if columns else {name: name for name in _meant_as_values(frame)}
     absent = [column for column in names.values() if column not in frame]
     if absent:
         raise InputError(
@@ -222,9 +225,9 @@ def check_values(samples: pd.DataFrame, values: pd.DataFrame, source: str | Path
         numbers = pd.to_numeric(values[name], errors="coerce").to_numpy(dtype=np.float64)
         bad = np.flatnonzero(~np.isfinite(numbers))
         if bad.size:
-            row = samples.iloc[bad[0]]
+            row, cell = samples.iloc[bad[0]], values[name].tolist()[bad[0]]
             raise InputError(
-                f"{source}: value '{name}' is {values[name].iloc[bad[0]]!r} in row {bad[0]} "
+                f"{source}: value '{name}' is {cell!r} in row {bad[0]} "
                 f"(prompt_id {row['prompt_id']}, candidate {row['candidate']}; {bad.size} such "
                 "rows); expected a finite number: score it again or remove the row"
             )

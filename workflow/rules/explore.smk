@@ -15,7 +15,7 @@ EXPLORED = {
         **part(STUDY.explore, "budgets", "points"),
     },
     "rounds": lambda: part(STUDY.explore, "rounds"),
-    "paths": lambda: part(STUDY.explore, "steps", "beyond"),
+    "paths": lambda: {**part(STUDY.explore, "steps", "beyond"), "limits": LIMITS},
 }
 OF_PALETTES = ("rounds", "paths")
 

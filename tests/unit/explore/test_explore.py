@@ -119,7 +119,9 @@ def test_rounds_start_at_the_base_and_end_at_the_joint_solution() -> None:
 def test_a_path_leads_through_the_palette_to_where_nothing_is_feasible() -> None:
     frame = pool()
     solved = palettes(frame)
-    table = paths.compute(frame, solved, {"steps": 40, "beyond": 8.0}).set_index("share")
+    table = paths.compute(frame, solved, {"steps": 40, "beyond": 8.0, "limits": {}}).set_index(
+        "share"
+    )
     assert table.loc[0.0, ["kl", "ess_share"]].tolist() == pytest.approx([0.0, 1.0], abs=1e-9)
     assert table.loc[1.0, "kl"] == pytest.approx(solved["both"]["kl"], rel=1e-6)
     samples = len(frame) / 2
@@ -127,6 +129,19 @@ def test_a_path_leads_through_the_palette_to_where_nothing_is_feasible() -> None
     order = list(dict.fromkeys(table["verdict"]))
     assert order == ["supported", "unsupported", "infeasible"]
     assert table["kl"].isna().tolist() == (table["verdict"] == "infeasible").tolist()
+
+
+def test_a_path_is_judged_by_the_limits_of_the_study() -> None:
+    frame = pool()
+    solved = palettes(frame)
+    settings = {"steps": 4, "beyond": 1.0}
+    strict = {"limits": {"max_norm": 1e-6}}
+    lenient, held = (
+        paths.compute(frame, solved, settings | one) for one in ({"limits": {}}, strict)
+    )
+    assert lenient["verdict"].tolist() == ["supported"] * 5
+    assert held["verdict"].tolist() == ["supported", *["unsupported"] * 4]
+    assert lenient["kl"].tolist() == held["kl"].tolist()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
+from polyalign.columns import SAMPLE_COLUMNS
 from polyalign.errors import InputError
 from polyalign.map.palette import check_level
 from polyalign.settings import (
@@ -20,20 +21,6 @@ from polyalign.settings import (
 from polyalign.train.options import Options
 from polyalign.values._spec import ValueSpec
 
-SAMPLE_COLUMNS = frozenset(
-    (
-        "prompt_id",
-        "candidate",
-        "prompt",
-        "response",
-        "split",
-        "n_tokens",
-        "truncated",
-        "logprob",
-        "logprob_base",
-        "kl",
-    )
-)
 SLACKS = {"published-0.03": 0.03, "published-0.06": 0.06}
 
 

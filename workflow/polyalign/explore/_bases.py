@@ -7,6 +7,7 @@ import pandas as pd
 
 from polyalign.errors import InputError
 from polyalign.map.base import Base
+from polyalign.map.diagnostics import assess_many
 from polyalign.tables import rewards_array
 
 
@@ -42,13 +43,8 @@ class Bases:
         Args:
             lam: (m, k) in 1 / standard deviations.
         """
-        levels, nats = [], []
-        for one in lam:
-            scaled = one * self.test.scale
-            log_z, level, _ = self.test.moments(scaled)
-            levels.append(self.raw_level(self.test.raw(level)))
-            nats.append(max(0.0, float(scaled @ level) - log_z))
-        return np.array(levels), np.array(nats)
+        found = assess_many(self.test, lam)
+        return self.raw_level(found.levels), found.kl
 
 
 def bases(pool: pd.DataFrame, values: list[str], scope: str) -> Bases:

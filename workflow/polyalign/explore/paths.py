@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from polyalign.errors import InputError
-from polyalign.explore._bases import bases
-from polyalign.map.dual import solve_on
+from polyalign.map.dual import Limits
+from polyalign.map.search import path
+from polyalign.solve import fit_split
 
 
 def compute(
@@ -19,7 +20,8 @@ def compute(
     Args:
         pool: rewards table of the base model's candidates.
         palettes: palette → its solved record.
-        settings: `steps`, points of a path; `beyond`, where it ends (1 is the asked level).
+        settings: `steps`, points of a path; `beyond`, where it ends (1 is the asked level);
+            `limits`, what the verdict `supported` asks (`polyalign.map.dual.Limits`).
 
     Returns:
         A row a palette and step: `palette`, `share`, `verdict`, `kl` (nats), `ess_share` (effective
@@ -33,22 +35,22 @@ def compute(
             "a path leads to a palette; the study has none: add one, or leave the figure out of "
             "`plots`"
         )
-    rows = []
+    shares = np.linspace(0.0, settings["beyond"], settings["steps"] + 1)
+    limits = Limits(**settings["limits"])
+    tables = []
     for name, record in palettes.items():
-        part = bases(pool, record["values"], record["scope"])
-        start = part.fit.center
-        way = (np.array(record["asked"]) - part.center) / part.scale - start
-        for share in np.linspace(0.0, settings["beyond"], settings["steps"] + 1):
-            solution = solve_on(part.fit, start + share * way, names=part.values)
-            found = solution.verdict != "infeasible"
-            rows.append(
+        base, _, _ = fit_split(pool, list(record["values"]), record["scope"])
+        found = path(base, np.array(record["asked"]), shares, limits)
+        tables.append(
+            pd.DataFrame(
                 {
                     "palette": name,
-                    "share": share,
-                    "verdict": solution.verdict,
-                    "kl": solution.kl if found else np.nan,
-                    "ess_share": solution.ess / part.fit.n_samples if found else np.nan,
-                    "max_weight": solution.max_weight if found else np.nan,
+                    "share": found.share,
+                    "verdict": found.verdicts,
+                    "kl": found.kl,
+                    "ess_share": found.ess / base.n_samples,
+                    "max_weight": found.max_weight,
                 }
             )
-    return pd.DataFrame(rows)
+        )
+    return pd.concat(tables, ignore_index=True)

@@ -19,13 +19,13 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
-    GenerationConfig,
     PreTrainedTokenizerBase,
     Trainer,
     TrainingArguments,
 )
 from trl.trainer.utils import disable_dropout_in_model
 
+from polyalign.engines import end_tokens, left_padded, sampling_rule
 from polyalign.errors import InputError
 from polyalign.logprobs import Sampling
 from polyalign.models import load_model
@@ -120,8 +120,7 @@ class PpoTrainer(Trainer):
         self.order = rl.prompt_order(
             len(task.prompts), args.max_steps // ppo.steps, self.per_rollout, args.seed
         )
-        ends = model.policy.generation_config.eos_token_id or tokenizer.eos_token_id
-        self.ends: list[int] = ends if isinstance(ends, list) else [ends]
+        self.ends = end_tokens(model.policy, tokenizer)
         self.batches: Iterator[Responses] = iter(())
         self.measured: dict[str, list[float]] = {}
 
@@ -169,23 +168,11 @@ class PpoTrainer(Trainer):
 
     def sample(self, prompts: list[list[int]]) -> list[list[int]]:
         """Sampled token ids a prompt, up to and including the end token."""
-        sampling, size = self.task.sampling, self.args.per_device_train_batch_size
-        rule = GenerationConfig(
-            do_sample=True,
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
-            max_new_tokens=sampling.max_new_tokens,
-            eos_token_id=self.ends,
-            pad_token_id=self.tokenizer.pad_token_id,
-        )
+        rule = sampling_rule(self.task.sampling, self.ends, self.tokenizer)
+        size = self.args.per_device_train_batch_size
         responses = []
         for start in range(0, len(prompts), size):
-            batch = self.tokenizer.pad(
-                {"input_ids": prompts[start : start + size]},
-                padding_side="left",
-                return_tensors="pt",
-            ).to(self.args.device)
+            batch = left_padded(self.tokenizer, prompts[start : start + size]).to(self.args.device)
             with self.accelerator.autocast():
                 output = self.actor.policy.generate(**batch, generation_config=rule)
             for ids in output[:, batch["input_ids"].shape[1] :].tolist():
