@@ -118,7 +118,7 @@ def explored(base_pool: pd.DataFrame) -> dict[str, pd.DataFrame]:
             base_pool, {}, common | {"traded": values[:3], "budgets": [0.1, 0.3], "points": 9}
         ),
         "rounds": rounds.compute(base_pool, records, {"rounds": 4}),
-        "paths": paths.compute(base_pool, records, {"steps": 12, "beyond": 3.0}),
+        "paths": paths.compute(base_pool, records, {"steps": 12, "beyond": 3.0, "limits": {}}),
     }
 
 
