@@ -26,8 +26,8 @@ format: .venv/ready
 types: .venv/ready
 	mypy
 
-unit: .venv/ready
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile tests
+unit: .venv/ready       ## but not tests/study, which judge what `make run` made
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --ignore tests/study tests
 
 dag: .venv/ready        ## validates the DAG without running anything
 	snakemake --cores 1 --dry-run --quiet all

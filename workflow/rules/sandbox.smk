@@ -43,6 +43,9 @@ rule base_model:
         "<results>/benchmarks/base_model.tsv"
     conda:
         ENVIRONMENT
+    # All of the sandbox waits for this job. Torch takes two threads also where there is one core:
+    # another number of them would be another model.
+    threads: 2
     resources:
         **needs("base_model"),
     params:
@@ -50,6 +53,7 @@ rule base_model:
             {
                 "seed": STUDY.seed,
                 "steps": STUDY.sandbox.steps,
+                "threads": 2,
                 "template": STUDY.prompts.template,
             }
         ),

@@ -21,6 +21,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from polyalign.errors import InputError
 from polyalign.files import versions, whole
 from polyalign.logprobs import encode_response
+from polyalign.models import fused
 
 END = "<|endoftext|>"
 PAD = "<|pad|>"
@@ -248,7 +249,7 @@ def train_lm(
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    model.train()
+    fused(model).train()
     batches = _batches(rows, batch_size, random.Random(seed))
     metrics, tokens = _optimise(model, batches, steps, learning_rate, tokenizer.pad_token_id)
     with whole(output) as draft:
