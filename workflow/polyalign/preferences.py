@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from polyalign.errors import InputError
+from polyalign.sources import PAIRS_FILES
 
 COLUMNS = ["prompt", "chosen", "rejected"]
-ENDINGS = (".jsonl.gz", ".jsonl")
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(/[\w.-]+)*")
 
@@ -71,10 +71,10 @@ def _pair(row: Any) -> tuple[str, str, str] | None:
 def _local_file(path: Path, split: str) -> Path:
     """The file of `split` in a folder, or the file itself."""
     if path.is_file():
-        if not path.name.endswith(ENDINGS):
+        if not path.name.endswith(PAIRS_FILES):
             raise InputError(f"{path}: unknown format; expected a .jsonl or .jsonl.gz file")
         return path
-    for ending in ENDINGS:
+    for ending in PAIRS_FILES:
         if (path / f"{split}{ending}").is_file():
             return path / f"{split}{ending}"
     raise InputError(
@@ -125,7 +125,7 @@ def read_rows(source: str | Path, split: str) -> Iterator[Any]:
     path = Path(source)
     if path.exists():
         return _read_lines(_local_file(path, split))
-    if not _HUB_ID.fullmatch(str(source)) or str(source).endswith(ENDINGS):
+    if not _HUB_ID.fullmatch(str(source)) or str(source).endswith(PAIRS_FILES):
         raise InputError(
             f"{source}: no such file or folder; expected a folder with {split}.jsonl.gz, a .jsonl "
             "file, or a hub id like owner/name or owner/name/folder"

@@ -17,6 +17,13 @@ WHOLE = 64 * 2**20
 """Files up to this size are hashed whole; of larger ones, BLOCKS blocks of a MiB are."""
 
 BLOCKS = 16
+PAIRS_FILES = (".jsonl.gz", ".jsonl")
+"""Endings of files of preference pairs."""
+
+
+def has_splits(source: str) -> bool:
+    """Whether a preference data set has test pairs of its own: all have but a single file."""
+    return not source.endswith(PAIRS_FILES)
 
 
 def resolve(source: str) -> str:

@@ -19,6 +19,7 @@ from polyalign import families, resources
 from polyalign import values as kinds_of_reward
 from polyalign.errors import InputError
 from polyalign.provenance import canonical, code, short_hash
+from polyalign.sources import has_splits
 from polyalign.train.options import OPTIONS
 
 # Jobs find the Python that runs Snakemake and this checkout's library, activated or not.
@@ -378,10 +379,11 @@ def training_inputs(family):
         if made.preferences or made.palette:
             paths["base"] = base_model()
         if made.preferences:
-            paths |= {
-                f"pairs:{name}": pairs_file(STUDY.preferences[name].path, "train")
-                for name in made.preferences
-            }
+            for name in made.preferences:
+                path = STUDY.preferences[name].path
+                paths[f"pairs:{name}"] = pairs_file(path, "train")
+                if made.settings.get("test_pairs") and has_splits(path):
+                    paths[f"held_out:{name}"] = pairs_file(path, "test")
         if made.palette:
             paths["palette"] = lam_of(made.palette)
         if made.candidates:
@@ -428,7 +430,7 @@ def pairs_settings(name):
 
 def pairs_file(path, split):
     """The file of a local data set in Anthropic HH's layout; nothing for one on the hub."""
-    if Path(path).is_file() or path.endswith((".jsonl", ".jsonl.gz")):
+    if Path(path).is_file() or not has_splits(path):
         return path
     if path.startswith("results/") or Path(path).is_dir():
         return f"{path}/{split}.jsonl.gz"
@@ -663,8 +665,14 @@ def caption_numbers():
     return f"Study {STUDY.study}: {', '.join(sizes)}."
 
 
-def model_manifests():
+def judged_manifests():
     """Manifests of the models whose quality the report states."""
+    preferred = [name for name in MODELS if VARIANTS[name].preferences]
+    return model_manifests() + [f"{RESULTS}/models/{name}.json" for name in preferred]
+
+
+def model_manifests():
+    """Manifests of the models that policies and rewards are made from."""
     names = [f"reward/{name}" for name in STUDY.reward_models]
     if STUDY.model and STUDY.model.source == f"{RESULTS}/models/base/base":
         names.append("base/base")

@@ -7,7 +7,7 @@ rule overview:
         summary="<results>/tables/summary.csv",
         families="<results>/tables/families.csv",
         palettes=STUDY_TABLES["palettes"],
-        manifests=model_manifests(),
+        manifests=judged_manifests(),
         rewards=[f"{RESULTS}/policies/{policy}/rewards.parquet" for policy in EVALUATED],
     output:
         page=report(

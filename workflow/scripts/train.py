@@ -5,6 +5,7 @@ import json
 from polyalign import families
 from polyalign.job import Job, is_main_process, run
 from polyalign.manifest import write_manifest, write_metrics
+from polyalign.sources import has_splits
 from polyalign.tables import read_scored, read_table
 
 
@@ -14,6 +15,7 @@ def main(job: Job) -> None:
     candidates = None
     if "samples" in inputs:
         candidates = read_scored(inputs["samples"], inputs["scores"]).query("split == 'fit'")
+    preferences = settings.get("preferences", {})
     made_from = families.Ingredients(
         settings=settings["settings"],
         model=settings.get("model", {}),
@@ -25,7 +27,16 @@ def main(job: Job) -> None:
         values=settings.get("values", {}),
         preferences={
             name: {**source, "source": str(inputs.get(f"pairs:{name}", [source["source"]])[0])}
-            for name, source in settings.get("preferences", {}).items()
+            for name, source in preferences.items()
+        },
+        held_out={
+            name: {
+                **source,
+                "source": str(inputs.get(f"held_out:{name}", [source["source"]])[0]),
+                "split": "test",
+            }
+            for name, source in preferences.items()
+            if has_splits(source["source"])
         },
         policies={
             name.removeprefix("model:"): paths[-1]

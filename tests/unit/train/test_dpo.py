@@ -24,7 +24,8 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from polyalign.errors import InputError
-from polyalign.train.common import Training
+from polyalign.train.calibration import calibration
+from polyalign.train.common import Lora, Training
 from polyalign.train.dpo import SoftDPOTrainer, is_exact, lambda_pairs, tokenise, train_dpo
 
 TIMES = ["step_time", "train_runtime"]
@@ -249,3 +250,24 @@ def test_refuses_pairs_without_room(base, tmp_path):
     pairs = pd.DataFrame({"prompt": ["a " * 9], "chosen": ["a"], "rejected": ["b"]})
     with pytest.raises(InputError, match="no pair left"):
         train(base, pairs, tmp_path)
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=2, merge=False)], ids=["whole", "adapters"])
+def test_held_out_pairs_are_judged_by_the_exact_log_ratios(base, tmp_path, lora):
+    train_pairs = lam_pairs(base, each=40, pairs=200)
+    chosen, rejected = np.random.default_rng(4).permutation(len(texts()))[:80].reshape(2, 40)
+    at = np.arange(40) % len(PROMPTS)
+    test = pd.DataFrame(
+        {
+            "prompt": np.array(PROMPTS)[at],
+            "chosen": np.array(texts())[chosen],
+            "rejected": np.array(texts())[rejected],
+        }
+    )
+    record = train(base, train_pairs, tmp_path, beta=0.7, pairs_test=test, lora=lora)
+    ratio = np.log(distribution(tmp_path / "model") / distribution(base))
+    margins = 0.7 * (ratio[at, chosen] - ratio[at, rejected])
+    assert np.abs(margins).max() > 0.1
+    assert record["held_out"] == pytest.approx(calibration(margins), abs=1e-4)
+    assert sum(row["pairs"] for row in record["reliability"]) == 40
+    assert record["counts_test"] == {"pairs": 40, "cut": 40, "left_out": 0}

@@ -14,10 +14,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trai
 from polyalign.errors import InputError
 from polyalign.sandbox.world import write_world
 from polyalign.train import classifier, common, reward
+from polyalign.train.calibration import calibration
 from polyalign.train.classifier import train_classifier
 from polyalign.train.common import Training
 from polyalign.train.lm import train_lm
-from polyalign.train.reward import calibration, train_reward
+from polyalign.train.reward import train_reward
 from polyalign.values.sequence_classifier import Scorer, Spec
 
 TEMPLATE = "\n\nHuman: {prompt}\n\nAssistant:"
@@ -187,27 +188,6 @@ def test_an_unfit_base_is_refused(tmp_path):
     (tmp_path / "nothing").mkdir()
     with pytest.raises(InputError, match="cannot be loaded"):
         learn(str(tmp_path / "nothing"), tmp_path)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_calibration_knows_an_honest_model_from_a_boastful_one(seed):
-    rng = np.random.default_rng(seed)
-    margins = rng.normal(0, 2, 20000)
-    won = rng.random(20000) < 1 / (1 + np.exp(-margins))
-    honest = calibration(np.where(won, margins, -margins))
-    boastful = calibration(np.where(won, 4 * margins, -4 * margins))
-    assert honest["calibration_error"] < 0.02
-    assert boastful["calibration_error"] > 0.08
-    assert honest["accuracy"] == boastful["accuracy"]
-    assert honest["log_loss"] < boastful["log_loss"]
-    assert honest["brier"] < boastful["brier"]
-
-
-def test_calibration_of_a_model_that_knows_nothing():
-    known = calibration(np.zeros(10))
-    assert known == pytest.approx(
-        {"accuracy": 0.5, "brier": 0.25, "log_loss": math.log(2), "calibration_error": 0.0}
-    )
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,8 @@ class Ingredients:
         palette: the solved palette.
         prompts: prompts of the `fit` split.
         values: value → settings of its reward function, for the values of the palette.
-        preferences: name → arguments of `polyalign.preferences.read_pairs`.
+        preferences: name → arguments of `polyalign.preferences.read_pairs` for the training pairs.
+        held_out: the same for the test pairs; without the data sets that have none.
         policies: `family/variant` → folder of its model.
         candidates: rewards table of the base model's candidates, prompts of the `fit` split.
         work: folder for checkpoints.
@@ -71,6 +72,7 @@ class Ingredients:
     prompts: list[str]
     values: dict[str, dict[str, Any]]
     preferences: dict[str, dict[str, Any]]
+    held_out: dict[str, dict[str, Any]]
     policies: dict[str, Path]
     candidates: "pd.DataFrame | None"
     work: Path

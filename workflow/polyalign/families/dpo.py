@@ -40,6 +40,11 @@ class Settings(Options):
     pairs: Count = Field(
         default=10000, description="Preference pairs that one model is trained on."
     )
+    test_pairs: int = Field(
+        default=500,
+        ge=0,
+        description="Test pairs, in the same mixture, that a model's preferences are judged on.",
+    )
     epochs: Count = Field(default=1, description="Passes over the pairs.")
     batch_size: Count = Field(default=32, description="Pairs in one step.")
     labelled: Labelled | None = Field(
@@ -76,7 +81,15 @@ def train(made_from: Ingredients, output: Path) -> dict[str, Any]:
     from polyalign.train.dpo import train_dpo
 
     settings, model = made_from.settings, made_from.model
-    pairs, facts = mixed_pairs(made_from) if made_from.preferences else labelled_pairs(made_from)
+    test = None
+    if made_from.preferences:
+        pairs, facts = mixed_pairs(made_from, made_from.preferences, settings["pairs"])
+        # A single file has no test pairs.
+        if settings["test_pairs"] and made_from.held_out.keys() == made_from.preferences.keys():
+            test, read = mixed_pairs(made_from, made_from.held_out, settings["test_pairs"])
+            facts["read_test"] = read["read"]
+    else:
+        pairs, facts = labelled_pairs(made_from)
     record = train_dpo(
         model["source"],
         pairs,
@@ -88,20 +101,20 @@ def train(made_from: Ingredients, output: Path) -> dict[str, Any]:
         epochs=settings["epochs"],
         max_new_tokens=made_from.sampling["max_new_tokens"],
         revision=model["revision"],
+        pairs_test=test,
     )
     return {**record, **facts}
 
 
-def mixed_pairs(made_from: Ingredients) -> tuple[Any, dict[str, Any]]:
+def mixed_pairs(
+    made_from: Ingredients, sources: dict[str, dict[str, Any]], size: int
+) -> tuple[Any, dict[str, Any]]:
     """Pairs of the data sets in their shares, and what became of the rows they were read from."""
     from polyalign.preferences import mixture, read_pairs
 
-    settings = made_from.settings
-    read = {name: read_pairs(**source) for name, source in made_from.preferences.items()}
-    shares = {name: share for name, share in settings["mixture"].items() if share > 0}
-    pairs = mixture(
-        {name: data.frame for name, data in read.items()}, shares, settings["pairs"], made_from.seed
-    )
+    read = {name: read_pairs(**source) for name, source in sources.items()}
+    shares = {name: share for name, share in made_from.settings["mixture"].items() if share > 0}
+    pairs = mixture({name: data.frame for name, data in read.items()}, shares, size, made_from.seed)
     return pairs, {"read": {name: data.counts for name, data in read.items()}}
 
 

@@ -19,10 +19,12 @@ from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from polyalign.errors import InputError
-from polyalign.logprobs import encode_response
+from polyalign.logprobs import encode_response, response_logprobs
 from polyalign.train import common
+from polyalign.train.calibration import held_out
 
 PREFERENCE = "preference"
+JUDGED_AT_ONCE = 64
 
 
 def lambda_pairs(
@@ -167,6 +169,37 @@ def tokenise(
     return datasets.Dataset.from_list(rows), counts
 
 
+def margins(trainer: DPOTrainer, pairs: datasets.Dataset) -> np.ndarray:
+    """β (log π/p0 of the chosen − log π/p0 of the rejected response) of n tokenised pairs, (n,).
+
+    The margins of DPO's implicit reward (Rafailov et al. 2023, equation 6), in nats.
+    """
+    policy: Any = trainer.accelerator.unwrap_model(trainer.model).eval()
+    pad: int = trainer.processing_class.pad_token_id  # type: ignore[union-attr]
+
+    def logprobs(model: Any) -> np.ndarray:
+        found = []
+        for start in range(0, len(pairs), JUDGED_AT_ONCE):
+            part = pairs[start : start + JUDGED_AT_ONCE]
+            texts = [
+                (prompt, response)
+                for name in ("chosen_ids", "rejected_ids")
+                for prompt, response in zip(part["prompt_ids"], part[name], strict=True)
+            ]
+            sums = response_logprobs(model, pad, texts)[0].double().sum(1)
+            chosen, rejected = sums.chunk(2)
+            found.append((chosen - rejected).numpy())
+        return np.concatenate(found)
+
+    if trainer.ref_model is not None:
+        base = logprobs(trainer.accelerator.unwrap_model(trainer.ref_model))
+    else:
+        with policy.disable_adapter():
+            base = logprobs(policy)
+    difference: np.ndarray = logprobs(policy) - base
+    return float(trainer.beta) * difference
+
+
 def train_dpo(
     model: str,
     pairs: pd.DataFrame,
@@ -179,8 +212,9 @@ def train_dpo(
     epochs: int = 1,
     max_new_tokens: int | None = None,
     revision: str | None = None,
+    pairs_test: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
-    """Train a model on preference pairs.
+    """Train a model on preference pairs, and judge it on held-out ones if there are any.
 
     Args:
         model: base model, a HuggingFace folder or a hub id; also the frozen reference.
@@ -194,9 +228,11 @@ def train_dpo(
         epochs: passes over the pairs.
         max_new_tokens: longest response in tokens, end token included (None: the model's limit).
         revision: of the base model on the hub.
+        pairs_test: `prompt`, `chosen`, `rejected`, held out.
 
     Returns:
-        The record of `common.run`, with `counts` of the pairs.
+        The record of `common.run`, with `counts` of the pairs, and for held-out ones `held_out` and
+        `reliability` of its implicit reward (see `calibration`).
 
     Raises:
         InputError: if model, tokenizer, template, pairs or batch do not fit.
@@ -234,4 +270,8 @@ def train_dpo(
         processing_class=tokenizer,
         peft_config=common.adapters(training, "CAUSAL_LM", revision),
     )
-    return {**common.run(trainer, tokenizer, output, work, settings), "counts": counts}
+    record = {**common.run(trainer, tokenizer, output, work, settings), "counts": counts}
+    if pairs_test is None:
+        return record
+    test, record["counts_test"] = tokenise(pairs_test, tokenizer, template, longest, max_new_tokens)
+    return {**record, **held_out(margins(trainer, test))} if len(test) else record

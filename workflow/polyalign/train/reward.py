@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import pandas as pd
 from transformers import PreTrainedTokenizerBase
 from trl import RewardConfig, RewardTrainer
@@ -18,6 +17,7 @@ from trl import RewardConfig, RewardTrainer
 from polyalign.errors import InputError
 from polyalign.logprobs import encode_response
 from polyalign.train import common
+from polyalign.train.calibration import held_out
 from polyalign.train.classifier import load_for_labels, predict
 
 
@@ -35,31 +35,6 @@ def _tokenise(
         if max(len(chosen), len(rejected)) <= longest:
             rows.append({"chosen_ids": chosen, "rejected_ids": rejected})
     return rows, len(pairs) - len(rows)
-
-
-def calibration(margins: np.ndarray) -> dict[str, float]:
-    """How well sigmoid(margin) foretells that the chosen response wins.
-
-    Args:
-        margins: (n,), reward of the chosen minus reward of the rejected response, in nats.
-
-    Returns:
-        `accuracy` (share of margins above 0, ties count half), `brier` (mean (1 − p)²; 0.25 for a
-        model that knows nothing), `log_loss` (mean −log p, nats; log 2 for such a model), and
-        `calibration_error`: over ten equal bins of p = sigmoid(|margin|), the mean absolute
-        difference between p and the share of pairs that went that way, weighted by their number.
-    """
-    p = 1 / (1 + np.exp(-margins))
-    right = (margins > 0) + 0.5 * (margins == 0)
-    sure = np.maximum(p, 1 - p)
-    places = np.minimum(((sure - 0.5) * 20).astype(int), 9)
-    gaps = np.bincount(places, weights=sure - right, minlength=10)
-    return {
-        "accuracy": float(right.mean()),
-        "brier": float(((1 - p) ** 2).mean()),
-        "log_loss": float(np.logaddexp(0, -margins).mean()),
-        "calibration_error": float(np.abs(gaps).sum() / len(margins)),
-    }
 
 
 def train_reward(
@@ -92,7 +67,8 @@ def train_reward(
         revision: of the base model on the hub.
 
     Returns:
-        The record of `common.run`, with `counts` of the pairs and `held_out` (see `calibration`).
+        The record of `common.run`, with `counts` of the pairs, `held_out` and `reliability` (see
+        `calibration`).
 
     Raises:
         InputError: if base, template, pairs or batch do not fit.
@@ -131,4 +107,4 @@ def train_reward(
         [row[name] for row in test for name in ("chosen_ids", "rejected_ids")],
     )[:, 0].reshape(-1, 2)
     counts = {"train": len(train), "test": len(test), "too_long": train_long + test_long}
-    return {**record, "counts": counts, "held_out": calibration(rewards[:, 0] - rewards[:, 1])}
+    return {**record, "counts": counts, **held_out(rewards[:, 0] - rewards[:, 1])}
