@@ -72,6 +72,7 @@ def test_policies_in_the_order_of_the_config(text: str, write) -> None:
             "beta": 0.5,
             "mixture": {"helpful": 0.7, "harmless": 0.3},
             "pairs": 10000,
+            "test_pairs": 500,
             "epochs": 1,
             "learning_rate": 5.0e-4,
             "batch_size": 32,
