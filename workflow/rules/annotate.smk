@@ -12,6 +12,7 @@ rule annotate:
         "<results>/logs/annotate/{family}-{variant}_{value}_{i}-of-{n}.log",
     benchmark:
         "<results>/benchmarks/annotate/{family}-{variant}_{value}_{i}-of-{n}.tsv"
+    priority: pool_first
     conda:
         ENVIRONMENT
     resources:

@@ -324,6 +324,11 @@ def annotate_settings(wildcards):
     )
 
 
+def pool_first(wildcards):
+    """Priority of a sampled policy's jobs: λ, and what is trained towards it, wait for the pool."""
+    return 2 if (wildcards.family, wildcards.variant) == ("base", "pool") else 0
+
+
 def files_with_cache(wildcards, input, output, resources=None):
     """`files`, and the folder that keeps the value's scores by the content of the texts."""
     return f"{files(wildcards, input, output, resources)} --work {RESULTS}/cache/{wildcards.value}"

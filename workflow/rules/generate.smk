@@ -16,6 +16,7 @@ rule generate:
         "<results>/benchmarks/generate/{family}-{variant}_{i}-of-{n}.tsv"
     wildcard_constraints:
         family=OF_MODELS,
+    priority: pool_first
     conda:
         ENVIRONMENT
     resources:
