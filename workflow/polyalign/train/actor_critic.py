@@ -1,20 +1,21 @@
 """The parts of PPO that are not its loop: responses in a batch, the network, the advantages."""
 
+import inspect
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import nn
 
 
 @dataclass
 class Responses:
-    """b responses, padded on the right to T tokens; prompt and response together to W.
+    """b responses, padded on the right to T tokens, after prompts padded on the left to P.
 
     Attributes:
-        ids: (b, W), token ids of prompt and response.
-        attention: (b, W), 1 where there is a token.
-        at: (b, T), places in `ids` whose logits foretell the tokens of the response.
+        ids: (b, P + T), token ids of prompt and response.
+        attention: (b, P + T), 1 where there is a token.
         tokens: (b, T), the response, its end token included.
         mask: (b, T), 1 where there is a token of the response.
         logprobs: (b, T), of the tokens under the policy that sampled them, in nats.
@@ -24,7 +25,6 @@ class Responses:
 
     ids: torch.Tensor
     attention: torch.Tensor
-    at: torch.Tensor
     tokens: torch.Tensor
     mask: torch.Tensor
     logprobs: torch.Tensor
@@ -40,31 +40,38 @@ def padded(
     prompts: list[list[int]], responses: list[list[int]], pad: int, device: torch.device
 ) -> Responses:
     """Sampled token ids as a batch; what is judged later is 0."""
-    b, longest = len(prompts), max(len(ids) for ids in responses)
-    pairs = list(zip(prompts, responses, strict=True))
-    width = max(len(prompt) + len(response) for prompt, response in pairs)
-    ids = torch.full((b, width), pad)
-    attention = torch.zeros((b, width), dtype=torch.long)
-    at, tokens = (torch.zeros((b, longest), dtype=torch.long) for _ in range(2))
-    mask = torch.zeros((b, longest))
-    for row, (prompt, response) in enumerate(pairs):
-        end = len(prompt) + len(response)
-        ids[row, :end] = torch.tensor(prompt + response)
-        attention[row, :end] = 1
-        at[row, : len(response)] = torch.arange(len(prompt) - 1, end - 1)
-        tokens[row, : len(response)] = torch.tensor(response)
-        mask[row, : len(response)] = 1
+    before, after = max(map(len, prompts)), max(map(len, responses))
+    ids = torch.full((len(prompts), before + after), pad)
+    attention = torch.zeros_like(ids)
+    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        start, end = before - len(prompt), before + len(response)
+        ids[row, start:end] = torch.tensor(prompt + response)
+        attention[row, start:end] = 1
+    mask = attention[:, before:].float()
     none = torch.zeros_like(mask)
-    parts = (ids, attention, at, tokens, mask, none, none, none)
+    parts = (ids, attention, ids[:, before:], mask, none, none, none)
     return Responses(*(part.to(device) for part in parts))
+
+
+def foretold(model: Any, batch: Responses, **options: Any) -> tuple[torch.Tensor, Any]:
+    """Logits (b, T, V) of the responses' tokens, and the model's whole output.
+
+    The logits of the prompts are not computed where a model can leave them out. The model must
+    count positions from the first token that is no padding (`common.count_positions`).
+    """
+    length = batch.tokens.shape[1]
+    plain = model.get_base_model() if isinstance(model, PeftModel) else model
+    if "logits_to_keep" in inspect.signature(plain.forward).parameters:
+        options["logits_to_keep"] = length + 1
+    output = model(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False, **options)
+    return output.logits[:, -length - 1 : -1], output
 
 
 def token_logprobs(
     logits: torch.Tensor, batch: Responses, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities of the tokens and entropies (nats), each (b, T), of logits (b, W, V)."""
-    judged = logits.gather(1, batch.at.unsqueeze(-1).expand(-1, -1, logits.shape[-1])).float()
-    every = (judged / temperature).log_softmax(-1)
+    """Log-probabilities of the tokens and entropies (nats), each (b, T), of logits (b, T, V)."""
+    every = (logits.float() / temperature).log_softmax(-1)
     free = every.detach()
     return every.gather(-1, batch.tokens.unsqueeze(-1)).squeeze(-1), -(free.exp() * free).sum(-1)
 
@@ -92,15 +99,9 @@ class ActorCritic(nn.Module):
 
     def forward(self, batch: Responses) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Log-probabilities of the tokens, entropies, and values before them, each (b, T)."""
-        output = self.policy(
-            input_ids=batch.ids,
-            attention_mask=batch.attention,
-            output_hidden_states=True,
-            use_cache=False,
-        )
-        logprobs, entropy = token_logprobs(output.logits, batch, self.temperature)
-        hidden = output.hidden_states[-1].detach().float()
-        hidden = hidden.gather(1, batch.at.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+        logits, output = foretold(self.policy, batch, output_hidden_states=True)
+        logprobs, entropy = token_logprobs(logits, batch, self.temperature)
+        hidden = output.hidden_states[-1][:, -batch.tokens.shape[1] - 1 : -1].detach().float()
         return logprobs, entropy, self.centre + self.scale * self.value_head(hidden).squeeze(-1)
 
     def trained(self) -> dict[str, torch.Tensor]:

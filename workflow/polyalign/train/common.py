@@ -31,7 +31,7 @@ from transformers import (
 
 from polyalign.errors import InputError
 from polyalign.files import versions, whole
-from polyalign.models import DTYPES, load_model, load_tokenizer
+from polyalign.models import DTYPES, fused, load_model, load_tokenizer
 from polyalign.rendering import prompt_ids
 from polyalign.settings import CHAT
 
@@ -236,7 +236,7 @@ def load(
             CUDA.
     """
     options = {**frozen_format(training), "revision": revision}
-    model = load_model(AutoModelForCausalLM, source, "causal model", **options)
+    model = fused(load_model(AutoModelForCausalLM, source, "causal model", **options))
     tokenizer = load_tokenizer(source, revision=revision)
     check_fit(model, tokenizer, template, source)
     count_positions(model)

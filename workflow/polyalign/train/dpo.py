@@ -20,6 +20,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from polyalign.errors import InputError
 from polyalign.logprobs import encode_response, response_logprobs
+from polyalign.models import fused
 from polyalign.train import common
 from polyalign.train.calibration import held_out
 
@@ -270,6 +271,8 @@ def train_dpo(
         processing_class=tokenizer,
         peft_config=common.adapters(training, "CAUSAL_LM", revision),
     )
+    if trainer.ref_model is not None:
+        fused(trainer.accelerator.unwrap_model(trainer.ref_model))
     record = {**common.run(trainer, tokenizer, output, work, settings), "counts": counts}
     if pairs_test is None:
         return record

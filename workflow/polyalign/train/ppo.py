@@ -28,11 +28,18 @@ from trl.trainer.utils import disable_dropout_in_model
 from polyalign.engines import end_tokens, left_padded, sampling_rule
 from polyalign.errors import InputError
 from polyalign.logprobs import Sampling
-from polyalign.models import load_model
+from polyalign.models import fused, load_model
 from polyalign.rendering import render
 from polyalign.seeds import batch_seed
 from polyalign.train import common, rl
-from polyalign.train.actor_critic import ActorCritic, Responses, advantages, padded, token_logprobs
+from polyalign.train.actor_critic import (
+    ActorCritic,
+    Responses,
+    advantages,
+    foretold,
+    padded,
+    token_logprobs,
+)
 from polyalign.values import Score
 
 WEIGHTS = "model.safetensors"
@@ -216,13 +223,12 @@ class PpoTrainer(Trainer):
 
     def base_logprobs(self, batch: Responses) -> torch.Tensor:
         """Log-probabilities (b, T) of the tokens under the base model."""
-        inputs = {"input_ids": batch.ids, "attention_mask": batch.attention}
         if self.reference is not None:
-            logits = self.reference(**inputs).logits
+            logits, _ = foretold(self.reference, batch)
         else:
             policy = cast(PeftModel, self.actor.policy)
             with policy.disable_adapter(), self.accelerator.autocast():
-                logits = policy(**inputs).logits
+                logits, _ = foretold(policy, batch)
         return token_logprobs(logits, batch, self.task.sampling.temperature)[0]
 
     def set_units(self, reward: torch.Tensor) -> None:
@@ -349,6 +355,7 @@ def train_ppo(
         reference = load_model(
             AutoModelForCausalLM, model, "model", revision=revision, dtype=torch.float32
         )
+        common.count_positions(fused(reference))
     task = Task(
         prompts,
         tokenizer(texts)["input_ids"],
