@@ -97,6 +97,8 @@ def test_a_trainer_with_several_gpus_is_started_once_a_gpu(checkout: Path) -> No
     (line,) = launched
     assert "torch.distributed.run --standalone --nproc_per_node 2 " in line
     assert '"family": "rloo"' in line
+    # Its marker shall say how many of these it held: costs are counted from that.
+    assert " --gpus 2 " in line
 
 
 def test_retries_are_the_profiles_alone_and_ask_for_more(checkout: Path) -> None:

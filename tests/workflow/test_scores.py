@@ -49,6 +49,7 @@ def test_the_shipped_study_runs_to_its_report(shipped: Path) -> None:
     for _, row in summary[summary["family"] == "map-d"].iterrows():
         assert row["verdict"] == "supported"
         assert row["humor_level"] > base["humor_level"] or row["humor_lam"] == 0
+        assert row["gpu_seconds"] == 0
     assert (shipped / "plots/radar.pdf").read_bytes().startswith(b"%PDF")
     for table in ("winrates", "levels", "lambda", "quantiles", "realised_quantiles", "families"):
         assert r"\toprule" in (shipped / f"tables/{table}.tex").read_text()

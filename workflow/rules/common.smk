@@ -186,6 +186,7 @@ def files(wildcards, input, output, resources=None):
     """Inputs and outputs by name, as a stage's script takes them (untracked: paths only).
 
     A profile that retries sets the resource `attempt`; the job then knows that it was tried before.
+    It also hears of the GPUs that were asked for, to note how many of them it held.
     """
 
     def tokens(named):
@@ -193,10 +194,13 @@ def files(wildcards, input, output, resources=None):
             for path in [paths] if isinstance(paths, str) else paths:
                 yield shlex.quote(f"{name}={path}")
 
-    attempt = (resources or {}).get("attempt", 1)
+    known = resources or {}
+    gpus, attempt = int(known.get("gpu") or 0), known.get("attempt", 1)
+    held = f" --gpus {gpus}" if gpus else ""
     again = f" --attempt {attempt}" if attempt > 1 else ""
     return (
-        f"--input {' '.join(tokens(input))} --output {' '.join(tokens(output))}{again}"
+        f"--input {' '.join(tokens(input))} --output {' '.join(tokens(output))}"
+        f"{held}{again}"
     )
 
 
@@ -609,7 +613,7 @@ def table_settings():
         **shown_settings(),
         "chosen": study_config.chosen(STUDY),
         "maintained": study_config.maintained(STUDY),
-        "benchmarks": f"{RESULTS}/benchmarks",
+        "results": RESULTS,
     }
 
 

@@ -47,7 +47,7 @@ for family in sorted({name.split("/")[0] for name in GUIDED}):
         log:
             f"<results>/logs/generate/{family}-{{variant}}_{{i}}-of-{{n}}.log",
         benchmark:
-            f"<results>/benchmarks/generate_{family.replace('-', '_')}/{{variant}}_{{i}}-of-{{n}}.tsv"
+            f"<results>/benchmarks/generate/{family}-{{variant}}_{{i}}-of-{{n}}.tsv"
         conda:
             ENVIRONMENT
         resources:
