@@ -141,6 +141,13 @@ def test_targets_are_listed_with_a_sentence_each(checkout: Path) -> None:
     assert {"all", "models", "palettes", "winrates", "plots", "report"} <= set(menu)
 
 
+def test_nothing_but_common_reads_the_config(checkout: Path) -> None:
+    """What reads it elsewhere may depend on keys that no job's settings have."""
+    reads = re.compile(r"\bconfig(\[|\)|,|\.get\b)")
+    files = {*(checkout / "workflow/rules").glob("*.smk"), checkout / "Snakefile"}
+    assert [file.name for file in files if reads.search(file.read_text())] == ["common.smk"]
+
+
 def test_a_dry_run_imports_no_model_library() -> None:
     probe = (
         "import sys\n"

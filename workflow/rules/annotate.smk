@@ -13,7 +13,7 @@ rule annotate:
     benchmark:
         "<results>/benchmarks/annotate/{family}-{variant}_{value}_{i}-of-{n}.tsv"
     conda:
-        ENVIRONMENT
+        environment("models")
     resources:
         **needs("annotate"),
     params:
@@ -37,7 +37,7 @@ rule merge:
         family=SAMPLED,
     localrule: True
     conda:
-        ENVIRONMENT
+        environment("light")
     params:
         settings=fixed({"values": list(STUDY.values)}),
         code=code("merge"),

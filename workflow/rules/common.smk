@@ -32,8 +32,8 @@ try:
 except InputError as fault:
     raise WorkflowError(f"the config has faults:\n{fault}") from None
 
+CONFIG = canonical(config)
 RESULTS = f"results/{STUDY.study}"
-ENVIRONMENT = f"{workflow.basedir}/envs/polyalign.yaml"
 VARIANTS = study_config.policies(STUDY)
 FAMILIES = ["base", "reward", *families.NAMES]
 MODELS = [name for name in VARIANTS if families.makes_model(name.split("/")[0])]
@@ -89,6 +89,14 @@ def job(script, launch=False):
         f"OMP_NUM_THREADS={{threads}} python{launcher} {ROOT}/workflow/scripts/{script}.py"
         " --settings {params.settings:q} {params.files} --log {log:q}"
     )
+
+
+def environment(kind):
+    """Software of a rule for `--sdm conda`: `models`, or `light` for one that never loads any.
+
+    Reading a data set of the hub takes the packages of `models` as well.
+    """
+    return f"{workflow.basedir}/envs/{kind}.yaml"
 
 
 def printed(name, title):

@@ -17,7 +17,7 @@ rule generate:
     wildcard_constraints:
         family=OF_MODELS,
     conda:
-        ENVIRONMENT
+        environment("models")
     resources:
         **needs("generate"),
     params:
@@ -49,7 +49,7 @@ for family in sorted({name.split("/")[0] for name in GUIDED}):
         benchmark:
             f"<results>/benchmarks/generate/{family}-{{variant}}_{{i}}-of-{{n}}.tsv"
         conda:
-            ENVIRONMENT
+            environment("models")
         resources:
             **needs(f"generate_{family.replace('-', '_')}"),
         params:

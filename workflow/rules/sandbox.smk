@@ -15,7 +15,7 @@ rule world:
     log:
         "<results>/logs/world.log",
     conda:
-        ENVIRONMENT
+        environment("light")
     params:
         settings=fixed(
             {
@@ -42,7 +42,7 @@ rule base_model:
     benchmark:
         "<results>/benchmarks/base_model.tsv"
     conda:
-        ENVIRONMENT
+        environment("models")
     resources:
         **needs("base_model"),
     params:
