@@ -92,7 +92,7 @@ def job(script, launch=False):
 
 
 def environment(kind):
-    """Software of a rule for `--sdm conda`: `models`, or `light` for one that never loads any.
+    """Software for `--sdm conda`: `models`, or `light` for jobs that never load any.
 
     Reading a data set of the hub takes the packages of `models` as well.
     """
