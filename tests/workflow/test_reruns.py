@@ -12,7 +12,7 @@ from conftest import REPOSITORY, copy_checkout, planned, snakemake
 
 from polyalign.config import load, policies
 
-COMMAND = "python{launcher} {ROOT}/workflow/scripts/{script}.py"
+COMMAND = "{python} {ROOT}/workflow/scripts/{script}.py"
 
 
 def stand_in(folder: Path) -> Path:
@@ -20,7 +20,7 @@ def stand_in(folder: Path) -> Path:
     common = folder / "workflow/rules/common.smk"
     text = common.read_text()
     assert COMMAND in text
-    common.write_text(text.replace(COMMAND, "python{launcher} {ROOT}/fake_job.py {script}"))
+    common.write_text(text.replace(COMMAND, "{python} {ROOT}/fake_job.py {script}"))
     shutil.copy(Path(__file__).parent / "fake_job.py", folder)
     return folder
 
