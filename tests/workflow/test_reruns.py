@@ -337,6 +337,14 @@ def test_a_model_that_comes_out_the_same_stops_there(study: Path) -> None:
     assert planned(study) == set()
 
 
+def test_the_figure_of_a_policy_plans_that_policy_and_the_base_model(checkout: Path) -> None:
+    name = "beta-0.1_harmless-0.9"
+    jobs = planned(checkout, f"results/sandbox/plots/reward_histograms/dpo/{name}.pdf")
+    policies = {job.partition(":")[2] for job in jobs if job.startswith("merge")}
+    assert policies == {"base:base", f"dpo:{name}"}
+    assert {job for job in jobs if job.startswith("train")} == {f"train_dpo:{name}"}
+
+
 def test_one_target_plans_only_what_it_needs(checkout: Path) -> None:
     jobs = planned(checkout, "results/sandbox/models/dpo/beta-0.1_harmless-0.9.json")
     assert jobs == {"world", "base_model", "train_dpo:beta-0.1_harmless-0.9"}
