@@ -5,7 +5,7 @@ CONFIG ?= config.yaml
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint format types unit dag check gguf schema figures clean
+.PHONY: run test lint format types unit dag check gguf schema envs figures clean
 
 run: .venv/ready        ## the whole default study, with plots and report
 	snakemake --cores $(CORES) --configfile $(CONFIG) --show-failed-logs --rerun-incomplete all
@@ -40,6 +40,9 @@ gguf: .venv/ready       ## a small model as a GGUF file (93 MB), for its test; n
 
 schema: .venv/ready     ## schema and docs/config.md from the typed model
 	python -m polyalign.config
+
+envs: .venv/ready       ## the conda environments from requirements.lock
+	python -m polyalign.environments
 
 figures: run            ## the README's figure, from the default study
 	mkdir -p docs/figures

@@ -1,9 +1,9 @@
-"""Time and memory of a dry run as a study grows: `python benchmarks/plan.py [policies …]`.
+"""Time and memory of planning as a study grows: `python benchmarks/plan.py [policies …]`.
 
 Each study has 10 values, a pool in 20 scatter items, up to 100 palettes with a decoded policy each,
-and so many trained policies; nothing is made yet. A second run of each plans one λ alone. The first
-line is the sandbox study. `ms/job` is processor time beyond that of the smallest study, for each
-job beyond its jobs.
+and so many trained policies; nothing is made yet. More runs plan one λ alone, and one figure of one
+policy. The first line is the sandbox study. `ms/job` is processor time beyond that of the smallest
+study, for each job beyond its jobs. At the end, the graphs of the study with 100 policies.
 """
 
 import os
@@ -19,12 +19,18 @@ import yaml
 ROOT = Path(__file__).parents[1]
 VALUES, SHARDS, PALETTES = 10, 20, 100
 POLICIES = (10, 100, 300, 600)
-LAMBDA = "results/planned/palettes/palette-0.json"
+ALONE = {
+    "λ": "results/planned/palettes/palette-0.json",
+    "figure": "results/planned/plots/reward_histograms/map-d/palette-0.pdf",
+}
+PLAN = ("--dry-run", "--quiet", "rules", "host")
+GRAPHS = ("--dag", "--rulegraph", "--filegraph")
+DRAWN = 100
 
 
 @dataclass(frozen=True)
 class Run:
-    """One dry run: its jobs, seconds of wall clock and of processor, and memory in GB."""
+    """One plan: its jobs, seconds of wall clock and of processor, and memory in GB."""
 
     jobs: int
     wall: float
@@ -34,26 +40,25 @@ class Run:
 
 def main(policies: list[int]) -> None:
     """Print the table."""
-    print(
-        f"{'policies':>8}  {'jobs':>6}  {'wall s':>6}  {'CPU s':>6}  {'GB':>5}  {'ms/job':>6}"
-        f"  {'one λ: jobs':>12}  {'wall s':>6}  {'CPU s':>6}"
-    )
+    alone = "".join(f"  {f'one {what}: jobs':>16}  {'wall s':>6}  {'CPU s':>6}" for what in ALONE)
+    head = f"{'policies':>8}  {'jobs':>6}  {'wall s':>6}  {'CPU s':>6}  {'GB':>5}  {'ms/job':>6}"
+    print(head + alone)
     with tempfile.TemporaryDirectory() as folder:
-        sandbox = dry_run(Path(folder), ROOT / "config.yaml", "all")
+        sandbox = planned(Path(folder), ROOT / "config.yaml", "all")
         print(f"{'sandbox':>8}  {_numbers(sandbox)}")
         smallest = None
         for count in policies:
-            config = Path(folder) / f"{count}.yaml"
-            config.write_text(yaml.safe_dump(study(count), sort_keys=False))
-            whole = dry_run(Path(folder), config, "all")
-            one = dry_run(Path(folder), config, LAMBDA)
+            config = written(Path(folder), count)
+            whole = planned(Path(folder), config, "all")
+            ones = [planned(Path(folder), config, target) for target in ALONE.values()]
             smallest = smallest or whole
             more = whole.jobs - smallest.jobs
             each = f"{1000 * (whole.cpu - smallest.cpu) / more:.2f}" if more else ""
-            print(
-                f"{count:>8}  {_numbers(whole)}  {each:>6}"
-                f"  {one.jobs:>12}  {one.wall:>6.1f}  {one.cpu:>6.1f}"
-            )
+            alone = "".join(f"  {one.jobs:>16}  {one.wall:>6.1f}  {one.cpu:>6.1f}" for one in ones)
+            print(f"{count:>8}  {_numbers(whole)}  {each:>6}{alone}")
+        for graph in GRAPHS:
+            drawn = planned(Path(folder), written(Path(folder), DRAWN), "all", (graph,))
+            print(f"{graph} of {DRAWN} policies: {drawn.wall:.1f} s, {drawn.memory:.2f} GB")
 
 
 def study(policies: int) -> dict[str, object]:
@@ -81,8 +86,15 @@ def study(policies: int) -> dict[str, object]:
     }
 
 
-def dry_run(folder: Path, config: Path, target: str) -> Run:
-    """Plan `target` of a study of which nothing is made yet.
+def written(folder: Path, policies: int) -> Path:
+    """The config file of the study of so many policies."""
+    config = folder / f"{policies}.yaml"
+    config.write_text(yaml.safe_dump(study(policies), sort_keys=False))
+    return config
+
+
+def planned(folder: Path, config: Path, target: str, options: tuple[str, ...] = PLAN) -> Run:
+    """Plan `target` of a study of which nothing is made yet; a graph tells no number of jobs.
 
     Raises:
         SystemExit: if Snakemake cannot plan it; the message is its own.
@@ -90,7 +102,7 @@ def dry_run(folder: Path, config: Path, target: str) -> Run:
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
         *("--directory", str(folder), "--configfile", str(config)),
-        *("--dry-run", "--quiet", "rules", "host", "--cores", "1", "--", target),
+        *("--cores", "1", *options, "--", target),
     ]
     log = folder / "printed"
     start = time.perf_counter()

@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -77,6 +78,43 @@ def test_a_job_says_that_it_is_done(stage: Path) -> None:
     assert made["rss_mb"] > 5
     assert made["vram_mb"] is None
     assert made["outputs"] == [f"{stage.parent}/out"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "environment", "held"),
+    [
+        (1, 0, {}, 0),
+        (1, 4, {}, 1),
+        (0, 4, {}, 0),
+        (4, 2, {}, 2),
+        (8, 4, {"WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}, 8),
+        (1, None, {}, 0),
+        (1, None, {"CUDA_VISIBLE_DEVICES": "3"}, 1),
+        (1, None, {"CUDA_VISIBLE_DEVICES": "NoDevFiles"}, 0),
+    ],
+)
+def test_a_job_held_what_it_asked_for_and_found(
+    monkeypatch: pytest.MonkeyPatch,
+    asked: int,
+    there: int | None,
+    environment: dict[str, str],
+    held: int,
+) -> None:
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    if there is not None:
+        cuda = SimpleNamespace(device_count=lambda: there, is_initialized=lambda: False)
+        monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    started = markers.started("train", 1, "key", [], None, asked)
+    assert markers.ended(started)["gpus_held"] == held
+
+
+def test_a_job_is_told_what_was_asked_for(stage: Path) -> None:
+    assert call(stage, "well", "--gpus", "2").returncode == 0
+    assert record(stage)["gpus_asked"] == 2
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,8 @@ def test_a_trainer_with_several_gpus_is_started_once_a_gpu(checkout: Path) -> No
     (line,) = launched
     assert "torch.distributed.run --standalone --nproc_per_node 2 " in line
     assert '"family": "rloo"' in line
+    # Its marker shall say how many of these it held: costs are counted from that.
+    assert " --gpus 2 " in line
 
 
 def test_retries_are_the_profiles_alone_and_ask_for_more(checkout: Path) -> None:
@@ -137,6 +139,13 @@ def test_targets_are_listed_with_a_sentence_each(checkout: Path) -> None:
     assert set(menu) == set(re.findall(r"^\w+", listed.stdout, re.MULTILINE)), listed.stdout
     assert all(sentence.endswith(".") for sentence in menu.values())
     assert {"all", "models", "palettes", "winrates", "plots", "report"} <= set(menu)
+
+
+def test_nothing_but_common_reads_the_config(checkout: Path) -> None:
+    """What reads it elsewhere may depend on keys that no job's settings have."""
+    reads = re.compile(r"\bconfig(\[|\)|,|\.get\b)")
+    files = {*(checkout / "workflow/rules").glob("*.smk"), checkout / "Snakefile"}
+    assert [file.name for file in files if reads.search(file.read_text())] == ["common.smk"]
 
 
 def test_a_dry_run_imports_no_model_library() -> None:

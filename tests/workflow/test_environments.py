@@ -1,12 +1,18 @@
-"""Each way to install the software takes its versions from the lock file."""
+"""Each way to install the software takes its versions from the lock file, and is enough."""
 
+import ast
 import re
+import sys
 import tomllib
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
 import pytest
 import yaml
+
+from polyalign import config, environments, families, provenance
+from polyalign.provenance import code
 
 ROOT = Path(__file__).parents[2]
 LOCK = dict(
@@ -18,11 +24,100 @@ def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_the_conda_environment_is_the_lock_file() -> None:
-    environment = yaml.safe_load((ROOT / "envs/polyalign.yaml").read_text())
+def pins(name: str) -> list[str]:
+    """What pip installs into an environment of `envs/`."""
+    environment = yaml.safe_load((ROOT / "envs" / name).read_text())
     *others, pip = environment["dependencies"]
-    assert pip == {"pip": ["-r ../requirements.lock"]}
     assert [package.partition("=")[0] for package in others] == ["python", "pip"]
+    found: list[str] = pip["pip"]
+    return found
+
+
+def test_the_conda_environments_are_the_lock_file() -> None:
+    for name, text in environments.files().items():
+        assert (ROOT / "envs" / name).read_text() == text, "run `make envs`"
+    lines = [f"{name}=={number}" for name, number in LOCK.items()]
+    assert pins("models.yaml") == lines
+    assert set(pins("light.yaml")) < set(lines)
+
+
+def test_the_light_environment_is_light_and_whole() -> None:
+    names = {plain(pin.partition("==")[0]) for pin in pins("light.yaml")}
+    assert {"numpy", "scipy", "matplotlib", "snakemake"} <= names
+    heavy = {"torch", "transformers", "trl", "accelerate", "peft", "datasets", "mypy", "pytest"}
+    assert not heavy & names
+    assert environments.closure(environments.LIGHT) == names
+
+
+def rules() -> dict[str, tuple[str, str]]:
+    """Rule, or file of a rule of several names → kind of its environment, and its command."""
+    found = {}
+    for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
+        for body in re.split(r"^ *rule\b", path.read_text(), flags=re.M)[1:]:
+            name = body.partition(":")[0].strip() or path.stem
+            kind = re.search(r'conda:\s+environment\(\s*"(\w+)"', body)
+            assert kind, f"{name}: give it `conda: environment(…)`"
+            found[name] = kind[1], body.partition("shell:")[2]
+    return found
+
+
+# Decoding has the environment of models for a family that loads one.
+FOUND = {**rules(), "decode": ("light", 'job("decode")')}
+CHOSEN = {
+    "plot": [f"plots.{name}" for name in config.figures()],
+    "explore": [
+        f"explore.{path.stem}" for path in (provenance.ROOT / "polyalign/explore").glob("[a-z]*.py")
+    ],
+    "decode": [
+        f"families.{name.replace('-', '_')}" for name in families.NAMES if families.chooses(name)
+    ],
+}
+
+
+def imported(node: ast.AST) -> Iterator[str]:
+    """Top-level names of the modules that code imports, also in functions, but not for types."""
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return
+    if isinstance(node, ast.Import):
+        yield from (alias.name.partition(".")[0] for alias in node.names)
+    if isinstance(node, ast.ImportFrom) and node.module:
+        yield node.module.partition(".")[0]
+    for child in ast.iter_child_nodes(node):
+        yield from imported(child)
+
+
+@pytest.mark.parametrize(
+    "script",
+    sorted(
+        {
+            found[1]
+            for kind, command in FOUND.values()
+            if kind == "light" and (found := re.search(r'job\("(\w+)"', command))
+        }
+    ),
+)
+def test_a_light_job_imports_what_the_light_environment_has(script: str) -> None:
+    light = {plain(pin.partition("==")[0]) for pin in pins("light.yaml")}
+    there = {
+        name
+        for name, made_by in packages_distributions().items()
+        if light & {plain(one) for one in made_by}
+    }
+    for entry in code(script, *CHOSEN.get(script, [])).split():
+        file = entry.partition("=")[0]
+        tree = ast.parse((provenance.ROOT / file).read_text())
+        known = there | sys.stdlib_module_names | {"polyalign"}
+        if file == "polyalign/sources.py":
+            # Asked for the commit of a hub model alone, where a value is scored.
+            known |= {"huggingface_hub"}
+        assert set(imported(tree)) <= known, file
+
+
+def test_a_job_that_imports_a_model_has_the_environment_for_it() -> None:
+    heavy = {name for name, (kind, _) in FOUND.items() if kind == "models"}
+    assert heavy == {
+        *("annotate", "base_model", "generate", "prompts", "reward_model", "train")
+    }  # fmt: skip
 
 
 def test_the_container_is_the_lock_file() -> None:
@@ -33,12 +128,13 @@ def test_the_container_is_the_lock_file() -> None:
 
 
 def test_all_have_one_python() -> None:
-    conda = re.search(r"python=(\d+\.\d+)", (ROOT / "envs/polyalign.yaml").read_text())
+    texts = [(ROOT / "envs" / name).read_text() for name in ("light.yaml", "models.yaml")]
+    conda = re.findall(r"python=(\d+\.\d+)", "".join(texts))
     container = re.search(r"From: python:(\d+\.\d+)", (ROOT / "envs/polyalign.def").read_text())
-    assert conda is not None
     assert container is not None
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert conda[1] == container[1] == project["requires-python"].removeprefix(">=")
+    oldest = project["requires-python"].removeprefix(">=")
+    assert [*conda, container[1]] == 3 * [oldest]
 
 
 def test_what_the_project_imports_is_locked_and_installed() -> None:

@@ -12,7 +12,7 @@ from conftest import REPOSITORY, copy_checkout, planned, snakemake
 
 from polyalign.config import load, policies
 
-COMMAND = "python{launcher} {ROOT}/workflow/scripts/{script}.py"
+COMMAND = "{python} {ROOT}/workflow/scripts/{script}.py"
 
 
 def stand_in(folder: Path) -> Path:
@@ -20,7 +20,7 @@ def stand_in(folder: Path) -> Path:
     common = folder / "workflow/rules/common.smk"
     text = common.read_text()
     assert COMMAND in text
-    common.write_text(text.replace(COMMAND, "python{launcher} {ROOT}/fake_job.py {script}"))
+    common.write_text(text.replace(COMMAND, "{python} {ROOT}/fake_job.py {script}"))
     shutil.copy(Path(__file__).parent / "fake_job.py", folder)
     return folder
 
@@ -335,6 +335,14 @@ def test_a_model_that_comes_out_the_same_stops_there(study: Path) -> None:
     )
     assert again.returncode == 0, again.stdout
     assert planned(study) == set()
+
+
+def test_the_figure_of_a_policy_plans_that_policy_and_the_base_model(checkout: Path) -> None:
+    name = "beta-0.1_harmless-0.9"
+    jobs = planned(checkout, f"results/sandbox/plots/reward_histograms/dpo/{name}.pdf")
+    policies = {job.partition(":")[2] for job in jobs if job.startswith("merge")}
+    assert policies == {"base:base", f"dpo:{name}"}
+    assert {job for job in jobs if job.startswith("train")} == {f"train_dpo:{name}"}
 
 
 def test_one_target_plans_only_what_it_needs(checkout: Path) -> None:

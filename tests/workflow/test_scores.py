@@ -1,8 +1,9 @@
-"""Studies from scores alone run for real, in a checkout where PyTorch cannot be imported."""
+"""Studies from scores alone run for real, with the packages of the light environment alone."""
 
 import json
 import shutil
 import subprocess
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pandas as pd
@@ -10,28 +11,52 @@ import pytest
 import yaml
 from browser import faults, figures_shown, needs_browser, opened, rows_shown, search
 from conftest import REPOSITORY, copy_checkout, snakemake
+from packaging.utils import canonicalize_name
 from selenium.webdriver.common.by import By
+
+from polyalign import environments
 
 REFERENCE = REPOSITORY.parent / "shared/reference/llama2_chat-Anthropic-harmless.json"
 
 
-def hide_torch(folder: Path) -> Path:
-    """Put modules into a checkout's library path that refuse to be imported."""
-    for name in ("torch", "transformers", "trl", "datasets"):
-        refusal = f"raise ImportError('{name} must not be imported here')\n"
-        (folder / f"workflow/{name}.py").write_text(refusal)
+REFUSE = """
+import sys
+
+class Refuse:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in {names}:
+            raise ModuleNotFoundError(f"{{name}} is not in envs/light.yaml", name=name)
+
+sys.meta_path.insert(0, Refuse)
+"""
+
+
+def only_light(folder: Path) -> Path:
+    """Let the jobs of a checkout import no package that is not in the light environment."""
+    light = environments.closure(environments.LIGHT)
+    others = {
+        name
+        for name, made_by in packages_distributions().items()
+        if not light & {canonicalize_name(one) for one in made_by}
+        # Snakemake imports whatever plugins there are.
+        and not name.startswith(("polyalign", "__editable__", "snakemake_executor_plugin_"))
+    }
+    assert {"torch", "transformers", "trl", "datasets", "huggingface_hub"} <= others
+    # Python runs a module of this name when it starts, and jobs have this folder on their path.
+    (folder / "workflow/sitecustomize.py").write_text(REFUSE.format(names=others))
     return folder
 
 
 @pytest.fixture
 def without_torch(checkout: Path) -> Path:
-    return hide_torch(checkout)
+    return only_light(checkout)
 
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of the shipped study from scores."""
-    folder = hide_torch(copy_checkout(tmp_path_factory.mktemp("shipped") / "checkout"))
+    folder = only_light(copy_checkout(tmp_path_factory.mktemp("shipped") / "checkout"))
     run(folder, "configs/scores-only.yaml", "all")
     return folder / "results/scores-only"
 
@@ -49,6 +74,7 @@ def test_the_shipped_study_runs_to_its_report(shipped: Path) -> None:
     for _, row in summary[summary["family"] == "map-d"].iterrows():
         assert row["verdict"] == "supported"
         assert row["humor_level"] > base["humor_level"] or row["humor_lam"] == 0
+        assert row["gpu_seconds"] == 0
     assert (shipped / "plots/radar.pdf").read_bytes().startswith(b"%PDF")
     for table in ("winrates", "levels", "lambda", "quantiles", "realised_quantiles", "families"):
         assert r"\toprule" in (shipped / f"tables/{table}.tex").read_text()

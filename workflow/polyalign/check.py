@@ -138,22 +138,30 @@ def measured(folder: Path) -> dict[str, tuple[float, float]]:
     """Rule → mean seconds and largest memory (MB) of its jobs in an earlier run.
 
     Args:
-        folder: benchmark files of Snakemake, as `<rule>.tsv`, `<rule>/….tsv`, or, for the rules
-            `train_<family>`, `train/<family>-….tsv`.
+        folder: benchmark files of Snakemake, as `<rule>.tsv`, `<rule>/….tsv`, or, for the rules of
+            one family each, `<stage>/<family>-….tsv`.
     """
     seconds: dict[str, list[float]] = {}
-    memory: dict[str, list[float]] = {}
+    memory: dict[str, float] = {}
     for file in sorted(folder.rglob("*.tsv")):
         header, *rows = (line.split("\t") for line in file.read_text().splitlines())
-        rule = Path(file.relative_to(folder).parts[0]).stem
-        if rule == "train":
-            rule = f"train_{file.stem.partition('-')[0]}"
+        rule = _rule_of(file.relative_to(folder))
         for row in rows:
             numbers = dict(zip(header, row, strict=True))
             seconds.setdefault(rule, []).append(float(numbers["s"]))
             with suppress(KeyError, ValueError):  # a job shorter than a look at it has no memory
-                memory.setdefault(rule, []).append(float(numbers["max_rss"]))
-    return {rule: (mean(times), max(memory.get(rule, [0.0]))) for rule, times in seconds.items()}
+                memory[rule] = max(memory.get(rule, 0.0), float(numbers["max_rss"]))
+    return {rule: (mean(times), memory.get(rule, 0.0)) for rule, times in seconds.items()}
+
+
+def _rule_of(benchmark: Path) -> str:
+    """The rule that wrote a benchmark file (its path within the folder of benchmarks)."""
+    stage = Path(benchmark.parts[0]).stem
+    for family in families.NAMES:
+        own = stage in ("train", "decode") or (stage == "generate" and families.guides(family))
+        if own and benchmark.stem.startswith(f"{family}-"):
+            return f"{stage}_{family.replace('-', '_')}"
+    return stage
 
 
 def plan(study: Study, jobs: Mapping[str, int]) -> list[Step]:

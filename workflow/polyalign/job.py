@@ -90,6 +90,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--output", nargs="*", default=[], metavar="NAME=PATH")
     parser.add_argument("--work", type=Path, help="folder for checkpoints, kept on failure")
     parser.add_argument("--log", type=Path, help="file for everything that is printed")
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs that the workflow asked for")
     parser.add_argument("--attempt", type=int, default=1, help="2 when the workflow tries again")
     return parser.parse_args()
 
@@ -116,7 +117,7 @@ def _marked(arguments: argparse.Namespace, outputs: Iterable[Path]) -> Iterator[
     for output in outputs:
         clear_scratch(output)
     stage = Path(sys.argv[0]).stem
-    record = markers.started(stage, arguments.attempt, key, outputs, arguments.work)
+    record = markers.started(stage, arguments.attempt, key, outputs, arguments.work, arguments.gpus)
 
     def stopped(number: int, frame: Any) -> None:
         if os.getpid() == record["pid"]:  # a worker that the job forked has this handler too

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from polyalign import __version__
 from polyalign.files import sha256, versions, whole, write_json, write_text
 from polyalign.sources import ANSWERS_WITH
 
@@ -32,7 +33,8 @@ def write_manifest(
             "settings": settings,
             "record": kept,
             "files": files,
-            "versions": versions("torch", "transformers", "polyalign"),
+            # In a conda environment or a container the library is on the path, but not installed.
+            "versions": {**versions("torch", "transformers"), "polyalign": __version__},
         },
     )
 

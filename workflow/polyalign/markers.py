@@ -26,6 +26,9 @@ from polyalign.files import write_json
 
 LIBRARY = Path(__file__).parent.parent
 FIELDS = ("state", "host", "pid", "born", "slurm_job", "started")
+NO_GPU = ("", "-1", "NoDevFiles")
+"""What `CUDA_VISIBLE_DEVICES` is where there is none; the last is SLURM's word."""
+
 WAIT = 60.0
 """Seconds that a forgotten twin has to end, before it is killed."""
 
@@ -51,7 +54,12 @@ def read_marker(path: Path) -> dict[str, Any] | None:
 
 
 def started(
-    stage: str, attempt: int, key: str, outputs: Iterable[Path], work: Path | None
+    stage: str,
+    attempt: int,
+    key: str,
+    outputs: Iterable[Path],
+    work: Path | None,
+    gpus_asked: int = 0,
 ) -> dict[str, Any]:
     """The record of a job that starts now in this process.
 
@@ -61,6 +69,7 @@ def started(
         key: `job_key` of the job.
         outputs: the files that it makes.
         work: the folder of its checkpoints, if it has one.
+        gpus_asked: GPUs that the workflow asked for.
     """
     return {
         "stage": stage,
@@ -72,6 +81,7 @@ def started(
         "born": born(os.getpid()),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "gpus_asked": gpus_asked,
         "started": _now(),
         "outputs": [str(path) for path in outputs],
         "work": str(work) if work else None,
@@ -81,7 +91,7 @@ def started(
 def ended(
     record: dict[str, Any], fault: BaseException | None = None, reason: str | None = None
 ) -> dict[str, Any]:
-    """The record of a job that ends now: memory that it took at most, and why it failed.
+    """The record of a job that ends now: the GPUs that it held, the most memory, why it failed.
 
     Args:
         record: as `started` gave it.
@@ -95,6 +105,7 @@ def ended(
         "seconds": round((datetime.now(UTC) - begun).total_seconds(), 1),
         "rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "vram_mb": _vram_mb(),
+        "gpus_held": min(record["gpus_asked"], _gpus_there()),
     }
     if fault is not None:
         message = (
@@ -226,6 +237,18 @@ def _vram_mb() -> int | None:
         return None
     devices = range(torch.cuda.device_count())
     return round(max(torch.cuda.max_memory_reserved(device) for device in devices) / 2**20)
+
+
+def _gpus_there() -> int:
+    """GPUs that this job could use, over all its nodes: on a CPU machine none."""
+    # torchrun says how many processes there are, and how many of them run on this node.
+    nodes = int(os.environ.get("WORLD_SIZE", "1")) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.cuda.device_count()) * nodes
+    # A job without torch has what its scheduler gave it.
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return 0 if given in NO_GPU else len(given.split(",")) * nodes
 
 
 def _now() -> str:

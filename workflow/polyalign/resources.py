@@ -67,7 +67,10 @@ GPU_MB = 1500
 """Memory that CUDA and its libraries take on a GPU."""
 
 TRAINED = 16
-"""Bytes a parameter in training: weights, gradient and Adam's two moments, in float32."""
+"""Bytes a trained parameter: weight, gradient and Adam's two moments, all in float32."""
+
+FOUR_BIT = 0.5 + 4 / 64
+"""Bytes a weight in 4 bits (NF4): half a byte, and one float32 scale for 64 of them."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ class Load:
         device: auto or cuda (a GPU), or cpu.
         batch: texts at once.
         length: tokens of a text, prompt included.
-        others: parameters of the models that are loaded beside it, without being trained.
+        others: parameters of the models that read the same texts beside it, without being trained.
+        others_bytes: that their weights take; 0 where its own weights serve for that too.
     """
 
     parameters: float
@@ -115,6 +119,7 @@ class Load:
     batch: int
     length: int
     others: float = 0.0
+    others_bytes: float = 0.0
 
     @property
     def layers(self) -> float:
@@ -129,25 +134,86 @@ class Load:
     @property
     def weights(self) -> float:
         """Bytes of all weights in the format of computation."""
-        return (self.parameters + self.others) * BYTES[self.dtype]
+        return self.parameters * BYTES[self.dtype] + self.others_bytes
+
+    @property
+    def vocabulary(self) -> float:
+        """Rows of logits, as many as suit the model."""
+        return min(VOCABULARY, self.parameters / self.width)
 
     @property
     def logits(self) -> float:
-        """Bytes of one float32 row of logits a text, of a vocabulary that suits the model."""
-        return 4 * self.batch * min(VOCABULARY, self.parameters / self.width)
+        """Bytes of one float32 row of logits a text."""
+        return 4 * self.batch * self.vocabulary
+
+    @property
+    def cache(self) -> float:
+        """Bytes of keys and values of all texts: 2 L d numbers a token."""
+        return 2 * self.layers * self.width * self.batch * self.length * BYTES[self.dtype]
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a model is trained; the fields are options of `polyalign.train.options`.
+
+    Attributes:
+        accumulation: parts in which a step's batch is computed.
+        gradient_checkpointing: whether activations are computed twice.
+        rank: of the adapters; 0 where all weights are trained.
+        four_bit: whether frozen weights are in 4 bits.
+    """
+
+    accumulation: int = 1
+    gradient_checkpointing: bool = False
+    rank: int = 0
+    four_bit: bool = False
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "Method":
+        """The method that a trainer's options describe; a family of the user's may lack some."""
+        lora = options.get("lora") or {"rank": 0, "four_bit": False}
+        return cls(
+            options.get("accumulation", 1),
+            options.get("gradient_checkpointing", False),
+            lora["rank"],
+            lora["four_bit"],
+        )
+
+    def trained(self, load: Load) -> float:
+        """Parameters that are trained.
+
+        Adapters of every linear layer: r (m + n) for one of m x n, so 8 r d in attention and 10 r d
+        in the feed-forward part.
+        """
+        return 18 * self.rank * load.width * load.layers if self.rank else load.parameters
+
+    def frozen_bytes(self, load: Load) -> float:
+        """Bytes of the weights that are not trained, in the format that `train.common` loads.
+
+        4 bits leave the embeddings of input and output as they are.
+        """
+        if not self.rank:
+            return 0.0
+        if not self.four_bit:
+            return load.parameters * (BYTES[load.dtype] if load.device != "cpu" else 4)
+        embeddings = min(load.parameters, 2 * load.vocabulary * load.width)
+        return 4 * embeddings + FOUR_BIT * (load.parameters - embeddings)
+
+
+FULL = Method()
+"""All weights are trained, the whole batch at once."""
 
 
 def sampling(load: Load, rows: int, new_tokens: int) -> Need:
     """Need of a job that samples `rows` responses of `new_tokens` tokens.
 
-    On the GPU: the weights, keys and values of each layer for every token (2 L d numbers), logits
-    of one step four times (raw, filtered, probabilities, noise).
+    On the GPU: the weights, keys and values of each layer for every token, logits of one step four
+    times (raw, filtered, probabilities, noise).
     """
-    cache = 2 * load.layers * load.width * load.batch * load.length * BYTES[load.dtype]
     operations = 2 * (load.parameters + load.others) * rows * load.length
     steps = math.ceil(rows / load.batch) * new_tokens
     reading = 0.0 if load.device == "cpu" else steps * load.weights / BANDWIDTH
-    return _need(load, load.weights + cache + 4 * load.logits, operations, reading)
+    return _need(load, load.weights + load.cache + 4 * load.logits, operations, reading)
 
 
 def scoring(load: Load, rows: int) -> Need:
@@ -161,22 +227,35 @@ def scoring(load: Load, rows: int) -> Need:
     return _need(load, load.weights + activations + 2 * load.logits * load.length, operations)
 
 
-def training(load: Load, rows: int, new_tokens: int = 0) -> Need:
+def training(
+    load: Load, rows: int, new_tokens: int = 0, method: Method = FULL, *, logits: bool = True
+) -> Need:
     """Need of a job that trains on `rows` texts, having sampled `new_tokens` of each itself.
 
-    On the GPU: 16 bytes a parameter, the weights of the other models in float32, activations that
-    the gradient needs (34 d bytes a token and layer in two-byte numbers, twice that in float32),
-    logits of the batch three times. The arithmetic: 6 operations a parameter and token.
+    On the GPU: 16 bytes a trained parameter, frozen weights, those of other models; and the larger
+    of two phases. One takes the gradient of a part of the batch: activations (34 d bytes a token
+    and layer in two-byte numbers, twice that in float32: Korthikanti et al. 2022, arXiv 2205.05198,
+    without the attention matrix) and, but for classifiers, logits three times. With checkpointing
+    there are the activations of one layer, and what enters each layer (d numbers in float32). The
+    other samples a whole batch. The arithmetic, for each token: 2 operations a parameter to read
+    it, 2 for the gradient of the activations, 2 a trained parameter for its own, 2 to read it
+    again where activations are computed twice.
     """
-    tokens = load.batch * load.length
-    activations = 17 * BYTES[load.dtype] * load.width * load.layers * tokens
-    bytes_there = (
-        TRAINED * load.parameters + 4 * load.others + activations + 3 * load.logits * load.length
-    )
-    operations = (6 * load.parameters + 2 * load.others) * rows * load.length
+    tokens = load.batch * load.length / method.accumulation
+    layer = 17 * BYTES[load.dtype] * load.width * tokens
+    boundaries = 4 * load.width * load.layers * tokens
+    every = layer * load.layers
+    activations = min(every, layer + boundaries) if method.gradient_checkpointing else every
+    judged = 3 * load.logits * load.length / method.accumulation if logits else 0.0
+    sampled = load.cache + 4 * load.logits if new_tokens else 0.0
+    trained = method.trained(load)
+    held = TRAINED * trained + method.frozen_bytes(load) + load.others_bytes
+    passes = 6 if method.gradient_checkpointing else 4
+    each = passes * load.parameters + 2 * trained + 2 * load.others
+    operations = each * rows * load.length
     steps = math.ceil(rows / load.batch) * new_tokens
     reading = 0.0 if load.device == "cpu" else steps * load.weights / BANDWIDTH
-    return _need(load, bytes_there, operations, reading)
+    return _need(load, held + max(activations + judged, sampled), operations, reading)
 
 
 def averaging(parameters: float, models: int) -> Need:
@@ -193,7 +272,7 @@ def _need(load: Load, gpu_bytes: float, operations: float, reading: float = 0.0)
         + reading
         + load.weights / DISK
     )
-    host = HOST_MB + 1.5 * 4 * (load.parameters + load.others) / 1e6
+    host = HOST_MB + 1.5 * (4 * load.parameters + load.others_bytes) / 1e6
     if not on_gpu:
         host += gpu_bytes / 1e6
     vram = _round(GPU_MB + 1.1 * gpu_bytes / 1e6, 100) if on_gpu else 0
@@ -258,12 +337,14 @@ def _text(study: Study) -> int:
     return PROMPT_TOKENS + study.sampling.max_new_tokens
 
 
-def _base(study: Study, batch: int, others: float = 0.0) -> Load:
+def _base(study: Study, batch: int, others: float = 0.0, others_bytes: float = 0.0) -> Load:
     """The study's model at work on `batch` of its texts."""
     model = study.model
     if model is None:
         raise ValueError("a study from scores alone loads no model")
-    return Load(parameters(study), model.dtype, model.device, batch, _text(study), others)
+    return Load(
+        parameters(study), model.dtype, model.device, batch, _text(study), others, others_bytes
+    )
 
 
 def rows_of(study: Study, family: str, variant: str) -> int:
@@ -282,18 +363,21 @@ def _base_model(study: Study) -> Need:
 
 def _reward_model(study: Study, name: str) -> Need:
     made = study.reward_models[name]
-    load = _base(study, 2 * made.batch_size)
-    return training(load, made.epochs * PAIRS * 2)
+    texts = 2 if made.preferences else 1
+    source = made.source or (study.model.source if study.model else "")
+    size = parameters_of(source, made.dtype, study)
+    load = Load(size, made.dtype, "auto", texts * made.batch_size, _text(study))
+    method = Method.of(made.model_dump())
+    return training(load, made.epochs * PAIRS * texts, method=method, logits=False)
 
 
 def _generate(study: Study, family: str, variant: str) -> Need:
     """The base model is there for log-probabilities, and whatever guides the sampling."""
-    others = 0.0
+    others = 0.0, 0.0
     if family != "base":
         guide = policies(study)[f"{family}/{variant}"].palette
-        trained = families.makes_model(family)
-        others = parameters(study) if trained else _scorers(study, guide)
-    load = _base(study, study.sampling.batch_size, others)
+        others = _own_size(study) if families.makes_model(family) else _scorers(study, guide)
+    load = _base(study, study.sampling.batch_size, *others)
     return sampling(load, rows_of(study, family, variant), study.sampling.max_new_tokens)
 
 
@@ -312,20 +396,38 @@ def _train(study: Study, family: str, variant: str) -> Need:
     made = policies(study)[f"{family}/{variant}"]
     if not (made.preferences or made.palette):
         return averaging(parameters(study), len(made.policies))
-    rewards = 0.0 if made.candidates else _scorers(study, made.palette)
     settings: dict[str, Any] = made.settings
-    batch = settings.get("batch_size", 16)
-    load = _base(study, batch if made.palette else 2 * batch, parameters(study) + rewards)
-    rows = settings["steps"] * batch if "steps" in settings else settings.get("pairs") or PAIRS
-    return training(load, rows, study.sampling.max_new_tokens if made.palette else 0)
-
-
-def _scorers(study: Study, palette: str | None) -> float:
-    """Parameters of all models that score the values of a palette."""
-    specs = [scorer(study, value) for value in study.palettes.get(palette or "", {})]
-    return sum(
-        parameters_of(spec["model"], spec["dtype"], study) for spec in specs if "model" in spec
+    method, batch = Method.of(settings), settings.get("batch_size", 16)
+    samples = made.palette is not None and not made.candidates
+    rewards, rewards_bytes = _scorers(study, made.palette) if samples else (0.0, 0.0)
+    # The base model is the reference, in float32; with adapters it is the policy without them.
+    reference = parameters(study)
+    load = _base(
+        study,
+        batch if samples else 2 * batch,
+        reference + rewards,
+        rewards_bytes + (0.0 if method.rank else 4 * reference),
     )
+    pairs = settings.get("pairs") or PAIRS
+    if not samples:
+        return training(load, 2 * pairs * settings.get("epochs", 1), method=method)
+    rows = settings["steps"] * batch if "steps" in settings else pairs
+    return training(load, rows, study.sampling.max_new_tokens, method)
+
+
+def _own_size(study: Study) -> tuple[float, float]:
+    """Parameters of the study's model, and bytes of its weights."""
+    dtype = study.model.dtype if study.model else "float32"
+    return parameters(study), parameters(study) * BYTES[dtype]
+
+
+def _scorers(study: Study, palette: str | None) -> tuple[float, float]:
+    """Parameters of all models that score the values of a palette, and bytes of their weights."""
+    specs = [scorer(study, value) for value in study.palettes.get(palette or "", {})]
+    models = [spec for spec in specs if "model" in spec]
+    sizes = [parameters_of(spec["model"], spec["dtype"], study) for spec in models]
+    bytes_each = [BYTES[spec["dtype"]] for spec in models]
+    return sum(sizes), sum(size * each for size, each in zip(sizes, bytes_each, strict=True))
 
 
 def parameters(study: Study) -> float:

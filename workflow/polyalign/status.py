@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from polyalign.errors import InputError
-from polyalign.markers import is_of_here, live_slurm_jobs, read_marker, runs_here
+from polyalign.markers import NO_GPU, is_of_here, live_slurm_jobs, read_marker, runs_here
 
 TAIL = 4000
 """Bytes at the end of a log that are searched for its progress."""
@@ -114,7 +114,7 @@ def status_text(entries: Sequence[Entry]) -> str:
 def _running_row(entry: Entry) -> tuple[str, ...]:
     record = entry.record
     where = record["host"]
-    if record["gpus"] not in (None, "", "NoDevFiles"):
+    if record["gpus"] not in (None, *NO_GPU):
         where += f" gpu {record['gpus']}"
     if record["slurm_job"]:
         where += f" (SLURM {record['slurm_job']})"

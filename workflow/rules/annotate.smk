@@ -14,7 +14,7 @@ rule annotate:
         "<results>/benchmarks/annotate/{family}-{variant}_{value}_{i}-of-{n}.tsv"
     priority: pool_first
     conda:
-        ENVIRONMENT
+        environment("models")
     resources:
         **needs("annotate"),
     params:
@@ -38,7 +38,7 @@ rule merge:
         family=SAMPLED,
     localrule: True
     conda:
-        ENVIRONMENT
+        environment("light")
     params:
         settings=fixed({"values": list(STUDY.values)}),
         code=code("merge"),

@@ -33,8 +33,8 @@ try:
 except InputError as fault:
     raise WorkflowError(f"the config has faults:\n{fault}") from None
 
+CONFIG = canonical(config)
 RESULTS = f"results/{STUDY.study}"
-ENVIRONMENT = f"{workflow.basedir}/envs/polyalign.yaml"
 VARIANTS = study_config.policies(STUDY)
 FAMILIES = ["base", "reward", *families.NAMES]
 MODELS = [name for name in VARIANTS if families.makes_model(name.split("/")[0])]
@@ -85,11 +85,19 @@ def job(script, launch=False):
     One thread a job unless a profile's `set-threads` says otherwise: jobs run side by side, and sums
     in another order would be other numbers on a machine with other cores.
     """
-    launcher = " {params.launcher}" if launch else ""
+    python = "{params.launcher}" if launch else "python"
     return (
-        f"OMP_NUM_THREADS={{threads}} python{launcher} {ROOT}/workflow/scripts/{script}.py"
+        f"OMP_NUM_THREADS={{threads}} {python} {ROOT}/workflow/scripts/{script}.py"
         " --settings {params.settings:q} {params.files} --log {log:q}"
     )
+
+
+def environment(kind):
+    """Software for `--sdm conda`: `models`, or `light` for jobs that never load any.
+
+    Reading a data set of the hub takes the packages of `models` as well.
+    """
+    return f"{workflow.basedir}/envs/{kind}.yaml"
 
 
 def printed(name, title):
@@ -120,15 +128,32 @@ def rules_hash():
 
 
 def launcher(wildcards, resources):
-    """How Python starts a trainer on the GPUs of its `gpu` resource: a process a GPU.
+    """How a trainer starts on the GPUs of its `gpu` resource, on `nodes` of them: a process a GPU.
 
     Params that look at resources are not tracked: the number of GPUs is no reason to train again.
     """
-    gpus = int(resources.get("gpu") or 0)
+    gpus, nodes = int(resources.get("gpu") or 0), int(resources.get("nodes") or 1)
+    # What `accelerate launch` calls as well.
+    python = "python -m torch.distributed.run"
+    if nodes > 1:
+        if gpus % nodes or not gpus or not resources.get("mpi"):
+            raise WorkflowError(
+                f"a training on nodes={nodes} with gpu={gpus} cannot be started; expected the same "
+                "number of GPUs on each node, and the resources that make SLURM start one launcher "
+                "a node (mpi, tasks, tasks_per_gpu): see docs/cluster.md, or set nodes=1"
+            )
+        # Snakemake runs on the first node, without SLURM's list of them: that host is where all
+        # meet, at a port of the job's own.
+        return (
+            f"{resources['mpi']} --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1"
+            f" --cpu-bind=none {python} --nnodes {nodes} --nproc_per_node {gpus // nodes}"
+            " --rdzv_backend c10d --rdzv_id $SLURM_JOB_ID"
+            " --rdzv_endpoint $(hostname):$((20000 + SLURM_JOB_ID % 20000))"
+        )
     if gpus < 2:
-        return ""
-    # What `accelerate launch` calls as well; it finds a free port, so jobs can share a machine.
-    return f"-m torch.distributed.run --standalone --nproc_per_node {gpus}"
+        return "python"
+    # It finds a free port, so jobs can share a machine.
+    return f"{python} --standalone --nproc_per_node {gpus}"
 
 
 def plan_settings():
@@ -187,6 +212,7 @@ def files(wildcards, input, output, resources=None):
     """Inputs and outputs by name, as a stage's script takes them (untracked: paths only).
 
     A profile that retries sets the resource `attempt`; the job then knows that it was tried before.
+    It also hears of the GPUs that were asked for, to note how many of them it held.
     """
 
     def tokens(named):
@@ -194,10 +220,13 @@ def files(wildcards, input, output, resources=None):
             for path in [paths] if isinstance(paths, str) else paths:
                 yield shlex.quote(f"{name}={path}")
 
-    attempt = (resources or {}).get("attempt", 1)
+    known = resources or {}
+    gpus, attempt = int(known.get("gpu") or 0), known.get("attempt", 1)
+    held = f" --gpus {gpus}" if gpus else ""
     again = f" --attempt {attempt}" if attempt > 1 else ""
     return (
-        f"--input {' '.join(tokens(input))} --output {' '.join(tokens(output))}{again}"
+        f"--input {' '.join(tokens(input))} --output {' '.join(tokens(output))}"
+        f"{held}{again}"
     )
 
 
@@ -616,7 +645,7 @@ def table_settings():
         **shown_settings(),
         "chosen": study_config.chosen(STUDY),
         "maintained": study_config.maintained(STUDY),
-        "benchmarks": f"{RESULTS}/benchmarks",
+        "results": RESULTS,
     }
 
 

@@ -17,7 +17,11 @@ for family in sorted({name.split("/")[0] for name in DECODED}):
             f"<results>/benchmarks/decode/{family}-{{variant}}.tsv"
         localrule: not loads_model("decode", f"families.{family.replace('-', '_')}")
         conda:
-            ENVIRONMENT
+            environment(
+                "models"
+                if loads_model("decode", f"families.{family.replace('-', '_')}")
+                else "light"
+            )
         params:
             settings=lambda wildcards, family=family: canonical(
                 {

@@ -12,7 +12,7 @@ rule levels:
         "<results>/logs/levels/{family}-{variant}.log",
     localrule: True
     conda:
-        ENVIRONMENT
+        environment("light")
     params:
         settings=fixed(
             {
@@ -39,7 +39,7 @@ rule winrate:
         "<results>/logs/winrate/{family}-{variant}.log",
     localrule: True
     conda:
-        ENVIRONMENT
+        environment("light")
     params:
         settings=fixed(
             {
@@ -78,7 +78,7 @@ rule tables:
         "<results>/logs/tables.log",
     localrule: True
     conda:
-        ENVIRONMENT
+        environment("light")
     params:
         settings=fixed(table_settings()),
         code=code("tables"),
@@ -97,7 +97,7 @@ rule families:
         "<results>/logs/families.log",
     localrule: True
     conda:
-        ENVIRONMENT
+        environment("light")
     params:
         settings=fixed(
             {
@@ -136,7 +136,7 @@ if MIXED:
             "<results>/logs/mixing.log",
         localrule: True
         conda:
-            ENVIRONMENT
+            environment("light")
         params:
             settings=fixed(
                 {

@@ -33,7 +33,7 @@ for kind, settings in EXPLORED.items():
         log:
             f"<results>/logs/explore/{kind}.log",
         conda:
-            ENVIRONMENT
+            environment("light")
         params:
             settings=fixed({"kind": kind, "settings": settings()}),
             code=code("explore", f"explore.{kind}"),
@@ -50,14 +50,14 @@ rule explore_jobs:
         "<results>/logs/explore/jobs.log",
     localrule: True
     conda:
-        ENVIRONMENT
+        environment("light")
     params:
         snakefile=os.path.relpath(workflow.main_snakefile),
         target=f"{RESULTS}/report.html",
         plan=plan_settings(),
         rules=rules_hash(),
         # Untracked, since it takes `input`: what of it the plan depends on stands in `plan`.
-        config=lambda wildcards, input: canonical(config),
+        config=lambda wildcards, input: CONFIG,
     shell:
         # The running workflow holds the lock of the folder; this one only plans.
         "settings=$(mktemp --suffix .json); trap 'rm -f $settings' EXIT;"

@@ -18,7 +18,7 @@ rule generate:
         family=OF_MODELS,
     priority: pool_first
     conda:
-        ENVIRONMENT
+        environment("models")
     resources:
         **needs("generate"),
     params:
@@ -48,9 +48,9 @@ for family in sorted({name.split("/")[0] for name in GUIDED}):
         log:
             f"<results>/logs/generate/{family}-{{variant}}_{{i}}-of-{{n}}.log",
         benchmark:
-            f"<results>/benchmarks/generate_{family.replace('-', '_')}/{{variant}}_{{i}}-of-{{n}}.tsv"
+            f"<results>/benchmarks/generate/{family}-{{variant}}_{{i}}-of-{{n}}.tsv"
         conda:
-            ENVIRONMENT
+            environment("models")
         resources:
             **needs(f"generate_{family.replace('-', '_')}"),
         params:

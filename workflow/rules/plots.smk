@@ -17,7 +17,7 @@ rule plot:
         "<results>/logs/plot/{figure}.log",
     localrule: True
     conda:
-        ENVIRONMENT
+        environment("light")
     params:
         settings=figure_settings,
         caption=lambda wildcards: figure_module(wildcards.figure).__doc__,

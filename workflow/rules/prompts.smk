@@ -16,7 +16,7 @@ rule prompts:
         "<results>/logs/prompts.log",
     localrule: True
     conda:
-        ENVIRONMENT
+        environment("models")
     params:
         settings=prompt_settings,
         code=code("prompts"),

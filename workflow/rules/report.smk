@@ -20,7 +20,7 @@ rule overview:
         "<results>/logs/overview.log",
     localrule: True
     conda:
-        ENVIRONMENT
+        environment("light")
     params:
         settings=fixed(page_settings()),
         code=code("overview"),
@@ -37,9 +37,9 @@ rule resolved_config:
         "<results>/logs/resolved_config.log",
     localrule: True
     conda:
-        ENVIRONMENT
+        environment("light")
     params:
-        settings=fixed(config),
+        settings=lambda wildcards: CONFIG,
         code=code("resolved_config"),
         files=files,
     shell:
@@ -58,7 +58,7 @@ rule report:
     log:
         "<results>/logs/report.log",
     conda:
-        ENVIRONMENT
+        environment("light")
     params:
         snakefile=os.path.relpath(workflow.main_snakefile),
     shell:

@@ -16,7 +16,7 @@ rule reward_model:
     # Every reward, λ and trained policy waits for these.
     priority: 2
     conda:
-        ENVIRONMENT
+        environment("models")
     resources:
         **needs("reward_model"),
     params:

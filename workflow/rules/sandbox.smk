@@ -15,7 +15,7 @@ rule world:
     log:
         "<results>/logs/world.log",
     conda:
-        ENVIRONMENT
+        environment("light")
     params:
         settings=fixed(
             {
@@ -42,7 +42,7 @@ rule base_model:
     benchmark:
         "<results>/benchmarks/base_model.tsv"
     conda:
-        ENVIRONMENT
+        environment("models")
     # All of the sandbox waits for this job. Torch takes two threads also where there is one core:
     # another number of them would be another model.
     threads: 2

@@ -11,7 +11,7 @@ rule import_rewards:
     log:
         "<results>/logs/import_rewards.log",
     conda:
-        ENVIRONMENT
+        environment("light")
     params:
         settings=fixed(
             {

@@ -11,7 +11,7 @@ rule solve:
         "<results>/logs/solve/{palette}.log",
     priority: 2
     conda:
-        ENVIRONMENT
+        environment("light")
     params:
         settings=solve_settings,
         code=code("solve"),
@@ -30,7 +30,7 @@ rule diagnose:
     log:
         "<results>/logs/diagnose/{palette}.log",
     conda:
-        ENVIRONMENT
+        environment("light")
     params:
         settings=fixed(
             {"limits": LIMITS, "resamples": STUDY.map.resamples, "seed": STUDY.seed}

@@ -18,7 +18,7 @@ for family in sorted({name.split("/")[0] for name in MODELS}):
             f"<results>/benchmarks/train/{family}-{{variant}}.tsv"
         priority: 1
         conda:
-            ENVIRONMENT
+            environment("models")
         resources:
             **needs(f"train_{family.replace('-', '_')}"),
         params:

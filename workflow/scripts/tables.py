@@ -15,7 +15,7 @@ def main(job: Job) -> None:
     levels = read_by_policy(job.inputs["levels"], policies)
     winrates = read_by_policy(job.inputs["winrate"], policies)
     palettes = read_palettes(job.inputs.get("palettes", []))
-    costs = {name: read_costs(settings["benchmarks"], name, labels) for name in policies}
+    costs = {name: read_costs(settings["results"], name, labels) for name in policies}
     table = summary(levels, winrates, palettes, policies, chosen=settings["chosen"], costs=costs)
     write_csv(table, job.outputs["summary"])
     levels = {name: one.set_index("value") for name, one in levels.items()}

@@ -87,6 +87,25 @@ def test_times_are_measured_where_a_run_left_them(tmp_path: Path, text: str, wri
     assert steps["generate"].seconds == need.seconds
 
 
+@pytest.mark.parametrize(
+    ("benchmark", "rule"),
+    [
+        ("base_model", "base_model"),
+        ("generate/dpo-beta-0.1_0-of-1", "generate"),
+        ("generate/token-d-hhh_0-of-1", "generate_token_d"),
+        ("decode/map-d-hhh", "decode_map_d"),
+        ("train/dpo-beta-0.1", "train_dpo"),
+    ],
+)
+def test_a_benchmark_counts_for_the_rule_that_wrote_it(
+    tmp_path: Path, benchmark: str, rule: str
+) -> None:
+    path = tmp_path / f"{benchmark}.tsv"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("s\th:m:s\tmax_rss\n3.0\t-\tNA\n")
+    assert check.measured(tmp_path) == {rule: (3.0, 0.0)}
+
+
 def test_gpu_hours_are_those_of_jobs_that_hold_a_gpu(text: str, write) -> None:
     with_gpu = Step("generate", 6, 1200.0, True, Need(1, 1000, 4000, 60.0))
     without = Step("train_soup", 6, 1200.0, True, Need(0, 0, 4000, 60.0))

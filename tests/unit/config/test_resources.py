@@ -7,7 +7,17 @@ import pytest
 
 from polyalign import resources
 from polyalign.config import load
-from polyalign.resources import Load, averaging, largest_need, need, sampling, scoring, training
+from polyalign.resources import (
+    FULL,
+    Load,
+    Method,
+    averaging,
+    largest_need,
+    need,
+    sampling,
+    scoring,
+    training,
+)
 
 LLAMA = Load(7e9, "bfloat16", "cuda", batch=32, length=256)
 
@@ -33,9 +43,90 @@ def test_sampling_holds_weights_and_cache() -> None:
 def test_training_holds_sixteen_bytes_a_parameter_and_the_reference() -> None:
     small = replace(LLAMA, batch=1, length=1)
     alone = training(small, rows=1000).vram_mb
-    beside = training(replace(small, others=7e9), rows=1000).vram_mb
+    reference = replace(small, others=7e9, others_bytes=4 * 7e9)
+    beside = training(reference, rows=1000).vram_mb
     assert alone == pytest.approx(1.1 * 16 * 7e3 + resources.GPU_MB, rel=0.01)
     assert beside - alone == pytest.approx(1.1 * 4 * 7e3, rel=0.01)
+
+
+def held_mb(load: Load, method: Method, new_tokens: int = 0) -> float:
+    """MB on the GPU without what CUDA takes and the tenth of reserve."""
+    return (training(load, 1000, new_tokens, method).vram_mb - resources.GPU_MB) / 1.1
+
+
+def test_adapters_are_those_of_llama() -> None:
+    """peft counts 39,976,960 parameters for rank 16 on every linear layer of Llama-2-7b."""
+    assert 1 / 1.2 < Method(rank=16).trained(replace(LLAMA, parameters=6.74e9)) / 39_976_960 < 1.2
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "four_bit", "frozen"),
+    [
+        ("bfloat16", "cuda", False, 14e9),
+        ("float32", "cuda", False, 28e9),
+        # The embeddings: 64,000 rows of 128 x (7e9 / (12 x 128²))^(1/3) numbers, in and out.
+        ("bfloat16", "cuda", True, 4 * 539.08e6 + 0.5625 * (7e9 - 539.08e6)),
+    ],
+)
+def test_only_adapters_have_gradients(
+    dtype: str, device: str, four_bit: bool, frozen: float
+) -> None:
+    """18 r d L parameters at 16 bytes: 40.04 M for d = 4211.6 and L = 32.90."""
+    load = replace(LLAMA, dtype=dtype, device=device, batch=1, length=1)
+    adapters = 18 * 16 * 4211.6 * 32.90
+    found = held_mb(load, Method(rank=16, four_bit=four_bit))
+    assert found == pytest.approx((16 * adapters + frozen) / 1e6, rel=0.01)
+
+
+def test_adapters_on_a_processor_leave_the_weights_in_float32() -> None:
+    load = replace(LLAMA, device="cpu")
+    assert Method(rank=16).frozen_bytes(load) == 28e9
+    assert Method().frozen_bytes(load) == 0
+
+
+def test_activations_of_one_layer_and_a_boundary_a_layer() -> None:
+    """8192 tokens of width d = 4211.6 in L = 32.90 layers: 34 d and 4 d bytes."""
+    saved = held_mb(LLAMA, FULL) - held_mb(LLAMA, Method(gradient_checkpointing=True))
+    every, kept = 34 * 4211.6 * 32.90, 34 * 4211.6 + 4 * 4211.6 * 32.90
+    assert saved == pytest.approx(8192 * (every - kept) / 1e6, rel=0.01)
+
+
+def test_parts_of_a_batch_hold_a_part_of_its_activations() -> None:
+    one, four = held_mb(LLAMA, FULL), held_mb(LLAMA, Method(accumulation=4))
+    batch = 8192 * (34 * 4211.6 * 32.90 + 3 * 4 * 64_000)
+    assert one - four == pytest.approx(0.75 * batch / 1e6, rel=0.01)
+
+
+def test_a_batch_is_sampled_whole_in_however_many_parts_it_is_trained_on() -> None:
+    many = Method(accumulation=32)
+    cache = 2 * 32.90 * 4211.6 * 2 * 8192
+    grown = held_mb(LLAMA, many, new_tokens=128) - 16 * 7e3
+    assert grown == pytest.approx((cache + 4 * 4 * 32 * 64_000) / 1e6, rel=0.02)
+    assert held_mb(LLAMA, many, new_tokens=128) > held_mb(LLAMA, many)
+
+
+def test_each_way_to_save_memory_saves_some() -> None:
+    ways = [
+        FULL,
+        Method(accumulation=2),
+        Method(accumulation=2, gradient_checkpointing=True),
+        Method(accumulation=2, gradient_checkpointing=True, rank=16),
+        Method(accumulation=2, gradient_checkpointing=True, rank=16, four_bit=True),
+    ]
+    for new_tokens in (0, 128):
+        held = [held_mb(LLAMA, way, new_tokens) for way in ways]
+        assert held == sorted(set(held), reverse=True)
+
+
+def test_activations_twice_take_a_third_more_arithmetic_and_frozen_weights_a_third_less() -> None:
+    def work(method: Method) -> float:
+        load = replace(LLAMA, batch=1)
+        none, some = (training(load, rows, method=method).seconds for rows in (0, 100_000))
+        return (some - none) * resources.OPS["bfloat16"] / (100_000 * 256 * 7e9)
+
+    assert work(FULL) == pytest.approx(6)
+    assert work(Method(gradient_checkpointing=True)) == pytest.approx(8)
+    assert work(Method(rank=16)) == pytest.approx(4, rel=0.01)
 
 
 @pytest.mark.parametrize("change", [{"parameters": 14e9}, {"batch": 64}, {"length": 512}])
@@ -85,6 +176,33 @@ def test_a_soup_holds_no_gpu_and_training_does(study) -> None:  # type: ignore[n
     assert rloo is not None
     assert (soup.gpu, rloo.gpu) == (0, 1)
     assert rloo.vram_mb > 16 * 7e3
+
+
+def test_a_policy_is_estimated_as_it_is_trained(text: str, write) -> None:  # type: ignore[no-untyped-def]
+    """With adapters there is no second model as the reference, and no 16 bytes a parameter."""
+    large = text.replace("results/small/models/base/base", "org/model-7b")
+    thrifty = large.replace("dtype: float32", "dtype: bfloat16", 1).replace(
+        "learning_rate: 5.0e-4",
+        "lora: {rank: 8}\n    accumulation: 8\n    gradient_checkpointing: true",
+    )
+    whole = largest_need(load(write(large)), "train_dpo")
+    adapted = largest_need(load(write(thrifty)), "train_dpo")
+    assert whole is not None
+    assert adapted is not None
+    assert whole.vram_mb > 20 * 7e3
+    assert 2 * 7e3 < adapted.vram_mb < 4 * 7e3
+    assert adapted.mem_mb < whole.mem_mb
+
+
+def test_a_classifier_is_as_large_as_what_it_starts_from(text: str, write) -> None:  # type: ignore[no-untyped-def]
+    """100 M parameters in L = 7.98 layers of width d = 1021.8; no logits of a vocabulary."""
+    small = "humor: {labels: data/humor.csv, source: org/encoder-100m, lora: {rank: 8}}"
+    study = load(write(text.replace("humor: {labels: data/humor.csv}", small)))
+    found = need(study, "reward_model", {"variant": "humor"})
+    assert found is not None
+    tokens = 16 * (128 + study.sampling.max_new_tokens)
+    expected = 4 * 100e6 + (16 * 18 * 8 + 68 * tokens) * 1021.8 * 7.98
+    assert found.vram_mb == pytest.approx(1.1 * expected / 1e6 + resources.GPU_MB, abs=110)
 
 
 def test_the_largest_need_covers_each_job(study) -> None:  # type: ignore[no-untyped-def]

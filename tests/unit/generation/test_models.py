@@ -2,6 +2,7 @@
 
 import json
 import os
+from importlib.metadata import PackageNotFoundError
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from polyalign import sources
+from polyalign import __version__, sources
 from polyalign.errors import InputError
+from polyalign.manifest import write_manifest
 from polyalign.models import load_causal_lm, load_tokenizer
 from polyalign.rendering import render
 
@@ -130,6 +132,22 @@ def test_a_model_of_the_workflow_is_its_manifest(base: Path) -> None:
     assert sources.content(str(base)) == one
     manifest.write_text(json.dumps({"files": {"model.safetensors": "abd"}}))
     assert sources.content(str(base)) != one
+
+
+def test_a_manifest_is_written_where_the_library_is_not_installed(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a conda environment or a container it is on the path alone."""
+
+    def installed(name: str) -> str:
+        if name == "polyalign":
+            raise PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr("polyalign.files.version", installed)
+    write_manifest(base, tmp_path / "made.json", {}, {})
+    written = json.loads((tmp_path / "made.json").read_text())["versions"]
+    assert written == {"torch": "1.0", "transformers": "1.0", "polyalign": __version__}
 
 
 def test_a_hub_model_is_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """What a policy cost, from the benchmark files that Snakemake writes beside the jobs."""
 
-import ast
 import math
 import re
 from collections.abc import Iterable
@@ -8,24 +7,26 @@ from pathlib import Path
 
 import pandas as pd
 
+from polyalign.markers import marker_of, read_marker
+
 OWN = ("train", "generate", "annotate", "decode")  # stages that work for one policy alone
 
 
-def read_costs(folder: str | Path, policy: str, values: Iterable[str]) -> dict[str, float]:
+def read_costs(results: str | Path, policy: str, values: Iterable[str]) -> dict[str, float]:
     """Seconds that the jobs of one policy took: its training, sampling and scoring.
 
     Work that serves all policies (the pool, reward models, the base model) is nobody's. Benchmarks
     are no inputs of any job, so a repeated run, which takes other seconds, reruns nothing.
 
     Args:
-        folder: the study's benchmarks.
+        results: folder of the study, with its `benchmarks` and its `logs`.
         policy: name `family/variant`.
         values: the study's values, which the names of the files hold.
 
     Returns:
         `job_seconds`, by the clock; `cpu_seconds`, as Snakemake samples them, so a job of a few
-        seconds may miss some; `gpu_seconds`, by the clock times the GPUs that a job held, which
-        only `--benchmark-extended` records. NaN where no file tells.
+        seconds may miss some; `gpu_seconds`, by the clock times the GPUs that each job held, as its
+        marker tells. NaN where no file tells, also of one job.
     """
     scored = "|".join(map(re.escape, values))
     own = re.compile(
@@ -33,15 +34,15 @@ def read_costs(folder: str | Path, policy: str, values: Iterable[str]) -> dict[s
     )
     clock, cpu, gpu = [], [], []
     for stage in OWN:
-        for path in sorted((Path(folder) / stage).glob("*.tsv")):
+        for path in sorted((Path(results) / "benchmarks" / stage).glob("*.tsv")):
             if not own.fullmatch(path.stem):
                 continue
             table = pd.read_csv(path, sep="\t", na_values=["NA", "-"])
             clock += table["s"].tolist()
             # A job that ended before the first sample has no CPU time; it counts as nothing.
             cpu += pd.to_numeric(table["cpu_time"], errors="coerce").fillna(0).tolist()
-            if "resources" in table:
-                held = [ast.literal_eval(text).get("gpu", 0) for text in table["resources"]]
-                gpu += (table["s"] * held).tolist()
+            marker = marker_of(Path(results) / "logs" / stage / f"{path.stem}.log")
+            held = (read_marker(marker) or {}).get("gpus_held", math.nan)
+            gpu += (table["s"] * held).tolist()
     found = {"job_seconds": clock, "cpu_seconds": cpu, "gpu_seconds": gpu}
     return {name: math.fsum(parts) if parts else math.nan for name, parts in found.items()}

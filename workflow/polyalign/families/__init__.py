@@ -88,6 +88,11 @@ def makes_model(family: str) -> bool:
     return hasattr(module(family), "train")
 
 
+def guides(family: str) -> bool:
+    """Whether the policies of the family sample from the base model in a way of their own."""
+    return hasattr(module(family), "engine")
+
+
 def chooses(family: str) -> bool:
     """Whether the policies of the family choose among the candidates of the base model."""
     return hasattr(module(family), "decode")
