@@ -151,18 +151,21 @@ class Base(Units):
         if self.scope == "joint":
             p0 = p0 if prompt_weights is None else p0 * shares[group]
             tables = [(rows[:, None], np.ones(1))]
+            probability = p0 / p0.sum()
         else:
             tables = _tables(group, shares, rows)
-        probability = _probabilities(p0, tables)
+            probability = _probabilities(p0, tables)
         counted = slice(None) if rows.size == n else rows
         self.center = probability[counted] @ rewards[counted]
-        z = np.subtract(rewards.T, self.center[:, None], order="C")
+        # A row of ones above the rewards: one product yields the total, the levels and the squares.
+        table = np.ones((self.k + 1, n))
+        z = np.subtract(rewards.T, self.center[:, None], out=table[1:])
         covariance = np.dot(z[:, counted] * probability[counted], z[:, counted].T)
         spread = np.sqrt(covariance.diagonal())
         # A constant value has no spread: its unit is 1.
         spread = np.where(spread > 1e-12 * np.abs(self.center), spread, 1.0)
         self.scale = spread if scale is None else np.asarray(scale, dtype=np.float64)
-        z /= self.scale[:, None]
+        z *= (1.0 / self.scale)[:, None]
         self.blocks = _blocks(z, probability, tables)
         self.max_kl = float(sum((b.share * -b.log_p0.min(axis=0)).sum() for b in self.blocks))
         # In scope `joint` the moments at lam = 0 are those by which the table is standardised.
@@ -170,6 +173,7 @@ class Base(Units):
         if self.scope == "joint":
             hessian = covariance / (self.scale[:, None] * self.scale)
             self._untilted = 0.0, np.zeros(self.k), hessian
+            self._table = table if rows.size == n else table[:, rows]
         self._last: tuple[bytes, tuple[float, float, float]] | None = None
 
     def moments(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -195,21 +199,21 @@ class Base(Units):
     def _joint(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         if self._untilted is not None and not lam.any():
             return self._untilted
-        block = self.blocks[0]
-        z = block.z[:, :, 0]
-        e = np.dot(lam, z)
-        e += block.log_p0[:, 0]
+        table = self._table
+        e = np.dot(lam, table[1:])
+        e += self.blocks[0].log_p0[:, 0]
         top = float(e.max())
         e -= top
         np.exp(e, out=e)
-        total = float(e.sum())
-        level = np.dot(z, e) / total
-        second = np.dot(z * e, z.T) / total
+        products = np.dot(table * e, table.T)
+        total = float(products[0, 0])
+        products /= total
+        level, second = products[0, 1:], products[1:, 1:]
         covariance = second - level[:, None] * level
         digits = zip(covariance.diagonal().tolist(), second.diagonal().tolist(), strict=True)
         if any(difference < 1e-6 * square for difference, square in digits):
             # The difference has lost too many digits; deviations from the level lose none.
-            root = (z - level[:, None]) * np.sqrt(e / total)
+            root = (table[1:] - level[:, None]) * np.sqrt(e / total)
             covariance = root @ root.T
         ess = total * total / float(np.dot(e, e))
         self._last = lam.tobytes(), (ess, ess, 1.0 / total)
@@ -449,10 +453,10 @@ def _blocks(
     blocks = []
     for table, share in tables:
         if table.shape == (z.shape[1], 1):  # all rows, in their order
-            part = z[:, :, None]
+            part, p0 = z[:, :, None], probability[:, None]
         else:
-            part = z[:, table]
-        blocks.append(Block(table, part, np.log(probability[table] / share), share))
+            part, p0 = z[:, table], probability[table] / share
+        blocks.append(Block(table, part, np.log(p0), share))
     return blocks
 
 

@@ -9,8 +9,8 @@ with the exact Hessian on the values that are not at zero (Bertsekas, SIAM J. Co
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -107,8 +107,7 @@ class Solution:
         return {name: plain(value) for name, value in vars(self).items()}
 
 
-@dataclass(frozen=True)
-class Optimum:
+class Optimum(NamedTuple):
     """Where Newton's method ended, in standardised units.
 
     `status` is `solved`, `unbounded` (the dual exceeds the largest KL that any policy on these
@@ -237,7 +236,8 @@ def maximise(
         if point.kkt <= tolerance:
             status = "solved"
             break
-        if not held and proved_infeasible(point.value, point.lam, max_kl):
+        beyond = point.value > max_kl and proved_infeasible(point.value, point.lam, max_kl)
+        if beyond and not held:
             status = "unbounded"
             break
         iterations += 1
@@ -251,7 +251,7 @@ def maximise(
             damping = max(10 * damping, 1e-2)
             if damping > 1e12:
                 break
-    return replace(point, iterations=iterations, status=status)
+    return point._replace(iterations=iterations, status=status)
 
 
 def proved_infeasible(value: Any, lam: np.ndarray, max_kl: float) -> Any:
@@ -285,14 +285,15 @@ def _step(point: Optimum, damping: float, held: list[int]) -> np.ndarray:
     lam, hessian = point.lam, point.hessian
     # The values are few: Python's own numbers cost less than NumPy's bookkeeping for each array.
     start, gradient = lam.tolist(), point.gradient.tolist()
+    curvature = hessian.diagonal().tolist()
     closed = [i for i in range(lam.size) if i not in held]
     free = [i for i in closed if start[i] > 0 or gradient[i] > RELEASE]
     gone: list[int] = []
     step = np.zeros_like(lam)
     while free:
         system = hessian.take(free, 0).take(free, 1)
-        size = float(system.trace()) / len(free)
-        system.flat[:: len(free) + 1] += (1e-13 + damping) * size + 1e-300
+        size = sum(curvature[i] for i in free) / len(free)
+        system.ravel()[:: len(free) + 1] += (1e-13 + damping) * size + 1e-300
         right = point.gradient
         step[:] = 0.0
         if gone:
@@ -311,7 +312,7 @@ def _step(point: Optimum, damping: float, held: list[int]) -> np.ndarray:
         if not joining:
             break
         free += joining
-    longest = max((abs(step[i]) for i in free), default=0.0)
+    longest = max((abs(moved[i] - start[i]) for i in free), default=0.0)
     reach = 5.0 + 2.0 * max(start)
     if longest > reach:
         step *= reach / longest
