@@ -455,7 +455,7 @@ def _blocks(
         if table.shape == (z.shape[1], 1):  # all rows, in their order
             part, p0 = z[:, :, None], probability[:, None]
         else:
-            part, p0 = z[:, table], probability[table] / share
+            part, p0 = z.take(table, axis=1), probability[table] / share
         blocks.append(Block(table, part, np.log(p0), share))
     return blocks
 

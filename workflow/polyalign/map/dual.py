@@ -278,9 +278,9 @@ def _step(point: Optimum, damping: float, held: list[int]) -> np.ndarray:
     """Next lam: the damped Newton step on the free values, kept at or above zero.
 
     The step maximises the quadratic model of the dual over lam >= 0 by an active-set method: a
-    value that would fall below zero is sent to zero for good, and one at zero that the others'
-    step would leave short of its target joins them. (Without such a return after being sent away
-    the set changes at most 2 k times.)
+    value that would fall below zero is sent to zero and stays there, and one at zero that the
+    others' step would leave short of its target joins them. Each value does either at most once,
+    so the loop ends.
     """
     lam, hessian = point.lam, point.hessian
     # The values are few: Python's own numbers cost less than NumPy's bookkeeping for each array.
