@@ -58,8 +58,9 @@ def finding(data: FigureData) -> str:
 
 def navigable(data: FigureData) -> str:
     """Each family's navigation efficiency as a sentence."""
-    parts = (f"{family} {text}" for family, text in efficiencies(data).items())
-    return f"Navigation efficiency: {'; '.join(parts)}."
+    found = efficiencies(data)
+    parts = [f"{family} {found[family]}" for family in data.families if family in found]
+    return f"Navigation efficiency: {'; '.join(parts)}." if parts else ""
 
 
 def efficiencies(data: FigureData) -> dict[str, str]:
