@@ -13,6 +13,7 @@ rule plot:
             labels={"figure": "{figure}"},
             caption="../report/figure.rst",
         ),
+        finding="<results>/plots/{figure}.txt",
     log:
         "<results>/logs/plot/{figure}.log",
     localrule: True
@@ -22,6 +23,8 @@ rule plot:
         settings=figure_settings,
         caption=lambda wildcards: figure_module(wildcards.figure).__doc__,
         numbers=caption_numbers(),
+        # The report reads the file when it renders the caption; the path is no setting.
+        finding=lambda wildcards, output: Path(output.finding),
         code=lambda wildcards: code("plot", f"plots.{wildcards.figure.split('/')[0]}"),
         files=files,
     shell:

@@ -1,7 +1,8 @@
-"""Draw one figure."""
+"""Draw one figure, and write what it shows in a sentence or two for its caption."""
 
 from importlib import import_module
 
+from polyalign.files import write_text
 from polyalign.job import Job, run
 from polyalign.plots import data
 
@@ -10,7 +11,8 @@ def main(job: Job) -> None:
     settings = job.settings
     figure = import_module(f"polyalign.plots.{settings['figure']}")
     read = data.load(**settings["shown"], policy=settings["policy"], inputs=job.inputs)
-    figure.draw(read, list(job.outputs.values()))
+    figure.draw(read, [job.outputs["pdf"], job.outputs["png"]])
+    write_text(job.outputs["finding"], figure.finding(read) if hasattr(figure, "finding") else "")
 
 
 run(main)

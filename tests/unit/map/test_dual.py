@@ -105,6 +105,43 @@ def test_a_value_sent_to_zero_leaves_the_others_a_whole_newton_step():
     assert (found.status, found.iterations) == ("solved", 1)
 
 
+def test_a_value_that_the_others_leave_short_joins_within_the_step():
+    # Nothing is asked of the second value, but raising the first alone would lower it.
+    covariance = np.array([[1.0, -0.5], [-0.5, 1.0]])
+
+    def moments(lam):
+        return float(lam @ covariance @ lam) / 2, covariance @ lam, covariance
+
+    found = maximise(moments, np.array([1.0, 0.0]), 50.0)
+    np.testing.assert_allclose(found.lam, [4 / 3, 2 / 3], rtol=1e-9)
+    assert (found.status, found.iterations) == ("solved", 1)
+
+
+def test_the_untilted_moments_are_those_of_the_table():
+    rewards, _ = skewed(7, 5, 3)
+    weights = np.linspace(0.0, 2, 35)
+    base = Base(rewards, None, "joint", weights=weights, scale=np.array([1.0, 2.0, 0.5]))
+    log_z, level, hessian = base.moments(np.zeros(3))
+    covariance = np.cov(rewards.T, aweights=weights, bias=True)
+    assert log_z == 0.0
+    assert not level.any()
+    np.testing.assert_allclose(hessian * np.outer(base.scale, base.scale), covariance, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+def test_what_a_tilt_spends_is_that_of_the_lam_asked_for(scope):
+    rewards, groups = skewed(7, 5, 3)
+    base = Base(rewards, groups, scope)
+    lam, other = np.array([0.3, 0.1, 0.7]), np.array([1.0, 0.0, 0.2])
+    for last in (lam, other):
+        base.moments(last)
+        p = base.weights(lam).reshape((7, 5) if scope == "prompt" else (1, 35))
+        sizes = 1 / (p**2).sum(axis=1)
+        assert base.spent(lam) == pytest.approx(
+            (sizes.sum(), sizes.mean(), p.max(axis=1).mean()), rel=1e-12
+        )
+
+
 def test_the_hessian_keeps_its_digits_where_almost_nothing_varies():
     # Two points, the better one almost certain: the variance is p (1 - p), far below its square.
     base = Base(np.array([[0.0], [1.0]]), None, "joint")

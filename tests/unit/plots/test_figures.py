@@ -12,6 +12,7 @@ from typing import Any
 import baselines
 import figure_study
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
@@ -24,6 +25,7 @@ from polyalign.plots import (
     before_after,
     feasible_lambda,
     feasible_lambda_3d,
+    level_scatter,
     mixtures,
     palette_path,
     pareto,
@@ -481,3 +483,93 @@ def test_steps_at_which_nothing_was_logged_are_gaps(tmp_path: Path) -> None:
     assert table["loss"].tolist()[0] == 0.5
     assert table["accuracy"].tolist()[1] == 0.75
     assert table[["loss", "accuracy"]].isna().to_numpy().tolist() == [[False, True], [True, False]]
+
+
+def small_study() -> FigureData:
+    """Two values, three policies; every number is chosen by hand."""
+
+    def by_value(**columns: list[float]) -> pd.DataFrame:
+        return pd.DataFrame(columns, index=["a", "b"])
+
+    def level(means: list[float], quantiles: list[float], kl: float, tokens: float) -> pd.DataFrame:
+        table = by_value(mean=means, low=[m - 0.1 for m in means], high=[m + 0.1 for m in means])
+        return table.assign(base_quantile=quantiles, kl=kl, kl_se=0.1, n_tokens=tokens)
+
+    asked = figure_study.palette("hhh-60")
+    asked = replace(asked, levels={"a": "q60", "b": "mean"}, asked={"a": 2.0, "b": 0.0})
+    families = [
+        {"family": "f_x", "efficiency": 0.5, "low": 0.25, "high": 0.75, "slack": 0.0},
+        {"family": "g", "efficiency": 1.0, "low": 0.5, "high": 1.0, "slack": 0.0},
+    ]
+    way = {"palette": "hhh-60", "share": [0.0, 0.5, 1.0]}
+    verdicts = ["supported", "supported", "infeasible"]
+    return FigureData(
+        labels={"a": "A", "b": "B"},
+        units={},
+        policies={"base/base": None, "f_x/one": "hhh-60", "g/two": None},
+        levels={
+            "base/base": level([1.0, 0.0], [0.5, 0.5], 0.0, 10.0),
+            "f_x/one": level([1.25, -0.05], [0.6, 0.45], 0.5, 12.0),
+            "g/two": level([1.1, 0.5], [0.55, 0.9], 0.2, 9.0),
+        },
+        winrates={
+            "f_x/one": by_value(winrate=[0.7, 0.4]),
+            "g/two": by_value(winrate=[0.55, 0.9]),
+        },
+        palettes={"hhh-60": asked},
+        tables={
+            "families": pd.DataFrame(families),
+            "fronts": pd.DataFrame({"across": ["a"], "up": ["b"]}),
+            "paths": pd.DataFrame(way | {"verdict": verdicts}),
+        },
+    )
+
+
+HIGHEST = "Highest levels: A 1.25 (f_x/one; base 1), B 0.5 (g/two; base 0)."
+EFFICIENCY = (
+    "Navigation efficiency: f_x 50 % navigable, interval 25 to 75; g 100 % navigable, interval 50 "
+    "to 100."
+)
+
+
+@pytest.mark.parametrize(
+    ("figure", "finding"),
+    [
+        (
+            asked_vs_realised,
+            "1 of 2 asked levels are kept, or the interval reaches them. The least of a gain is "
+            "realised by f_x/one in A: 25 % (asked 2, realised 1.25).",
+        ),
+        (winrate_scatter, f"Best in its worst value: g/two, 0.550 in A. {EFFICIENCY}"),
+        (level_scatter, f"{HIGHEST} {EFFICIENCY}"),
+        (pareto, HIGHEST),
+        (
+            radar,
+            "Largest rise: B of g/two, from 50.0 % to 90.0 %. "
+            "Largest fall: B of f_x/one, from 50.0 % to 45.0 %.",
+        ),
+        (
+            reward_vs_kl,
+            "Highest levels: A 1.25 at 0.5 nats (f_x/one). Furthest from the base model: f_x/one, "
+            "0.5 nats, interval 0.304 to 0.696.",
+        ),
+        (
+            reward_vs_length,
+            "Answers of the base model have 10.0 tokens; longest f_x/one with 12.0 (+20 %), "
+            "shortest g/two with 9.0 (-10 %).",
+        ),
+        (palette_path, "Supported along the way: hhh-60 to 50 %."),
+    ],
+    ids=lambda case: getattr(case, "__name__", ""),
+)
+def test_a_caption_says_what_was_measured(figure: Any, finding: str) -> None:
+    assert figure.finding(small_study()) == finding
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_study_of_the_base_model_alone_has_nothing_to_find(name: str) -> None:
+    figure = import_module(f"polyalign.plots.{name}")
+    if hasattr(figure, "finding") and not {"paths", "winrate"} & set(figure.NEEDS):
+        found = figure.finding(only())
+        assert "Highest" not in found
+        assert "Largest" not in found

@@ -145,34 +145,46 @@ class Base(Units):
             rows = np.flatnonzero((p0 > 0) & (shares[group] > 0))
             if not rows.size:
                 raise InputError("all weights are zero; expected at least one positive weight")
-        self.n_samples = rows.size
-        self.n_prompts = int(np.count_nonzero(np.bincount(group[rows])))
+        self.n_samples = self.n_prompts = rows.size
+        if groups is not None:
+            self.n_prompts = int(np.count_nonzero(np.bincount(group[rows])))
         if self.scope == "joint":
             p0 = p0 if prompt_weights is None else p0 * shares[group]
             tables = [(rows[:, None], np.ones(1))]
+            probability = p0 / p0.sum()
         else:
             tables = _tables(group, shares, rows)
-        probability = _probabilities(p0, tables)
+            probability = _probabilities(p0, tables)
         counted = slice(None) if rows.size == n else rows
-        self.center, spread = _moments(rewards[counted], probability[counted])
+        self.center = probability[counted] @ rewards[counted]
+        # A row of ones above the rewards: one product yields the total, the levels and the squares.
+        table = np.ones((self.k + 1, n))
+        z = np.subtract(rewards.T, self.center[:, None], out=table[1:])
+        covariance = np.dot(z[:, counted] * probability[counted], z[:, counted].T)
+        spread = np.sqrt(covariance.diagonal())
+        # A constant value has no spread: its unit is 1.
+        spread = np.where(spread > 1e-12 * np.abs(self.center), spread, 1.0)
         self.scale = spread if scale is None else np.asarray(scale, dtype=np.float64)
-        self.blocks = _blocks((rewards - self.center) / self.scale, probability, tables)
+        z *= (1.0 / self.scale)[:, None]
+        self.blocks = _blocks(z, probability, tables)
         self.max_kl = float(sum((b.share * -b.log_p0.min(axis=0)).sum() for b in self.blocks))
+        # In scope `joint` the moments at lam = 0 are those by which the table is standardised.
+        self._untilted: tuple[float, np.ndarray, np.ndarray] | None = None
+        if self.scope == "joint":
+            hessian = covariance / (self.scale[:, None] * self.scale)
+            self._untilted = 0.0, np.zeros(self.k), hessian
+            self._table = table if rows.size == n else table[:, rows]
+        self._last: tuple[bytes, tuple[float, float, float]] | None = None
 
     def moments(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Mean log Z_x, its gradient E z (k,) and Hessian (k, k) at lam (k,), standardised units.
 
         The Hessian is the mean within-prompt covariance under the tilt.
         """
+        if self.scope == "joint":
+            return self._joint(lam)
         value, mean, hessian = 0.0, np.zeros(self.k), np.zeros((self.k, self.k))
         for block in self.blocks:
-            if block.share.size == 1:
-                share = float(block.share[0])
-                log_total, level, covariance = _moments_of_one(block, lam)
-                value += share * log_total
-                mean += share * level
-                hessian += share * covariance
-                continue
             log_z, p = tilt(block, lam)
             level = np.einsum("kjx,jx->kx", block.z, p)
             mean += level @ block.share
@@ -183,6 +195,29 @@ class Base(Units):
             hessian += root @ root.T
             value += float(block.share @ log_z)
         return value, mean, hessian
+
+    def _joint(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        if self._untilted is not None and not lam.any():
+            return self._untilted
+        table = self._table
+        e = np.dot(lam, table[1:])
+        e += self.blocks[0].log_p0[:, 0]
+        top = float(e.max())
+        e -= top
+        np.exp(e, out=e)
+        products = np.dot(table * e, table.T)
+        total = float(products[0, 0])
+        products /= total
+        level, second = products[0, 1:], products[1:, 1:]
+        covariance = second - level[:, None] * level
+        digits = zip(covariance.diagonal().tolist(), second.diagonal().tolist(), strict=True)
+        if any(difference < 1e-6 * square for difference, square in digits):
+            # The difference has lost too many digits; deviations from the level lose none.
+            root = (table[1:] - level[:, None]) * np.sqrt(e / total)
+            covariance = root @ root.T
+        ess = total * total / float(np.dot(e, e))
+        self._last = lam.tobytes(), (ess, ess, 1.0 / total)
+        return top + log(total), level, covariance
 
     def weights(self, lam: np.ndarray) -> np.ndarray:
         """Tilted probabilities (n,) by row, standardised lam: sum 1 a prompt, or sum 1 (joint)."""
@@ -214,6 +249,10 @@ class Base(Units):
         In scope `prompt` the size is the sum over prompts of 1 / sum_j p_xj^2, and the largest
         weight the mean over prompts of max_j p_xj. In scope `joint` both are of the whole table.
         """
+        # The moments at lam, where they were the last to be asked for, have shown it already.
+        last = self._last
+        if last is not None and last[0] == lam.tobytes():
+            return last[1]
         tilts = self.tilts(lam[None, :])
         return float(tilts.ess[0]), float(tilts.mean_ess[0]), float(tilts.max_weight[0])
 
@@ -287,26 +326,6 @@ def tilt(block: Block, lam: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     logits += block.log_p0
     log_z, p = softmax(logits)
     return log_z[0], p[0]
-
-
-def _moments_of_one(block: Block, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """log Z, level (k,) and covariance (k, k) of a block that holds one distribution."""
-    z = block.z[:, :, 0]
-    p = lam @ z
-    p += block.log_p0[:, 0]
-    top = float(p.max())
-    p -= top
-    np.exp(p, out=p)
-    total = float(p.sum())
-    p /= total
-    level = z @ p
-    second = (z * p) @ z.T
-    covariance = second - level[:, None] * level
-    if (covariance.diagonal() < 1e-6 * second.diagonal()).any():
-        # The difference has lost too many digits; deviations from the level lose none.
-        root = (z - level[:, None]) * np.sqrt(p)
-        covariance = root @ root.T
-    return top + log(total), level, covariance
 
 
 def resolve_scope(scope: str, n: int, groups: np.ndarray | None) -> str:
@@ -427,26 +446,17 @@ def _probabilities(p0: np.ndarray, tables: list[tuple[np.ndarray, np.ndarray]]) 
     return probability
 
 
-def _moments(rewards: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Base level (k,) and standard deviation over all samples (k,); 1 for a constant value."""
-    center = probability @ rewards
-    shifted = rewards - center
-    shifted *= shifted
-    spread = np.sqrt(probability @ shifted)
-    return center, np.where(spread > 1e-12 * np.abs(center), spread, 1.0)
-
-
 def _blocks(
     z: np.ndarray, probability: np.ndarray, tables: list[tuple[np.ndarray, np.ndarray]]
 ) -> list[Block]:
-    """Standardised rewards z (n, k) as blocks."""
+    """Standardised rewards z (k, n) as blocks."""
     blocks = []
     for table, share in tables:
-        if table.size == len(z) and share.size == 1:  # all rows, in their order
-            part = np.ascontiguousarray(z.T)[:, :, None]
+        if table.shape == (z.shape[1], 1):  # all rows, in their order
+            part, p0 = z[:, :, None], probability[:, None]
         else:
-            part = np.ascontiguousarray(np.moveaxis(z[table], 2, 0))
-        blocks.append(Block(table, part, np.log(probability[table] / share), share))
+            part, p0 = z.take(table, axis=1), probability[table] / share
+        blocks.append(Block(table, part, np.log(p0), share))
     return blocks
 
 

@@ -191,7 +191,10 @@ class _Table:
 
 
 def _steps(state: _State, damping: np.ndarray) -> np.ndarray:
-    """Damped Newton steps of all palettes on their free values, kept at or above zero."""
+    """Damped Newton steps of all palettes on their free values, kept at or above zero.
+
+    A value at zero that the others' step leaves short of its target joins at the next one.
+    """
     k = state.lam.shape[1]
     free = (state.lam > 0) | (state.gradient > RELEASE)
     step = np.zeros_like(state.lam)

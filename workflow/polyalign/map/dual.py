@@ -9,8 +9,8 @@ with the exact Hessian on the values that are not at zero (Bertsekas, SIAM J. Co
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -107,8 +107,7 @@ class Solution:
         return {name: plain(value) for name, value in vars(self).items()}
 
 
-@dataclass(frozen=True)
-class Optimum:
+class Optimum(NamedTuple):
     """Where Newton's method ended, in standardised units.
 
     `status` is `solved`, `unbounded` (the dual exceeds the largest KL that any policy on these
@@ -175,19 +174,15 @@ def solve_on(
     guess = None if start is None else np.asarray(start) * base.scale
     goal = base.standardise(target)
     optimum = maximise(base.moments, goal, base.max_kl, tolerance=tolerance, start=guess)
-    programme = None
+    room = None
     if slack or optimum.status != "solved":
         from polyalign.map.feasibility import feasibility_on
 
         programme = feasibility_on(base, target, values)
         if programme.status == "infeasible" and optimum.status != "solved":
-            solution = _infeasible(_report(base, target, values, optimum, programme.slack))
-            message = infeasible_message(base.scope, programme.slack, programme.conflict)
-            return replace(solution, message=message, conflict=programme.conflict)
-    room = None if programme is None else programme.slack
-    solution = _report(base, target, values, optimum, room)
-    verdict, message = judge(base, optimum, solution, limits)
-    return replace(solution, verdict=verdict, message=message)
+            return _infeasible(base, target, values, optimum, programme.slack, programme.conflict)
+        room = programme.slack
+    return _feasible(base, target, values, optimum, room, limits)
 
 
 def policy_weights(
@@ -233,20 +228,22 @@ def maximise(
         fixed: (k,) mask of the values whose lam stays as in `start` (coordinate ascent).
     """
     lam = np.zeros(goal.size) if start is None else np.maximum(start, 0.0)
-    held = np.zeros(goal.size, dtype=bool) if fixed is None else fixed
+    held = np.flatnonzero(fixed).tolist() if fixed is not None else []
+    asked = np.abs(goal)
     point = _evaluate(moments, goal, lam, held)
     damping, iterations, status = 0.0, 0, "stalled"
     for _ in range(MAX_ITERATIONS):
         if point.kkt <= tolerance:
             status = "solved"
             break
-        if proved_infeasible(point.value, point.lam, max_kl) and not held.any():
+        beyond = point.value > max_kl and proved_infeasible(point.value, point.lam, max_kl)
+        if beyond and not held:
             status = "unbounded"
             break
         iterations += 1
         trial = _evaluate(moments, goal, _step(point, damping, held), held)
-        rise = point.gradient @ (trial.lam - point.lam)
-        noise = 4e-15 * (1.0 + abs(point.value) + float(point.lam @ np.abs(goal)))
+        rise = float(point.gradient.dot(trial.lam - point.lam))
+        noise = 4e-15 * (1.0 + abs(point.value) + float(point.lam.dot(asked)))
         gained = trial.value >= point.value + 1e-4 * rise - noise
         if rise > 0 and gained and (trial.kkt < point.kkt or trial.value > point.value):
             point, damping = trial, (damping / 10 if damping > 1e-3 else 0.0)
@@ -254,7 +251,7 @@ def maximise(
             damping = max(10 * damping, 1e-2)
             if damping > 1e12:
                 break
-    return replace(point, iterations=iterations, status=status)
+    return point._replace(iterations=iterations, status=status)
 
 
 def proved_infeasible(value: Any, lam: np.ndarray, max_kl: float) -> Any:
@@ -266,52 +263,82 @@ def proved_infeasible(value: Any, lam: np.ndarray, max_kl: float) -> Any:
     return value - EDGE * lam.sum(axis=-1) > max_kl + 1e-9 * (1.0 + max_kl)
 
 
-def _evaluate(moments: Moments, goal: np.ndarray, lam: np.ndarray, held: np.ndarray) -> Optimum:
+def _evaluate(moments: Moments, goal: np.ndarray, lam: np.ndarray, held: list[int]) -> Optimum:
     log_z, level, hessian = moments(lam)
     gradient = goal - level
     # At zero only a shortfall counts; elsewhere the level must be met and not be exceeded.
     residual = np.maximum(gradient, np.abs(lam * gradient))
-    residual[held] = 0.0
+    if held:
+        residual[held] = 0.0
     kkt = max(0.0, float(residual.max()))
-    return Optimum(lam, float(lam @ goal) - log_z, gradient, hessian, kkt, 0, "")
+    return Optimum(lam, float(lam.dot(goal)) - log_z, gradient, hessian, kkt, 0, "")
 
 
-def _step(point: Optimum, damping: float, held: np.ndarray) -> np.ndarray:
-    """Next lam: the damped Newton step on the free values, kept at or above zero."""
-    free = ((point.lam > 0) | (point.gradient > RELEASE)) & ~held
-    index = np.flatnonzero(free)
-    step = np.zeros_like(point.lam)
-    while index.size:
-        hessian = point.hessian[index[:, None], index]
-        size = float(hessian.trace()) / index.size
-        hessian.flat[:: index.size + 1] += (1e-13 + damping) * size + 1e-300
-        # Values already sent to zero move by -lam; the others take that into account.
-        step[index] = 0.0
-        right = point.gradient[index] - point.hessian[index] @ step
-        step[index] = np.linalg.solve(hessian, right)
-        blocked = index[point.lam[index] + step[index] <= 0]
-        if not blocked.size:
+def _step(point: Optimum, damping: float, held: list[int]) -> np.ndarray:
+    """Next lam: the damped Newton step on the free values, kept at or above zero.
+
+    The step maximises the quadratic model of the dual over lam >= 0 by an active-set method: a
+    value that would fall below zero is sent to zero and stays there, and one at zero that the
+    others' step would leave short of its target joins them. Each value does either at most once,
+    so the loop ends.
+    """
+    lam, hessian = point.lam, point.hessian
+    # The values are few: Python's own numbers cost less than NumPy's bookkeeping for each array.
+    start, gradient = lam.tolist(), point.gradient.tolist()
+    curvature = hessian.diagonal().tolist()
+    closed = [i for i in range(lam.size) if i not in held]
+    free = [i for i in closed if start[i] > 0 or gradient[i] > RELEASE]
+    gone: list[int] = []
+    step = np.zeros_like(lam)
+    while free:
+        system = hessian.take(free, 0).take(free, 1)
+        size = sum(curvature[i] for i in free) / len(free)
+        system.ravel()[:: len(free) + 1] += (1e-13 + damping) * size + 1e-300
+        right = point.gradient
+        step[:] = 0.0
+        if gone:
+            # Values sent to zero move by -lam; the others take that into account.
+            step[gone] = -lam[gone]
+            right = right - hessian.dot(step)
+        step[free] = np.linalg.solve(system, right.take(free))
+        moved = (lam + step).tolist()
+        blocked = [i for i in free if moved[i] <= 0]
+        if blocked:
+            gone += blocked
+            free = [i for i in free if i not in blocked]
+            continue
+        short = (point.gradient - hessian.dot(step)).tolist()
+        joining = [i for i in closed if short[i] > RELEASE and i not in free and i not in gone]
+        if not joining:
             break
-        step[blocked] = -point.lam[blocked]
-        index = np.setdiff1d(index, blocked)
-    gone = step == -point.lam
-    longest = float(np.abs(step[index]).max()) if index.size else 0.0
-    reach = 5.0 + 2.0 * float(point.lam.max())
+        free += joining
+    longest = max((abs(moved[i] - start[i]) for i in free), default=0.0)
+    reach = 5.0 + 2.0 * max(start)
     if longest > reach:
         step *= reach / longest
-    return np.where(gone, 0.0, point.lam + step)
+    step += lam
+    step[gone] = 0.0
+    return step
 
 
-def judge(base: Tilted, optimum: Optimum, solution: Solution, limits: Limits) -> tuple[str, str]:
+def _verdict(
+    base: Tilted,
+    optimum: Optimum,
+    limits: Limits,
+    *,
+    kl: float,
+    carried: float,
+    largest: float,
+    norm: float,
+) -> tuple[str, str]:
     """Verdict and message of a feasible palette: do enough samples carry the weight?"""
     scope = base.scope
     floor = MIN_ESS[scope] if limits.min_ess is None else limits.min_ess
     cap = MAX_WEIGHT[scope] if limits.max_weight is None else limits.max_weight
-    carried = solution.mean_ess
     unit = "of a prompt's candidates" if scope == "prompt" else "samples"
     facts = (
-        f"effective sample size {carried:.3g} {unit}, largest weight {solution.max_weight:.2g}, "
-        f"KL {solution.kl:.3g} nats"
+        f"effective sample size {carried:.3g} {unit}, largest weight {largest:.2g}, "
+        f"KL {kl:.3g} nats"
     )
     if scope == "prompt":
         facts += f" of at most {base.max_kl:.3g}"
@@ -320,13 +347,13 @@ def judge(base: Tilted, optimum: Optimum, solution: Solution, limits: Limits) ->
         faults.append(f"the KKT residual stayed at {optimum.kkt:.1e}: the target is at the edge")
     if carried < floor:
         faults.append(f"fewer than {floor:g} effective {unit}")
-    if solution.max_weight > cap:
+    if largest > cap:
         faults.append(f"a largest weight above {cap:g}")
     share = limits.max_kl_share
-    if scope == "prompt" and base.max_kl > 0 and solution.kl > share * base.max_kl:
+    if scope == "prompt" and base.max_kl > 0 and kl > share * base.max_kl:
         faults.append(f"more than {share:.0%} of the KL that this selection can spend")
-    if limits.max_norm is not None and solution.lam.sum() > limits.max_norm:
-        faults.append(f"a sum of lam of {solution.lam.sum():.3g}, above {limits.max_norm:g}")
+    if limits.max_norm is not None and norm > limits.max_norm:
+        faults.append(f"a sum of lam of {norm:.3g}, above {limits.max_norm:g}")
     if faults:
         return "unsupported", f"unsupported ({'; '.join(faults)}): {facts}"
     return "supported", f"supported: {facts}"
@@ -345,23 +372,30 @@ def infeasible_message(scope: str, slack: float, conflict: Sequence[str]) -> str
     )
 
 
-def _report(
-    base: Tilted, target: np.ndarray, values: list[str], optimum: Optimum, slack: float | None
+def _feasible(
+    base: Tilted,
+    target: np.ndarray,
+    values: list[str],
+    optimum: Optimum,
+    slack: float | None,
+    limits: Limits,
 ) -> Solution:
     goal = base.standardise(target)
     ess, mean_ess, largest = base.spent(optimum.lam)
-    level = goal - optimum.gradient
-    log_z = float(optimum.lam @ goal) - optimum.value
-    kl = max(0.0, float(optimum.lam @ level) - log_z)
+    lam, level = optimum.lam / base.scale, goal - optimum.gradient
+    kl = max(0.0, optimum.value - float(optimum.lam.dot(optimum.gradient)))
+    verdict, message = _verdict(
+        base, optimum, limits, kl=kl, carried=mean_ess, largest=largest, norm=float(lam.sum())
+    )
     return Solution(
         status="solved" if optimum.status == "solved" else "stalled",
-        message="",
+        message=message,
         values=values,
         target=target,
         base=base.center,
-        lam=optimum.lam / base.scale,
+        lam=lam,
         realised=base.raw(level),
-        verdict="",
+        verdict=verdict,
         scope=base.scope,
         kl=kl,
         ess=ess,
@@ -378,20 +412,37 @@ def _report(
     )
 
 
-def _infeasible(solution: Solution) -> Solution:
-    nothing = np.full(len(solution.values), np.nan)
-    return replace(
-        solution,
+def _infeasible(
+    base: Tilted,
+    target: np.ndarray,
+    values: list[str],
+    optimum: Optimum,
+    slack: float,
+    conflict: list[str],
+) -> Solution:
+    nothing = np.full(len(values), np.nan)
+    return Solution(
         status="infeasible",
-        verdict="infeasible",
+        message=infeasible_message(base.scope, slack, conflict),
+        values=values,
+        target=target,
+        base=base.center,
         lam=nothing,
         realised=nothing,
+        verdict="infeasible",
+        scope=base.scope,
         kl=np.nan,
         ess=np.nan,
         mean_ess=np.nan,
         max_weight=np.nan,
+        dual=optimum.value,
         gap=np.nan,
         kkt=np.nan,
+        iterations=optimum.iterations,
+        n_samples=base.n_samples,
+        n_prompts=base.n_prompts,
+        slack=slack,
+        conflict=conflict,
     )
 
 

@@ -23,6 +23,19 @@ def number_policies(policies: Iterable[str]) -> dict[str, str]:
     return {name: str(i) for i, name in enumerate(policies, start=1)}
 
 
+def highest_levels(data: FigureData, values: Iterable[str]) -> str:
+    """The highest level of each value, with its policy, beside the base level, as a sentence."""
+    policies = [name for name in data.policies if name != BASE]
+    if not policies:
+        return ""
+    parts = []
+    for value in values:
+        level = {name: float(data.levels[name]["mean"][value]) for name in data.policies}
+        best = max(policies, key=level.__getitem__)
+        parts.append(f"{data.labels[value]} {level[best]:.3g} ({best}; base {level[BASE]:.3g})")
+    return f"Highest levels: {', '.join(parts)}."
+
+
 def interval_point(
     axes: "Axes",
     across: Sequence[float],

@@ -57,6 +57,29 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         policy_legend(figure, data, numbers)
 
 
+def finding(data: FigureData) -> str:
+    """How many asked levels are kept, and who realises the least of a gain that it was asked."""
+    kept, shares = [], {}
+    for name, palette in data.policies.items():
+        if not palette:
+            continue
+        for value, asked in data.palettes[palette].asked.items():
+            realised, _, high = interval(data.levels[name], value, "mean")
+            base = float(data.levels[BASE]["mean"][value])
+            kept.append(high >= asked)
+            if value in data.palettes[palette].raised and asked > base:
+                shares[name, value] = ((realised - base) / (asked - base), asked, realised)
+    text = f"{sum(kept)} of {len(kept)} asked levels are kept, or the interval reaches them."
+    if shares:
+        name, value = min(shares, key=shares.__getitem__)
+        share, asked, realised = shares[name, value]
+        text += (
+            f" The least of a gain is realised by {name} in {data.labels[value]}: "
+            f"{100 * share:.0f} % (asked {asked:.3g}, realised {realised:.3g})."
+        )
+    return text
+
+
 def _panel(
     axes: "Axes",
     data: FigureData,

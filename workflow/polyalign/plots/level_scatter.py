@@ -12,9 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polyalign.plots import theme
-from polyalign.plots._points import family_means, interval_point, number_policies, policy_legend
+from polyalign.plots._points import (
+    family_means,
+    highest_levels,
+    interval_point,
+    number_policies,
+    policy_legend,
+)
 from polyalign.plots.data import BASE, FigureData, family_of, interval
-from polyalign.plots.winrate_scatter import efficiencies, value_pairs
+from polyalign.plots.winrate_scatter import efficiencies, navigable, value_pairs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +37,12 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         for axes, (across, up) in zip(panels, pairs, strict=True):
             _panel(axes, data, across, up, numbers)
         policy_legend(figure, data, numbers, notes=efficiencies(data), means=True)
+
+
+def finding(data: FigureData) -> str:
+    """The highest levels, and each family's navigation efficiency."""
+    values = dict.fromkeys(value for pair in value_pairs(data) for value in pair)
+    return f"{highest_levels(data, values)} {navigable(data)}".strip()
 
 
 def _panel(axes: "Axes", data: FigureData, across: str, up: str, numbers: dict[str, str]) -> None:

@@ -48,6 +48,16 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         _legends(figure, panels[0])
 
 
+def finding(data: FigureData) -> str:
+    """How far along its way each palette is supported."""
+    parts = []
+    for name, part in data.tables["paths"].groupby("palette", sort=False):
+        supported = part[part["verdict"] == "supported"]["share"]
+        reach = f"to {100 * supported.max():.0f} %" if len(supported) else "nowhere"
+        parts.append(f"{name} {reach}")
+    return f"Supported along the way: {', '.join(parts)}."
+
+
 def _bar(axes: "Axes", part: "pd.DataFrame", place: int) -> None:
     """Stretches of equal verdict; each step stands for the half step on both sides."""
     shares = part["share"].to_numpy()

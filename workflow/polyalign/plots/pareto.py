@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polyalign.plots._pareto import draw_pairs
+from polyalign.plots._points import highest_levels
 from polyalign.plots.data import FigureData
 
 if TYPE_CHECKING:
@@ -26,3 +27,10 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         return levels
 
     draw_pairs(data, output, raw, "level: {}")
+
+
+def finding(data: FigureData) -> str:
+    """The highest levels of the values that the fronts trade."""
+    fronts = data.tables["fronts"]
+    traded = {*fronts["across"], *fronts["up"]}
+    return highest_levels(data, [value for value in data.labels if value in traded])

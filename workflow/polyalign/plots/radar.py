@@ -53,6 +53,31 @@ def ring_limits(data: FigureData) -> tuple[int, int]:
     return max(low, 0), min(max(high, low + 2 * RING), 100)
 
 
+def finding(data: FigureData) -> str:
+    """The largest rise and the largest fall of a level in quantiles of the base model."""
+    base = dict(zip(data.labels, percent(data, BASE), strict=True))
+    moves = {
+        (name, value): (level - base[value], level)
+        for name in data.policies
+        if name != BASE
+        for value, level in zip(data.labels, percent(data, name), strict=True)
+    }
+    if not moves:
+        return ""
+    parts = []
+    for what, (name, value) in (
+        ("rise", max(moves, key=moves.__getitem__)),
+        ("fall", min(moves, key=moves.__getitem__)),
+    ):
+        move, level = moves[name, value]
+        if move > 0 if what == "rise" else move < 0:
+            parts.append(
+                f"Largest {what}: {data.labels[value]} of {name}, from {base[value]:.1f} % to "
+                f"{level:.1f} %."
+            )
+    return " ".join(parts)
+
+
 def _panel(
     axes: "PolarAxes",
     data: FigureData,

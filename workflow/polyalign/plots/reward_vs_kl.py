@@ -49,6 +49,25 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         policy_legend(figure, data, numbers)
 
 
+def finding(data: FigureData) -> str:
+    """The highest levels with their KL, and who is furthest from the base model."""
+    known = {name: nats(data, name) for name in data.policies if name != BASE}
+    known = {name: kl for name, kl in known.items() if kl}
+    if not known:
+        return ""
+    parts = []
+    for value in shown_values(data):
+        best = max(known, key=lambda name: float(data.levels[name]["mean"][value]))
+        level = float(data.levels[best]["mean"][value])
+        parts.append(f"{data.labels[value]} {level:.3g} at {known[best][0]:.3g} nats ({best})")
+    furthest = max(known, key=known.__getitem__)
+    kl, low, high = known[furthest]
+    return (
+        f"Highest levels: {', '.join(parts)}. Furthest from the base model: {furthest}, {kl:.3g} "
+        f"nats, interval {low:.3g} to {high:.3g}."
+    )
+
+
 def shown_values(data: FigureData) -> list[str]:
     """The raised values, then those that are evaluated only; at most two of them, four in all."""
     only = [value for value in data.labels if value in data.evaluate_only][:2]

@@ -48,3 +48,19 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.set_xlabel("tokens an answer" if place + ACROSS >= len(values) else "")
             axes.set_ylabel("level" if place % ACROSS == 0 else "")
         policy_legend(figure, data, numbers)
+
+
+def finding(data: FigureData) -> str:
+    """The lengths of the base model's answers, of the longest and of the shortest ones."""
+    lengths = {name: float(data.levels[name]["n_tokens"].iloc[0]) for name in data.policies}
+    base = lengths.pop(BASE)
+    if not lengths:
+        return ""
+    ends = {"longest": max, "shortest": min}
+    parts = []
+    for what, of in ends.items():
+        name = of(lengths, key=lengths.__getitem__)
+        parts.append(
+            f"{what} {name} with {lengths[name]:.1f} ({100 * lengths[name] / base - 100:+.0f} %)"
+        )
+    return f"Answers of the base model have {base:.1f} tokens; {', '.join(parts)}."

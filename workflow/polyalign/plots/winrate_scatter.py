@@ -42,6 +42,27 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         policy_legend(figure, data, numbers, base=star, notes=efficiencies(data), means=True)
 
 
+def finding(data: FigureData) -> str:
+    """The policy that is best in its worst value, and each family's navigation efficiency."""
+    values = list(dict.fromkeys(value for pair in value_pairs(data) for value in pair))
+    worst = {}
+    for name, table in data.winrates.items():
+        if name != BASE:
+            worst[name] = min((float(table["winrate"][value]), value) for value in values)
+    if not worst:
+        return ""
+    best = max(worst, key=worst.__getitem__)
+    rate, value = worst[best]
+    return f"Best in its worst value: {best}, {rate:.3f} in {data.labels[value]}. {navigable(data)}"
+
+
+def navigable(data: FigureData) -> str:
+    """Each family's navigation efficiency as a sentence."""
+    found = efficiencies(data)
+    parts = [f"{family} {found[family]}" for family in data.families if family in found]
+    return f"Navigation efficiency: {'; '.join(parts)}." if parts else ""
+
+
 def efficiencies(data: FigureData) -> dict[str, str]:
     """Family → its navigation efficiency with its interval, as text."""
     return {
