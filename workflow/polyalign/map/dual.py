@@ -270,7 +270,8 @@ def _evaluate(moments: Moments, goal: np.ndarray, lam: np.ndarray, held: list[in
     residual = np.maximum(gradient, np.abs(lam * gradient))
     if held:
         residual[held] = 0.0
-    kkt = max(0.0, float(residual.max()))
+    # In this order a residual that is not a number stays one, and is not taken for solved.
+    kkt = max(float(residual.max()), 0.0)
     return Optimum(lam, float(lam.dot(goal)) - log_z, gradient, hessian, kkt, 0, "")
 
 
