@@ -32,6 +32,7 @@ from polyalign.plots import (
     pareto_quantiles,
     probability_histogram,
     radar,
+    random_levels,
     reward_histograms,
     reward_vs_kl,
     reward_vs_length,
@@ -496,7 +497,43 @@ def small_study() -> FigureData:
         return table.assign(base_quantile=quantiles, kl=kl, kl_se=0.1, n_tokens=tokens)
 
     asked = figure_study.palette("hhh-60")
-    asked = replace(asked, levels={"a": "q60", "b": "mean"}, asked={"a": 2.0, "b": 0.0})
+    asked = replace(
+        asked,
+        levels={"a": "q60", "b": "mean"},
+        asked={"a": 2.0, "b": 0.0},
+        lam={"a": float(np.log(3)), "b": 0.0},
+        scope="prompt",
+    )
+    # Each prompt has one candidate of reward 1, to which λ gives the weight 3/4.
+    pool = pd.DataFrame(
+        {
+            "prompt_id": ["p", "p", "q", "q"],
+            "candidate": [0, 1, 0, 1],
+            "split": "test",
+            "a": [0.0, 1.0, 1.0, 0.0],
+            "b": [0.0, 1.0, 2.0, 3.0],
+        }
+    )
+    draws = pd.DataFrame(
+        {
+            "n_values": [2] * 3 + [3] * 3,
+            "kind": ["palette"] * 3 + ["reference"] * 3,
+            "share": [0.5] * 3 + [0.25] * 3,
+            "a_level": [0.0, 1.0, 2.0, 0.0, 1.0, 2.0],
+            "b_level": [9.0, 0.0, 9.0, 2.0, 1.0, 0.0],
+        }
+    )
+    turns = pd.DataFrame(
+        {
+            "palette": "hhh-60",
+            "round": [0, 0, 1, 1, 4, 4],
+            "value": ["a", "b"] * 3,
+            "target": [2.0, 1.0] * 3,
+            "level": [0.0, 0.0, 1.0, 3.0, 1.8, 1.0],
+            "spread": [2.0, 1.0] * 3,
+        }
+    )
+    trained = pd.DataFrame({"step": range(40), "loss": [4.0, 2.0, *[1.0] * 36, 0.5, 0.25]})
     families = [
         {"family": "f_x", "efficiency": 0.5, "low": 0.25, "high": 0.75, "slack": 0.0},
         {"family": "g", "efficiency": 1.0, "low": 0.5, "high": 1.0, "slack": 0.0},
@@ -511,13 +548,22 @@ def small_study() -> FigureData:
             "base/base": level([1.0, 0.0], [0.5, 0.5], 0.0, 10.0),
             "f_x/one": level([1.25, -0.05], [0.6, 0.45], 0.5, 12.0),
             "g/two": level([1.1, 0.5], [0.55, 0.9], 0.2, 9.0),
+            "f_x/two": level([1.5, -1.0], [0.7, 0.2], 0.2, 9.0),
         },
         winrates={
             "f_x/one": by_value(winrate=[0.7, 0.4]),
             "g/two": by_value(winrate=[0.55, 0.9]),
         },
         palettes={"hhh-60": asked},
+        pool=pool,
+        rewards={"base/base": pool, "g/two": pool.assign(a=1.0)},
+        policy="g/two",
+        training={"f_x/one": trained},
+        jobs=[("solve", "plot"), ("merge", "solve"), ("merge", "plot")],
+        mixtures={"f_x/one": {"a": 0.1, "b": 0.9}, "g/two": {}, "f_x/two": {"a": 0.75, "b": 0.25}},
         tables={
+            "random": draws,
+            "rounds": turns,
             "families": pd.DataFrame(families),
             "fronts": pd.DataFrame({"across": ["a"], "up": ["b"]}),
             "paths": pd.DataFrame(way | {"verdict": verdicts}),
@@ -559,6 +605,36 @@ EFFICIENCY = (
             "shortest g/two with 9.0 (-10 %).",
         ),
         (palette_path, "Supported along the way: hhh-60 to 50 %."),
+        (
+            before_after,
+            "Moved most, in standard deviations of the base model: hhh-60 A from 0.5 to 0.75.",
+        ),
+        (mixtures, "f_x, 10 % to 75 % A: A from 1.25 to 1.5 and B from -0.05 to -1."),
+        (
+            sequential,
+            "Furthest below its target, in standard deviations: hhh-60 0.5 after one round, 0.1 "
+            "after 4.",
+        ),
+        (
+            random_levels,
+            "Closest together: A and B (-1.00); most against each other: A and B (-1.00).",
+        ),
+        (
+            feasible_lambda,
+            "Random palettes that are feasible and within the cap: 50 % with 2 values, 25 % with 3 "
+            "values.",
+        ),
+        (
+            pareto_quantiles,
+            "Highest quantiles of the base model: A 100.0 % (f_x/one), B 25.0 % (g/two).",
+        ),
+        (reward_histograms, "Means of g/two: A 1 (base 0.5), B 1.5 (base 1.5)."),
+        (probability_histogram, "Means of g/two: A 1 (base 0.5)."),
+        (
+            training_curves,
+            "From the first to the last twentieth of the training: f_x/one loss 3 to 0.375.",
+        ),
+        (workflow_dag, "3 rules, 3 of whose pairs hand something on."),
     ],
     ids=lambda case: getattr(case, "__name__", ""),
 )

@@ -61,6 +61,24 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         figure.legend(handles, labels, loc="outside lower left", ncols=5, columnspacing=1.2)
 
 
+def finding(data: FigureData) -> str:
+    """Where each palette that is shown takes the value that it moves most."""
+    import numpy as np
+
+    parts = []
+    for palette in list(data.palettes.values())[:MOST]:
+        rows, weights = weighted(data, palette)
+        moves = {}
+        for value in data.raised[:ACROSS]:
+            rewards = rows[value].to_numpy()
+            start, end = float(rewards.mean()), float(np.average(rewards, weights=weights))
+            moves[value] = (abs(end - start) / (float(rewards.std()) or 1.0), start, end)
+        value = max(moves, key=moves.__getitem__)
+        _, start, end = moves[value]
+        parts.append(f"{palette.name} {data.labels[value]} from {start:.3g} to {end:.3g}")
+    return f"Moved most, in standard deviations of the base model: {'; '.join(parts)}."
+
+
 def weighted(data: FigureData, palette: "Palette") -> tuple["pd.DataFrame", "np.ndarray"]:
     """The pool's test rows, and the weights (n,) that the palette's solution gives them."""
     import numpy as np

@@ -49,6 +49,14 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         figure.legend(handles, labels, loc="outside lower left", ncols=2, markerscale=2)
 
 
+def finding(data: FigureData) -> str:
+    """What share of the random palettes was kept, for each number of values."""
+    table = data.tables["random"]
+    kept = table.groupby("n_values")["share"].first().sort_index()
+    parts = [f"{100 * share:.2g} % with {number} values" for number, share in kept.items()]
+    return f"Random palettes that are feasible and within the cap: {', '.join(parts)}."
+
+
 KINDS = (
     ("reference", "Dirichlet direction, uniform norm", theme.SOFT, 3.0),
     ("palette", "λ of a feasible random palette", theme.COLOURS[0], 3.5),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polyalign.errors import InputError
-from polyalign.plots import theme
+from polyalign.plots import feasible_lambda, theme
 from polyalign.plots.data import FigureData
 from polyalign.plots.feasible_lambda import KINDS, title, weighed
 
@@ -44,6 +44,11 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.set_title(title(part, number), y=1.0)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=2, markerscale=2)
+
+
+def finding(data: FigureData) -> str:
+    """What share of the random palettes was kept."""
+    return feasible_lambda.finding(data)
 
 
 def _panel(axes: Any, part: "pd.DataFrame", values: list[tuple[str, str]]) -> None:

@@ -51,6 +51,26 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         figure.legend(handles, labels, loc="outside lower left", ncols=4)
 
 
+def finding(data: FigureData) -> str:
+    """The two levels at both ends of each series."""
+    first, second = traded(data)
+    parts = []
+    for name, members in curves(data, first).items():
+        if len(members) < 2:
+            continue
+        levels = [
+            [float(data.levels[policy]["mean"][value]) for value in (first, second)]
+            for _, policy in (members[0], members[-1])
+        ]
+        ends = [
+            f"{data.labels[value]} from {start:.3g} to {end:.3g}"
+            for value, start, end in zip((first, second), *levels, strict=True)
+        ]
+        shares = f"{100 * members[0][0]:.0f} % to {100 * members[-1][0]:.0f} %"
+        parts.append(f"{name}, {shares} {data.labels[first]}: {' and '.join(ends)}.")
+    return " ".join(parts)
+
+
 def traded(data: FigureData) -> tuple[str, str]:
     """The two values whose preferences are mixed: the first two in order that mixtures name.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from polyalign.errors import InputError
 from polyalign.plots import theme
 from polyalign.plots.data import BASE, FigureData
-from polyalign.plots.reward_histograms import bars, distribution_legend
+from polyalign.plots.reward_histograms import bars, distribution_legend, means
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +53,19 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.set(xlim=(0, 1), xlabel=data.labels[value])
             axes.set_ylabel("answers (%)" if place % ACROSS == 0 else "")
         distribution_legend(figure, panels[0], data.policy or BASE)
+
+
+def finding(data: FigureData) -> str:
+    """The mean probabilities of the policy and of the base model."""
+    found = {
+        value: (
+            float(probabilities(data, data.policy or BASE, value).mean()),
+            float(probabilities(data, BASE, value).mean()),
+        )
+        for value in data.labels
+        if is_probability(data, value)
+    }
+    return means(data, found)
 
 
 def is_probability(data: FigureData, value: str) -> bool:

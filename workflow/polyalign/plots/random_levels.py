@@ -45,6 +45,30 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         _legend(figure)
 
 
+def finding(data: FigureData) -> str:
+    """The two values whose levels rise together most, and the two that fight most."""
+    import numpy as np
+
+    table = data.tables["random"]
+    values = [value for value in data.labels if f"{value}_level" in table][:MOST]
+    whole = (table["kind"] == "reference") & (table["n_values"] == table["n_values"].max())
+    levels = table.loc[whole, [f"{value}_level" for value in values]].to_numpy()
+    if len(values) < 2:
+        return ""
+    share = np.corrcoef(levels.T)
+    pairs = {
+        (one, other): float(share[i, j])
+        for i, one in enumerate(values)
+        for j, other in enumerate(values[:i])
+    }
+    together, against = max(pairs, key=pairs.__getitem__), min(pairs, key=pairs.__getitem__)
+    named = {pair: " and ".join(data.labels[value] for value in pair[::-1]) for pair in pairs}
+    return (
+        f"Closest together: {named[together]} ({pairs[together]:+.2f}); most against each other: "
+        f"{named[against]} ({pairs[against]:+.2f})."
+    )
+
+
 def _panel(
     panels: "np.ndarray", i: int, j: int, clouds: dict[str, "pd.DataFrame"], across: str, up: str
 ) -> None:

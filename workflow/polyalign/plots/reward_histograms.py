@@ -4,7 +4,7 @@ One panel a value: the share of a policy's answers to test prompts by their rewa
 mean as a solid line, over the base model's in grey with its mean dashed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,22 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.set_xlabel(data.axis(value))
             axes.set_ylabel("answers (%)" if place % ACROSS == 0 else "")
         distribution_legend(figure, panels[0], data.policy or BASE)
+
+
+def finding(data: FigureData) -> str:
+    """The means of the policy and of the base model."""
+    ours, base = data.rewards[data.policy or BASE], data.rewards[BASE]
+    return means(data, {value: (ours[value].mean(), base[value].mean()) for value in data.labels})
+
+
+def means(data: FigureData, found: Mapping[str, tuple[float, float]]) -> str:
+    """Value → the means of the policy and of the base model, as a sentence."""
+    name = data.policy or BASE
+    parts = [
+        f"{data.labels[value]} {ours:.3g}" + ("" if name == BASE else f" (base {base:.3g})")
+        for value, (ours, base) in found.items()
+    ]
+    return f"Means of {name}: {', '.join(parts)}."
 
 
 def distribution_legend(figure: "Figure", axes: "Axes", policy: str) -> None:

@@ -48,3 +48,17 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.locator_params(axis="x", integer=True)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=6, columnspacing=1.2)
+
+
+def finding(data: FigureData) -> str:
+    """The worst shortfall of each palette after the first and after the last round."""
+    table = data.tables["rounds"]
+    table = table.assign(gap=(table["target"] - table["level"]) / table["spread"])
+    worst = table.groupby(["palette", "round"], sort=False)["gap"].max().clip(lower=0)
+    parts = []
+    for palette in table["palette"].unique():
+        rounds = worst[palette]
+        rounds = rounds[rounds.index > 0].sort_index()
+        first, last = rounds.iloc[0], rounds.iloc[-1]
+        parts.append(f"{palette} {first:.2g} after one round, {last:.2g} after {rounds.index[-1]}")
+    return f"Furthest below its target, in standard deviations: {'; '.join(parts)}."

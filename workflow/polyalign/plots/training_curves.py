@@ -57,6 +57,20 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.legend(fontsize=6, handlelength=1.2)
 
 
+def finding(data: FigureData) -> str:
+    """What each model's loss or reward was at first and at last."""
+    parts = []
+    for name, table in data.training.items():
+        metric = "reward" if "reward" in table and table["reward"].notna().any() else "loss"
+        if metric not in table or not table[metric].notna().any():
+            continue
+        logged = table.sort_values("step")[metric].dropna()
+        part = max(1, len(logged) // WINDOW)
+        first, last = logged.iloc[:part].median(), logged.iloc[-part:].median()
+        parts.append(f"{name} {metric} {first:.3g} to {last:.3g}")
+    return f"From the first to the last twentieth of the training: {'; '.join(parts)}."
+
+
 def panels_shown(data: FigureData) -> list[tuple[str, str]]:
     """Families and the metrics that at least one of their models has, in order."""
     families = dict.fromkeys(map(family_of, data.training))

@@ -58,6 +58,12 @@ def implied(edges: Sequence[tuple[str, str]], start: str, end: str) -> bool:
     return False
 
 
+def finding(data: FigureData) -> str:
+    """How many rules the study uses."""
+    rules = {rule for pair in data.jobs for rule in pair}
+    return f"{len(rules)} rules, {len(data.jobs)} of whose pairs hand something on."
+
+
 def forward(edges: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """The edges without those that close a circle.
 
