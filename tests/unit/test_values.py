@@ -35,7 +35,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         tokenizer_object=inner, eos_token="<eos>", pad_token="<pad>"
     )
     torch.manual_seed(0)
-    sizes = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32, "vocab_size": len(WORDS)}
+    sizes = {"n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": 32, "vocab_size": len(WORDS)}
     made = {}
     for name, kind in (("lm", GPT2LMHeadModel), ("classifier", GPT2ForSequenceClassification)):
         ids = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
@@ -52,12 +52,43 @@ def classifier(folders: dict[str, str], **changes):  # type: ignore[no-untyped-d
     return values.load({**spec, **changes})
 
 
-def test_scores_do_not_depend_on_the_batch(folders: dict[str, str]) -> None:
-    template = {"template": "{prompt} {response}", "append_eos": True}
-    one, many = (classifier(folders, batch_size=size, **template) for size in (1, 4))
-    assert np.allclose(one(PROMPTS, RESPONSES), many(PROMPTS, RESPONSES), atol=1e-4)
-    turned = many(PROMPTS[::-1], RESPONSES[::-1])[::-1]
-    assert np.allclose(many(PROMPTS, RESPONSES), turned, atol=1e-4)
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"kind": "sequence_classifier", "template": "{prompt} {response}", "append_eos": True},
+        {"kind": "sequence_classifier", "padding_side": "left"},
+        {"kind": "log_likelihood", "template": "{prompt}"},
+        {"kind": "embedding_similarity"},
+    ],
+    ids=lambda spec: "-".join(map(str, spec.values())),
+)
+def test_scores_are_the_same_bit_by_bit_in_any_batch(
+    folders: dict[str, str], spec: dict[str, object]
+) -> None:
+    """So they are the same from any shard, and from the cache, whatever was scored beside them."""
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 28, 60)
+    responses = [" ".join(rng.choice(WORDS[2:], size)) for size in sizes]
+    prompts = [PROMPTS[number % 2] for number in range(60)]
+    model = folders["lm" if spec["kind"] == "log_likelihood" else "classifier"]
+    scores = {
+        size: values.load({**spec, "model": model, "batch_size": size})(prompts, responses)
+        for size in (1, 7, 16, 60)
+    }
+    score = values.load({**spec, "model": model})
+    few = rng.permutation(60)[:13]
+    part = score([prompts[row] for row in few], [responses[row] for row in few])
+    assert np.ptp(part) > 1e-3
+    assert all(np.array_equal(scores[60], other) for other in scores.values())
+    assert np.array_equal(scores[60][few], part)
+
+
+def test_a_text_as_long_as_the_model_is_scored(folders: dict[str, str]) -> None:
+    long = " ".join(["a", "b"] * 16)
+    model = GPT2ForSequenceClassification.from_pretrained(folders["classifier"]).eval()
+    logits = model(torch.tensor([[2, 3] * 16])).logits[0].detach()
+    assert classifier(folders)(["a"], [long])[0] == pytest.approx(logits[1].item(), abs=1e-5)
 
 
 def test_a_classifier_is_read_as_its_spec_says(folders: dict[str, str]) -> None:

@@ -8,6 +8,8 @@ from tqdm import tqdm
 
 from polyalign.errors import InputError
 
+VECTOR = 16
+
 
 def score_by_length(
     encoded: list[Any], lengths: list[int], batch_size: int, score: Callable[[list[Any]], Any]
@@ -35,6 +37,28 @@ def score_by_length(
             progress.update(len(rows))
     progress.close()
     return results
+
+
+def room(model: Any, max_length: int | None = None) -> int | None:
+    """Most tokens of a text, with its padding: what the model has places for, and `max_length`."""
+    limits = [getattr(model.config, "max_position_embeddings", None), max_length]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def steady_length(longest: int, limit: int | None) -> int:
+    """Length to which a batch is padded so that a text's score depends on no other text.
+
+    The kernels of a processor add up in another order where the padded length is no multiple of
+    their vectors, and where nothing is masked. So it is a multiple of 16 tokens, at least one of
+    them padding, as far as `limit` allows. Then scores are equal bit by bit in any batch, hence
+    from any shard and from the cache; on a GPU, to rounding.
+
+    Args:
+        longest: tokens of the batch's longest text.
+        limit: most tokens that the model takes, or None.
+    """
+    length = -(-(longest + 1) // VECTOR) * VECTOR
+    return length if limit is None else max(longest, min(length, limit))
 
 
 def split(items: list[Any], sizes: list[int]) -> list[list[Any]]:

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from polyalign.values._batches import score_by_length
+from polyalign.values._batches import room, score_by_length, steady_length
 from polyalign.values._spec import ModelSpec
 
 
@@ -43,24 +43,26 @@ class Scorer:
 
     def _embed(self, texts: list[str]) -> list[np.ndarray]:
         vectors: dict[int, np.ndarray] = {}
+        spec, limit = self.spec, room(self.model, self.spec.max_length)
+        items = self.tokenizer(texts, truncation=True, max_length=spec.max_length)["input_ids"]
+        lengths = [len(ids) for ids in items]
 
         def score(rows):  # type: ignore[no-untyped-def]
-            batch = self.tokenizer(
-                [texts[row] for row in rows],
-                padding=True,
-                truncation=True,
-                max_length=self.spec.max_length,
+            length = steady_length(max(lengths[row] for row in rows), limit)
+            batch = self.tokenizer.pad(
+                {"input_ids": [items[row] for row in rows]},
+                padding="max_length",
+                max_length=length,
                 return_tensors="pt",
             ).to(self.model.device)
             hidden = self.model(**batch).last_hidden_state.float()
             mask = batch["attention_mask"].unsqueeze(-1)
             pooled = hidden[:, 0]
-            if self.spec.pooling == "mean":
+            if spec.pooling == "mean":
                 pooled = (hidden * mask).sum(1) / mask.sum(1)
             unit = pooled / pooled.norm(dim=-1, keepdim=True)
             vectors.update(zip(rows, unit.cpu().numpy(), strict=True))
             return unit[:, 0]
 
-        lengths = [len(text) for text in texts]
-        score_by_length(list(range(len(texts))), lengths, self.spec.batch_size, score)
+        score_by_length(list(range(len(texts))), lengths, spec.batch_size, score)
         return [vectors[row] for row in range(len(texts))]

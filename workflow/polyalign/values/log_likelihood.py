@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from polyalign.settings import PromptTemplate
-from polyalign.values._batches import score_by_length
+from polyalign.values._batches import room, score_by_length, steady_length
 from polyalign.values._spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -51,8 +51,15 @@ class Scorer:
             for prompt, response in zip(prompts, responses, strict=True)
         ]
 
+        limit = room(self.model)
+
         def score(batch):  # type: ignore[no-untyped-def]
-            logprobs, mask = response_logprobs(self.model, self.tokenizer.pad_token_id, batch)
+            logprobs, mask = response_logprobs(
+                self.model,
+                self.tokenizer.pad_token_id,
+                batch,
+                widen=lambda longest: steady_length(longest, limit),
+            )
             return (logprobs * mask).sum(-1) / mask.sum(-1)
 
         lengths = [len(prompt_ids) + len(response_ids) for prompt_ids, response_ids in items]

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from polyalign.settings import ResponseTemplate
-from polyalign.values._batches import score_by_length, split
+from polyalign.values._batches import room, score_by_length, split, steady_length
 from polyalign.values._spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -138,7 +138,11 @@ class Scorer:
         return next((place for place in reversed(range(len(ids))) if ids[place] != pad), 0)
 
     def _score(self, items: list[dict[str, list[int]]]):  # type: ignore[no-untyped-def]
-        batch = self.tokenizer.pad(items, return_tensors="pt").to(self.model.device)
+        longest = max(len(item["input_ids"]) for item in items)
+        length = steady_length(longest, room(self.model, self.spec.max_length))
+        batch = self.tokenizer.pad(
+            items, padding="max_length", max_length=length, return_tensors="pt"
+        ).to(self.model.device)
         if self.spec.padding_side == "left" and self.positions:
             batch["position_ids"] = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
         return self._read(self.model(**batch).logits.float())
