@@ -185,7 +185,7 @@ def times_text(entries: Sequence[Entry]) -> str:
         return table
     starts = [datetime.fromisoformat(entry.record["started"]) for entry in done]
     ends = [datetime.fromisoformat(entry.record["ended"]) for entry in done]
-    work = sum(entry.record["seconds"] for entry in done)
+    work = sum(_benchmark(entry).get("s", entry.record["seconds"]) for entry in done)
     span = (max(ends) - min(starts)).total_seconds()
     return f"{table}\n{len(done)} jobs: {work:.1f} s of work within {span:.1f} s"
 

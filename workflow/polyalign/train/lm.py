@@ -188,7 +188,7 @@ def train_lm(
     *,
     template: str,
     seed: int,
-    steps: int = 1800,
+    steps: int = 2000,
     batch_size: int = 32,
     learning_rate: float = 4e-3,
     vocabulary: int = 2048,
