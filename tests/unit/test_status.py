@@ -101,7 +101,7 @@ def test_times_come_from_benchmarks_and_tokens_from_samples(results: Path, capsy
     assert head.split("  ")[0] == "job"
     assert generate.split() == ["generate/a", "4.0", "900", "123", "25"]
     assert merge.split() == ["merge/a", "9.0", "5"]
-    assert total == "2 jobs: 18.0 s of work within 10.5 s"
+    assert total == "2 jobs: 13.0 s of work within 10.5 s"
 
 
 def test_a_folder_without_jobs(tmp_path: Path, capsys) -> None:
