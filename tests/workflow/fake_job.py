@@ -27,7 +27,17 @@ for path in outputs:
                 (path / f"hh/{value}-base/{split}.jsonl.gz").write_text(digest.hexdigest())
     elif sys.argv[1] == "resolved_config":
         path.write_text(settings)
-    elif path.suffix in (".parquet", ".json", ".csv", ".md", ".tex", ".pdf", ".png", ".html"):
+    elif path.suffix in (
+        ".parquet",
+        ".json",
+        ".csv",
+        ".md",
+        ".tex",
+        ".pdf",
+        ".png",
+        ".html",
+        ".txt",
+    ):
         path.write_text(digest.hexdigest())
     else:
         path.mkdir()

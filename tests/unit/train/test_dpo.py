@@ -1,6 +1,7 @@
 """DPO: λ-labelled pairs lead to p_λ, tokens are as in training, runs repeat and resume."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,8 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from polyalign.errors import InputError
+from polyalign.families import Ingredients
+from polyalign.families import dpo as family
 from polyalign.train.calibration import calibration
 from polyalign.train.common import Lora, Training
 from polyalign.train.dpo import SoftDPOTrainer, is_exact, lambda_pairs, tokenise, train_dpo
@@ -271,3 +274,23 @@ def test_held_out_pairs_are_judged_by_the_exact_log_ratios(base, tmp_path, lora)
     assert record["held_out"] == pytest.approx(calibration(margins), abs=1e-4)
     assert sum(row["pairs"] for row in record["reliability"]) == 40
     assert record["counts_test"] == {"pairs": 40, "cut": 40, "left_out": 0}
+
+
+def test_held_out_pairs_are_a_mixture_of_what_is_there():
+    """Of 30 and 40 test pairs no more than 40 can be 3 : 1."""
+    frames = {
+        name: pd.DataFrame({"prompt": "p", "chosen": [f"{name} {n}" for n in range(size)],
+                            "rejected": "worse"})
+        for name, size in (("a", 30), ("b", 40))
+    }  # fmt: skip
+    for asked, expected in ((500, {"a": 30, "b": 10}), (8, {"a": 6, "b": 2})):
+        made_from = Ingredients(
+            settings={"mixture": {"a": 0.75, "b": 0.25, "c": 0.0}, "test_pairs": asked},
+            model={}, template="", sampling={}, seed=1, palette={}, prompts=[], values={},
+            preferences={}, held_out=frames, policies={}, candidates=None, work=Path(),
+        )  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(family, "_read", lambda sources: (sources, {"a": {"kept": 30}}))
+            pairs, counts = family.held_out_pairs(made_from)
+        assert pairs["source"].value_counts().to_dict() == expected
+        assert counts == {"a": {"kept": 30}}

@@ -43,7 +43,8 @@ class Settings(Options):
     test_pairs: int = Field(
         default=500,
         ge=0,
-        description="Test pairs, in the same mixture, that a model's preferences are judged on.",
+        description="Test pairs, in the same mixture, that a model's preferences are judged on at "
+        "most.",
     )
     epochs: Count = Field(default=1, description="Passes over the pairs.")
     batch_size: Count = Field(default=32, description="Pairs in one step.")
@@ -83,11 +84,10 @@ def train(made_from: Ingredients, output: Path) -> dict[str, Any]:
     settings, model = made_from.settings, made_from.model
     test = None
     if made_from.preferences:
-        pairs, facts = mixed_pairs(made_from, made_from.preferences, settings["pairs"])
+        pairs, facts = mixed_pairs(made_from)
         # A single file has no test pairs.
         if settings["test_pairs"] and made_from.held_out.keys() == made_from.preferences.keys():
-            test, read = mixed_pairs(made_from, made_from.held_out, settings["test_pairs"])
-            facts["read_test"] = read["read"]
+            test, facts["read_test"] = held_out_pairs(made_from)
     else:
         pairs, facts = labelled_pairs(made_from)
     record = train_dpo(
@@ -106,16 +106,37 @@ def train(made_from: Ingredients, output: Path) -> dict[str, Any]:
     return {**record, **facts}
 
 
-def mixed_pairs(
-    made_from: Ingredients, sources: dict[str, dict[str, Any]], size: int
-) -> tuple[Any, dict[str, Any]]:
+def mixed_pairs(made_from: Ingredients) -> tuple[Any, dict[str, Any]]:
     """Pairs of the data sets in their shares, and what became of the rows they were read from."""
-    from polyalign.preferences import mixture, read_pairs
+    from polyalign.preferences import mixture
+
+    frames, counts = _read(made_from.preferences)
+    shares, size = _shares(made_from), made_from.settings["pairs"]
+    return mixture(frames, shares, size, made_from.seed), {"read": counts}
+
+
+def held_out_pairs(made_from: Ingredients) -> tuple[Any, dict[str, Any]]:
+    """Test pairs in the same shares, fewer than `test_pairs` where the data sets have no more."""
+    from polyalign.preferences import mixture
+
+    frames, counts = _read(made_from.held_out)
+    shares = _shares(made_from)
+    there = min(int(len(frames[name]) / share) for name, share in shares.items())
+    size = min(made_from.settings["test_pairs"], there)
+    return mixture(frames, shares, size, made_from.seed), counts
+
+
+def _shares(made_from: Ingredients) -> dict[str, float]:
+    return {name: share for name, share in made_from.settings["mixture"].items() if share > 0}
+
+
+def _read(sources: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Pairs of each data set, and what became of its rows."""
+    from polyalign.preferences import read_pairs
 
     read = {name: read_pairs(**source) for name, source in sources.items()}
-    shares = {name: share for name, share in made_from.settings["mixture"].items() if share > 0}
-    pairs = mixture({name: data.frame for name, data in read.items()}, shares, size, made_from.seed)
-    return pairs, {"read": {name: data.counts for name, data in read.items()}}
+    frames = {name: data.frame for name, data in read.items()}
+    return frames, {name: data.counts for name, data in read.items()}
 
 
 def labelled_pairs(made_from: Ingredients) -> tuple[Any, dict[str, Any]]:
