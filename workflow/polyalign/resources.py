@@ -357,7 +357,7 @@ def rows_of(study: Study, family: str, variant: str) -> int:
 
 def _base_model(study: Study) -> Need:
     steps = study.sandbox.steps if study.sandbox else 0
-    load = _base(study, 32)
+    load = _base(study, 16)
     return training(load, steps * load.batch)
 
 
