@@ -91,19 +91,14 @@ AIMED = ["rloo/hhh-60", "ppo/hhh-60", "dpo/hhh-60"]
 def test_training_moves_the_levels_that_its_palette_raises(
     summary: pd.DataFrame, policy: str
 ) -> None:
-    """By two standard errors each, if it was asked of three; and λ·level - KL has risen.
-
-    What is asked to rise by less cannot be told from noise; it has not fallen.
-    """
+    """Each has risen by two standard errors, and λ·level - KL is above the base model's."""
     palette = json.loads((STUDY / "palettes/hhh-60.json").read_text())
     base, row = summary.loc["base/base"], summary.loc[policy]
     gain = np.array([row[f"{v}_level"] - base[f"{v}_level"] for v in palette["values"]])
     se = np.array([np.hypot(row[f"{v}_se"], base[f"{v}_se"]) for v in palette["values"]])
-    asked = np.array(palette["target"]) - np.array(palette["base"])
-    raised = asked > 3 * se
+    raised = np.array(palette["target"]) > np.array(palette["base"]) + se
     assert raised.sum() >= 2
     assert np.all(gain[raised] > 2 * se[raised])
-    assert np.all(gain[asked > se] > -2 * se[asked > se])
     assert np.dot(palette["lam_train"], gain) - row["kl"] > 0
 
 
