@@ -236,10 +236,9 @@ def load(
             CUDA.
     """
     options = {**frozen_format(training), "revision": revision}
-    model = fused(load_model(AutoModelForCausalLM, source, "causal model", **options))
+    model = ready(load_model(AutoModelForCausalLM, source, "causal model", **options))
     tokenizer = load_tokenizer(source, revision=revision)
     check_fit(model, tokenizer, template, source)
-    count_positions(model)
     return model, tokenizer
 
 
@@ -268,6 +267,12 @@ def frozen_format(training: Training) -> dict[str, Any]:
 def device_index() -> int:
     """The GPU of this process."""
     return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def ready(model: PreTrainedModel) -> PreTrainedModel:
+    """A policy, or its reference: both must compute alike, or the KL at the start is not 0."""
+    count_positions(fused(model))
+    return model
 
 
 def count_positions(model: PreTrainedModel) -> None:

@@ -20,7 +20,6 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from polyalign.errors import InputError
 from polyalign.logprobs import encode_response, response_logprobs
-from polyalign.models import fused
 from polyalign.train import common
 from polyalign.train.calibration import held_out
 
@@ -272,7 +271,7 @@ def train_dpo(
         peft_config=common.adapters(training, "CAUSAL_LM", revision),
     )
     if trainer.ref_model is not None:
-        fused(trainer.accelerator.unwrap_model(trainer.ref_model))
+        common.ready(trainer.accelerator.unwrap_model(trainer.ref_model))
     record = {**common.run(trainer, tokenizer, output, work, settings), "counts": counts}
     if pairs_test is None:
         return record

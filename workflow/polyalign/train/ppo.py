@@ -28,7 +28,7 @@ from trl.trainer.utils import disable_dropout_in_model
 from polyalign.engines import end_tokens, left_padded, sampling_rule
 from polyalign.errors import InputError
 from polyalign.logprobs import Sampling
-from polyalign.models import fused, load_model
+from polyalign.models import load_model
 from polyalign.rendering import render
 from polyalign.seeds import batch_seed
 from polyalign.train import common, rl
@@ -352,10 +352,9 @@ def train_ppo(
     rl.check_prompts(texts, tokenizer, policy, sampling.max_new_tokens)
     reference = None
     if training.lora is None:
-        reference = load_model(
-            AutoModelForCausalLM, model, "model", revision=revision, dtype=torch.float32
+        reference = common.ready(
+            load_model(AutoModelForCausalLM, model, "model", revision=revision, dtype=torch.float32)
         )
-        common.count_positions(fused(reference))
     task = Task(
         prompts,
         tokenizer(texts)["input_ids"],

@@ -21,7 +21,6 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from polyalign.errors import InputError
 from polyalign.logprobs import Sampling
-from polyalign.models import fused
 from polyalign.rendering import render
 from polyalign.train import common, rl
 from polyalign.values import Score
@@ -164,7 +163,7 @@ def train_rloo(
         peft_config=common.adapters(training, "CAUSAL_LM", revision),
     )
     if trainer.ref_model is not None:
-        common.count_positions(fused(trainer.accelerator.unwrap_model(trainer.ref_model)))
+        common.ready(trainer.accelerator.unwrap_model(trainer.ref_model))
     record = common.run(trainer, tokenizer, output, work, settings)
     return {**record, "exact_target": rl.is_exact(sampling) and algorithm == "rloo"}
 
