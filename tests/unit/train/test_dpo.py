@@ -1,5 +1,6 @@
 """DPO: λ-labelled pairs lead to p_λ, tokens are as in training, runs repeat and resume."""
 
+import json
 from dataclasses import fields
 from pathlib import Path
 
@@ -294,3 +295,28 @@ def test_held_out_pairs_are_a_mixture_of_what_is_there():
             pairs, counts = family.held_out_pairs(made_from)
         assert pairs["source"].value_counts().to_dict() == expected
         assert counts == {"a": {"kept": 30}}
+
+
+def test_a_single_file_is_not_judged_and_the_record_says_so(tmp_path, monkeypatch):
+    file = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": "p", "chosen": f"a {n}", "rejected": "b"} for n in range(8)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    options = {"mixture": {"mine": 1.0}, "pairs": 8, "test_pairs": 4, "epochs": 1, "beta": 0.1}
+    made_from = Ingredients(
+        settings={**options, "batch_size": 4, "learning_rate": 1e-4},
+        model={"source": "m", "revision": None, "dtype": "float32", "device": "cpu"},
+        template=TEMPLATE, sampling={"max_new_tokens": 4}, seed=1, palette={}, prompts=[],
+        values={}, preferences={"mine": {"source": str(file), "max_words": 50}}, held_out={},
+        policies={}, candidates=None, work=tmp_path,
+    )  # fmt: skip
+    seen = {}
+
+    def noting(*arguments, pairs_test, **named):
+        seen["test"] = pairs_test
+        return {}
+
+    monkeypatch.setattr("polyalign.train.dpo.train_dpo", noting)
+    monkeypatch.setattr(family, "training", lambda *arguments: None)
+    record = family.train(made_from, tmp_path / "model")
+    assert seen["test"] is None
+    assert record["not_judged"] == "no test pairs in mine, a single file each"
