@@ -218,7 +218,7 @@ def test_the_tables_are_those_of_an_undisturbed_run(disturbed: Disturbed) -> Non
 
 
 def test_jobs_with_a_model_held_a_gpu_and_no_others(disturbed: Disturbed) -> None:
-    stages = {"generate", "annotate", "train", "reward_model", "base_model"}
+    stages = {"generate", "annotate", "train", "reward_model"}
     held = {record["stage"] for record in disturbed.markers() if record["gpus"] in ("0", "1")}
     assert held == stages
     for record in disturbed.markers():

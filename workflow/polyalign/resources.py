@@ -12,7 +12,7 @@ within a factor of 1.5 from GPT-2 to Llama-2-70b.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -357,7 +357,8 @@ def rows_of(study: Study, family: str, variant: str) -> int:
 
 def _base_model(study: Study) -> Need:
     steps = study.sandbox.steps if study.sandbox else 0
-    load = _base(study, 16)
+    # It trains on the processor, whatever the study's own models do.
+    load = replace(_base(study, 16), device="cpu", dtype="float32")
     return training(load, steps * load.batch)
 
 

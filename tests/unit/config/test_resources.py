@@ -178,6 +178,15 @@ def test_a_soup_holds_no_gpu_and_training_does(study) -> None:  # type: ignore[n
     assert rloo.vram_mb > 16 * 7e3
 
 
+def test_the_base_model_of_the_sandbox_holds_no_gpu(study) -> None:  # type: ignore[no-untyped-def]
+    """It trains on the processor, where the study's own models may take a GPU."""
+    made = need(study, "base_model", {})
+    assert made is not None
+    assert (made.gpu, made.vram_mb) == (0, 0)
+    assert made.seconds > 0
+    assert need(study, "generate", {"family": "base", "variant": "base"}).gpu == 1  # type: ignore[union-attr]
+
+
 def test_a_policy_is_estimated_as_it_is_trained(text: str, write) -> None:  # type: ignore[no-untyped-def]
     """With adapters there is no second model as the reference, and no 16 bytes a parameter."""
     large = text.replace("results/small/models/base/base", "org/model-7b")
