@@ -12,7 +12,7 @@ def main(job: Job) -> None:
     figure = import_module(f"polyalign.plots.{settings['figure']}")
     read = data.load(**settings["shown"], policy=settings["policy"], inputs=job.inputs)
     figure.draw(read, [job.outputs["pdf"], job.outputs["png"]])
-    write_text(job.outputs["finding"], figure.finding(read) if hasattr(figure, "finding") else "")
+    write_text(job.outputs["finding"], figure.finding(read))
 
 
 run(main)

@@ -626,7 +626,7 @@ EFFICIENCY = (
         ),
         (
             pareto_quantiles,
-            "Highest quantiles of the base model: A 100.0 % (f_x/one), B 25.0 % (g/two).",
+            "Highest levels: A 100.0 % (f_x/one; base 75.0 %), B 25.0 % (g/two; base 12.5 %).",
         ),
         (reward_histograms, "Means of g/two: A 1 (base 0.5), B 1.5 (base 1.5)."),
         (probability_histogram, "Means of g/two: A 1 (base 0.5)."),

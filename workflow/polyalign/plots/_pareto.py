@@ -16,6 +16,13 @@ Scale = Callable[[str, "np.ndarray"], "np.ndarray"]
 MOST = 3  # panels
 
 
+def traded(data: FigureData) -> list[str]:
+    """The values that the fronts trade."""
+    fronts = data.tables["fronts"]
+    named = {*fronts["across"], *fronts["up"]}
+    return [value for value in data.labels if value in named]
+
+
 def draw_pairs(data: FigureData, output: Sequence[Path], scale: Scale, axis: str) -> None:
     """Draw a panel for each pair of values that has a front.
 

@@ -1,6 +1,6 @@
 """Points of policies that several figures share: numbered, with intervals, and their key."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,11 @@ def number_policies(policies: Iterable[str]) -> dict[str, str]:
     return {name: str(i) for i, name in enumerate(policies, start=1)}
 
 
-def highest_levels(data: FigureData, values: Iterable[str]) -> str:
+def highest_levels(
+    data: FigureData,
+    values: Iterable[str],
+    tell: Callable[[str, float], str] = lambda value, level: f"{level:.3g}",
+) -> str:
     """The highest level of each value, with its policy, beside the base level, as a sentence."""
     policies = [name for name in data.policies if name != BASE]
     if not policies:
@@ -32,7 +36,8 @@ def highest_levels(data: FigureData, values: Iterable[str]) -> str:
     for value in values:
         level = {name: float(data.levels[name]["mean"][value]) for name in data.policies}
         best = max(policies, key=level.__getitem__)
-        parts.append(f"{data.labels[value]} {level[best]:.3g} ({best}; base {level[BASE]:.3g})")
+        told, base = tell(value, level[best]), tell(value, level[BASE])
+        parts.append(f"{data.labels[value]} {told} ({best}; base {base})")
     return f"Highest levels: {', '.join(parts)}."
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polyalign.plots._pareto import draw_pairs
+from polyalign.plots._pareto import draw_pairs, traded
 from polyalign.plots._points import highest_levels
 from polyalign.plots.data import FigureData
 
@@ -31,6 +31,4 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
 
 def finding(data: FigureData) -> str:
     """The highest levels of the values that the fronts trade."""
-    fronts = data.tables["fronts"]
-    traded = {*fronts["across"], *fronts["up"]}
-    return highest_levels(data, [value for value in data.labels if value in traded])
+    return highest_levels(data, traded(data))

@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from polyalign.plots._pareto import draw_pairs
-from polyalign.plots.data import BASE, FigureData
+from polyalign.plots._pareto import draw_pairs, traded
+from polyalign.plots._points import highest_levels
+from polyalign.plots.data import FigureData
 
 NEEDS = ("levels", "random", "fronts", "pool")
 
@@ -22,16 +23,10 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
 
 
 def finding(data: FigureData) -> str:
-    """The highest quantiles of the values that the fronts trade."""
-    fronts = data.tables["fronts"]
-    traded = {*fronts["across"], *fronts["up"]}
-    policies = [name for name in data.policies if name != BASE]
-    parts = []
-    for value in (value for value in data.labels if value in traded and policies):
-        level = {name: float(data.levels[name]["mean"][value]) for name in policies}
-        best = max(policies, key=level.__getitem__)
-        parts.append(f"{data.labels[value]} {percent(data, value, level[best]):.1f} % ({best})")
-    return f"Highest quantiles of the base model: {', '.join(parts)}." if parts else ""
+    """The highest levels of the values that the fronts trade, in quantiles."""
+    return highest_levels(
+        data, traded(data), lambda value, level: f"{percent(data, value, level):.1f} %"
+    )
 
 
 def percent(data: FigureData, value: str, levels: Any) -> Any:
