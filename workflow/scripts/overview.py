@@ -19,9 +19,8 @@ def main(job: Job) -> None:
     for path in job.inputs.get("manifests", []):
         record = json.loads(path.read_text())["record"]
         name = f"{path.parent.name}/{path.stem}"
-        if "loss" in record:
-            facts[name] = {"loss (nats/token)": record["loss"]}
-        facts.setdefault(name, {}).update(record.get("held_out", {}))
+        loss = {"loss (nats/token)": record["loss"]} if "loss" in record else {}
+        facts[name] = loss | record.get("held_out", {})
     if settings["sandbox"]:
         base = frames["base/base"]
         share = [well_formed(*pair) for pair in zip(base["prompt"], base["response"], strict=True)]

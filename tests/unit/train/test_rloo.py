@@ -179,15 +179,22 @@ def test_the_kl_is_that_of_a_response(base, tmp_path, monkeypatch, algorithm):
 
 
 def test_a_value_without_weight_is_not_scored(base, tmp_path):
-    def unwanted(prompts, responses):
-        raise AssertionError("a value with λ = 0 was scored")
+    scored = []
 
-    REWARDS_AND = {**REWARDS, "unwanted": unwanted}
+    def noting(name):
+        def score(prompts, responses):
+            scored.append(name)
+            return REWARDS.get(name, REWARDS["sweet"])(prompts, responses)
+
+        return score
+
+    rewards = {name: noting(name) for name in (*REWARDS, "unwanted")}
     train_rloo(
-        str(base), PROMPTS, REWARDS_AND, {**LAM, "unwanted": 0.0}, tmp_path / "model",
+        str(base), PROMPTS, rewards, {**LAM, "unwanted": 0.0}, tmp_path / "model",
         work=tmp_path / "work", template=TEMPLATE, sampling=SAMPLING, steps=1,
         generations=2, training=common.Training(learning_rate=1e-3, batch_size=4),
     )  # fmt: skip
+    assert set(scored) == set(LAM)
 
 
 def test_no_weight_at_all_copies_the_base(base, tmp_path):
