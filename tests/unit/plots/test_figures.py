@@ -583,8 +583,8 @@ EFFICIENCY = (
     [
         (
             asked_vs_realised,
-            "1 of 2 asked levels are kept, or the interval reaches them. The least of a gain is "
-            "realised by f_x/one in A: 25 % (asked 2, realised 1.25).",
+            "1 of 2 asked levels are kept, or the interval reaches them. Missed most clearly: A by "
+            "f_x/one, asked 2, realised 1.25 (interval up to 1.35).",
         ),
         (winrate_scatter, f"Best in its worst value: g/two, 0.550 in A. {EFFICIENCY}"),
         (level_scatter, f"{HIGHEST} {EFFICIENCY}"),

@@ -58,24 +58,22 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
 
 
 def finding(data: FigureData) -> str:
-    """How many asked levels are kept, and who realises the least of a gain that it was asked."""
-    kept, shares = [], {}
+    """How many asked levels are kept, and which is missed by most in terms of its interval."""
+    kept, missed = [], {}
     for name, palette in data.policies.items():
-        if not palette:
-            continue
-        for value, asked in data.palettes[palette].asked.items():
-            realised, _, high = interval(data.levels[name], value, "mean")
-            base = float(data.levels[BASE]["mean"][value])
+        for value, asked in data.palettes[palette].asked.items() if palette else ():
+            realised, low, high = interval(data.levels[name], value, "mean")
             kept.append(high >= asked)
-            if value in data.palettes[palette].raised and asked > base:
-                shares[name, value] = ((realised - base) / (asked - base), asked, realised)
+            if high < asked:
+                # A share of the asked gain would say nothing where hardly any gain was asked.
+                missed[name, value] = ((asked - realised) / (high - low), asked, realised, high)
     text = f"{sum(kept)} of {len(kept)} asked levels are kept, or the interval reaches them."
-    if shares:
-        name, value = min(shares, key=shares.__getitem__)
-        share, asked, realised = shares[name, value]
+    if missed:
+        name, value = max(missed, key=missed.__getitem__)
+        _, asked, realised, high = missed[name, value]
         text += (
-            f" The least of a gain is realised by {name} in {data.labels[value]}: "
-            f"{100 * share:.0f} % (asked {asked:.3g}, realised {realised:.3g})."
+            f" Missed most clearly: {data.labels[value]} by {name}, asked {asked:.3g}, realised "
+            f"{realised:.3g} (interval up to {high:.3g})."
         )
     return text
 
@@ -109,7 +107,9 @@ def _panel(
         style = styles[family_of(name)]
         interval_point(axes, [place], realised[name], style, numbers[name])
     axes.set(xlim=ends, ylim=ends, aspect="equal", title=data.axis(value))
-    axes.locator_params(nbins=5)
+    axes.locator_params(axis="y", nbins=5)
+    # Numbers of many digits need the width of a third of the axis each.
+    axes.locator_params(axis="x", nbins=3)
 
 
 def side_by_side(targets: Mapping[str, float], step: float) -> dict[str, float]:
