@@ -120,6 +120,17 @@ def test_what_does_not_join_is_refused(frame: pd.DataFrame, change, words: str) 
     assert "humor_0.parquet" in str(fault.value)
 
 
+def test_the_shard_and_the_row_in_it_are_named(frame: pd.DataFrame) -> None:
+    samples = frame.drop(columns=["humor", "helpful"])
+    humor = frame[["prompt_id", "candidate", "humor"]]
+    twice = pd.concat([humor[1:], humor[:1]])
+    with pytest.raises(InputError, match=r"^b\.parquet: .* again in row 2;"):
+        join(samples, {"a.parquet": humor[:1], "b.parquet": twice})
+    alien = pd.concat([humor[1:], humor[:1].assign(candidate=9)])
+    with pytest.raises(InputError, match=r"^b\.parquet: .*candidate 9\) in row 2;"):
+        join(samples, {"a.parquet": humor[:1], "b.parquet": alien})
+
+
 def test_tables_carry_their_settings_and_repeat_bit_by_bit(
     tmp_path: Path, frame: pd.DataFrame
 ) -> None:

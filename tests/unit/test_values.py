@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -226,18 +227,76 @@ def test_speed_settings_are_no_part_of_the_specification(folders: dict[str, str]
     assert values.identity({**spec, "model": folders["lm"]})["content"] != same["content"]
 
 
-def test_scores_that_do_not_fit_the_memory_are_halved_or_refused() -> None:
+@pytest.mark.parametrize(
+    ("device", "fault"),
+    [
+        ("cuda", torch.cuda.OutOfMemoryError("full")),
+        ("cpu", RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate")),
+    ],
+)
+def test_scores_that_do_not_fit_the_memory_are_halved_or_refused(
+    device: str, fault: RuntimeError
+) -> None:
     calls: list[int] = []
 
-    def score(items: list[int]) -> torch.Tensor:
+    def score(items: list[int], width: int) -> torch.Tensor:
         calls.append(len(items))
-        if len(items) > room:
-            raise torch.cuda.OutOfMemoryError("full")
+        if len(items) > fits:
+            raise fault
         return torch.tensor(items, dtype=torch.float32)
 
-    room = 2
-    assert score_by_length([5, 6, 7, 8, 9], [1] * 5, 5, score).tolist() == [5, 6, 7, 8, 9]
-    assert max(calls[-3:]) <= 2
-    room = 0
-    with pytest.raises(InputError, match="text of 1 tokens does not fit"):
-        score_by_length([5], [1], 1, score)
+    place: dict[str, Any] = {"device": torch.device(device), "limit": None}
+    fits = 4
+    items = list(range(5, 14))
+    assert score_by_length(items, [1] * 9, 9, score, **place).tolist() == items
+    assert max(calls[-3:]) <= 4
+    fits = 0
+    with pytest.raises(InputError, match=r"text of \d+ tokens does not fit"):
+        score_by_length([5], [1], 1, score, **place)
+    fault = RuntimeError("another")
+    with pytest.raises(RuntimeError, match="another"):
+        score_by_length([5], [1], 1, score, **place)
+
+
+@pytest.mark.parametrize("kind", ["sequence_classifier", "embedding_similarity", "log_likelihood"])
+def test_a_text_longer_than_the_model_is_cut(folders: dict[str, str], kind: str) -> None:
+    """The model has 32 places, fewer than the default `max_length`."""
+    model = folders["lm" if kind == "log_likelihood" else "classifier"]
+    score = values.load({"kind": kind, "model": model})
+    # The text that is cut differs from the cut one beyond the last place alone.
+    short, long = (" ".join(["b", "a"] * half) for half in (20, 30))
+    assert score(["a"], [long])[0] == score(["a"], [short])[0]
+
+
+def test_a_prompt_that_leaves_no_room_for_a_response_is_named(folders: dict[str, str]) -> None:
+    score = values.load({"kind": "log_likelihood", "model": folders["lm"]})
+    with pytest.raises(InputError, match="32 places for tokens, and the prompt 'a a a"):
+        score([" ".join(["a"] * 32)], ["b"])
+
+
+def test_a_pair_is_read_with_the_separator_of_its_tokenizer(folders: dict[str, str]) -> None:
+    spec = {"model": folders["classifier"], "index": 1, "pair": True}
+    model = GPT2ForSequenceClassification.from_pretrained(folders["classifier"]).eval()
+    score = values.load({"kind": "sequence_classifier", **spec})
+    ids = score.tokenizer("a b", "b a a")["input_ids"]  # type: ignore[attr-defined]
+    logits = model(torch.tensor([ids])).logits[0].detach()
+    assert score(["a b", "b"], ["b a a", "a"])[0] == pytest.approx(logits[1].item(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("spec", "reads"),
+    [
+        ({"kind": "sequence_classifier", "template": "{response}"}, False),
+        ({"kind": "sequence_classifier", "template": "{prompt} {response}"}, True),
+        ({"kind": "sequence_classifier", "pair": True}, True),
+        ({"kind": "embedding_similarity"}, True),
+        ({"kind": "log_likelihood"}, True),
+    ],
+)
+def test_the_scope_of_a_value_follows_from_its_entry(spec: dict[str, Any], reads: bool) -> None:
+    assert values.reads_prompt({**spec, "model": "some"}) is reads
+    assert not values.reads_prompt({"kind": "ngram_diversity"})
+    assert values.reads_prompt({"kind": "python", "function": "mine:score"})
+    assert not values.reads_prompt(
+        {"kind": "python", "function": "mine:score", "scope": "response"}
+    )

@@ -12,15 +12,21 @@ AT_ONCE = 8192
 
 
 def annotate(
-    samples: pd.DataFrame, value: str, score: Score, cache: ScoreCache | None = None
+    samples: pd.DataFrame,
+    value: str,
+    score: Score,
+    cache: ScoreCache | None = None,
+    *,
+    reads_prompt: bool = True,
 ) -> pd.DataFrame:
-    """Score every sample; equal (prompt, response) pairs are scored once.
+    """Score every sample; equal ones are scored once.
 
     Args:
         samples: `prompt_id`, `candidate`, `prompt`, `response`; one row a sample.
         value: name of the value.
         score: its reward function.
         cache: scores of this reward function from earlier; new ones are added.
+        reads_prompt: whether samples are equal only where their prompts are equal too.
 
     Returns:
         `prompt_id`, `candidate`, and a float64 column named after the value.
@@ -28,8 +34,9 @@ def annotate(
     Raises:
         InputError: if a reward is not a finite number; the message names the row.
     """
-    texts = samples[["prompt", "response"]].drop_duplicates()
-    keys = [content_key(*pair) for pair in zip(texts["prompt"], texts["response"], strict=True)]
+    read = ["prompt", "response"] if reads_prompt else ["response"]
+    texts = samples[["prompt", "response"]].drop_duplicates(read)
+    keys = [content_key(*texts_read) for texts_read in texts[read].itertuples(index=False)]
     known = cache.read() if cache else pd.Series(dtype=np.float64)
     found = known.reindex(keys).to_numpy(dtype=np.float64, copy=True)
     missing = np.flatnonzero(np.isnan(found))
@@ -39,10 +46,9 @@ def annotate(
         found[rows] = score(asked["prompt"].tolist(), asked["response"].tolist())
         if cache:
             cache.add([keys[row] for row in rows], found[rows])
-    scored = samples[[*KEY, "prompt", "response"]].merge(
-        texts.assign(**{value: found}), on=["prompt", "response"], how="left",
-        validate="many_to_one",
-    )  # fmt: skip
+    scored = samples[[*KEY, *read]].merge(
+        texts[read].assign(**{value: found}), on=read, how="left", validate="many_to_one"
+    )
     scored = scored[[*KEY, value]].reset_index(drop=True)
     check_values(scored, scored[[value]], f"reward '{value}'")
     return scored

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 from polyalign.files import whole, write_json
 
 
-def content_key(prompt: str, response: str) -> str:
-    """Key of a (prompt, response) pair: 32 hex digits of the SHA-256 of both."""
-    text = json.dumps([prompt, response])
+def content_key(*texts: str) -> str:
+    """Key of what is scored, (prompt, response) or a response: 32 hex digits of its SHA-256."""
+    text = json.dumps(texts)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -1,6 +1,5 @@
 """Exact log-probabilities of responses under a model, as the policy samples them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -66,7 +65,7 @@ def response_logprobs(
     pad_token_id: int,
     pairs: list[tuple[list[int], list[int]]],
     sampling: Sampling | None = None,
-    widen: Callable[[int], int] = int,
+    width: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability of each response token, in nats.
 
@@ -75,14 +74,14 @@ def response_logprobs(
         pad_token_id: what shorter sequences are filled with (on the right, masked).
         pairs: b pairs of prompt ids and response ids.
         sampling: the sampling rule that the probabilities belong to (None: the model's own).
-        widen: gives the length that a longest one is padded to.
+        width: tokens to pad prompt and response to; default: those of the longest.
 
     Returns:
-        Log-probabilities and mask, each float32 (b, longest response, widened). A token that the
-        sampling rule excludes has -inf.
+        Log-probabilities and mask, each float32 (b, longest response). A token that the sampling
+        rule excludes has -inf.
     """
-    b, longest = len(pairs), widen(max(len(response) for _, response in pairs))
-    width = widen(max(len(prompt) + len(response) for prompt, response in pairs))
+    b, longest = len(pairs), max(len(response) for _, response in pairs)
+    width = width or max(len(prompt) + len(response) for prompt, response in pairs)
     ids = torch.full((b, width), pad_token_id)
     attention = torch.zeros((b, width), dtype=torch.long)
     mask = torch.zeros((b, longest))

@@ -239,9 +239,34 @@ def check_keys(samples: pd.DataFrame, source: str | Path) -> None:
     if repeated.size:
         row = samples.iloc[repeated[0]]
         raise InputError(
-            f"{source}: (prompt_id {row['prompt_id']}, candidate {row['candidate']}) stands twice, "
+            f"{source}: {_key(row)} stands twice, "
             f"again in row {repeated[0]}; expected each candidate once: remove the repeated rows"
         )
+
+
+def stacked(shards: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
+    """One table of (source, table) shards.
+
+    Raises:
+        InputError: naming the first (prompt_id, candidate) that occurs more than once, by the file
+            and the row there.
+    """
+    tables = [table for _, table in shards]
+    frame = pd.concat(tables, ignore_index=True)
+    repeated = np.flatnonzero(frame.duplicated(KEY).to_numpy())
+    if repeated.size:
+        ends = np.cumsum([len(table) for table in tables])
+        shard = int(np.searchsorted(ends, repeated[0], side="right"))
+        row = repeated[0] - ends[shard] + len(tables[shard])
+        raise InputError(
+            f"{shards[shard][0]}: {_key(frame.iloc[repeated[0]])} stands twice, again in row "
+            f"{row}; expected each candidate once in all shards: remove the repeated rows"
+        )
+    return frame
+
+
+def _key(row: pd.Series) -> str:
+    return f"(prompt_id {row['prompt_id']}, candidate {row['candidate']})"
 
 
 def join(samples: pd.DataFrame, scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -268,20 +293,23 @@ def join(samples: pd.DataFrame, scores: Mapping[str, pd.DataFrame]) -> pd.DataFr
     frame = samples.sort_values(KEY, kind="stable").reset_index(drop=True)
     expected = pd.MultiIndex.from_frame(frame[KEY])
     for value, shards in by_value.items():
-        sources = ", ".join(source for source, _ in shards)
-        table = pd.concat([table for _, table in shards], ignore_index=True)
-        check_keys(table, sources)
+        table = stacked(shards)
         found = pd.MultiIndex.from_frame(table[KEY])
-        for lacking, side in (
-            (expected.difference(found), "scores"),
-            (found.difference(expected), "samples"),
-        ):
-            if len(lacking):
+        for source, part in shards:
+            alien = np.flatnonzero(~pd.MultiIndex.from_frame(part[KEY]).isin(expected))
+            if alien.size:
                 raise InputError(
-                    f"{sources}: value '{value}' does not join: {len(lacking)} rows have no "
-                    f"{side}, first (prompt_id, candidate) = {lacking[0]}; the shards come from "
+                    f"{source}: value '{value}' does not join: {alien.size} rows have no samples, "
+                    f"first {_key(part.iloc[alien[0]])} in row {alien[0]}; the shards come from "
                     "different runs: delete them and annotate again"
                 )
+        lacking = frame[~expected.isin(found)]
+        if len(lacking):
+            raise InputError(
+                f"{', '.join(source for source, _ in shards)}: value '{value}' does not join: "
+                f"{len(lacking)} samples have no scores, first {_key(lacking.iloc[0])}; the shards "
+                "come from different runs: delete them and annotate again"
+            )
         frame[value] = table.set_index(KEY)[value].reindex(expected).to_numpy(dtype=np.float64)
     return frame
 
@@ -351,6 +379,5 @@ def read_scored(samples: Sequence[Path], scores: Sequence[Path]) -> pd.DataFrame
     Raises:
         InputError: if a table cannot be read or rows do not join.
     """
-    frame = pd.concat([read_table(path) for path in samples], ignore_index=True)
-    check_keys(frame, ", ".join(map(str, samples)))
+    frame = stacked([(str(path), read_table(path)) for path in samples])
     return join(frame, {str(path): read_table(path) for path in scores})

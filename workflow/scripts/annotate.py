@@ -14,7 +14,8 @@ def main(job: Job) -> None:
     made_by = {"spec": spec, "code": module_code(f"values.{settings['kind']}")}
     cache = job.work and ScoreCache(job.work, short_hash(canonical(made_by)), made_by)
     samples = read_table(job.input("samples"))
-    scores = annotate(samples, value, values.deferred(settings), cache)
+    reads_prompt = values.reads_prompt(settings)
+    scores = annotate(samples, value, values.deferred(settings), cache, reads_prompt=reads_prompt)
     record = {"value": value, "settings": settings, "spec": spec}
     write_table(scores, job.outputs["scores"], record)
 

@@ -58,6 +58,15 @@ def test_a_text_is_scored_once_within_and_between_policies(tmp_path: Path) -> No
     pd.testing.assert_frame_equal(first, fresh)
 
 
+def test_a_value_of_the_response_alone_scores_it_once_whatever_it_answers(tmp_path: Path) -> None:
+    score = Counting()
+    first = annotate(samples(*ONE), "v", score, cache(tmp_path), reads_prompt=False)
+    assert [response for _, response in score.asked] == ["a", "bb"]
+    annotate(samples(*TWO), "v", score, cache(tmp_path), reads_prompt=False)
+    assert [response for _, response in score.asked[2:]] == ["dddd"]
+    pd.testing.assert_frame_equal(first, annotate(samples(*ONE), "v", Counting()))
+
+
 def test_another_specification_shares_nothing(tmp_path: Path) -> None:
     score = Counting()
     for name in ("one", "other"):

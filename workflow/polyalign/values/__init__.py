@@ -52,6 +52,12 @@ def deferred(spec: dict[str, Any]) -> Score:
     return lambda prompts, responses: loaded()(prompts, responses)
 
 
+def reads_prompt(spec: dict[str, Any]) -> bool:
+    """Whether a value scores prompt and response, or the response alone: its scope."""
+    asked: bool = module(spec["kind"]).Spec(**spec).reads_prompt()
+    return asked
+
+
 def user_code(spec: dict[str, Any]) -> str:
     """The user's own code that a value's entry runs, with hashes (empty for most kinds).
 

@@ -1,6 +1,7 @@
 """Scoring many texts in batches, with the same result whatever the batch size and the order."""
 
 from collections.abc import Callable, Iterator
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -9,56 +10,82 @@ from tqdm import tqdm
 from polyalign.errors import InputError
 
 VECTOR = 16
+STEP = 4
 
 
 def score_by_length(
-    encoded: list[Any], lengths: list[int], batch_size: int, score: Callable[[list[Any]], Any]
+    encoded: list[Any],
+    lengths: list[int],
+    batch_size: int,
+    score: Callable[[list[Any], int], Any],
+    *,
+    device: Any,
+    limit: int | None,
 ) -> np.ndarray:
     """Apply `score` to batches of items of like length; results (n,) in the order of the items.
 
-    A batch that does not fit the GPU's memory is halved and tried again, down to one item.
+    On a processor a text's score is the same bit by bit whatever is scored beside it, hence in any
+    shard and from the cache; on a GPU, to rounding (see `_steady`). A batch that does not fit the
+    memory is halved and tried again, down to one item.
 
     Args:
         encoded: n items.
         lengths: their lengths in tokens.
         batch_size: most items in a batch.
-        score: b items → tensor (b,).
+        score: b items and the length to pad them to → tensor (b,).
+        device: where the model computes.
+        limit: most tokens that the model takes, or None.
 
     Raises:
         InputError: if one item alone does not fit.
     """
-    order = np.argsort(lengths, kind="stable")[::-1]
+    steady = device.type == "cpu"
+    batches = (_steady if steady else _like)(np.array(lengths), batch_size, limit)
     results = np.empty(len(encoded), dtype=np.float64)
-    progress = tqdm(total=len(order), unit="text", mininterval=5, delay=5)
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        for rows, values in _halving(batch, encoded, lengths, score):
+    progress = tqdm(total=len(encoded), unit="text", mininterval=5, delay=5)
+    for batch, width in batches:
+        several = VECTOR // gcd(VECTOR, width) if steady else 1
+        for rows, values in _halving(batch, encoded, width, several, score):
             results[rows] = values
             progress.update(len(rows))
     progress.close()
     return results
 
 
-def room(model: Any, max_length: int | None = None) -> int | None:
-    """Most tokens of a text, with its padding: what the model has places for, and `max_length`."""
-    limits = [getattr(model.config, "max_position_embeddings", None), max_length]
+def room(model: Any, tokenizer: Any, max_length: int | None = None) -> int | None:
+    """Most tokens of a text, with its padding: what model and tokenizer allow, and `max_length`."""
+    places = getattr(model.config, "max_position_embeddings", None)
+    limits = [places, tokenizer.model_max_length, max_length]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def steady_length(longest: int, limit: int | None) -> int:
-    """Length to which a batch is padded so that a text's score depends on no other text.
+def _like(
+    lengths: np.ndarray, batch_size: int, limit: int | None
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows and length of batches, the longest texts first."""
+    order = np.argsort(lengths, kind="stable")[::-1]
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size], int(lengths[order[start]])
 
-    The kernels of a processor add up in another order where the padded length is no multiple of
-    their vectors, and where nothing is masked. So it is a multiple of 16 tokens, at least one of
-    them padding, as far as `limit` allows. Then scores are equal bit by bit in any batch, hence
-    from any shard and from the cache; on a GPU, to rounding.
 
-    Args:
-        longest: tokens of the batch's longest text.
-        limit: most tokens that the model takes, or None.
+def _steady(
+    lengths: np.ndarray, batch_size: int, limit: int | None
+) -> Iterator[tuple[np.ndarray, int]]:
+    """As `_like`, where the length to which a text is padded depends on nothing but the text.
+
+    The kernels of a processor add up in another order at another padded length, where nothing is
+    masked, and in what is left over of their blocks of 16 rows. So a text is padded to a multiple
+    of 4 tokens, at least one of them padding as far as `limit` allows, beside texts padded alike;
+    batches are filled up to whole blocks.
     """
-    length = -(-(longest + 1) // VECTOR) * VECTOR
-    return length if limit is None else max(longest, min(length, limit))
+    widths = (lengths + STEP) // STEP * STEP
+    if limit is not None:
+        widths = np.maximum(lengths, np.minimum(widths, limit))
+    kinds = np.stack([widths, lengths < widths], axis=1)
+    for width, padded in np.unique(kinds, axis=0)[::-1]:
+        alike = np.flatnonzero((kinds == (width, padded)).all(axis=1))
+        for start in range(0, len(alike), batch_size):
+            yield alike[start : start + batch_size], int(width)
 
 
 def split(items: list[Any], sizes: list[int]) -> list[list[Any]]:
@@ -68,21 +95,37 @@ def split(items: list[Any], sizes: list[int]) -> list[list[Any]]:
 
 
 def _halving(
-    rows: np.ndarray, encoded: list[Any], lengths: list[int], score: Callable[[list[Any]], Any]
+    rows: np.ndarray,
+    encoded: list[Any],
+    width: int,
+    several: int,
+    score: Callable[[list[Any], int], Any],
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows and their results; the batch is filled up with its first item to a multiple."""
     import torch
 
+    items = [encoded[row] for row in rows]
+    items += items[:1] * (-len(items) % several)
     try:
         with torch.inference_mode():
-            values = score([encoded[row] for row in rows])
-        yield rows, values.double().cpu().numpy()
+            values = score(items, width)
+        yield rows, values[: len(rows)].double().cpu().numpy()
         return
-    except torch.cuda.OutOfMemoryError:
+    except RuntimeError as fault:
+        if not _out_of_memory(fault):
+            raise
         if len(rows) == 1:
             raise InputError(
-                f"a text of {lengths[rows[0]]} tokens does not fit the GPU's memory by itself; "
-                "expected room for one; lower the value's `max_length`, or set its `device: cpu`"
+                f"a text of {width} tokens does not fit the memory by itself; expected room for "
+                "one; lower the value's `max_length`, or set its `device: cpu`"
             ) from None
     torch.cuda.empty_cache()
     for half in np.array_split(rows, 2):
-        yield from _halving(half, encoded, lengths, score)
+        yield from _halving(half, encoded, width, several, score)
+
+
+def _out_of_memory(fault: RuntimeError) -> bool:
+    """Whether torch lacked memory; for that of the processor it has no class of its own."""
+    import torch
+
+    return isinstance(fault, torch.OutOfMemoryError) or "not enough memory" in str(fault)

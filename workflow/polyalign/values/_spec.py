@@ -15,6 +15,10 @@ class ValueSpec(Strict):
     label: str = Field(default="", description="Name on axes and in tables (default: the key).")
     unit: str = Field(default="", description="Unit on axes, such as `logit` or `nats/token`.")
 
+    def reads_prompt(self) -> bool:
+        """The value's scope: whether it scores prompt and response, or the response alone."""
+        return True
+
     def identity(self) -> dict[str, Any]:
         """What the scores depend on, JSON-ready: tables whose identities differ do not compare."""
         return self.model_dump(exclude={"label", "unit"})

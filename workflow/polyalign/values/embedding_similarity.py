@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from polyalign.values._batches import room, score_by_length, steady_length
+from polyalign.values._batches import room, score_by_length
 from polyalign.values._spec import ModelSpec
 
 
@@ -43,16 +43,15 @@ class Scorer:
 
     def _embed(self, texts: list[str]) -> list[np.ndarray]:
         vectors: dict[int, np.ndarray] = {}
-        spec, limit = self.spec, room(self.model, self.spec.max_length)
-        items = self.tokenizer(texts, truncation=True, max_length=spec.max_length)["input_ids"]
+        spec, limit = self.spec, room(self.model, self.tokenizer, self.spec.max_length)
+        items = self.tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
         lengths = [len(ids) for ids in items]
 
-        def score(rows):  # type: ignore[no-untyped-def]
-            length = steady_length(max(lengths[row] for row in rows), limit)
+        def score(rows, width):  # type: ignore[no-untyped-def]
             batch = self.tokenizer.pad(
                 {"input_ids": [items[row] for row in rows]},
                 padding="max_length",
-                max_length=length,
+                max_length=width,
                 return_tensors="pt",
             ).to(self.model.device)
             hidden = self.model(**batch).last_hidden_state.float()
@@ -64,5 +63,8 @@ class Scorer:
             vectors.update(zip(rows, unit.cpu().numpy(), strict=True))
             return unit[:, 0]
 
-        score_by_length(list(range(len(texts))), lengths, spec.batch_size, score)
+        score_by_length(
+            list(range(len(texts))), lengths, spec.batch_size, score,
+            device=self.model.device, limit=limit,
+        )  # fmt: skip
         return [vectors[row] for row in range(len(texts))]

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
+from polyalign.errors import InputError
 from polyalign.settings import PromptTemplate
-from polyalign.values._batches import room, score_by_length, steady_length
+from polyalign.values._batches import room, score_by_length
 from polyalign.values._spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -41,9 +42,12 @@ class Scorer:
         self.spec = spec
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.model = load_causal_lm(spec.model, **spec.placed())
+        self.room = room(self.model, self.tokenizer)
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Mean log-probability (n,) a token of n responses, the end of the response included."""
+        import torch
+
         from polyalign.logprobs import response_logprobs
 
         items = [
@@ -51,26 +55,34 @@ class Scorer:
             for prompt, response in zip(prompts, responses, strict=True)
         ]
 
-        limit = room(self.model)
-
-        def score(batch):  # type: ignore[no-untyped-def]
-            logprobs, mask = response_logprobs(
-                self.model,
-                self.tokenizer.pad_token_id,
-                batch,
-                widen=lambda longest: steady_length(longest, limit),
+        def score(batch, width):  # type: ignore[no-untyped-def]
+            pad = self.tokenizer.pad_token_id
+            logprobs, _ = response_logprobs(self.model, pad, batch, width=width)
+            # Each over its own tokens: with zeros behind them it would add up in another order.
+            return torch.stack(
+                [logs[: len(ids)].mean() for logs, (_, ids) in zip(logprobs, batch, strict=True)]
             )
-            return (logprobs * mask).sum(-1) / mask.sum(-1)
 
         lengths = [len(prompt_ids) + len(response_ids) for prompt_ids, response_ids in items]
-        return score_by_length(items, lengths, self.spec.batch_size, score)
+        return score_by_length(
+            items, lengths, self.spec.batch_size, score, device=self.model.device, limit=self.room
+        )
 
     def _encode(self, prompt: str, response: str) -> tuple[list[int], list[int]]:
         from polyalign.logprobs import encode_response
 
         template = self.spec.template or "{prompt}"
         prompt_ids, response_ids = encode_response(self.tokenizer, template, prompt, response)
-        return prompt_ids, response_ids[: self.spec.max_length]
+        left = self.spec.max_length
+        if self.room is not None:
+            left = min(left, self.room - len(prompt_ids))
+        if left < 1:
+            raise InputError(
+                f"{self.spec.model} has {self.room} places for tokens, and the prompt "
+                f"{prompt[:60]!r} takes {len(prompt_ids)}; expected room for a response: shorten "
+                "or leave out such prompts"
+            )
+        return prompt_ids, response_ids[:left]
 
     def follow(self) -> "Follower | None":
         """Rewards of growing texts with a key-value cache; None if the model cannot have one."""

@@ -17,6 +17,10 @@ class Spec(ValueSpec):
         default=[2, 3, 4], description="Lengths n of the n-grams whose distinct shares multiply."
     )
 
+    def reads_prompt(self) -> bool:
+        """Always the response alone."""
+        return False
+
 
 def diversity(text: str, sizes: Sequence[int] = (2, 3, 4)) -> float:
     """Product over n of (distinct n-grams / n-grams) of the words of `text`, in [0, 1].

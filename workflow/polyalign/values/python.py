@@ -32,6 +32,11 @@ class Spec(ValueSpec):
     function: Annotated[str, AfterValidator(_function)] = Field(
         description="`module:function`; `rewards.mine:score` is `score` in rewards/mine.py."
     )
+    scope: Literal["response", "prompt and response"] = Field(
+        default="prompt and response",
+        description="What the number depends on; `response` scores equal responses once, whatever "
+        "they answer.",
+    )
 
     def file(self) -> Path:
         """The module's file, from the working folder."""
@@ -44,6 +49,10 @@ class Spec(ValueSpec):
             InputError: if there is no such module.
         """
         return {**super().identity(), "content": local_code(self.function)}
+
+    def reads_prompt(self) -> bool:
+        """As the config says."""
+        return self.scope == "prompt and response"
 
 
 def module_file(function: str) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from polyalign.settings import ResponseTemplate
-from polyalign.values._batches import room, score_by_length, split, steady_length
+from polyalign.values._batches import room, score_by_length, split
 from polyalign.values._spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ class Spec(ModelSpec):
         default=1, description="-1 turns a model round that scores the opposite of the value."
     )
 
+    def reads_prompt(self) -> bool:
+        return self.pair or "{prompt}" in self.template
+
 
 class Scorer:
     """Loads the classifier of a `Spec`; calling it scores n samples.
@@ -62,6 +65,7 @@ class Scorer:
         self.model = load_classifier(spec.model, **spec.placed())
         self.model.config.pad_token_id = self.tokenizer.pad_token_id
         self.positions = "position_ids" in inspect.signature(self.model.forward).parameters
+        self.room = room(self.model, self.tokenizer, spec.max_length) or spec.max_length
         labels = int(self.model.config.num_labels or 0)
         if spec.index >= labels:
             raise InputError(
@@ -73,20 +77,23 @@ class Scorer:
         """Rewards (n,) of n responses to their prompts."""
         items = self._encode(prompts, responses)
         lengths = [len(item["input_ids"]) for item in items]
-        return score_by_length(items, lengths, self.spec.batch_size, self._score)
+        return score_by_length(
+            items, lengths, self.spec.batch_size, self._score,
+            device=self.model.device, limit=self.room,
+        )  # fmt: skip
 
     def _encode(self, prompts: list[str], responses: list[str]) -> list[dict[str, list[int]]]:
         """What the model reads, unpadded."""
         spec, tokenizer = self.spec, self.tokenizer
-        room = spec.max_length - spec.append_eos
+        longest = self.room - spec.append_eos
         if spec.pair:
-            encoded = tokenizer(prompts, responses, truncation=True, max_length=room)
+            encoded = tokenizer(prompts, responses, truncation=True, max_length=longest)
         else:
             texts = [
                 spec.template.format(prompt=prompt, response=response)
                 for prompt, response in zip(prompts, responses, strict=True)
             ]
-            encoded = tokenizer(texts, truncation=True, max_length=room)
+            encoded = tokenizer(texts, truncation=True, max_length=longest)
         items = [
             {name: list(column[row]) for name, column in encoded.items()}
             for row in range(len(prompts))
@@ -137,11 +144,9 @@ class Scorer:
         pad = self.model.config.pad_token_id
         return next((place for place in reversed(range(len(ids))) if ids[place] != pad), 0)
 
-    def _score(self, items: list[dict[str, list[int]]]):  # type: ignore[no-untyped-def]
-        longest = max(len(item["input_ids"]) for item in items)
-        length = steady_length(longest, room(self.model, self.spec.max_length))
+    def _score(self, items: list[dict[str, list[int]]], width: int) -> "torch.Tensor":
         batch = self.tokenizer.pad(
-            items, padding="max_length", max_length=length, return_tensors="pt"
+            items, padding="max_length", max_length=width, return_tensors="pt"
         ).to(self.model.device)
         if self.spec.padding_side == "left" and self.positions:
             batch["position_ids"] = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
