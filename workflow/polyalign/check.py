@@ -238,9 +238,5 @@ def disk_bytes(study: Study) -> float:
     return 2 * rows * row + models * size * dtype + (CHECKPOINT * size if models else 0)
 
 
-def _is_model(policy: str) -> bool:
-    return families.makes_model(policy.split("/")[0])
-
-
 def _size(count: float) -> str:
     return f"{count / GB:.1f} GB" if count >= 0.1 * GB else f"{count / 1e6:.0f} MB"
