@@ -53,6 +53,7 @@ rule report:
         overview="<results>/overview.html",
         tables=TABLES,
         plots=PLOTS,
+        captions=sorted(Path(workflow.basedir).glob("workflow/report/*.rst")),
     output:
         "<results>/report.html",
     log:

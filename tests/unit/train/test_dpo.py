@@ -324,7 +324,7 @@ def test_a_single_file_is_not_judged_and_the_record_says_so(tmp_path, monkeypatc
 
 def test_a_training_that_diverges_ends_at_once_and_leaves_no_model(base, tmp_path):
     pairs = lam_pairs(base, each=20, pairs=80)
-    with pytest.raises(FloatingPointError, match="is (nan|inf) at step .*lower learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"is (nan|inf) at step .*lower learning_rate"):
         train(base, pairs, tmp_path, batch_size=8, learning_rate=1e30, save_every=1)
     assert not (tmp_path / "model").exists()
 
@@ -332,13 +332,13 @@ def test_a_training_that_diverges_ends_at_once_and_leaves_no_model(base, tmp_pat
 def test_weights_that_the_last_step_broke_are_not_saved(base, tmp_path):
     """All pairs in one step: its loss is that of the base model."""
     pairs = lam_pairs(base, each=20, pairs=8)
-    with pytest.raises(FloatingPointError, match="weight .* after step 1: .*lower learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"weight .* after step 1: .*lower learning_rate"):
         train(base, pairs, tmp_path, batch_size=8, learning_rate=1e39)
     assert not (tmp_path / "model").exists()
 
 
 def test_more_parts_after_a_lack_of_memory_change_only_rounding(base, tmp_path, monkeypatch):
-    """Memory for 4 pairs at once: the run dies of 10, and goes on from its checkpoint with fewer."""
+    """Memory for 4 pairs at once: the run dies of 10, and goes on from its checkpoint with 2."""
     pairs = lam_pairs(base, each=20, pairs=80)
     settings = {"batch_size": 10, "log_every": 2, "save_every": 2}
     train(base, pairs, tmp_path / "one", **settings)
@@ -365,5 +365,5 @@ def test_more_parts_after_a_lack_of_memory_change_only_rounding(base, tmp_path, 
 
 def test_a_batch_of_single_pairs_has_no_more_parts(base, tmp_path):
     pairs = lam_pairs(base, each=20, pairs=20)
-    with pytest.raises(InputError, match="GPU memory ran out with 4 rows .*checkpointing or lora"):
+    with pytest.raises(InputError, match=r"GPU memory ran out with 4 rows .*checkpointing or lora"):
         train(base, pairs, tmp_path, batch_size=8, accumulation=2, parts=8)

@@ -123,7 +123,7 @@ def test_a_faulty_corpus_is_refused_and_leaves_nothing(tmp_path, content, messag
 
 
 def test_a_training_that_diverges_ends_at_once_and_leaves_no_model(corpus, tmp_path):
-    with pytest.raises(FloatingPointError, match="loss is .* at step .*lower learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"loss is .* at step .*lower learning_rate"):
         train_lm(corpus, tmp_path / "model", seed=0, steps=9, learning_rate=1e30, **TINY)
     assert not (tmp_path / "model").exists()
 
@@ -137,6 +137,6 @@ def test_weights_that_the_last_step_broke_are_not_saved(corpus, tmp_path, monkey
         return found
 
     monkeypatch.setattr(lm, "_optimise", broken)
-    with pytest.raises(FloatingPointError, match="weight .* not finite after step 2: .*lower"):
+    with pytest.raises(FloatingPointError, match=r"weight .* not finite after step 2: .*lower"):
         train_lm(corpus, tmp_path / "model", seed=0, steps=2, **TINY)
     assert not (tmp_path / "model").exists()

@@ -243,7 +243,7 @@ def test_sampling_with_excluded_tokens_is_said_to_be_inexact(base, tmp_path):
 
 
 def test_a_training_that_diverges_ends_at_once_and_leaves_no_model(base, tmp_path):
-    with pytest.raises(FloatingPointError, match="step .*lower learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"step .*lower learning_rate"):
         train(base, tmp_path, learning_rate=1e30)
     assert not (tmp_path / "model").exists()
 

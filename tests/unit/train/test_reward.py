@@ -249,7 +249,7 @@ def test_unfit_texts_are_refused(base, tmp_path, change, message):
 
 def test_a_training_that_diverges_ends_at_once_and_leaves_no_model(base, tmp_path):
     wild = replace(TRAINING, learning_rate=1e30)
-    with pytest.raises(FloatingPointError, match="is (nan|inf) at step .*lower learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"is (nan|inf) at step .*lower learning_rate"):
         train_classifier(
             base, easy_texts(150), tmp_path / "model", work=tmp_path / "work", training=wild
         )
