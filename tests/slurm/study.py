@@ -25,9 +25,12 @@ def tiny(config: Path) -> dict[str, Any]:
         "shards": 1,
     }
     study["values"] = {name: study["values"][name] for name in PALETTE}
-    study["reward_models"] = {"helpful": study["reward_models"]["helpful"] | {"epochs": 1}}
+    study["reward_models"] = {
+        "helpful": study["reward_models"]["helpful"]
+        | {"epochs": 1, "batch_size": 4, "save_every": 20}
+    }
     study["preferences"] = {"helpful": {"path": world}}
-    study["palettes"] = {"tiny": PALETTE}
+    study["palettes"] = {"tiny": PALETTE, "other": PALETTE | {"helpful": "mean+0.1sd"}}
     study["map"] = {"on_infeasible": "adjust"}
     study["policies"] = {
         "map-d": {"palettes": ["tiny"]},

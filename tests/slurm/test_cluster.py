@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from cluster import GPUS, cluster, missing
 from study import checkout
 
@@ -23,13 +25,17 @@ RESULTS = Path("results/sandbox")
 MODEL = RESULTS / "models/dpo/beta-0.1_helpful"
 TRAINING = "train/dpo-beta-0.1_helpful"
 ANSWERS = "generate/dpo-beta-0.1_helpful_0-of-1"
+REWARD_MODEL = "reward_model/helpful"
+SITE = yaml.safe_load(
+    (Path(__file__).parents[2] / "profiles/slurm/config.yaml").read_text(encoding="utf-8")
+)
+# The profile's own groups, and the one that it proposes: a shard is sampled and scored at once.
+GROUPS = {**SITE["groups"], "generate": "score", "annotate": "score"}
 PROFILE = [
     *("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1"),
     *("--latency-wait", "10", "--max-jobs-per-timespan", "20/1s"),
-    # The block of the profile for short jobs with a model: a shard is sampled and scored at once.
-    *("--groups", "generate=score", "annotate=score", "--resources", "one_model=1"),
-    *("--set-resource-scopes", "one_model=local"),
-    *("--set-resources", "generate:one_model=1", "annotate:one_model=1"),
+    *("--groups", *(f"{rule}={group}" for rule, group in GROUPS.items())),
+    *("--set-resources", *(f"{rule}:one_at_a_time=1" for rule in GROUPS)),
 ]
 LIMIT = 600.0
 
@@ -87,6 +93,14 @@ Fault = Callable[[Controller], str | None]
 """Strikes a job if its time has come, and returns its SLURM number."""
 
 
+def facts(job: str) -> dict[str, str]:
+    """What SLURM knows of a job: its `Restarts`, `JobName` and so on."""
+    shown = subprocess.run(
+        ["scontrol", "show", "job", job], capture_output=True, text=True, check=True
+    )
+    return dict(word.split("=", 1) for word in shown.stdout.split() if "=" in word)
+
+
 def state(job: str) -> str:
     """State of a SLURM job, as squeue names it."""
     command = ["squeue", "--noheader", "--states=all", "--format=%T", "--jobs", job]
@@ -108,6 +122,7 @@ class Disturbed:
     reference: Path
     locked: str
     struck: dict[str, str]
+    submitted: dict[str, dict[str, str]]
 
     def marker(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(
@@ -134,13 +149,21 @@ def disturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disturbed]:
             locked = workflow(folder, *PROFILE, "--", "all").stderr
             assert workflow(folder, "--unlock").returncode == 0
             controllers.append(second := Controller.start(folder, "second"))
-            faults = {"training": cancel_training, "requeued": requeue, "lost": lose_the_node}
+            faults = {
+                "training": cancel_training,
+                "requeued": requeue,
+                "resumed": requeue_training,
+                "lost": lose_the_node,
+            }
             struck |= second.inject(faults)
             assert second.process.wait(LIMIT) == 0, second.log.read_text()
         finally:
             for controller in controllers:
                 controller.process.kill()
-        yield Disturbed(folder, reference, locked, struck)
+        found = Disturbed(folder, reference, locked, struck, {})
+        jobs = {record["slurm_job"] for record in found.markers()} - {None}
+        found.submitted.update({job: facts(job) for job in jobs | set(struck.values())})
+        yield found
 
 
 def kill_controller(controller: Controller) -> str | None:
@@ -157,17 +180,30 @@ def kill_controller(controller: Controller) -> str | None:
     return str(record["slurm_job"])
 
 
-def cancel_training(controller: Controller) -> str | None:
-    """Cancel a training that has a checkpoint."""
-    record = controller.marker(TRAINING)
+def stopped_training(controller: Controller, name: str) -> str | None:
+    """The SLURM job of a training, made to stand still as soon as it has a checkpoint."""
+    record = controller.marker(name)
     if record.get("state") != "running":
         return None
     work = controller.folder / record["work"]
     if not list(work.glob("checkpoint-*/trainer_state.json")):
         return None
     os.kill(record["pid"], signal.SIGSTOP)
-    subprocess.run(["scancel", record["slurm_job"]], check=True)
     return str(record["slurm_job"])
+
+
+def cancel_training(controller: Controller) -> str | None:
+    """Cancel a training that has a checkpoint."""
+    if job := stopped_training(controller, TRAINING):
+        subprocess.run(["scancel", job], check=True)
+    return job
+
+
+def requeue_training(controller: Controller) -> str | None:
+    """Requeue a training that has a checkpoint, as preemption does."""
+    if job := stopped_training(controller, REWARD_MODEL):
+        subprocess.run(["scontrol", "requeue", job], check=True)
+    return job
 
 
 def requeue(controller: Controller) -> str | None:
@@ -211,6 +247,16 @@ def test_the_tables_are_those_of_an_undisturbed_run(disturbed: Disturbed) -> Non
     kept = [name for name in summaries[0] if not name.endswith("_seconds")]
     assert len(kept) > 20
     pd.testing.assert_frame_equal(summaries[0][kept], summaries[1][kept], check_exact=True)
+    for pattern, count in (("policies/*/*/rewards.parquet", 4), ("palettes/lam/*.json", 2)):
+        written = [
+            {
+                str(path.relative_to(folder)): path.read_bytes()
+                for path in (folder / RESULTS).glob(pattern)
+            }
+            for folder in (disturbed.folder, disturbed.reference)
+        ]
+        assert len(written[0]) == count, sorted(written[0])
+        assert written[0] == written[1]
     report = disturbed.folder / RESULTS / "report.html"
     assert report.stat().st_size > 100_000
     planned = workflow(disturbed.folder, *PROFILE, "--dry-run", "--", "all")
@@ -253,7 +299,26 @@ def test_light_jobs_ran_beside_the_workflow(disturbed: Disturbed) -> None:
     light = {"merge", "decode", "levels", "winrate", "tables", "plot", "overview", "prompts"}
     submitted = {record["stage"] for record in disturbed.markers() if record["slurm_job"]}
     assert not submitted & light
-    assert "solve" in submitted
+    assert {"solve", "diagnose"} <= submitted
+
+
+def test_palettes_take_turns_in_one_submission(disturbed: Disturbed) -> None:
+    found = [r for r in disturbed.markers() if r["stage"] in ("solve", "diagnose")]
+    assert len(found) == 4
+    (job,) = {record["slurm_job"] for record in found}
+    spans = sorted((record["started"], record["ended"]) for record in found)
+    assert all(later[0] >= earlier[1] for earlier, later in pairwise(spans))
+    # Time is for all of them, memory and cores are for the one whose turn it is.
+    asked = disturbed.submitted[job]
+    assert asked["TimeLimit"] == "02:00:00", "4 jobs of the profile's 30 minutes"
+    assert asked["MinMemoryNode"] == "4000M"
+    assert asked["NumCPUs"] == "1"
+
+
+def test_submissions_are_named_after_the_workflow(disturbed: Disturbed) -> None:
+    names = [facts["JobName"] for facts in disturbed.submitted.values()]
+    assert len(names) > 5
+    assert all(name.startswith(SITE["slurm-jobname-prefix"] + "_") for name in names)
 
 
 def test_a_second_workflow_is_told_that_the_folder_is_locked(disturbed: Disturbed) -> None:
@@ -282,8 +347,24 @@ def test_the_cancelled_training_went_on_from_its_checkpoint(disturbed: Disturbed
 
 
 def test_requeued_jobs_ran_again_under_their_numbers(disturbed: Disturbed) -> None:
-    for name, job in (("generate/base-pool_0-of-1", "requeued"), (ANSWERS, "lost")):
-        record = disturbed.marker(name)
+    for name, fault in (
+        ("generate/base-pool_0-of-1", "requeued"),
+        (REWARD_MODEL, "resumed"),
+        (ANSWERS, "lost"),
+    ):
+        record, job = disturbed.marker(name), disturbed.struck[fault]
         assert (record["state"], record["attempt"]) == ("done", 1)
-        assert record["slurm_job"] == disturbed.struck[job]
+        assert record["slurm_job"] == job
+        assert disturbed.submitted[job]["Restarts"] == "1"
+        assert disturbed.submitted[job]["JobState"] == "COMPLETED"
     assert not list((disturbed.folder / RESULTS).rglob(".*.parquet.*"))
+
+
+def test_the_requeued_training_went_on_from_its_checkpoint(disturbed: Disturbed) -> None:
+    log = (disturbed.folder / RESULTS / f"logs/{REWARD_MODEL}.log").read_text()
+    assert re.search(r"goes on from \S+/checkpoint-\d+\n", log)
+    manifests = [
+        json.loads((folder / RESULTS / "models/reward/helpful.json").read_text())
+        for folder in (disturbed.folder, disturbed.reference)
+    ]
+    assert manifests[0]["files"] == manifests[1]["files"]

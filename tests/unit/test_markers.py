@@ -30,6 +30,11 @@ def main(job):
         raise InputError("the table is empty")
     if end == "memory":
         raise MemoryError("no more")
+    if end == "gpu":
+        print("parts", job.parts, flush=True)
+        raise type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory")
+    if end == "nan":
+        raise FloatingPointError("loss is nan at step 3")
     job.outputs["out"].write_text(end)
 
 run(main)
@@ -119,7 +124,12 @@ def test_a_job_is_told_what_was_asked_for(stage: Path) -> None:
 
 @pytest.mark.parametrize(
     ("end", "status", "reason", "again"),
-    [("input", 2, "input", False), ("memory", 1, "memory", True)],
+    [
+        ("input", 2, "input", False),
+        ("memory", 1, "memory", True),
+        ("gpu", 1, "GPU memory", True),
+        ("nan", 1, "not a number", False),
+    ],
 )
 def test_a_job_says_why_it_failed(
     stage: Path, end: str, status: int, reason: str, again: bool
@@ -141,6 +151,23 @@ def test_what_may_pass_is_tried_again(stage: Path) -> None:
     call(stage, "memory")
     call(stage, "memory", "--attempt", "2")
     assert record(stage)["attempt"] == 2
+
+
+def test_each_lack_of_gpu_memory_doubles_the_parts_of_a_batch(stage: Path) -> None:
+    log = stage.parent / "logs/job.log"
+    for attempt, parts in ((1, 1), (2, 2), (3, 4), (1, 1)):
+        call(stage, "gpu", "--attempt", str(attempt))
+        assert f"parts {parts}\n" in log.read_text()
+        assert record(stage)["parts"] == parts
+
+
+def test_parts_stay_as_they_are_for_another_reason_and_begin_anew_for_another_job() -> None:
+    short = {"key": "a", "parts": 2, "reason": "GPU memory"}
+    assert markers.parts(short, 2, "a") == 4
+    for other in ("stopped", "memory"):
+        assert markers.parts(short | {"reason": other}, 2, "a") == 2
+    assert markers.parts({"key": "a", "parts": 2}, 2, "a") == 2, "it was killed while it ran"
+    assert markers.parts(short, 2, "b") == markers.parts(short, 1, "a") == 1
 
 
 def test_a_new_workflow_tries_from_the_start(stage: Path) -> None:
@@ -271,6 +298,7 @@ def test_half_a_marker_is_none(tmp_path: Path) -> None:
     [
         (InputError("x"), "input"),
         (MemoryError(), "memory"),
+        (type("OutOfMemoryError", (RuntimeError,), {})(), "GPU memory"),
         (OSError(28, "No space left on device"), "disk"),
         (FloatingPointError("loss is nan"), "not a number"),
         (RuntimeError("x"), "error"),

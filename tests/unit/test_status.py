@@ -77,6 +77,58 @@ def test_where_slurm_does_not_answer_its_jobs_are_believed(
     assert "1 running" in printed(results, capsys)
 
 
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand-ins for SLURM's commands: its jobs and their states, in queue and accounts, are files.
+
+    As the real ones do, squeue fails for a job that it does not know, and sacct says nothing.
+    """
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    look = 'for job; do :; done; sed -n "s/^$job //p"'
+    for name, body in (
+        ("squeue", f'case "$*" in *--states=all*) {look} {folder}/queue | grep . ;; esac'),
+        ("sacct", f"{look} {folder}/accounts"),
+    ):
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    for name in ("queue", "accounts"):
+        (folder / name).write_text("")
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("queue", "accounts", "reason", "said"),
+    [
+        ("TIMEOUT", "", "time", " (SLURM: TIMEOUT)"),
+        ("OUT_OF_MEMORY", "FAILED", "memory", " (SLURM: OUT_OF_MEMORY)"),
+        ("", "TIMEOUT", "time", " (SLURM: TIMEOUT)"),
+        ("", "CANCELLED by 0", None, " (SLURM: CANCELLED)"),
+        ("", "", None, ""),
+    ],
+)
+@pytest.mark.parametrize("state", ["gone", "stopped"])
+def test_slurm_says_what_ended_a_job(
+    results: Path, capsys, slurm: Path, state: str, queue: str, accounts: str, reason, said: str
+) -> None:
+    (slurm / "queue").write_text(f"4711 {queue}\n" if queue else "")
+    (slurm / "accounts").write_text(f"4711 {accounts}\n" if accounts else "")
+    facts: dict[str, Any] = {"slurm_job": "4711", "host": "node7"}
+    if state == "stopped":
+        facts |= {"state": "failed", "reason": "stopped", "message": "stopped by SIGTERM"}
+    mark(results, "train/a", **facts)
+    text = printed(results, capsys)
+    message = status.GONE if state == "gone" else "stopped by SIGTERM"
+    assert f"train/a: {reason or state}\n    {message}{said}\n" in text
+
+
+def test_slurm_is_not_asked_for_a_failure_of_the_jobs_own(results: Path, capsys, slurm) -> None:
+    (slurm / "queue").write_text("4711 TIMEOUT\n")
+    mark(results, "a", slurm_job="4711", state="failed", reason="input", message="empty")
+    assert "a: input\n    empty\n" in printed(results, capsys)
+
+
 def test_a_failure_is_told_with_its_log(results: Path, capsys) -> None:
     mark(results, "solve/hhh", state="failed", reason="input", message="palette: infeasible")
     mark(results, "merge/a", state="done")

@@ -111,26 +111,51 @@ def test_retries_are_the_profiles_alone_and_ask_for_more(checkout: Path) -> None
     assert all("attempt" in str(defaults[name]) for name in ("attempt", "mem_mb", "runtime"))
 
 
-@pytest.mark.parametrize("block", ["# set-resources:", "# groups:"])
-def test_the_commented_blocks_of_the_profile_are_valid(checkout: Path, block: str) -> None:
+@pytest.mark.parametrize("block", ["groups", "set-resources"])
+def test_the_commented_lines_of_the_profile_are_valid(checkout: Path, block: str) -> None:
     path = checkout / "profiles/slurm/config.yaml"
+    before = yaml.safe_load(path.read_text())
     lines = path.read_text().splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith(block))
-    end = next(i for i in range(start, len(lines) + 1) if lines[i : i + 1] in ([""], []))
-    lines[start:end] = [line[2:] for line in lines[start:end]]
-    path.write_text("\n".join(lines) + "\n")
+    start = lines.index(f"{block}:") + 1
+    length = next((i for i, line in enumerate(lines[start:]) if line[:1] != " "), len(lines))
+    shown = [re.sub(r"^  # (?=\w+: )", "  ", line) for line in lines[start : start + length]]
+    assert shown != lines[start : start + length]
+    path.write_text("\n".join([*lines[:start], *shown, *lines[start + length :]]) + "\n")
+    after = yaml.safe_load(path.read_text())
+    assert after == before | {block: after[block]}
+    assert after[block].items() > before[block].items()
     dry = snakemake(checkout, "--profile", "slurm", "--dry-run", "all")
     assert dry.returncode == 0, dry.stdout
-    if block == "# groups:":
-        members = len(re.findall(r"rule (?:generate|annotate):", dry.stdout))
-        assert 0 < members == len(re.findall(r"resources: .*one_model=1", dry.stdout))
+    if block == "groups":
         assert "Group job score" in dry.stdout
     else:
         jobs = blocks(dry.stdout)
-        assert all("gpu_model=a100" in job for job in jobs["generate"] + jobs["annotate"])
-        assert all("gpu_model=h100" in job for job in jobs["train_dpo"])
+        sampled, trained = jobs["generate"] + jobs["annotate"], jobs["train_dpo"]
+        assert all("gpu_model=a100" in job and "one_at_a_time=1" in job for job in sampled)
+        assert all("gpu_model=h100" in job and "constraint=" in job for job in trained)
+        assert all("cpus_per_task=" in job for job in sampled + trained + jobs["train_ppo"])
     rules = {job.partition(":")[0] for job in planned(checkout)}
-    assert set(yaml.safe_load(path.read_text()).get("set-resources", {})) <= rules
+    assert set(after["groups"]) | set(after["set-resources"]) <= rules
+
+
+def test_palettes_share_submissions_in_which_they_take_turns(checkout: Path) -> None:
+    config = yaml.safe_load((checkout / "config.yaml").read_text())
+    profile = yaml.safe_load((checkout / "profiles/slurm/config.yaml").read_text())
+    together = profile["group-components"]["palettes"]
+    more = {f"humor-{number}": {"humor": f"q{number}"} for number in range(10, 10 + 2 * together)}
+    config["palettes"] |= more
+    (checkout / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    dry = snakemake(checkout, "--profile", "slurm", "--dry-run", "--", "palettes")
+    assert dry.returncode == 0, dry.stdout
+    submissions = re.findall(r"Group job palettes .*?\n(?=\n?\[|\Z)", dry.stdout, re.DOTALL)
+    members = [len(re.findall(r"^    rule (?:solve|diagnose):", s, re.M)) for s in submissions]
+    count = len(config["palettes"])
+    assert sum(members) == 2 * count
+    assert len(members) == -(-count // together)
+    assert max(members) == 2 * together
+    assert dry.stdout.count("one_at_a_time=1") == 2 * count
+    assert profile["resources"]["one_at_a_time"] == 1
+    assert profile["set-resource-scopes"]["one_at_a_time"] == "local"
 
 
 def test_targets_are_listed_with_a_sentence_each(checkout: Path) -> None:

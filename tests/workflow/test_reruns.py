@@ -93,6 +93,15 @@ def test_a_deleted_plot_is_drawn_again(study: Path) -> None:
     assert planned(study) == {"plot:radar", "report"}
 
 
+@pytest.mark.parametrize("caption", ["figure", "overview", "winrates", "workflow"])
+def test_an_edited_caption_rebuilds_the_report_alone(study: Path, caption: str) -> None:
+    path = study / f"workflow/report/{caption}.rst"
+    os.utime(path)
+    assert planned(study) == set()
+    path.write_text(path.read_text() + "\nEdited.\n")
+    assert planned(study) == {"report"}
+
+
 def test_a_palette_reruns_its_lambda_and_what_hangs_on_it(study: Path) -> None:
     edit(study, "config.yaml", "harmless-70: {humor: mean", "harmless-70: {humor: mean+0.01sd")
     assert planned(study) == {

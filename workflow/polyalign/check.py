@@ -18,6 +18,7 @@ from polyalign.config import Study, load, policies
 from polyalign.errors import InputError
 from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
 from polyalign.map.budget import candidates_for, expected_largest, height
+from polyalign.markers import read_marker
 from polyalign.resources import BYTES, PROMPTS, Need, largest_need, parameters
 
 SECONDS = 10.0
@@ -35,18 +36,25 @@ class Step:
     Attributes:
         rule: its name.
         jobs: how many.
-        seconds: that one of them takes.
-        measured: whether earlier jobs of this study took that time; else it is estimated.
+        estimated: seconds that one of them is expected to take.
+        measured: seconds that earlier jobs of this study took; None without any.
         need: the most that one of them needs; None if they load no model.
         used_mb: most memory of the host that an earlier job of this rule took; None if unknown.
+        used_vram_mb: the same of a GPU.
     """
 
     rule: str
     jobs: int
-    seconds: float
-    measured: bool
+    estimated: float
+    measured: float | None = None
     need: Need | None = None
     used_mb: float | None = None
+    used_vram_mb: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """That one of them takes: measured where it was."""
+        return self.estimated if self.measured is None else self.measured
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -154,8 +162,19 @@ def measured(folder: Path) -> dict[str, tuple[float, float]]:
     return {rule: (mean(times), memory.get(rule, 0.0)) for rule, times in seconds.items()}
 
 
+def used_vram(folder: Path) -> dict[str, float]:
+    """Rule → most memory (MB) of a GPU that its finished jobs held, by their markers in `logs`."""
+    used: dict[str, float] = {}
+    for path in sorted(folder.rglob("*.json")):
+        record = read_marker(path)
+        if record is not None and record.get("vram_mb"):
+            rule = _rule_of(path.relative_to(folder))
+            used[rule] = max(used.get(rule, 0.0), float(record["vram_mb"]))
+    return used
+
+
 def _rule_of(benchmark: Path) -> str:
-    """The rule that wrote a benchmark file (its path within the folder of benchmarks)."""
+    """The rule of a benchmark file or marker (its path within the folder of those)."""
     stage = Path(benchmark.parts[0]).stem
     for family in families.NAMES:
         own = stage in ("train", "decode") or (stage == "generate" and families.guides(family))
@@ -166,15 +185,14 @@ def _rule_of(benchmark: Path) -> str:
 
 def plan(study: Study, jobs: Mapping[str, int]) -> list[Step]:
     """The rules that are still to run, each with its measured or estimated time and its needs."""
-    known = measured(Path("results") / study.study / "benchmarks")
+    folder = Path("results") / study.study
+    known, vram = measured(folder / "benchmarks"), used_vram(folder / "logs")
     steps = []
     for rule, count in jobs.items():
         need = largest_need(study, rule)
-        seconds = SECONDS if need is None else need.seconds
-        used = None
-        if rule in known:
-            seconds, used = known[rule]
-        steps.append(Step(rule, count, seconds, rule in known, need, used))
+        estimated = SECONDS if need is None else need.seconds
+        seconds, used = known.get(rule, (None, None))
+        steps.append(Step(rule, count, estimated, seconds, need, used, vram.get(rule)))
     return steps
 
 
@@ -184,16 +202,16 @@ def plan_text(study: Study, steps: list[Step]) -> str:
         lines = ["Nothing to be done."]
     else:
         width = max(len(step.rule) for step in steps)
-        head = f"{'rule':<{width}}  jobs  minutes  {'time is':<9}  GPU  VRAM GB  RAM GB  used GB"
         minutes = sum(step.jobs * step.seconds for step in steps) / 60
         total = sum(step.jobs for step in steps)
         hours = sum(_gpu_hours(step) for step in steps)
         lines = [
-            head,
+            f"{'rule':<{width}}  jobs  minutes  measured  GPU  VRAM GB     used  RAM GB     used",
             *(_row(step, width).rstrip() for step in steps),
-            f"{'total':<{width}}  {total:>4}  {minutes:>7.1f}  one job after another",
-            f"GPU hours: about {hours:.1f}. Estimates are for a GPU of the data centre; times that "
-            "were measured are of the machine that measured them.",
+            f"{'total':<{width}}  {total:>4}  {minutes:>7.1f}  one job after another, as measured "
+            "where it was",
+            f"GPU hours: about {hours:.1f}. Estimates are for a GPU of the data centre; what was "
+            "measured or used is of earlier jobs of the study, on their machine.",
         ]
     free = shutil.disk_usage(".").free
     lines.append(f"Disk: about {_size(disk_bytes(study))} in all; {_size(free)} are free here.")
@@ -205,15 +223,22 @@ def _gpu_hours(step: Step) -> float:
 
 
 def _row(step: Step, width: int) -> str:
-    source = "measured" if step.measured else "estimated"
-    row = (
-        f"{step.rule:<{width}}  {step.jobs:>4}  {step.jobs * step.seconds / 60:>7.1f}  {source:<9}"
+    """A rule's row: estimates, and beside each of them what earlier jobs took."""
+    estimated, measured = (
+        _number(seconds, 60 / step.jobs) for seconds in (step.estimated, step.measured)
     )
+    row = f"{step.rule:<{width}}  {step.jobs:>4}  {estimated:>7}  {measured:>8}"
     if step.need is None:
         return row
-    used = "" if step.used_mb is None else f"{step.used_mb / 1e3:.1f}"
-    vram, ram = step.need.vram_mb / 1e3, step.need.mem_mb / 1e3
-    return f"{row}  {step.need.gpu:>3}  {vram:>7.1f}  {ram:>6.1f}  {used:>7}"
+    vram, used_vram, ram, used_ram = (
+        _number(mb, 1e3)
+        for mb in (step.need.vram_mb, step.used_vram_mb, step.need.mem_mb, step.used_mb)
+    )
+    return f"{row}  {step.need.gpu:>3}  {vram:>7}  {used_vram:>7}  {ram:>6}  {used_ram:>7}"
+
+
+def _number(amount: float | None, unit: float) -> str:
+    return "" if amount is None else f"{amount / unit:.1f}"
 
 
 def disk_bytes(study: Study) -> float:
@@ -236,10 +261,6 @@ def disk_bytes(study: Study) -> float:
     size = parameters(study)
     dtype = BYTES[study.model.dtype] if study.model else 4
     return 2 * rows * row + models * size * dtype + (CHECKPOINT * size if models else 0)
-
-
-def _is_model(policy: str) -> bool:
-    return families.makes_model(policy.split("/")[0])
 
 
 def _size(count: float) -> str:

@@ -35,12 +35,15 @@ class Job:
         inputs: name → paths.
         outputs: name → path.
         work: folder for checkpoints or caches, kept when the job fails; None if the stage has none.
+        parts: a training computes its batches in so many times more parts than its settings say,
+            since earlier attempts ran out of GPU memory.
     """
 
     settings: dict[str, Any]
     inputs: dict[str, list[Path]]
     outputs: dict[str, Path]
     work: Path | None
+    parts: int = 1
 
     def input(self, name: str) -> Path:
         """The one input of that name."""
@@ -75,8 +78,9 @@ def run(main: Callable[[Job], None]) -> None:
     outputs = {name: paths[0] for name, paths in _paths(arguments.output).items()}
     try:
         settings = json.loads(arguments.settings)
-        job = Job(settings, _paths(arguments.input), outputs, arguments.work)
-        with _marked(arguments, outputs.values()):
+        parts = _parts(arguments)
+        job = Job(settings, _paths(arguments.input), outputs, arguments.work, parts)
+        with _marked(arguments, outputs.values(), parts):
             main(job)
     except InputError as fault:
         for stream in {sys.stderr, terminal}:
@@ -108,8 +112,17 @@ def _redirect(log: Path) -> None:
     os.dup2(file, 2)
 
 
+def _parts(arguments: argparse.Namespace) -> int:
+    """What `Job.parts` is, by the marker of the attempt before."""
+    if arguments.log is None:
+        return 1
+    key = markers.job_key(arguments.settings, arguments.input)
+    before = markers.read_marker(markers.marker_of(arguments.log))
+    return markers.parts(before, arguments.attempt, key)
+
+
 @contextmanager
-def _marked(arguments: argparse.Namespace, outputs: Iterable[Path]) -> Iterator[None]:
+def _marked(arguments: argparse.Namespace, outputs: Iterable[Path], parts: int) -> Iterator[None]:
     """Keep the job's marker while the block runs."""
     if arguments.log is None or not is_main_process():
         yield
@@ -122,7 +135,9 @@ def _marked(arguments: argparse.Namespace, outputs: Iterable[Path]) -> Iterator[
     for output in outputs:
         clear_scratch(output)
     stage = Path(sys.argv[0]).stem
-    record = markers.started(stage, arguments.attempt, key, outputs, arguments.work, arguments.gpus)
+    record = markers.started(
+        stage, arguments.attempt, key, outputs, arguments.work, arguments.gpus, parts
+    )
 
     def stopped(number: int, frame: Any) -> None:
         if os.getpid() == record["pid"]:  # a worker that the job forked has this handler too

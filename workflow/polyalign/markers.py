@@ -29,6 +29,9 @@ FIELDS = ("state", "host", "pid", "born", "slurm_job", "started")
 NO_GPU = ("", "-1", "NoDevFiles")
 """What `CUDA_VISIBLE_DEVICES` is where there is none; the last is SLURM's word."""
 
+GPU_MEMORY = "GPU memory"
+"""Why a job failed whose next attempt takes less at once."""
+
 WAIT = 60.0
 """Seconds that a forgotten twin has to end, before it is killed."""
 
@@ -60,6 +63,7 @@ def started(
     outputs: Iterable[Path],
     work: Path | None,
     gpus_asked: int = 0,
+    parts: int = 1,
 ) -> dict[str, Any]:
     """The record of a job that starts now in this process.
 
@@ -70,6 +74,7 @@ def started(
         outputs: the files that it makes.
         work: the folder of its checkpoints, if it has one.
         gpus_asked: GPUs that the workflow asked for.
+        parts: as in `parts`.
     """
     return {
         "stage": stage,
@@ -82,6 +87,7 @@ def started(
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "gpus_asked": gpus_asked,
+        "parts": parts,
         "started": _now(),
         "outputs": [str(path) for path in outputs],
         "work": str(work) if work else None,
@@ -120,10 +126,12 @@ def ended(
 
 
 def why(fault: BaseException) -> str:
-    """Why a job failed, in a word: input, memory, disk, not a number, error."""
+    """Why a job failed: input, memory, GPU memory, disk, not a number, error."""
     if isinstance(fault, InputError):
         return "input"
-    if isinstance(fault, MemoryError) or type(fault).__name__ == "OutOfMemoryError":
+    if type(fault).__name__ == "OutOfMemoryError":  # torch's, which need not be there
+        return GPU_MEMORY
+    if isinstance(fault, MemoryError):
         return "memory"
     if isinstance(fault, OSError) and fault.errno in DISK:
         return "disk"
@@ -152,6 +160,18 @@ def refuse_again(record: dict[str, Any] | None, attempt: int, key: str) -> None:
     if record is None or attempt == 1 or record.get("key") != key or record.get("again", True):
         return
     raise InputError(f"{record['message']} (not tried again: attempt {record['attempt']})")
+
+
+def parts(record: dict[str, Any] | None, attempt: int, key: str) -> int:
+    """In how many times more parts than the settings say an attempt computes a training's batch.
+
+    Twice as many as the attempt before, where that ran out of GPU memory; as many as it (a node was
+    lost, say) otherwise. The first attempt of a workflow computes as the settings say.
+    """
+    if record is None or attempt == 1 or record.get("key") != key:
+        return 1
+    before = int(record.get("parts", 1))
+    return 2 * before if record.get("reason") == GPU_MEMORY else before
 
 
 def end_twin(record: dict[str, Any] | None) -> None:

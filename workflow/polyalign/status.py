@@ -19,6 +19,9 @@ TAIL = 4000
 
 GONE = "ended without a word: out of memory, past its time limit, or its node was lost"
 
+MEANT = {"TIMEOUT": "time", "OUT_OF_MEMORY": "memory"}
+"""What a state in which SLURM ended a job is, as a reason."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -153,21 +156,30 @@ def _memory(record: dict[str, Any]) -> str:
 
 
 def _why(entry: Entry) -> list[str]:
-    if entry.state == "gone":
-        reason, message = "gone", GONE + _slurm_says(entry.record)
-    else:
-        reason, message = entry.record["reason"], entry.record["message"].strip()
+    record = entry.record
+    gone = entry.state == "gone"
+    reason, message = ("gone", GONE) if gone else (record["reason"], record["message"].strip())
+    # What ended these came from outside, and SLURM knows what it was.
+    if record["slurm_job"] and reason in ("gone", "stopped"):
+        said = _slurm_says(record["slurm_job"])
+        reason = MEANT.get(said, reason)
+        message += f" (SLURM: {said})" if said else ""
     return [f"  {entry.name}: {reason}", f"    {message}", f"    log: {entry.log}"]
 
 
-def _slurm_says(record: dict[str, Any]) -> str:
-    """What accounting knows of a job that is gone, where there is accounting."""
-    command = ["sacct", "-X", "--noheader", "--format=State", "--jobs", str(record["slurm_job"])]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return f" (SLURM: {done.stdout.strip()})" if done.stdout.strip() else ""
+def _slurm_says(job: str) -> str:
+    """State of a job in SLURM's queue, or, once it has left that, in its accounts; else empty."""
+    for command in (
+        ["squeue", "--states=all", "-h", "-o", "%T", "-j", job],
+        ["sacct", "-X", "--noheader", "--format=State", "--jobs", job],
+    ):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        if done.stdout.strip():
+            return done.stdout.split()[0]
+    return ""
 
 
 def times_text(entries: Sequence[Entry]) -> str:

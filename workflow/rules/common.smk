@@ -122,10 +122,17 @@ def printed(name, title):
 
 def rules_hash():
     """What the plan of a study depends on beside its config."""
-    files = [
-        workflow.main_snakefile,
-        *Path(workflow.basedir).glob("workflow/rules/*.smk"),
-    ]
+    rules = Path(workflow.basedir).glob("workflow/rules/*.smk")
+    return text_hash([workflow.main_snakefile, *rules])
+
+
+def captions_hash():
+    """What the report says of its parts."""
+    return text_hash(Path(workflow.basedir).glob("workflow/report/*.rst"))
+
+
+def text_hash(files):
+    """Hash of the texts of some files, whatever their order."""
     return short_hash(
         "".join(Path(file).read_text() for file in sorted(map(str, files)))
     )

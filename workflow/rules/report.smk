@@ -61,6 +61,8 @@ rule report:
         environment("light")
     params:
         snakefile=os.path.relpath(workflow.main_snakefile),
+        # Not as inputs: those of a fresh checkout would be newer than results that came with it.
+        captions=captions_hash(),
     shell:
         # The running workflow holds the lock of the folder; this one only reads.
         "python -m snakemake --snakefile {params.snakefile:q} --profile none --nolock --cores 1"

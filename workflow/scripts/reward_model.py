@@ -16,7 +16,7 @@ def main(job: Job) -> None:
     options = {
         "work": job.work,
         "epochs": made["epochs"],
-        "training": training(made, settings["seed"], made["dtype"]),
+        "training": training(made, settings["seed"], made["dtype"], parts=job.parts),
     }
     if settings["pairs"] is None:
         texts = read_table(job.input("labels"))

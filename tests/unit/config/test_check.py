@@ -1,11 +1,12 @@
 """`polyalign check`: faults, or the plan."""
 
+import json
 import math
 from pathlib import Path
 
 import pytest
 
-from polyalign import check
+from polyalign import check, markers
 from polyalign.check import Step
 from polyalign.config import load
 from polyalign.errors import InputError
@@ -40,7 +41,8 @@ def test_a_good_config_prints_the_plan(
     assert "study.yaml: no fault. Study small: values humor, diversity, fluency" in printed
     assert "2 map-d, 2 dpo, 1 soup, 1 rloo" in printed
     (row,) = [line.split() for line in printed.splitlines() if line.startswith("annotate")]
-    assert (row[1], row[3], row[4]) == ("12", "estimated", "1")
+    # Nothing was measured: jobs, estimated minutes, GPU, its memory, that of the host.
+    assert (row[1], row[3], len(row)) == ("12", "1", 6)
     assert "total       17" in printed
     assert "GPU hours: about" in printed
     assert "Disk: about" in printed
@@ -87,6 +89,47 @@ def test_times_are_measured_where_a_run_left_them(tmp_path: Path, text: str, wri
     assert steps["generate"].seconds == need.seconds
 
 
+def test_what_was_measured_stands_beside_what_is_estimated(text: str, write) -> None:
+    measured = Step("generate", 6, 60.0, 120.0, Need(1, 3000, 4000, 60.0), 2500.0, 1200.0)
+    steps = [
+        measured,
+        Step("annotate", 2, 30.0, need=Need(1, 500, 4000, 30.0)),
+        Step("merge", 3, 10.0),
+    ]
+    head, *rows = check.plan_text(load(write(text)), steps).splitlines()
+    columns = [
+        "rule",
+        "jobs",
+        "minutes",
+        "measured",
+        "GPU",
+        "VRAM",
+        "GB",
+        "used",
+        "RAM",
+        "GB",
+        "used",
+    ]
+    assert head.split() == columns
+    assert rows[0].split() == ["generate", "6", "6.0", "12.0", "1", "3.0", "1.2", "4.0", "2.5"]
+    assert rows[1].split() == ["annotate", "2", "1.0", "1", "0.5", "4.0"]
+    assert rows[2].split() == ["merge", "3", "0.5"]
+    # Aligned, and the sum takes what was measured.
+    assert rows[0].index("12.0") + len("12.0") == head.index("measured") + len("measured")
+    assert rows[0].index("1.2 ") + len("1.2") == head.index("used") + len("used")
+    assert rows[3].split()[:3] == ["total", "11", "13.5"]
+
+
+def test_gpu_memory_is_what_the_markers_of_a_rule_say_at_most(tmp_path: Path, text, write) -> None:
+    for name, vram in (("a_0-of-1", 700), ("b_0-of-1", 900), ("token-d-x_0-of-1", None)):
+        record = markers.started("generate", 1, "key", [], None) | {"vram_mb": vram}
+        path = tmp_path / f"results/small/logs/generate/{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record))
+    steps = check.plan(load(write(text)), {"generate": 1, "annotate": 1})
+    assert [step.used_vram_mb for step in steps] == [900.0, None]
+
+
 @pytest.mark.parametrize(
     ("benchmark", "rule"),
     [
@@ -107,9 +150,9 @@ def test_a_benchmark_counts_for_the_rule_that_wrote_it(
 
 
 def test_gpu_hours_are_those_of_jobs_that_hold_a_gpu(text: str, write) -> None:
-    with_gpu = Step("generate", 6, 1200.0, True, Need(1, 1000, 4000, 60.0))
-    without = Step("train_soup", 6, 1200.0, True, Need(0, 0, 4000, 60.0))
-    printed = check.plan_text(load(write(text)), [with_gpu, without, Step("merge", 9, 1e6, True)])
+    with_gpu = Step("generate", 6, 60.0, 1200.0, Need(1, 1000, 4000, 60.0))
+    without = Step("train_soup", 6, 60.0, 1200.0, Need(0, 0, 4000, 60.0))
+    printed = check.plan_text(load(write(text)), [with_gpu, without, Step("merge", 9, 10.0, 1e6)])
     assert "GPU hours: about 2.0." in printed
 
 

@@ -320,3 +320,50 @@ def test_a_single_file_is_not_judged_and_the_record_says_so(tmp_path, monkeypatc
     record = family.train(made_from, tmp_path / "model")
     assert seen["test"] is None
     assert record["not_judged"] == "no test pairs in mine, a single file each"
+
+
+def test_a_training_that_diverges_ends_at_once_and_leaves_no_model(base, tmp_path):
+    pairs = lam_pairs(base, each=20, pairs=80)
+    with pytest.raises(FloatingPointError, match=r"is (nan|inf) at step .*lower learning_rate"):
+        train(base, pairs, tmp_path, batch_size=8, learning_rate=1e30, save_every=1)
+    assert not (tmp_path / "model").exists()
+
+
+def test_weights_that_the_last_step_broke_are_not_saved(base, tmp_path):
+    """All pairs in one step: its loss is that of the base model."""
+    pairs = lam_pairs(base, each=20, pairs=8)
+    with pytest.raises(FloatingPointError, match=r"weight .* after step 1: .*lower learning_rate"):
+        train(base, pairs, tmp_path, batch_size=8, learning_rate=1e39)
+    assert not (tmp_path / "model").exists()
+
+
+def test_more_parts_after_a_lack_of_memory_change_only_rounding(base, tmp_path, monkeypatch):
+    """Memory for 4 pairs at once: the run dies of 10, and goes on from its checkpoint with 2."""
+    pairs = lam_pairs(base, each=20, pairs=80)
+    settings = {"batch_size": 10, "log_every": 2, "save_every": 2}
+    train(base, pairs, tmp_path / "one", **settings)
+    original, rows = SoftDPOTrainer._compute_loss, []
+
+    def short(self, model, inputs, return_outputs):
+        rows.append(len(inputs["preference"]))
+        if self.state.global_step >= 4 and rows[-1] > 4:
+            raise torch.OutOfMemoryError("full")
+        return original(self, model, inputs, return_outputs)
+
+    monkeypatch.setattr(SoftDPOTrainer, "_compute_loss", short)
+    for parts in (1, 2):
+        with pytest.raises(torch.OutOfMemoryError):
+            train(base, pairs, tmp_path / "parts", parts=parts, **settings)
+    record = train(base, pairs, tmp_path / "parts", parts=4, **settings)
+    assert record["resumed_from"] == 4
+    assert record["settings"]["parts"] == 4
+    assert rows == [10] * 5 + [5] + [2] * 5 * 4
+    one, parts = (distribution(tmp_path / name / "model") for name in ("one", "parts"))
+    assert np.abs(one - distribution(base)).max() > 0.01
+    np.testing.assert_allclose(one, parts, atol=1e-3)
+
+
+def test_a_batch_of_single_pairs_has_no_more_parts(base, tmp_path):
+    pairs = lam_pairs(base, each=20, pairs=20)
+    with pytest.raises(InputError, match=r"GPU memory ran out with 4 rows .*checkpointing or lora"):
+        train(base, pairs, tmp_path, batch_size=8, accumulation=2, parts=8)

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from polyalign.errors import InputError
 from polyalign.sandbox.world import write_world
+from polyalign.train import lm
 from polyalign.train.lm import _encode, _loss, build_tokenizer, read_corpus, train_lm
 
 TEMPLATE = "\n\nHuman: {prompt}\n\nAssistant:"
@@ -118,4 +119,24 @@ def test_a_faulty_corpus_is_refused_and_leaves_nothing(tmp_path, content, messag
         path.write_text(content)
     with pytest.raises(InputError, match=message):
         train_lm(path, tmp_path / "model", seed=0, steps=1, **TINY)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_training_that_diverges_ends_at_once_and_leaves_no_model(corpus, tmp_path):
+    with pytest.raises(FloatingPointError, match=r"loss is .* at step .*lower learning_rate"):
+        train_lm(corpus, tmp_path / "model", seed=0, steps=9, learning_rate=1e30, **TINY)
+    assert not (tmp_path / "model").exists()
+
+
+def test_weights_that_the_last_step_broke_are_not_saved(corpus, tmp_path, monkeypatch):
+    original = lm._optimise
+
+    def broken(model, *arguments):
+        found = original(model, *arguments)
+        model.lm_head.weight.data[3, 3] = math.inf
+        return found
+
+    monkeypatch.setattr(lm, "_optimise", broken)
+    with pytest.raises(FloatingPointError, match=r"weight .* not finite after step 2: .*lower"):
+        train_lm(corpus, tmp_path / "model", seed=0, steps=2, **TINY)
     assert not (tmp_path / "model").exists()

@@ -240,3 +240,18 @@ def test_refuses_early_what_does_not_fit(base, tmp_path, changes, message):
 def test_sampling_with_excluded_tokens_is_said_to_be_inexact(base, tmp_path):
     record = train(base, tmp_path, steps=4, sampling=replace(SAMPLING, top_k=3))
     assert not record["exact_target"]
+
+
+def test_a_training_that_diverges_ends_at_once_and_leaves_no_model(base, tmp_path):
+    with pytest.raises(FloatingPointError, match=r"step .*lower learning_rate"):
+        train(base, tmp_path, learning_rate=1e30)
+    assert not (tmp_path / "model").exists()
+
+
+def test_more_parts_after_a_lack_of_memory_change_only_rounding(base, tmp_path):
+    """The same responses too: noise is drawn for as many at once as before."""
+    for name, changes in (("one", {}), ("parts", {"parts": 4})):
+        train(base, tmp_path / name, learning_rate=1e-3, **changes)
+    one, parts = (distribution(tmp_path / name / "model") for name in ("one", "parts"))
+    assert np.abs(one - distribution(base)).max() > 0.01
+    np.testing.assert_allclose(one, parts, atol=1e-4)

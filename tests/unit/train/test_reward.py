@@ -2,7 +2,7 @@
 
 import math
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -245,3 +245,12 @@ def test_unfit_texts_are_refused(base, tmp_path, change, message):
             base, easy_texts(9).assign(**change), tmp_path / "model", work=tmp_path / "work",
             training=TRAINING,
         )  # fmt: skip
+
+
+def test_a_training_that_diverges_ends_at_once_and_leaves_no_model(base, tmp_path):
+    wild = replace(TRAINING, learning_rate=1e30)
+    with pytest.raises(FloatingPointError, match=r"is (nan|inf) at step .*lower learning_rate"):
+        train_classifier(
+            base, easy_texts(150), tmp_path / "model", work=tmp_path / "work", training=wild
+        )
+    assert not (tmp_path / "model").exists()

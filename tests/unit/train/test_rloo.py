@@ -258,3 +258,18 @@ def test_incomplete_checkpoints_are_removed(tmp_path):
     (tmp_path / "checkpoint-8/trainer_state.json").write_text("{}")
     assert common.last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-8")
     assert not (tmp_path / "checkpoint-9").exists()
+
+
+def test_a_training_that_diverges_ends_at_once_and_leaves_no_model(base, tmp_path):
+    with pytest.raises(FloatingPointError, match=r"step .*lower learning_rate"):
+        train(base, tmp_path, learning_rate=1e30)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("algorithm", ["rloo", "grpo"])
+def test_more_parts_after_a_lack_of_memory_change_only_rounding(base, tmp_path, algorithm):
+    for name, changes in (("one", {}), ("parts", {"parts": 4})):
+        train(base, tmp_path / name, learning_rate=1e-3, algorithm=algorithm, **changes)
+    one, parts = (distribution(tmp_path / name / "model") for name in ("one", "parts"))
+    assert np.abs(one - distribution(base)).max() > 0.01
+    np.testing.assert_allclose(one, parts, atol=1e-4)

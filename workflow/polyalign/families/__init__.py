@@ -61,6 +61,7 @@ class Ingredients:
         policies: `family/variant` → folder of its model.
         candidates: rewards table of the base model's candidates, prompts of the `fit` split.
         work: folder for checkpoints.
+        parts: as in `polyalign.job.Job`.
     """
 
     settings: dict[str, Any]
@@ -76,6 +77,7 @@ class Ingredients:
     policies: dict[str, Path]
     candidates: "pd.DataFrame | None"
     work: Path
+    parts: int = 1
 
 
 def module(family: str) -> ModuleType:

@@ -100,7 +100,9 @@ def train(made_from: Ingredients, output: Path) -> dict[str, Any]:
         work=made_from.work,
         template=made_from.template,
         beta=settings.get("beta", 1.0),
-        training=training(settings, made_from.seed, model["dtype"], model["device"]),
+        training=training(
+            settings, made_from.seed, model["dtype"], model["device"], parts=made_from.parts
+        ),
         epochs=settings["epochs"],
         max_new_tokens=made_from.sampling["max_new_tokens"],
         revision=model["revision"],

@@ -53,7 +53,9 @@ def train(made_from: Ingredients, output: Path) -> dict[str, Any]:
         work=made_from.work,
         template=made_from.template,
         sampling=Sampling(**made_from.sampling),
-        training=training(settings, made_from.seed, model["dtype"], model["device"]),
+        training=training(
+            settings, made_from.seed, model["dtype"], model["device"], parts=made_from.parts
+        ),
         steps=settings["steps"],
         generations=settings["generations"],
         algorithm=settings["algorithm"],

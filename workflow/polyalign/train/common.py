@@ -34,6 +34,7 @@ from polyalign.files import versions, whole
 from polyalign.models import DTYPES, fused, load_model, load_tokenizer
 from polyalign.rendering import prompt_ids
 from polyalign.settings import CHAT
+from polyalign.train.finite import REMEDY, check_number, check_weights
 
 METRICS = "metrics.csv"
 # The trainer's summary of a run, and a counter of trl that begins anew when a run is resumed.
@@ -51,6 +52,8 @@ PLAIN = {
     "completions/clipped_ratio": "truncated",
 }
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
+# What torch says, on a CPU and on CUDA, when it samples from probabilities that are not finite.
+NOT_SAMPLED = ("probability tensor contains", "device-side assert triggered")
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
 
 
@@ -67,10 +70,18 @@ class MetricsWriter(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
-        """Write all rows again: a resumed run brings its earlier rows with it in `state`."""
+        """Write all rows again: a resumed run brings its earlier rows with it in `state`.
+
+        Raises:
+            FloatingPointError: if the loss or its gradient is not finite.
+        """
         if state.is_world_process_zero:
             with whole(self.folder / METRICS) as draft:
                 metrics_table(state).to_csv(draft, index=False)
+        # Before a checkpoint of this step is written, and by all processes, which log the same.
+        logged = state.log_history[-1]
+        for name in ("loss", "grad_norm"):
+            check_number(name, float(logged.get(name, 0.0)), state.global_step)
 
 
 def metrics_table(state: TrainerState) -> pd.DataFrame:
@@ -135,6 +146,8 @@ class Training:
         batch_size: rows in one step (pairs, or responses), over all processes and parts.
         seed: of the order of the data and of the sampling.
         accumulation: a step's batch is computed in so many parts, to save memory.
+        parts: the gradient is computed in so many times more parts, at least, since GPU memory ran
+            out (`Job.parts`); what is sampled does not depend on it.
         gradient_checkpointing: recompute activations, to save memory.
         dtype: float32, or bfloat16 to compute in it on CUDA.
         device: auto takes CUDA where there is one; cpu or cuda.
@@ -148,6 +161,7 @@ class Training:
     batch_size: int
     seed: int = 0
     accumulation: int = 1
+    parts: int = 1
     gradient_checkpointing: bool = False
     dtype: str = "float32"
     device: str = "auto"
@@ -155,6 +169,22 @@ class Training:
     report_to: str = "none"
     log_every: int = 10
     save_every: int = 50
+
+
+def rows_at_once(training: Training) -> int:
+    """Rows of which one process computes the gradient at once.
+
+    Raises:
+        InputError: if the batch does not divide evenly, or cannot be divided further.
+    """
+    rows = per_process(training.batch_size, training.accumulation)
+    if rows < training.parts:
+        raise InputError(
+            f"GPU memory ran out with {rows} rows of batch_size {training.batch_size} in parts of "
+            "1; expected a step that fits the GPU: set gradient_checkpointing or lora, lower "
+            "sampling.max_new_tokens, or ask for a GPU with more memory"
+        )
+    return next(few for few in range(rows // training.parts, 0, -1) if rows % few == 0)
 
 
 def on_cuda(training: Training) -> bool:
@@ -197,6 +227,7 @@ def training_arguments(work: Path, training: Training) -> dict[str, Any]:
             "set report_to to none"
         )
     cuda = on_cuda(training)
+    rows = rows_at_once(training)
     return {
         "output_dir": str(work),
         "learning_rate": training.learning_rate,
@@ -206,8 +237,8 @@ def training_arguments(work: Path, training: Training) -> dict[str, Any]:
         # A short memory of squared gradients suits runs of a few hundred steps.
         "adam_beta2": 0.99,
         "max_grad_norm": 1.0,
-        "per_device_train_batch_size": per_process(training.batch_size, training.accumulation),
-        "gradient_accumulation_steps": training.accumulation,
+        "per_device_train_batch_size": rows,
+        "gradient_accumulation_steps": per_process(training.batch_size, rows),
         "gradient_checkpointing": training.gradient_checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": False},
         "disable_dropout": True,
@@ -216,6 +247,8 @@ def training_arguments(work: Path, training: Training) -> dict[str, Any]:
         "bf16": cuda and training.dtype == "bfloat16",
         "report_to": training.report_to,
         "logging_steps": training.log_every,
+        # It would put the loss before in the place of one that is not finite.
+        "logging_nan_inf_filter": False,
         "save_strategy": "steps",
         "save_steps": -(-training.save_every // training.log_every) * training.log_every,
         "save_total_limit": 1,
@@ -403,19 +436,25 @@ def run(
     Returns:
         Record: `settings`, `seconds` (of this run alone), `steps`, `resumed_from` (step or None),
         `device`, `processes`, `metrics` (the last logged value of each key), `versions`.
+
+    Raises:
+        FloatingPointError: if the training diverges; there is then no model.
     """
     trainer.add_callback(MetricsWriter(work))
     checkpoint = last_checkpoint(work)
     # No process may look for checkpoints when another one has begun to write them.
     trainer.accelerator.wait_for_everyone()
     started = time.perf_counter()
-    trainer.train(resume_from_checkpoint=checkpoint)
+    if checkpoint:
+        print(f"goes on from {checkpoint}", flush=True)
+    _train(trainer, checkpoint)
     seconds = time.perf_counter() - started
     table = metrics_table(trainer.state)
     trainer.accelerator.wait_for_everyone()
     if trainer.accelerator.is_main_process:
         merge = bool(settings["lora"] and settings["lora"]["merge"])
         trained = trainer.accelerator.unwrap_model(model or trainer.model)
+        check_weights(trained, trainer.state.global_step)
         save(trained, tokenizer, output, table, work, merge=merge)
         shutil.rmtree(work)
     trainer.accelerator.wait_for_everyone()
@@ -430,6 +469,18 @@ def run(
         "metrics": {name: float(value) for name, value in last.items() if math.isfinite(value)},
         "versions": versions(*PACKAGES),
     }
+
+
+def _train(trainer: Trainer, checkpoint: str | None) -> None:
+    """Train; sampling that fails for probabilities that are not finite is a divergence too."""
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except RuntimeError as fault:
+        if not any(words in str(fault) for words in NOT_SAMPLED):
+            raise
+        raise FloatingPointError(
+            f"cannot sample after step {trainer.state.global_step} ({fault}): {REMEDY}"
+        ) from fault
 
 
 def save(

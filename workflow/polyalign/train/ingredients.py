@@ -45,6 +45,7 @@ def ingredients(job: Job) -> Ingredients:
         },
         candidates=candidates,
         work=job.work,
+        parts=job.parts,
     )
 
 

@@ -22,6 +22,7 @@ from polyalign.errors import InputError
 from polyalign.files import versions, whole
 from polyalign.logprobs import encode_response
 from polyalign.models import fused
+from polyalign.train.finite import check_number, check_weights
 
 END = "<|endoftext|>"
 PAD = "<|pad|>"
@@ -150,6 +151,7 @@ def _optimise(
         rows = next(batches)
         tokens += sum(len(ids) - start for ids, start in rows)
         loss = _loss(model, rows, pad)
+        check_number("loss", loss.item(), step)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimiser in optimisers:
@@ -222,6 +224,7 @@ def train_lm(
 
     Raises:
         InputError: if the corpus cannot be read, or a dialogue exceeds the positions.
+        FloatingPointError: if the training diverges; there is then no model.
     """
     started = time.perf_counter()
     if threads is not None:
@@ -252,6 +255,7 @@ def train_lm(
     fused(model).train()
     batches = _batches(rows, batch_size, random.Random(seed))
     metrics, tokens = _optimise(model, batches, steps, learning_rate, tokenizer.pad_token_id)
+    check_weights(model, steps)
     with whole(output) as draft:
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)

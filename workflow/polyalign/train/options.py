@@ -56,12 +56,22 @@ class Options(Strict):
 OPTIONS = frozenset(Options.model_fields)
 
 
-def training(settings: dict[str, Any], seed: int, dtype: str, device: str = "auto") -> Any:
-    """The `polyalign.train.common.Training` that a section with `Options` in it describes."""
+def training(
+    settings: dict[str, Any], seed: int, dtype: str, device: str = "auto", *, parts: int = 1
+) -> Any:
+    """The `polyalign.train.common.Training` that a section with `Options` in it describes.
+
+    Args:
+        settings: the section.
+        seed: of the study.
+        dtype: as in `Training`.
+        device: as in `Training`.
+        parts: of the job (`polyalign.job.Job.parts`).
+    """
     from polyalign.train.common import Lora as Adapters
     from polyalign.train.common import Training
 
     given = {name: settings[name] for name in OPTIONS}
     if given["lora"]:
         given["lora"] = Adapters(**given["lora"])
-    return Training(**given, seed=seed, dtype=dtype, device=device)
+    return Training(**given, seed=seed, dtype=dtype, device=device, parts=parts)

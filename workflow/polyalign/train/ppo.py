@@ -40,6 +40,7 @@ from polyalign.train.actor_critic import (
     padded,
     token_logprobs,
 )
+from polyalign.train.finite import check_number
 from polyalign.values import Score
 
 WEIGHTS = "model.safetensors"
@@ -98,6 +99,7 @@ class PpoTrainer(Trainer):
         tokenizer: PreTrainedTokenizerBase,
         task: Task,
         ppo: Ppo,
+        sampled_at_once: int,
     ) -> None:
         batch = (
             args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
@@ -123,6 +125,7 @@ class PpoTrainer(Trainer):
         if reference is not None:
             reference = self.accelerator.prepare_model(reference, evaluation_mode=True)
         self.reference = reference
+        self.sampled_at_once = sampled_at_once
         self.per_rollout = batch * ppo.minibatches
         self.order = rl.prompt_order(
             len(task.prompts), args.max_steps // ppo.steps, self.per_rollout, args.seed
@@ -176,7 +179,7 @@ class PpoTrainer(Trainer):
     def sample(self, prompts: list[list[int]]) -> list[list[int]]:
         """Sampled token ids a prompt, up to and including the end token."""
         rule = sampling_rule(self.task.sampling, self.ends, self.tokenizer)
-        size = self.args.per_device_train_batch_size
+        size = self.sampled_at_once
         responses = []
         for start in range(0, len(prompts), size):
             batch = left_padded(self.tokenizer, prompts[start : start + size]).to(self.args.device)
@@ -241,7 +244,11 @@ class PpoTrainer(Trainer):
     # ---- the loss ----------------------------------------------------------------------------
 
     def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **named: Any) -> torch.Tensor:
-        """Clipped surrogate and the critic's squared error, summed over a response's tokens."""
+        """Clipped surrogate and the critic's squared error, summed over a response's tokens.
+
+        Raises:
+            FloatingPointError: if it is not finite.
+        """
         batch = cast(Responses, inputs)
         logprobs, _, values = model(batch)
         ratio = ((logprobs - batch.logprobs) * batch.mask).exp()
@@ -251,6 +258,8 @@ class PpoTrainer(Trainer):
         outside = ((ratio - clipped).abs() > 0).float()
         self.measure(tokens=batch.mask, clipped=outside, value_error=error.detach())
         loss: torch.Tensor = (VALUE_SHARE * error - gain * batch.mask).sum(1).mean()
+        every = cast(torch.Tensor, self.accelerator.reduce(loss.detach(), reduction="mean"))
+        check_number("loss", every.item(), self.state.global_step + 1)
         return loss
 
     # ---- metrics and checkpoints -------------------------------------------------------------
@@ -367,7 +376,14 @@ def train_ppo(
     )
     disable_dropout_in_model(actor)
     trainer = PpoTrainer(
-        actor, reference, trainer_arguments(arguments, actor, steps, ppo), tokenizer, task, ppo
+        actor,
+        reference,
+        trainer_arguments(arguments, actor, steps, ppo),
+        tokenizer,
+        task,
+        ppo,
+        # Noise is drawn a batch at a time, so this may not change when memory is short.
+        sampled_at_once=common.per_process(training.batch_size, training.accumulation),
     )
     record = common.run(trainer, tokenizer, output, work, settings, model=actor.policy)
     return {**record, "exact_target": rl.is_exact(sampling)}
