@@ -81,8 +81,15 @@ def test_light_jobs_run_beside_the_workflow_and_others_do_not(checkout: Path) ->
     ]
     local = {body.partition(":")[0] for body in bodies if "localrule: True" in body}
     named = {body.partition(":")[0] for body in bodies}
-    assert {"merge", "levels", "winrate", "tables", "plot", "overview"} <= local
-    assert {"solve", "world", "base_model", "reward_model", "generate", "annotate"} <= named - local
+    assert {"merge", "solve", "levels", "winrate", "tables", "plot", "overview"} <= local
+    assert {
+        "diagnose",
+        "world",
+        "base_model",
+        "reward_model",
+        "generate",
+        "annotate",
+    } <= named - local
 
 
 def test_a_trainer_with_several_gpus_is_started_once_a_gpu(checkout: Path) -> None:
@@ -148,12 +155,13 @@ def test_palettes_share_submissions_in_which_they_take_turns(checkout: Path) -> 
     dry = snakemake(checkout, "--profile", "slurm", "--dry-run", "--", "palettes")
     assert dry.returncode == 0, dry.stdout
     submissions = re.findall(r"Group job palettes .*?\n(?=\n?\[|\Z)", dry.stdout, re.DOTALL)
-    members = [len(re.findall(r"^    rule (?:solve|diagnose):", s, re.M)) for s in submissions]
+    members = [len(re.findall(r"^    rule diagnose:", s, re.M)) for s in submissions]
+    assert not any(re.search(r"^    (?:local)?rule solve:", s, re.M) for s in submissions)
     count = len(config["palettes"])
-    assert sum(members) == 2 * count
+    assert sum(members) == count
     assert len(members) == -(-count // together)
-    assert max(members) == 2 * together
-    assert dry.stdout.count("one_at_a_time=1") == 2 * count
+    assert max(members) == together
+    assert dry.stdout.count("one_at_a_time=1") == count
     assert profile["resources"]["one_at_a_time"] == 1
     assert profile["set-resource-scopes"]["one_at_a_time"] == "local"
 

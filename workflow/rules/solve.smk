@@ -10,6 +10,8 @@ rule solve:
     log:
         "<results>/logs/solve/{palette}.log",
     priority: 2
+    # In a group with others an infeasible palette would take them with it.
+    localrule: True
     conda:
         environment("light")
     params:
