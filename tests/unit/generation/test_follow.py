@@ -18,6 +18,7 @@ from transformers import (
 
 from polyalign import values
 from polyalign.guide import reading_anew
+from polyalign.values import sequence_classifier
 
 WORDS = ["<eos>", "<pad>", *"abcdefgh", "ab", "abc"]
 PROMPTS = ["a b", "c", "d e f g"]
@@ -99,3 +100,30 @@ def test_following_equals_reading_anew(folders: dict[str, str], spec: dict[str, 
 def test_a_pair_of_texts_cannot_be_followed(folders: dict[str, str]) -> None:
     spec = {"kind": "sequence_classifier", "model": folders["classifier"], "pair": True}
     assert values.load(spec).follow() is None  # type: ignore[attr-defined]
+
+
+def test_what_reads_alike_is_encoded_once_and_what_does_not_by_itself(
+    folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = []
+    encode = sequence_classifier.Scorer._encode
+
+    def counted(self, prompts, responses):  # type: ignore[no-untyped-def]
+        encoded.append(self.spec.index)
+        return encode(self, prompts, responses)
+
+    monkeypatch.setattr(sequence_classifier.Scorer, "_encode", counted)
+    monkeypatch.setattr(sequence_classifier, "LATEST", {})
+    model = folders["classifier"]
+    specs = [{**CLASSIFIER}, {**CLASSIFIER, "index": 0}, {**CLASSIFIER, "max_length": 5}]
+    scorers = [values.load({**spec, "model": model}) for spec in specs]
+    followers = [scorer.follow() for scorer in scorers]  # type: ignore[attr-defined]
+    with torch.inference_mode():
+        for rows, texts in steps():
+            asked = [PROMPTS[row] for row in rows]
+            found = [follow(rows, asked, texts) for follow in followers]
+            assert encoded == [1, 1]
+            for scorer, ours in zip(scorers, found, strict=True):
+                anew = reading_anew(scorer)(rows, asked, texts)
+                assert np.allclose(np.concatenate(ours), np.concatenate(anew), atol=1e-4)
+            encoded.clear()
