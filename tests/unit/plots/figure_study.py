@@ -7,7 +7,7 @@ import pandas as pd
 
 from polyalign.evaluate.families import families
 from polyalign.evaluate.levels import levels
-from polyalign.evaluate.palettes import Palette
+from polyalign.evaluate.palettes import Diagnosis, Palette
 from polyalign.evaluate.winrate import winrate
 from polyalign.explore import fronts, paths, random, rounds
 from polyalign.plots.data import FigureData
@@ -77,6 +77,7 @@ def palette(name: str) -> Palette:
         levels={value: f"q{name[-2:]}" if value in raised else "mean" for value in LABELS},
         asked=asked,
         lam={value: 0.4 * raised.get(value, 0.0) for value in LABELS},
+        lam_train={value: 0.35 * raised.get(value, 0.0) for value in LABELS},
         predicted=dict(asked),
         verdict="supported",
         message=f"{name} is supported: the effective sample size is 812 of 3200.",
@@ -84,6 +85,7 @@ def palette(name: str) -> Palette:
         reached=1.0,
         kl=0.21,
         ess=812.0,
+        diagnosis=Diagnosis([], {}, {}, 1e-9, 0.1, 0.2, {}),
     )
 
 
