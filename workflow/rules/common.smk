@@ -690,12 +690,20 @@ def method_settings():
         "rewards": STUDY.rewards,
         "test_share": STUDY.prompts.test_share,
         "values": {name: study_config.scorer(STUDY, name) for name in STUDY.values},
-        "map": part(STUDY.map, "scope"),
-        "evaluation": part(
-            STUDY.evaluation, "bootstrap", "opponent", "evaluate_only", "slack"
-        ),
+        "palettes": {
+            name: list(levels.items()) for name, levels in STUDY.palettes.items()
+        },
+        "reward_models": {
+            name: made.model_dump() for name, made in STUDY.reward_models.items()
+        },
+        "map": {**LIMITS, **part(STUDY.map, "scope", "on_infeasible", "resamples")},
+        "evaluation": {
+            **part(STUDY.evaluation, "bootstrap", "opponent", "evaluate_only"),
+            "slack": study_config.slack(STUDY),
+        },
         "families": [
-            (name, families_made.count(name)) for name in dict.fromkeys(families_made)
+            (name, families_made.count(name), STUDY.policies[name].model_dump())
+            for name in dict.fromkeys(families_made)
         ],
         "seed": STUDY.seed,
     }
