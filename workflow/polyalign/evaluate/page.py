@@ -131,8 +131,10 @@ def summary_html(story: Story, summary: pd.DataFrame, palettes: Mapping[str, Pal
         _delivered(summary, labels),
         "<h2>Families</h2>",
         "<p>Navigable is a policy whose win rates are at most the slack below one half in all "
-        "chosen values. The hypervolume is that of the family's front, chosen on one half of the "
-        "prompts and measured on the other. In brackets 95 % intervals over prompts.</p>",
+        "chosen values; by levels one whose levels are at most the slack, in standard deviations "
+        "of the base model's rewards, below the base levels. The hypervolume is that of the "
+        "family's front, chosen on one half of the prompts and measured on the other. In brackets "
+        "95 % intervals over prompts.</p>",
         printed(families_table(story.families), search=False),
         "<h2>Answers side by side</h2>",
         f"<p>The first {len(story.samples)} test prompts by their identifier (a hash of the text), "

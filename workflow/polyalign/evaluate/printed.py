@@ -115,8 +115,9 @@ def base_quantiles(
 
 
 def families(table: pd.DataFrame) -> Printed:
-    """Navigation efficiency and hypervolume: a row a family."""
-    head = ["Family", "Front", "Policies", "Navigable", "Efficiency (%)", "Hypervolume"]
+    """Navigation efficiency, by win rates and by levels, and hypervolume: a row a family."""
+    head = ["Family", "Front", "Policies", "Navigable", "Efficiency (%)", "By levels (%)"]
+    head.append("Hypervolume")
     rows = [
         [
             row["family"],
@@ -124,6 +125,7 @@ def families(table: pd.DataFrame) -> Printed:
             str(row["policies"]),
             str(row["navigable"]),
             _range(row, "efficiency", "low", "high", 100, 0),
+            _range(row, "level_efficiency", "level_low", "level_high", 100, 0),
             _range(row, "hypervolume", "hypervolume_low", "hypervolume_high", 1, 3),
         ]
         for _, row in table.iterrows()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from polyalign.plots import theme
 from polyalign.plots._points import interval_point, number_policies, policy_legend
-from polyalign.plots.data import BASE, FigureData, family_of, interval
+from polyalign.plots.data import BASE, FigureData, family_of, interval, shown_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Scale = Callable[[str, "np.ndarray"], "np.ndarray"]
 MOST = 3  # panels
+DASHED = (0, (3, 1.5))  # arrows to palettes that raise a single value
 
 
 def traded(data: FigureData) -> list[str]:
@@ -21,6 +22,11 @@ def traded(data: FigureData) -> list[str]:
     fronts = data.tables["fronts"]
     named = {*fronts["across"], *fronts["up"]}
     return [value for value in data.labels if value in named]
+
+
+def part_shown(data: FigureData) -> str:
+    """How many of the chosen values the fronts trade, if not all."""
+    return shown_of(len(traded(data)), data.chosen)
 
 
 def draw_pairs(data: FigureData, output: Sequence[Path], scale: Scale, axis: str) -> None:
@@ -96,7 +102,14 @@ def _policies(
         style = styles[family_of(name)]
         x, y = place(name, across), place(name, up)
         if data.policies[name]:
-            arrow = {"arrowstyle": "-", "color": style.colour, "linewidth": 0.7, "alpha": 0.8}
+            arrow = {
+                "arrowstyle": "-|>,head_length=0.35,head_width=0.16",
+                "color": style.colour,
+                "linewidth": 0.8,
+                "linestyle": DASHED if data.raises_one(name) else "-",
+                "shrinkA": 0,
+                "shrinkB": 5,  # the head ends at the marker, not below it
+            }
             axes.annotate("", (x[0], y[0]), start, arrowprops=arrow, zorder=2)
         interval_point(axes, x, y, style, number)
     axes.plot(*start, marker="*", color="black", markersize=9, linestyle="", zorder=8)
@@ -105,7 +118,15 @@ def _policies(
 def _handles(data: FigureData) -> list[object]:
     from matplotlib.lines import Line2D
 
+    ways = [
+        Line2D([], [], color=theme.GREY, linewidth=0.8, linestyle=line, label=f"palette of {many}")
+        for line, many, single in (("-", "several values", False), (DASHED, "one value", True))
+        if any(
+            palette and data.raises_one(name) == single for name, palette in data.policies.items()
+        )
+    ]
     return [
+        *ways,
         Line2D([], [], color="black", linewidth=1.0, label="exact front (budget in nats)"),
         Line2D([], [], marker=".", color=theme.SOFT, linestyle="", label="random λ"),
     ]
