@@ -44,7 +44,7 @@ def read_aims(
         InputError: if a table does not record what it was made with.
     """
     aims = {
-        policy: Aim(palettes[palette].lam_train if palette in palettes else {}, {})
+        policy: Aim(palettes[palette].lam_train if palette and palette in palettes else {}, {})
         for policy, palette in policies.items()
     }
     for path in map(Path, decoded):

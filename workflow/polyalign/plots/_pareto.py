@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polyalign.plots import theme
-from polyalign.plots._points import interval_point, number_policies, policy_legend
+from polyalign.plots._points import interval_point, key_height, number_policies, policy_legend
 from polyalign.plots.data import BASE, FigureData, family_of, interval, shown_of
 
 if TYPE_CHECKING:
@@ -44,14 +44,16 @@ def draw_pairs(data: FigureData, output: Sequence[Path], scale: Scale, axis: str
     panel = width / len(pairs)
     shown = [name for name in data.policies if name != BASE]
     numbers = number_policies(shown)
-    with theme.sheet(output, 1, len(pairs), width=width, height=panel + 0.95) as (figure, panels):
+    extra = _handles(data)
+    height = panel + key_height(data, len(extra))
+    with theme.sheet(output, 1, len(pairs), width=width, height=height) as (figure, panels):
         for axes, (across, up) in zip(panels[0], pairs, strict=True):
             _cloud(axes, data, across, up, scale)
             _policies(axes, data, across, up, scale, numbers)
             axes.set_xlabel(axis.format(data.labels[across]))
             axes.set_ylabel(axis.format(data.labels[up]))
             _zoom(axes)
-        policy_legend(figure, data, numbers, extra=_handles(data))
+        policy_legend(figure, data, numbers, extra=extra)
 
 
 def _zoom(axes: "Axes") -> None:

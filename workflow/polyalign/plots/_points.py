@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_NUMBERED = 24  # more policies than this are told apart by family alone
+LINE = 0.14  # inches: a line of the key
 LETTERS = 16  # letters of the key that fit in an inch
 
 
@@ -101,6 +102,11 @@ def family_means(
                 axes.plot(
                     x, y, "x", color=colour, markersize=size, markeredgewidth=size - 4.2, zorder=4
                 )
+
+
+def key_height(data: FigureData, more: int = 0) -> float:
+    """Inches that `policy_legend` needs for a line a family, the base model, and `more` lines."""
+    return LINE * (len(data.families) + 1 + more) + 0.1
 
 
 def policy_legend(

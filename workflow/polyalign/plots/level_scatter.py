@@ -17,6 +17,7 @@ from polyalign.plots._points import (
     family_means,
     highest_levels,
     interval_point,
+    key_height,
     number_policies,
     policy_legend,
 )
@@ -34,7 +35,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     """Draw the figure to every path of `output`."""
     pairs = value_pairs(data)
     numbers = number_policies(data.policies)
-    with theme.tiles(output, len(pairs), ACROSS, foot=0.8) as (figure, panels):
+    with theme.tiles(output, len(pairs), ACROSS, foot=key_height(data, 1)) as (figure, panels):
         for axes, (across, up) in zip(panels, pairs, strict=True):
             _panel(axes, data, across, up, numbers)
         policy_legend(figure, data, numbers, notes=efficiencies(data, "level_"), means=True)

@@ -181,6 +181,7 @@ def _line(
 def _frame(panels: Sequence["Axes"], data: FigureData, first: str, second: str) -> None:
     base = {value: float(data.levels[BASE]["mean"][value]) for value in (first, second)}
     panels[0].plot(base[first], base[second], "*", color="black", markersize=9, zorder=6)
+    panels[0].locator_params(axis="x", nbins=4)
     panels[0].set(xlabel=f"level: {data.labels[first]}", ylabel=f"level: {data.labels[second]}")
     for axes, value in zip(panels[1:], (first, second), strict=True):
         axes.axhline(base[value], color=theme.GREY, linestyle="--", linewidth=0.8)

@@ -16,6 +16,7 @@ from polyalign.plots.data import FigureData
 
 NEEDS = ("rounds",)
 ACROSS = 2
+MOST = 9  # ticks
 
 
 def draw(data: FigureData, output: Sequence[Path]) -> None:
@@ -27,7 +28,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         gap=(table["level"] - table["target"]) / table["spread"],
         at_once=(table["simultaneous"] - table["target"]) / table["spread"],
     )
-    edge = table["round"].max() + 1
+    last = int(table["round"].max())
     palettes = list(dict.fromkeys(table["palette"]))
     styles = theme.series_styles(data.labels)
     options = {"sharex": True, "sharey": True}
@@ -50,7 +51,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
                     label=data.labels[value],
                 )
                 axes.plot(
-                    edge,
+                    last + 1,
                     line["at_once"].iloc[0],
                     color=style.colour,
                     marker=style.marker,
@@ -62,7 +63,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.set_title(palette)
             axes.set_xlabel("round" if place + ACROSS >= len(palettes) else "")
             axes.set_ylabel("level − target (sd)" if place % ACROSS == 0 else "")
-            axes.locator_params(axis="x", integer=True)
+            axes.set_xticks(range(0, last + 1, 1 + last // MOST))  # beyond them is no round
         handles, labels = panels[0].get_legend_handles_labels()
         once = Line2D([], [], color=theme.GREY, marker="o", markerfacecolor="none", linestyle="")
         figure.legend(

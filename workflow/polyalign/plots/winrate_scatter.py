@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polyalign.plots import theme
-from polyalign.plots._points import family_means, interval_point, number_policies, policy_legend
+from polyalign.plots._points import (
+    family_means,
+    interval_point,
+    key_height,
+    number_policies,
+    policy_legend,
+)
 from polyalign.plots.data import BASE, FigureData, family_of, interval, shown_of
 
 if TYPE_CHECKING:
@@ -35,8 +41,8 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     numbers = number_policies(name for name in data.policies if name != data.opponent)
     columns = min(len(pairs), MOST)
     width = theme.PAGE if columns > 1 else theme.COLUMN
-    panel = width / columns
-    with theme.sheet(output, 1, columns, width=width, height=panel + 0.8) as (figure, panels):
+    height = width / columns + key_height(data, 2)
+    with theme.sheet(output, 1, columns, width=width, height=height) as (figure, panels):
         for axes, (across, up) in zip(panels[0], pairs, strict=True):
             _panel(axes, data, across, up, numbers)
         star, extra = "base model", []
