@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import Any
 
 import pandas as pd
 
@@ -110,10 +111,15 @@ def percent(share: float) -> Cell:
     return ("–" if math.isnan(share) else f"{100 * share:.0f} %", float(share))
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str | Cell]], *, search: bool) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, search: bool) -> str:
     """An HTML table, maybe with a field that filters its rows.
 
     It sorts and filters on a `page` only, which has the script.
+
+    Args:
+        head: titles of the columns.
+        rows: cells, each a text or a `Cell`.
+        search: whether there is a field.
     """
     lines = []
     for row in rows:

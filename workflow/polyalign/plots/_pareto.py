@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polyalign.plots import theme
 from polyalign.plots._points import interval_point, key_height, number_policies, policy_legend
@@ -120,9 +120,10 @@ def _policies(
 def _handles(data: FigureData) -> list[object]:
     from matplotlib.lines import Line2D
 
+    lines: tuple[Any, ...] = (("-", "several values", False), (DASHED, "one value", True))
     ways = [
         Line2D([], [], color=theme.GREY, linewidth=0.8, linestyle=line, label=f"palette of {many}")
-        for line, many, single in (("-", "several values", False), (DASHED, "one value", True))
+        for line, many, single in lines
         if any(
             palette and data.raises_one(name) == single for name, palette in data.policies.items()
         )

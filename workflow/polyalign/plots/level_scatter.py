@@ -10,7 +10,7 @@ it in all chosen values, with a 95 % interval.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polyalign.plots import theme
 from polyalign.plots._points import (
@@ -52,10 +52,11 @@ def _panel(axes: "Axes", data: FigureData, across: str, up: str, numbers: dict[s
     theme.grid(axes)
     start = tuple(float(data.levels[BASE]["mean"][value]) for value in (across, up))
     bands = data.tables["families"].iloc[0]
-    for place, value, span in zip(start, (across, up), (axes.axvspan, axes.axhspan), strict=True):
-        if f"{value}_band" in bands:
-            low = place - float(bands[f"{value}_band"])
-            span(low, place, color=theme.LIGHT, alpha=0.6, linewidth=0, zorder=0)
+    look: dict[str, Any] = {"color": theme.LIGHT, "alpha": 0.6, "linewidth": 0, "zorder": 0}
+    if f"{across}_band" in bands:
+        axes.axvspan(start[0] - float(bands[f"{across}_band"]), start[0], **look)
+    if f"{up}_band" in bands:
+        axes.axhspan(start[1] - float(bands[f"{up}_band"]), start[1], **look)
     axes.axvline(start[0], color=theme.GREY, linewidth=0.7, linestyle="--")
     axes.axhline(start[1], color=theme.GREY, linewidth=0.7, linestyle="--")
     axes.plot(*start, marker="*", color="black", markersize=9, linestyle="", zorder=4)

@@ -112,8 +112,8 @@ def value_pairs(data: FigureData) -> list[tuple[str, str]]:
 def _base_handle() -> "Line2D":
     from matplotlib.lines import Line2D
 
-    look = {"marker": BASE_STYLE.marker, "color": BASE_STYLE.colour}
-    return Line2D([], [], linestyle="", label="base model", **look)
+    marker, colour = BASE_STYLE.marker, BASE_STYLE.colour
+    return Line2D([], [], marker=marker, color=colour, linestyle="", label="base model")
 
 
 def _panel(axes: "Axes", data: FigureData, across: str, up: str, numbers: dict[str, str]) -> None:
