@@ -10,6 +10,10 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.expected_conditions import (
+    frame_to_be_available_and_switch_to_it,
+)
 from selenium.webdriver.support.ui import WebDriverWait
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -74,6 +78,29 @@ def figures_shown(driver: webdriver.Chrome) -> dict[str, int]:
     return shown
 
 
+def table_names(driver: webdriver.Chrome) -> list[str]:
+    """The tables that the report lists, after calling up their list."""
+    wait = WebDriverWait(driver, 20)
+    wait.until(lambda page: page.find_elements(By.LINK_TEXT, "Tables"))[0].click()
+    wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, "a[iconname=eye]"))
+    return [row.text.split("\n")[0].strip() for row in _results(driver)]
+
+
+def open_table(driver: webdriver.Chrome, name: str) -> None:
+    """Show a table of the list inside the report; the driver then looks into its frame."""
+    row = next(row for row in _results(driver) if row.text.startswith(name))
+    eye = row.find_element(By.CSS_SELECTOR, "a[iconname=eye]")
+    driver.execute_script("arguments[0].click()", eye)
+    wait = WebDriverWait(driver, 20)
+    wait.until(frame_to_be_available_and_switch_to_it((By.TAG_NAME, "iframe")))
+    wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, "tbody tr"))
+
+
+def _results(driver: webdriver.Chrome) -> list[WebElement]:
+    rows = driver.find_elements(By.CSS_SELECTOR, "tbody tr")
+    return [row for row in rows if row.find_elements(By.CSS_SELECTOR, "a[iconname=eye]")]
+
+
 def _picture(driver: webdriver.Chrome, name: str) -> int:
     """Width of the picture that is shown, once it is the one of this figure and has loaded."""
     return int(
@@ -93,11 +120,7 @@ def search(driver: webdriver.Chrome, text: str) -> list[str]:
     field.send_keys(text, Keys.ENTER)
     wait = WebDriverWait(driver, 20)
     wait.until(lambda page: "Search results" in page.find_element(By.TAG_NAME, "body").text)
-    return [
-        row.text.split("\n")[0].strip()
-        for row in driver.find_elements(By.CSS_SELECTOR, "tbody tr")
-        if row.find_elements(By.CSS_SELECTOR, "a[iconname=eye]")
-    ]
+    return [row.text.split("\n")[0].strip() for row in _results(driver)]
 
 
 def rows_shown(driver: webdriver.Chrome, table: int) -> list[str]:

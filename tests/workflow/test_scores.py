@@ -9,7 +9,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from browser import faults, figures_shown, needs_browser, opened, rows_shown, search
+from browser import (
+    faults,
+    figures_shown,
+    needs_browser,
+    open_table,
+    opened,
+    rows_shown,
+    search,
+    table_names,
+)
 from conftest import REPOSITORY, copy_checkout, snakemake
 from packaging.utils import canonicalize_name
 from selenium.webdriver.common.by import By
@@ -82,6 +91,8 @@ def test_the_shipped_study_runs_to_its_report(shipped: Path) -> None:
     for table in ("winrates", "levels", "lambda", "quantiles", "realised_quantiles", "families"):
         assert r"\toprule" in (shipped / f"tables/{table}.tex").read_text()
         assert len(pd.read_csv(shipped / f"tables/{table}.csv"))
+        assert "<tbody>" in (shipped / f"tables/{table}.html").read_text()
+    assert (shipped / "tables/prompts.txt").read_text().endswith(" test prompts")
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX on this machine")
@@ -105,6 +116,25 @@ def test_the_report_opens_in_a_browser(shipped: Path, tmp_path: Path) -> None:
         assert set(shown) == set(config["plots"])
         assert min(shown.values()) >= 1000
         assert search(driver, "winrate_scatter") == ["winrate_scatter"]
+        assert faults(driver) == []
+
+
+@needs_browser
+def test_the_tables_are_read_sorted_and_searched_in_the_report(
+    shipped: Path, tmp_path: Path
+) -> None:
+    with opened(shipped / "report.html", tmp_path / "profile") as driver:
+        names = table_names(driver)
+        assert {"win rates", "levels", "summary of all policies"} <= set(names)
+        assert len(names) == 7
+        open_table(driver, "win rates")
+        rows = rows_shown(driver, 0)
+        assert len(rows) == 5
+        field = driver.find_element(By.CSS_SELECTOR, "input[type=search]")
+        field.send_keys("-70")
+        driver.find_element(By.XPATH, "//th[text()='Humor']").click()
+        assert [text[:12] for text in rows_shown(driver, 0)] == ["map-dharmles", "map-dhumor-7"]
+        driver.switch_to.default_content()
         assert faults(driver) == []
 
 

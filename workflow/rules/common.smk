@@ -64,22 +64,27 @@ PLOTS = [
     for figure in STUDY.plots
     for kind in ("pdf", "png")
 ]
-PRINTED = (
-    "winrates",
-    "levels",
-    "lambda",
-    "quantiles",
-    "realised_quantiles",
-    "families",
-)
 MIXED = {name: made for name, made in VARIANTS.items() if made.policies}
+# Tables for a paper, as pages in the report; and those that are pages and CSV alone.
+PRINTED = {
+    "winrates": "win rates",
+    "levels": "levels",
+    "lambda": "λ of the palettes",
+    "quantiles": "levels that quantile palettes ask for",
+    "realised_quantiles": "realised levels as quantiles of the base model",
+    "families": "families of policies",
+}
+WIDE = {
+    "summary": "summary of all policies",
+    **({"mixing": "soups against the mean of their parts"} if MIXED else {}),
+}
 TABLES = [
-    f"{RESULTS}/tables/{name}"
-    for name in (
-        "summary.csv",
-        *(f"{table}.{kind}" for table in PRINTED for kind in ("csv", "md", "tex")),
-        *(["mixing.csv"] if MIXED else []),
-    )
+    *(
+        f"{RESULTS}/tables/{name}.{kind}"
+        for name in PRINTED
+        for kind in ("html", "csv", "md", "tex")
+    ),
+    *(f"{RESULTS}/tables/{name}.{kind}" for name in WIDE for kind in ("html", "csv")),
 ]
 
 
@@ -104,19 +109,32 @@ def environment(kind):
     return f"{workflow.basedir}/envs/{kind}.yaml"
 
 
-def printed(name, title):
-    """Outputs of a table that readers see: the CSV stands in the report."""
-    path = f"{RESULTS}/tables/{name}"
-    shown = report(
-        f"{path}.csv",
+def table_page(name):
+    """Output of a table as the report shows it."""
+    return report(
+        f"{RESULTS}/tables/{name}.html",
         category="Tables",
-        labels={"table": title},
+        labels={"table": (PRINTED | WIDE)[name]},
         caption=f"../report/{name}.rst",
     )
+
+
+def in_captions(**more):
+    """Params that captions of tables show; the paths are no settings, the report reads the files."""
+    opponent = STUDY.evaluation.opponent
     return {
-        f"{name}_csv": shown,
-        f"{name}_md": f"{path}.md",
-        f"{name}_tex": f"{path}.tex",
+        "opponent": "the base model" if opponent == "base/base" else opponent,
+        "prompts": lambda wildcards, output: Path(f"{RESULTS}/tables/prompts.txt"),
+        **more,
+    }
+
+
+def printed(name):
+    """Outputs of a table that readers see."""
+    ends = {kind: f"{RESULTS}/tables/{name}.{kind}" for kind in ("csv", "md", "tex")}
+    return {
+        f"{name}_html": table_page(name),
+        **{f"{name}_{kind}": path for kind, path in ends.items()},
     }
 
 
@@ -657,6 +675,7 @@ def table_settings():
         "chosen": study_config.chosen(STUDY),
         "maintained": study_config.maintained(STUDY),
         "results": RESULTS,
+        "titles": PRINTED | WIDE,
     }
 
 
@@ -678,12 +697,20 @@ def method_settings():
         "rewards": STUDY.rewards,
         "test_share": STUDY.prompts.test_share,
         "values": {name: study_config.scorer(STUDY, name) for name in STUDY.values},
-        "map": part(STUDY.map, "scope"),
-        "evaluation": part(
-            STUDY.evaluation, "bootstrap", "opponent", "evaluate_only", "slack"
-        ),
+        "palettes": {
+            name: list(levels.items()) for name, levels in STUDY.palettes.items()
+        },
+        "reward_models": {
+            name: made.model_dump() for name, made in STUDY.reward_models.items()
+        },
+        "map": {**LIMITS, **part(STUDY.map, "scope", "on_infeasible", "resamples")},
+        "evaluation": {
+            **part(STUDY.evaluation, "bootstrap", "opponent", "evaluate_only"),
+            "slack": study_config.slack(STUDY),
+        },
         "families": [
-            (name, families_made.count(name)) for name in dict.fromkeys(families_made)
+            (name, families_made.count(name), STUDY.policies[name].model_dump())
+            for name in dict.fromkeys(families_made)
         ],
         "seed": STUDY.seed,
     }

@@ -60,26 +60,24 @@ rule tables:
         levels=STUDY_TABLES["levels"],
         winrate=STUDY_TABLES["winrate"],
         palettes=STUDY_TABLES["palettes"],
+        # They record the λ that they were made with, and what was expected of it.
+        decoded=[f"<results>/policies/{policy}/rewards.parquet" for policy in DECODED],
     output:
-        **printed("winrates", "win rates"),
-        **printed("levels", "levels"),
-        **printed("lambda", "λ of the palettes"),
-        **printed("quantiles", "levels that quantile palettes ask for"),
-        **printed(
-            "realised_quantiles", "realised levels as quantiles of the base model"
-        ),
-        summary=report(
-            "<results>/tables/summary.csv",
-            category="Tables",
-            labels={"table": "summary of all policies"},
-            caption="../report/summary.rst",
-        ),
+        **printed("winrates"),
+        **printed("levels"),
+        **printed("lambda"),
+        **printed("quantiles"),
+        **printed("realised_quantiles"),
+        summary="<results>/tables/summary.csv",
+        summary_html=table_page("summary"),
+        prompts="<results>/tables/prompts.txt",
     log:
         "<results>/logs/tables.log",
     localrule: True
     conda:
         environment("light")
     params:
+        **in_captions(),
         settings=fixed(table_settings()),
         code=code("tables"),
         files=files,
@@ -92,15 +90,17 @@ rule families:
     input:
         rewards=STUDY_TABLES["rewards"],
     output:
-        **printed("families", "families of policies"),
+        **printed("families"),
     log:
         "<results>/logs/families.log",
     localrule: True
     conda:
         environment("light")
     params:
+        **in_captions(slack=f"{study_config.slack(STUDY):g}"),
         settings=fixed(
             {
+                "title": PRINTED["families"],
                 "policies": EVALUATED,
                 "values": study_config.chosen(STUDY),
                 "opponent": STUDY.evaluation.opponent,
@@ -126,20 +126,18 @@ if MIXED:
                 for policy in mixed_policies()
             ],
         output:
-            table=report(
-                "<results>/tables/mixing.csv",
-                category="Tables",
-                labels={"table": "soups against the mean of their parts"},
-                caption="../report/mixing.rst",
-            ),
+            table="<results>/tables/mixing.csv",
+            page=table_page("mixing"),
         log:
             "<results>/logs/mixing.log",
         localrule: True
         conda:
             environment("light")
         params:
+            **in_captions(),
             settings=fixed(
                 {
+                    "title": WIDE["mixing"],
                     "policies": mixed_policies(),
                     "parts": {
                         name: made.settings["weights"] for name, made in MIXED.items()

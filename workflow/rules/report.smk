@@ -22,6 +22,7 @@ rule overview:
     conda:
         environment("light")
     params:
+        **in_captions(),
         settings=fixed(page_settings()),
         code=code("overview"),
         files=files,

@@ -34,7 +34,7 @@ def main(job: Job) -> None:
         facts=facts,
         samples=side_by_side(frames, list(labels)),
         methods=methods({**settings["methods"], "labels": labels, "chosen": settings["chosen"]}),
-        citations=citations(dict(settings["methods"]["families"])),
+        citations=citations(settings["methods"]),
     )
     palettes = read_palettes(job.inputs.get("palettes", []))
     page = summary_html(story, read_table(job.input("summary")), palettes)

@@ -51,6 +51,24 @@ def test_slack_is_a_band_below_one_half() -> None:
     assert navigable(rates, 0.06).tolist() == [True, True, True, True]
 
 
+def test_efficiency_of_levels_by_hand() -> None:
+    base = frame([0.0, 2.0, 0.0, 2.0], [5.0, 1.0, 5.0, 1.0])  # mean 1 and 3, sd 1 and 2
+    frames = {
+        "base/base": base,
+        "dpo/up": frame([2.0] * 4, [3.0] * 4),
+        "dpo/within": frame([0.75] * 4, [2.5] * 4),  # a quarter of a standard deviation below
+        "dpo/below": frame([2.0] * 4, [2.49] * 4),
+    }
+    table = families(frames, ["humor", "helpful"], **(OPTIONS | {"slack": 0.25}))
+    assert table["level_efficiency"].tolist() == pytest.approx([1.0, 2 / 3])
+    assert table.loc[1, ["humor_band", "helpful_band"]].tolist() == [0.25, 0.5]
+    # Resamples of the base model alone move: none may leave one policy or all three navigable.
+    assert 0 <= table["level_low"][1] <= 2 / 3 <= table["level_high"][1] <= 1
+    assert table["level_low"][1] < table["level_high"][1]
+    none = families(frames, ["humor", "helpful"], **OPTIONS)
+    assert none["level_efficiency"][1] == pytest.approx(1 / 3)
+
+
 def test_hypervolume_of_two_policies_by_hand() -> None:
     frames = {
         "base/base": BASE,

@@ -1,12 +1,15 @@
+import math
 from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from test_summary import LEVELS, OPTIONS, POLICIES, RECORD, WINRATES
+from test_summary import AIMS, LEVELS, OPTIONS, POLICIES, RECORD, WINRATES
 
 from polyalign.errors import InputError
+from polyalign.evaluate.html import frame_page, printed_page
+from polyalign.evaluate.latex import Printed
 from polyalign.evaluate.page import Story, side_by_side, summary_html
-from polyalign.evaluate.palettes import Palette
+from polyalign.evaluate.palettes import Diagnosis, Palette
 from polyalign.evaluate.summary import summary
 
 LABELS = {"humor": "Humor <wit>", "helpful": "Helpful"}
@@ -20,6 +23,9 @@ FAMILIES = pd.DataFrame(
         "efficiency": [1.0],
         "low": [0.0],
         "high": [1.0],
+        "level_efficiency": [0.5],
+        "level_low": [0.25],
+        "level_high": [0.75],
         "hypervolume": [0.25],
         "hypervolume_low": [0.125],
         "hypervolume_high": [0.5],
@@ -76,6 +82,7 @@ def page() -> str:
         levels=RECORD["levels"],
         asked={"humor": 2.0, "helpful": 0.5},
         lam={"humor": 0.5, "helpful": 0.0},
+        lam_train={"humor": 0.4, "helpful": 0.1},
         predicted={"humor": 1.8, "helpful": 0.55},
         verdict="unsupported",
         message=RECORD["message"],
@@ -83,9 +90,18 @@ def page() -> str:
         reached=0.8,
         kl=0.3,
         ess=20.0,
+        diagnosis=Diagnosis(
+            warnings=["heavy tail: <0.9>", "joint: a choice of prompts"],
+            low={"humor": 0.2, "helpful": 0.0},
+            high={"humor": 0.9, "helpful": 0.0},
+            kkt=1e-9,
+            max_weight=0.25,
+            pareto_k=math.nan,
+            reweighting={"humor": 0.125, "helpful": math.nan},
+        ),
     )
     palettes = {"both": palette}
-    table = summary(LEVELS, WINRATES, palettes, POLICIES, **OPTIONS)
+    table = summary(LEVELS, WINRATES, palettes, POLICIES, AIMS, **OPTIONS)
     frames = {name: frame(name, ["b", "a"]) for name in POLICIES}
     story = Story(
         study="small <study>",
@@ -141,17 +157,63 @@ def test_verdict_in_a_sentence() -> None:
     assert "its solution goes 80 % of the way" in text
 
 
+def test_warnings_stand_under_the_verdict() -> None:
+    text = page()
+    listed = "<li>heavy tail: &lt;0.9&gt;</li><li>joint: a choice of prompts</li>"
+    assert f'scope prompt.</p>\n<ul class="warnings">{listed}</ul>' in text
+
+
+def test_a_table_of_a_paper_is_a_page_that_sorts_by_its_numbers() -> None:
+    numbers = pd.DataFrame({"variant": ["a"]})
+    rows = [["dpo", "9_a", "-12.3 ± 1.3", "–"], ["dpo", "b", "mean 0.5", "50 (25 to 75)"]]
+    shown = Printed(["Family", "Policy", "Humor", "<Wit>"], rows, numbers)
+    read = Reader(printed_page("levels & more", shown))
+    assert read.tables == [[["Family", "Policy", "Humor", "<Wit>"], *rows]]
+    assert read.sort[4:] == [None, None, "-12.3", "", None, None, "0.5", "50.0"]
+    assert read.open == read.loads == []
+    assert '<input type="search"' in printed_page("levels", shown)
+
+
+def test_a_wide_table_is_a_page_with_four_digits() -> None:
+    frame = pd.DataFrame(
+        {
+            "family": ["dpo", "soup"],
+            "kl": [0.123456, math.nan],
+            "n": [1000, 2],
+            "best": [True, False],
+        }
+    )
+    read = Reader(frame_page("summary", frame))
+    assert read.tables[0][1:] == [["dpo", "0.1235", "1000", "yes"], ["soup", "–", "2", "no"]]
+    assert read.sort[5] == "0.123456"
+
+
 def test_tables_hold_the_numbers() -> None:
     read = Reader(page())
-    winrates, delivered, families, *answers, diagnostics, facts = read.tables
+    winrates, delivered, families, *answers, diagnostics, worth, facts = read.tables
     assert delivered[0][2:6] == ["Asked", "Predicted", "Realised", "Gain delivered"]
     assert delivered[3] == [
         "map-d/both", "Humor <wit>", "2", "1.8", "1.75 ± 0.1", "75 %", "0.5", "0.3",
     ]  # fmt: skip
     assert delivered[1][2:6] == ["–", "–", "1 ± 0.1", "–"]
     assert winrates[2] == ["map-d/both", "60.0 (50.0 to 70.0)", "50.0 (40.0 to 60.0)", "0.023"]
-    assert families[1] == ["map-d", "both", "1", "1", "100 (0 to 100)", "0.250 (0.125 to 0.500)"]
+    assert families[1] == [
+        "map-d",
+        "both",
+        "1",
+        "1",
+        "100 (0 to 100)",
+        "50 (25 to 75)",
+        "0.250 (0.125 to 0.500)",
+    ]
     assert diagnostics[2] == ["map-d/both", "0.3", "12", "0 %", "25 %", "9", "8", "–"]
+    assert worth[1:] == [
+        [
+            "both", "Humor <wit>", "0.5", "0.2 to 0.9", "0.4", "1.8",
+            "12 %", "1e-09", "20", "0.25", "–",
+        ],
+        ["both", "Helpful", "0", "0 to 0", "0.1", "0.55", "–", "1e-09", "20", "0.25", "–"],
+    ]  # fmt: skip
     assert [rows[2][:2] for rows in answers] == [
         ["map-d/both", "map-d/both a.0"],
         ["map-d/both", "map-d/both b.0"],

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from polyalign.evaluate import printed
-from polyalign.evaluate.palettes import Palette
+from polyalign.evaluate.palettes import Diagnosis, Palette
 
 LABELS = {"helpful": "Helpful", "humor": "Humor"}
 
@@ -24,8 +24,21 @@ def test_levels_show_as_many_digits_as_are_known() -> None:
     shown = printed.levels({"dpo/a": table}, LABELS)
     assert shown.rows == [["dpo", "a", "12.3 ± 1.3", "-0.928 ± 0.033"]]
     assert shown.numbers["helpful_base_quantile"].tolist() == [0.7]
-    quantiles = printed.realised_quantiles({"dpo/a": table}, LABELS)
-    assert quantiles.rows == [["dpo", "a", "70.0", "50.0"]]
+
+
+def test_realised_quantiles_with_and_without_the_mean_of_maintained_values() -> None:
+    table = by_value(mean=[-0.92834, 12.3456], base_quantile=[0.5, 0.7])
+    shown = printed.realised_quantiles({"dpo/a": table}, LABELS, ["humor"])
+    assert shown.head == ["Variant", "Family", "Policy", "Helpful", "Humor"]
+    assert shown.rows == [
+        ["all values", "dpo", "a", "70.0", "50.0"],
+        ["maintained at mean", "dpo", "a", "70.0", "mean -0.9283"],
+    ]
+    assert shown.numbers["helpful_base_quantile"].tolist() == [0.7, 0.7]
+    assert shown.numbers["humor_base_quantile"][0] == 0.5
+    assert math.isnan(shown.numbers["humor_base_quantile"][1])
+    assert shown.numbers["humor_mean"][1] == -0.92834
+    assert len(printed.realised_quantiles({"dpo/a": table}, LABELS, []).rows) == 1
 
 
 def test_maintained_values_show_their_mean() -> None:
@@ -46,6 +59,7 @@ def test_lambda_has_a_dash_where_a_value_is_free() -> None:
         levels={"humor": "q70"},
         asked={"humor": 1.0},
         lam={"humor": 0.25},
+        lam_train={"humor": 0.2},
         predicted={"humor": 1.0},
         verdict="supported",
         message="",
@@ -53,6 +67,7 @@ def test_lambda_has_a_dash_where_a_value_is_free() -> None:
         reached=1.0,
         kl=0.1234,
         ess=812.4,
+        diagnosis=Diagnosis([], {}, {}, 1e-9, 0.1, 0.2, {}),
     )
     shown = printed.lam({"fun": palette}, LABELS)
     assert shown.rows == [["fun", "supported", "–", "0.250", "0.123", "812"]]
@@ -68,6 +83,9 @@ def test_families_show_their_intervals() -> None:
             "efficiency": [0.5],
             "low": [0.25],
             "high": [0.75],
+            "level_efficiency": [0.25],
+            "level_low": [0.0],
+            "level_high": [0.5],
             "hypervolume": [0.0567],
             "hypervolume_low": [0.03],
             "hypervolume_high": [0.08],
@@ -75,7 +93,7 @@ def test_families_show_their_intervals() -> None:
         }
     )
     assert printed.families(table).rows == [
-        ["map-d", "a b", "4", "2", "50 (25 to 75)", "0.057 (0.030 to 0.080)"]
+        ["map-d", "a b", "4", "2", "50 (25 to 75)", "25 (0 to 50)", "0.057 (0.030 to 0.080)"]
     ]
 
 

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 
 from polyalign.errors import InputError
+from polyalign.evaluate.aims import Aim, read_aims
 from polyalign.evaluate.csv import read_by_policy, write_csv
 from polyalign.evaluate.palettes import Palette, read_palettes
 from polyalign.evaluate.summary import summary
+from polyalign.tables import write_table
 
 RECORD = {
     "palette": "both",
@@ -18,15 +20,28 @@ RECORD = {
     "reached": 0.8,
     "values": ["humor", "helpful"],
     "lam": [0.5, 0.0],
+    "lam_train": [0.4, 0.1],
     "realised": [1.9, 0.6],
     "verdict": "unsupported",
     "message": "few samples carry the weight",
     "scope": "prompt",
     "kl": 0.3,
     "ess": 20.0,
+    "warnings": ["adjusted: see <reached>"],
+    "interval": {"lam_low": [0.2, 0.0], "lam_high": [0.9, 0.0]},
+    "kkt": 1e-9,
+    "max_weight": 0.25,
+    "pareto_k": None,
+    "reweighting_share": [0.125, None],
     "test": {"expected": [1.8, 0.55], "se": [0.1, 0.1], "prompts": 9},
 }
 POLICIES = {"base/base": None, "map-d/both": "both", "dpo/x": None}
+NONE = Aim({}, {})
+AIMS = {
+    "base/base": NONE,
+    "map-d/both": Aim({"humor": 0.5, "helpful": 0.0}, {"humor": 1.8, "helpful": 0.55}),
+    "dpo/x": NONE,
+}
 
 
 OPTIONS = {
@@ -81,7 +96,7 @@ def solved(folder: Path, **changes: object) -> dict[str, Palette]:
 
 
 def test_a_row_by_hand(tmp_path: Path) -> None:
-    table = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, **OPTIONS)
+    table = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, AIMS, **OPTIONS)
     assert (table["family"] + "/" + table["variant"]).tolist() == list(POLICIES)
     row = table.iloc[1]
     assert (row["palette"], row["verdict"], row["reached"]) == ("both", "unsupported", 0.8)
@@ -104,13 +119,69 @@ def test_a_row_by_hand(tmp_path: Path) -> None:
 
 
 def test_delivered_weighs_values_by_lam(tmp_path: Path) -> None:
-    palettes = solved(tmp_path, lam=[0.5, 2.0])
-    row = summary(LEVELS, WINRATES, palettes, POLICIES, **OPTIONS).iloc[1]
+    aims = AIMS | {"map-d/both": Aim({"humor": 0.5, "helpful": 2.0}, {})}
+    row = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, aims, **OPTIONS).iloc[1]
     assert row["delivered"] == pytest.approx((0.5 * 0.75 + 2 * 0.2) / (0.5 * 1.0 + 2 * 0.1))
 
 
+def test_every_policy_has_the_lambda_that_it_was_made_with(tmp_path: Path) -> None:
+    """Decoding the one that it recorded, with its exact expectation; training `lam_train`."""
+    palettes = solved(tmp_path)
+    policies = dict.fromkeys(("base/base", "dpo/x")) | dict.fromkeys(
+        ("map-d/both", "best-of/both", "rloo/both"), "both"
+    )
+    policies |= {"morl-d/draw-1": None}
+    made = {
+        "map-d/both": ([0.5, 0.0], [1.8, 0.55]),
+        "best-of/both": ([0.5, 0.0], [2.4, 0.3]),
+        "morl-d/draw-1": ([0.7, 0.9], [1.1, 0.8]),
+    }
+    paths = []
+    for policy, (lam, expected) in made.items():
+        paths.append(tmp_path / policy / "rewards.parquet")
+        record = {
+            "lam": dict(zip(("humor", "helpful"), lam, strict=True)),
+            "expected": {
+                value: {"level": level, "se": 0.1}
+                for value, level in zip(("humor", "helpful"), expected, strict=True)
+            },
+        }
+        write_table(pd.DataFrame({"humor": [1.0]}), paths[-1], record)
+    aims = read_aims(policies, palettes, paths)
+    tables = dict.fromkeys(policies, LEVELS["map-d/both"]) | {"base/base": LEVELS["base/base"]}
+    rates = dict.fromkeys(policies, WINRATES["dpo/x"])
+    options = OPTIONS | {"costs": dict.fromkeys(policies, OPTIONS["costs"]["dpo/x"])}
+    table = summary(tables, rates, palettes, policies, aims, **options)
+    rows = table.set_index(table["family"])
+    nothing = [math.nan] * 2
+    for family, lam, predicted in (
+        ("base", nothing, nothing),
+        ("dpo", nothing, nothing),
+        ("map-d", [0.5, 0.0], [1.8, 0.55]),
+        ("best-of", [0.5, 0.0], [2.4, 0.3]),
+        ("rloo", [0.4, 0.1], nothing),
+        ("morl-d", [0.7, 0.9], [1.1, 0.8]),
+    ):
+        row = rows.loc[family]
+        assert row[["humor_lam", "helpful_lam"]].tolist() == pytest.approx(lam, nan_ok=True)
+        shown = row[["humor_predicted", "helpful_predicted"]].tolist()
+        assert shown == pytest.approx(predicted, nan_ok=True)
+    # Gains of 0.75 and 0.2 where 1.0 and 0.1 were asked.
+    assert rows.loc["map-d", "delivered"] == pytest.approx(0.75)
+    weighed = (0.4 * 0.75 + 0.1 * 0.2) / (0.4 * 1.0 + 0.1 * 0.1)
+    assert rows.loc["rloo", "delivered"] == pytest.approx(weighed)
+    assert math.isnan(rows.loc["morl-d", "delivered"])
+
+
+def test_a_decoded_table_without_its_lambda_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "map-d/both/rewards.parquet"
+    write_table(pd.DataFrame({"humor": [1.0]}), path, {"lam": {"humor": 1.0}})
+    with pytest.raises(InputError, match="does not record the λ that it was decoded with"):
+        read_aims(POLICIES, solved(tmp_path), [path])
+
+
 def test_a_policy_without_a_palette_was_asked_nothing(tmp_path: Path) -> None:
-    row = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, **OPTIONS).iloc[2]
+    row = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, AIMS, **OPTIONS).iloc[2]
     assert (row["palette"], row["levels"], row["verdict"]) == ("", "", "")
     assert np.isnan([row["humor_asked"], row["humor_lam"], row["delivered"]]).all()
     assert row["helpful_level"] == 0.9
@@ -119,6 +190,16 @@ def test_a_policy_without_a_palette_was_asked_nothing(tmp_path: Path) -> None:
 def test_without_a_test_split_the_fit_predicts(tmp_path: Path) -> None:
     (palette,) = solved(tmp_path, test=None).values()
     assert palette.predicted == {"humor": 1.9, "helpful": 0.6}
+
+
+def test_what_a_lambda_is_worth_is_read(tmp_path: Path) -> None:
+    worth = solved(tmp_path)["both"].diagnosis
+    assert (worth.low["humor"], worth.high["humor"]) == (0.2, 0.9)
+    assert (worth.kkt, worth.max_weight, worth.warnings) == (1e-9, 0.25, RECORD["warnings"])
+    assert math.isnan(worth.pareto_k)
+    assert worth.reweighting["humor"] == 0.125
+    single = solved(tmp_path, reweighting_share=None)["both"].diagnosis
+    assert all(math.isnan(share) for share in single.reweighting.values())
 
 
 def test_raised_values_are_those_not_asked_to_stay(tmp_path: Path) -> None:
@@ -136,10 +217,11 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
             {k: v for k, v in WINRATES.items() if k != "dpo/x"},
             palettes,
             POLICIES,
+            AIMS,
             **OPTIONS,
         )
     with pytest.raises(InputError, match="no palette both"):
-        summary(LEVELS, WINRATES, {}, POLICIES, **OPTIONS)
+        summary(LEVELS, WINRATES, {}, POLICIES, AIMS, **OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +259,6 @@ def test_tables_come_back_as_written_in_the_policies_order(tmp_path: Path) -> No
 
 def test_better_in_all_is_about_the_chosen_values(tmp_path: Path) -> None:
     both = OPTIONS | {"chosen": ["humor", "helpful"]}
-    row = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, **both).iloc[1]
+    row = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, AIMS, **both).iloc[1]
     assert row["p_all"] == 0.5
     assert not row["better_in_all"]

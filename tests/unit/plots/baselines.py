@@ -1,4 +1,4 @@
-"""Stored pictures of all figures, small and grey; `python baselines.py NAME …` renews them.
+"""Stored pictures of all figures, small; `python baselines.py NAME …` renews them.
 
 Look at each figure before you commit a new picture of it.
 """
@@ -13,16 +13,16 @@ from PIL import Image
 
 FOLDER = Path(__file__).parent / "baseline"
 SCALE = 6  # 300 dpi to 50
-TOLERANCE = 2.0  # root mean square of 255 grey levels; a lost point of a policy makes 3 to 4
+TOLERANCE = 2.0  # root mean square of 255 levels a colour; a lost point of a policy makes 3 to 4
 
 
 def small(path: Path) -> Image.Image:
-    """A figure's PNG in grey at 50 dpi."""
+    """A figure's PNG in colour at 50 dpi."""
     with Image.open(path) as picture:
         flat = Image.new("RGB", picture.size, "white")
         flat.paste(picture, mask=picture.getchannel("A") if picture.mode == "RGBA" else None)
     size = (round(flat.width / SCALE), round(flat.height / SCALE))
-    return flat.convert("L").resize(size, Image.Resampling.BOX)
+    return flat.resize(size, Image.Resampling.BOX)
 
 
 def distance(one: Image.Image, other: Image.Image) -> float:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from polyalign.evaluate.families import families
 from polyalign.evaluate.levels import levels
-from polyalign.evaluate.palettes import Palette
+from polyalign.evaluate.palettes import Diagnosis, Palette
 from polyalign.evaluate.winrate import winrate
 from polyalign.explore import fronts, paths, random, rounds
 from polyalign.plots.data import FigureData
@@ -59,11 +59,15 @@ def rewards(policy: str, prompts: int = 200, candidates: int = 3) -> pd.DataFram
             "prompt": np.repeat([f"Question {i} <b>?" for i in index], candidates),
             "response": [f"answer {i} of {policy}" for i in range(prompts * candidates)],
             "split": "test",
-            "n_tokens": 12,
+            # A mean length of its own, around which the answers to a prompt lie.
+            "n_tokens": np.tile(np.arange(candidates) - candidates // 2, prompts)
+            + 11
+            + list(SHIFTS).index(policy),
             "logprob": own.normal(-20, 3, size=prompts * candidates),
         }
     )
-    frame["logprob_base"] = frame["logprob"] - (0 if policy == "base/base" else 0.3)
+    # Each policy at a KL of its own.
+    frame["logprob_base"] = frame["logprob"] - 0.1 * list(SHIFTS).index(policy)
     frame[list(LABELS)] = scores.reshape(-1, len(LABELS))
     return frame
 
@@ -77,6 +81,7 @@ def palette(name: str) -> Palette:
         levels={value: f"q{name[-2:]}" if value in raised else "mean" for value in LABELS},
         asked=asked,
         lam={value: 0.4 * raised.get(value, 0.0) for value in LABELS},
+        lam_train={value: 0.35 * raised.get(value, 0.0) for value in LABELS},
         predicted=dict(asked),
         verdict="supported",
         message=f"{name} is supported: the effective sample size is 812 of 3200.",
@@ -84,6 +89,7 @@ def palette(name: str) -> Palette:
         reached=1.0,
         kl=0.21,
         ess=812.0,
+        diagnosis=Diagnosis([], {}, {}, 1e-9, 0.1, 0.2, {}),
     )
 
 
@@ -140,6 +146,8 @@ def training() -> dict[str, pd.DataFrame]:
                 "reward": 0.02 * steps + 0.2 * noise[2],
                 "kl": 0.004 * steps,
                 "length": 27 + 0.04 * steps + noise[3],
+                "entropy": 2.4 - 0.006 * steps + 0.05 * noise[1],
+                "truncated": np.clip(0.05 + 0.001 * steps + 0.01 * noise[2], 0, 1),
                 "grad_norm": np.abs(noise[0]),
             }
         ),

@@ -114,7 +114,7 @@ def test_figure_is_whole_legible_and_as_it_was(
 def _legible(figure: Figure) -> None:
     assert figure.get_figwidth() in (theme.COLUMN, theme.PAGE)
     sizes = [text.get_fontsize() for text in figure.findobj(match=_written)]
-    assert min(sizes) >= 5
+    assert min(sizes) >= 6
     assert {*sizes} & {7.0, 8.0}  # those of the theme, not matplotlib's own
     assert 10.0 not in sizes
 
@@ -256,7 +256,7 @@ def test_radar_has_a_polygon_a_policy_in_base_quantiles(
 ) -> None:
     radar.draw(study(), [tmp_path / "figure.pdf"])
     assert [axes.get_title() for axes in drawn[0].axes] == ["map-d", "dpo", "soup", "rloo"]
-    colours: dict[str, set[str]] = {}
+    looks: dict[str, set[tuple[str, str]]] = {}
     for axes in drawn[0].axes:
         family = axes.get_title()
         lines = {line.get_label(): line for line in axes.lines}
@@ -267,13 +267,21 @@ def test_radar_has_a_polygon_a_policy_in_base_quantiles(
             assert lines[label].get_ydata().tolist() == [*levels, levels.iloc[0]]
             low, high = axes.get_ylim()
             assert low < levels.min() <= levels.max() <= high
-            colours.setdefault(label, set()).add(lines[label].get_color())
+            look = (lines[label].get_color(), lines[label].get_marker())
+            looks.setdefault(label, set()).add(look)
         dashed = {label for label, line in lines.items() if line.get_linestyle() == "--"}
         assert dashed == ({"humor-70", "harmless-70"} if family == "map-d" else set())
         labels = [text.get_text() for text in axes.get_xticklabels()]
         assert labels == list(figure_study.LABELS.values())
         assert np.diff(axes.get_xticks()) == pytest.approx(math.tau / 6)
-    assert all(len(used) == 1 for used in colours.values())  # hhh-60 looks the same everywhere
+    assert all(len(used) == 1 for used in looks.values())  # hhh-60 looks the same everywhere
+    assert len(set.union(*looks.values())) == len(looks)
+
+
+def test_series_stay_apart_beyond_the_colours() -> None:
+    styles = theme.series_styles(map(str, range(64)))
+    assert len(set(styles.values())) == 64
+    assert len({style.colour for style in list(styles.values())[:8]}) == 8
 
 
 def test_figures_of_the_base_model_alone(drawn: list[Figure], tmp_path: Path) -> None:
@@ -375,6 +383,76 @@ def test_pareto_zooms_on_policies_and_fronts(drawn: list[Figure], tmp_path: Path
     assert points(scaled)["1"][0] == pytest.approx(100 * (rewards < level).mean())
 
 
+def test_arrows_lead_to_palettes_and_tell_those_of_one_value(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
+    pareto.draw(study(), [tmp_path / "figure.pdf"])
+    axes = drawn[0].axes[0]
+    base = study().levels["base/base"]["mean"]
+    arrows = {tuple(text.xy): text.arrow_patch for text in axes.texts if text.arrow_patch}
+    asked = {name: palette for name, palette in study().policies.items() if palette}
+    assert len(arrows) == len(asked) == 5
+    for name, palette in asked.items():
+        level = study().levels[name]["mean"]
+        arrow = arrows[level["humor"], level["helpful"]]
+        assert (
+            "Filled" in type(arrow.get_arrowstyle()).__name__ or arrow.get_arrowstyle().beginarrow
+        )
+        single = palette in ("humor-70", "harmless-70")
+        assert (arrow.get_linestyle() not in ("-", "solid")) == single
+    starts = {tuple(text.xyann) for text in axes.texts if text.arrow_patch}
+    assert starts == {(base["humor"], base["helpful"])}
+    key = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert {"palette of several values", "palette of one value"} <= set(key)
+
+
+def test_another_opponent_has_the_star_and_the_base_model_its_own_point(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
+    rates = {
+        name: table.assign(winrate=0.1 + 0.05 * i, low=0.0, high=0.9)
+        for i, (name, table) in enumerate(study().winrates.items())
+    }
+    data = replace(study(), opponent="map-d/hhh-65", winrates=rates)
+    winrate_scatter.draw(data, [tmp_path / "figure.pdf"])
+    axes = drawn[0].axes[0]
+    assert stars(axes) == [(0.5, 0.5)]
+    black = [
+        line for line in axes.lines if line.get_marker() == "D" and line.get_color() == "black"
+    ]
+    assert [tuple(*line.get_xydata()) for line in black] == [(0.1, 0.1)]
+    places = {place for number, place in points(axes).items() if number}
+    assert places == {
+        (one["winrate"].iloc[0],) * 2
+        for name, one in rates.items()
+        if name not in ("base/base", "map-d/hhh-65")
+    }
+    key = [" ".join(text.get_text().split()) for text in drawn[0].legends[0].get_texts()]
+    assert key[0] == "map-d/hhh-65 (the opponent)"
+    assert "base model" in key
+    assert not any("hhh-65" in text for text in key[1:])
+    assert winrate_scatter.finding(data).startswith("Best in its worst value: rloo/hhh-60, 0.5")
+
+
+def test_the_slack_band_of_levels_is_that_of_the_table(drawn: list[Figure], tmp_path: Path) -> None:
+    level_scatter.draw(study(), [tmp_path / "figure.pdf"])
+    axes = drawn[0].axes[0]
+    base = study().levels["base/base"]["mean"]
+    across, up = axes.patches
+    for band, value, low in (
+        (across, "helpful", across.get_x()),
+        (up, "harmless", up.get_y()),
+    ):
+        spread = study().rewards["base/base"][value].std(ddof=0)
+        size = band.get_width() if band is across else band.get_height()
+        assert size == pytest.approx(0.03 * spread)
+        assert low + size == pytest.approx(base[value])
+    row = study().tables["families"].set_index("family").loc["rloo"]
+    assert row["level_efficiency"] == 1
+    key = [" ".join(text.get_text().split()) for text in drawn[0].legends[0].get_texts()]
+    assert any("rloo: 8 hhh-60 (100 % navigable" in text for text in key)
+
+
 def test_mixtures_are_ordered_by_their_share(drawn: list[Figure], tmp_path: Path) -> None:
     mixtures.draw(study(), [tmp_path / "figure.pdf"])
     assert mixtures.traded(study()) == ("helpful", "harmless")
@@ -389,6 +467,34 @@ def test_mixtures_are_ordered_by_their_share(drawn: list[Figure], tmp_path: Path
     assert line.get_xdata() == pytest.approx([10, 90])
     with pytest.raises(InputError, match="fewer than two values"):
         mixtures.draw(replace(study(), mixtures={}), [tmp_path / "b.png"])
+
+
+def test_series_of_mixtures_have_one_strength_and_one_set_of_parts() -> None:
+    mixed = {
+        "dpo/beta-0.1_more_fun_a": {"helpful": 0.3, "harmless": 0.7},
+        "dpo/beta-0.1_more_fun_b": {"helpful": 1.0},
+        "dpo/beta-0.5_c": {"helpful": 0.2, "harmless": 0.8},
+        "dpo/beta-0.5_d": {"helpful": 0.2, "humor": 0.8},
+        "soup/half_way": {"rloo/hhh-60": 0.25, "map-d/hhh-60": 0.75},
+        "soup/most": {"map-d/hhh-60": 0.9, "rloo/hhh-60": 0.1},
+        "soup/of_mixtures": {"dpo/beta-0.1_more_fun_a": 0.5, "dpo/beta-0.1_more_fun_b": 0.5},
+    }
+    data = replace(study(), mixtures=mixed, labels={"helpful": "A", "harmless": "B", "humor": "C"})
+    assert mixtures.curves(data, "helpful") == {
+        "dpo beta-0.1": [(0.3, "dpo/beta-0.1_more_fun_a"), (1.0, "dpo/beta-0.1_more_fun_b")],
+        "dpo beta-0.5": [(0.2, "dpo/beta-0.5_c")],
+        "dpo beta-0.5 of helpful + humor": [(0.2, "dpo/beta-0.5_d")],
+        "soup of map-d/hhh-60 + rloo/hhh-60 (weight of map-d/hhh-60)": [
+            (0.75, "soup/half_way"),
+            (0.9, "soup/most"),
+        ],
+        "soup of dpo/beta-0.1_more_fun_a + dpo/beta-0.1_more_fun_b": [(0.65, "soup/of_mixtures")],
+    }
+    alone = replace(study(), mixtures={"soup/most": mixed["soup/most"]})
+    assert mixtures.traded(alone) == ("humor", "helpful")  # the first two that palettes raise
+    assert mixtures.curves(alone, "humor") == {
+        "soup (weight of map-d/hhh-60)": [(0.9, "soup/most")]
+    }
 
 
 def test_kl_has_its_root_and_what_is_evaluated_only(drawn: list[Figure], tmp_path: Path) -> None:
@@ -415,9 +521,11 @@ def test_training_has_a_panel_a_metric(drawn: list[Figure], tmp_path: Path) -> N
     assert titles == [
         "base: loss",
         "dpo: loss",
-        "rloo: reward λ·r",
+        "rloo: reward λ·r/Λ",
         "rloo: KL (nats)",
+        "rloo: entropy (nats/token)",
         "rloo: length (tokens)",
+        "rloo: truncated (share)",
     ]
     logged = drawn[0].axes[0].lines[0]
     assert logged.get_ydata() == pytest.approx(study().training["base/base"]["loss"])
@@ -461,6 +569,11 @@ def test_paths_and_rounds_show_the_tables(drawn: list[Figure], tmp_path: Path) -
     line = next(line for line in drawn[1].axes[0].lines if line.get_label() == "Humor")
     gap = (rounds["level"] - rounds["target"]) / rounds["spread"]
     assert line.get_ydata() == pytest.approx(gap)
+    first = rounds.iloc[0]
+    at_once = (first["simultaneous"] - first["target"]) / first["spread"]
+    hollow = [one for one in drawn[1].axes[0].lines if one.get_markerfacecolor() == "none"]
+    assert tuple(*hollow[0].get_xydata()) == pytest.approx((5, at_once))
+    assert len(hollow) == len(figure_study.LABELS)
 
 
 def test_lambda_in_the_plane_and_in_room(drawn: list[Figure], tmp_path: Path) -> None:
@@ -535,8 +648,10 @@ def small_study() -> FigureData:
     )
     trained = pd.DataFrame({"step": range(40), "loss": [4.0, 2.0, *[1.0] * 36, 0.5, 0.25]})
     families = [
-        {"family": "f_x", "efficiency": 0.5, "low": 0.25, "high": 0.75, "slack": 0.0},
-        {"family": "g", "efficiency": 1.0, "low": 0.5, "high": 1.0, "slack": 0.0},
+        {"family": "f_x", "efficiency": 0.5, "low": 0.25, "high": 0.75, "slack": 0.0}
+        | {"level_efficiency": 0.2, "level_low": 0.1, "level_high": 0.3},
+        {"family": "g", "efficiency": 1.0, "low": 0.5, "high": 1.0, "slack": 0.0}
+        | {"level_efficiency": 0.7, "level_low": 0.6, "level_high": 0.8},
     ]
     way = {"palette": "hhh-60", "share": [0.0, 0.5, 1.0]}
     verdicts = ["supported", "supported", "infeasible"]
@@ -578,6 +693,12 @@ EFFICIENCY = (
 )
 
 
+LEVEL_EFFICIENCY = (
+    "Navigation efficiency: f_x 20 % navigable, interval 10 to 30; g 70 % navigable, interval 60 "
+    "to 80."
+)
+
+
 @pytest.mark.parametrize(
     ("figure", "finding"),
     [
@@ -587,7 +708,7 @@ EFFICIENCY = (
             "f_x/one, asked 2, realised 1.25 (interval up to 1.35).",
         ),
         (winrate_scatter, f"Best in its worst value: g/two, 0.550 in A. {EFFICIENCY}"),
-        (level_scatter, f"{HIGHEST} {EFFICIENCY}"),
+        (level_scatter, f"{HIGHEST} {LEVEL_EFFICIENCY}"),
         (pareto, HIGHEST),
         (
             radar,
@@ -640,6 +761,31 @@ EFFICIENCY = (
 )
 def test_a_caption_says_what_was_measured(figure: Any, finding: str) -> None:
     assert figure.finding(small_study()) == finding
+
+
+def test_a_caption_says_what_its_figure_leaves_out() -> None:
+    data = small_study()
+    palette = data.palettes["hhh-60"]
+    names = ["a", "b", "c", "d", "e"]
+    raised = replace(palette, levels=dict.fromkeys(names, "q60"))
+    palettes = {f"p{i}": raised for i in range(6)}
+    more = replace(data, palettes=palettes, policies={"base/base": None, "g/two": None})
+    more = replace(more, labels={name: name.upper() for name in names})
+    table = pd.DataFrame({"mean": 0.0, "low": 0.0, "high": 0.0, "winrate": 0.5}, index=names)
+    table = table.assign(kl=0.1, kl_se=0.01)
+    tables = dict.fromkeys(more.policies, table)
+    more = replace(more, levels=tables, winrates=tables)
+    for figure in (winrate_scatter, level_scatter, reward_vs_kl):
+        assert figure.finding(more).endswith(" 3 of 5 values shown.")
+    pool = pd.DataFrame(dict.fromkeys(names, data.pool["a"]))
+    pool = pool.assign(**data.pool[["prompt_id", "candidate", "split"]])
+    found = before_after.finding(replace(more, pool=pool))
+    assert found.endswith(" 4 of 6 palettes shown. 3 of 5 values shown.")
+    assert pareto.finding(replace(data, chosen=["a", "b", "c"])).endswith(" 2 of 3 values shown.")
+    draws = data.tables["random"]
+    wide = draws.assign(**{f"v{i}_level": draws["a_level"] for i in range(7)})
+    many = replace(data, tables={"random": wide}, labels={f"v{i}": str(i) for i in range(7)})
+    assert random_levels.finding(many).endswith(" 6 of 7 values shown.")
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -304,7 +304,8 @@ class Evaluation(Strict):
     slack: Slack = Field(
         default=0.0,
         description="How far below one half a win rate may be and still count as navigable: a "
-        "share, or the published `published-0.03` or `published-0.06`.",
+        "share, or the published `published-0.03` or `published-0.06`. A level may be as far below "
+        "the base level, in standard deviations of the base model's rewards.",
     )
     hypervolume: Hypervolume = Field(
         default=Hypervolume(), description="Origin and units of hypervolumes."

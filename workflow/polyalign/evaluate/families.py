@@ -31,6 +31,9 @@ def families(
     all policies: what other test prompts would have said of these policies. `wilson_low`,
     `wilson_high` takes the policies for a sample of what the family makes, as random λ are.
 
+    The same is asked of levels: a policy is navigable there if no chosen level lies below the base
+    model's by more than `slack` times the standard deviation of the base model's rewards.
+
     The hypervolume is that of the union of the boxes between the reference point and the policies'
     levels, in units of `scale`. The policies of the front are those that no other of the family
     dominates on one half of the prompts; their levels are measured on the other half, so luck in
@@ -41,7 +44,8 @@ def families(
         frames: policy → rewards table, with `base/base` and `opponent` among them.
         values: the chosen values.
         opponent: the policy that win rates compare with.
-        slack: how far below one half a win rate may be.
+        slack: how far below one half a win rate may be, and a level below the base level in
+            standard deviations of the base model's rewards.
         reference: value → level; a value left out takes the base model's.
         scale: value → unit; a value left out takes the standard deviation of the base model's
             rewards.
@@ -50,8 +54,10 @@ def families(
 
     Returns:
         A row a family, that of the base model among them: `family`, `policies`, `navigable` (their
-        number), `efficiency`, `low`, `high`, `wilson_low`, `wilson_high`, `slack`, `hypervolume`,
-        `hypervolume_low`, `hypervolume_high`, `front` (policies of the front by all prompts).
+        number), `efficiency`, `low`, `high`, `wilson_low`, `wilson_high`, `slack`; of levels
+        `level_efficiency`, `level_low`, `level_high`; `hypervolume`, `hypervolume_low`,
+        `hypervolume_high`, `front` (policies of the front by all prompts); and for each value V
+        `V_band`, the slack of its level in the reward's units.
 
     Raises:
         InputError: if a table has no test row or lacks a value, the test prompts differ, or there
@@ -73,6 +79,8 @@ def families(
     base = judged_rows(frames[BASE])[names]
     zero = np.array([reference.get(name, base[name].mean()) for name in names])
     unit = np.array([scale.get(name, base[name].std(ddof=0)) for name in names])
+    band = slack * base.std(ddof=0).to_numpy()
+    everyone = np.ones((1, len(half)))
     counts = np.concatenate(list(cluster_counts(len(half), bootstrap, seed)))
     rows = []
     for family in dict.fromkeys(name.split("/")[0] for name in frames):
@@ -84,6 +92,11 @@ def families(
         low, high = np.percentile(shares, INTERVAL, method="inverted_cdf")
         wilson_low, wilson_high = wilson(np.array([good.mean()]), len(members))
         own = [levels[name] for name in members]
+        reached, anew = (
+            np.stack([_not_below(one, levels[BASE], band, weight) for one in own], axis=1)
+            for weight in (everyone, counts)
+        )
+        level_low, level_high = np.percentile(anew.mean(axis=1), INTERVAL, method="inverted_cdf")
         volume, ends, front = _volumes(own, half, zero, unit, bootstrap=bootstrap, seed=seed)
         rows.append(
             {
@@ -96,10 +109,14 @@ def families(
                 "wilson_low": wilson_low[0],
                 "wilson_high": wilson_high[0],
                 "slack": slack,
+                "level_efficiency": reached.mean(),
+                "level_low": level_low,
+                "level_high": level_high,
                 "hypervolume": volume,
                 "hypervolume_low": ends[0],
                 "hypervolume_high": ends[1],
                 "front": " ".join(members[i].split("/")[1] for i in front),
+                **{f"{name}_band": width for name, width in zip(names, band, strict=True)},
             }
         )
     return pd.DataFrame(rows)
@@ -108,6 +125,24 @@ def families(
 def navigable(rates: np.ndarray, slack: float) -> np.ndarray:
     """Whether win rates (…, k) are all at least ½ - `slack`, up to rounding."""
     return np.asarray((rates >= 0.5 - slack - 1e-12).all(axis=-1))
+
+
+def _not_below(
+    ours: tuple[np.ndarray, np.ndarray],
+    base: tuple[np.ndarray, np.ndarray],
+    band: np.ndarray,
+    weights: np.ndarray,
+) -> np.ndarray:
+    """Whether levels are at least the base levels - `band`, up to rounding; a row of weights each.
+
+    Args:
+        ours: sums (N, k) and numbers (N,) of a policy's rewards by prompt.
+        base: those of the base model.
+        band: (k,) in the rewards' units.
+        weights: (m, N) how often each prompt counts.
+    """
+    level, floor = ((weights @ sums) / (weights @ sizes)[:, None] for sums, sizes in (ours, base))
+    return np.asarray((level >= floor - band - 1e-9 * np.abs(floor)).all(axis=1))
 
 
 def prompt_levels(

@@ -1,7 +1,6 @@
 """The study on one self-contained HTML page: verdicts, tables, samples side by side."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -10,49 +9,9 @@ import pandas as pd
 
 from polyalign.errors import InputError
 from polyalign.evaluate.clusters import check_columns, judged_rows
+from polyalign.evaluate.html import number, page, percent, plain, printed, table
 from polyalign.evaluate.palettes import Palette
 from polyalign.evaluate.printed import families as families_table
-
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 70rem; margin: 2rem auto;
-  padding: 0 1rem; }
-h1, h2 { line-height: 1.2; } h2 { margin-top: 2.2rem; } h3 { margin: 1.4rem 0 .4rem; }
-table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto; }
-th, td { padding: .25rem .7rem; text-align: left; vertical-align: top;
-  border-bottom: 1px solid #ddd; }
-th { cursor: pointer; border-bottom: 2px solid #333; white-space: nowrap; }
-th[aria-sort=ascending]::after { content: " \\25B2"; }
-th[aria-sort=descending]::after { content: " \\25BC"; }
-td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-td.answer { min-width: 22rem; white-space: pre-wrap; }
-.prompt { white-space: pre-wrap; background: #f3f3f3; border-left: 3px solid #0072b2;
-  padding: .4rem .7rem; }
-.supported { color: #006b4f; } .unsupported { color: #9a5b00; } .infeasible { color: #b00020; }
-input { font: inherit; padding: .2rem .5rem; margin-bottom: .4rem; }
-"""
-SCRIPT = """
-for (const table of document.querySelectorAll("table")) {
-  const body = table.tBodies[0];
-  table.querySelectorAll("th").forEach((head, column) => head.addEventListener("click", () => {
-    const up = head.getAttribute("aria-sort") !== "ascending";
-    table.querySelectorAll("th").forEach(other => other.removeAttribute("aria-sort"));
-    head.setAttribute("aria-sort", up ? "ascending" : "descending");
-    const key = row => row.cells[column].dataset.sort ?? row.cells[column].textContent;
-    const order = new Intl.Collator(undefined, {numeric: true});
-    const compare = (a, b) => isNaN(a) || isNaN(b) || a === "" || b === ""
-      ? order.compare(a, b) : a - b;
-    [...body.rows].sort((a, b) => (up ? 1 : -1) * compare(key(a), key(b)))
-      .forEach(row => body.append(row));
-  }));
-}
-for (const field of document.querySelectorAll("input[type=search]")) {
-  const rows = field.nextElementSibling.tBodies[0].rows;
-  field.addEventListener("input", () => {
-    const wanted = field.value.toLowerCase();
-    for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
-  });
-}
-"""
 
 
 @dataclass(frozen=True)
@@ -172,9 +131,11 @@ def summary_html(story: Story, summary: pd.DataFrame, palettes: Mapping[str, Pal
         _delivered(summary, labels),
         "<h2>Families</h2>",
         "<p>Navigable is a policy whose win rates are at most the slack below one half in all "
-        "chosen values. The hypervolume is that of the family's front, chosen on one half of the "
-        "prompts and measured on the other. In brackets 95 % intervals over prompts.</p>",
-        _families(story.families),
+        "chosen values; by levels one whose levels are at most the slack, in standard deviations "
+        "of the base model's rewards, below the base levels. The hypervolume is that of the "
+        "family's front, chosen on one half of the prompts and measured on the other. In brackets "
+        "95 % intervals over prompts.</p>",
+        printed(families_table(story.families), search=False),
         "<h2>Answers side by side</h2>",
         f"<p>The first {len(story.samples)} test prompts by their identifier (a hash of the text), "
         "and the first answer of each policy: nobody picked them.</p>",
@@ -184,6 +145,17 @@ def summary_html(story: Story, summary: pd.DataFrame, palettes: Mapping[str, Pal
         "policies is nobody's.</p>",
         _diagnostics(summary),
     ]
+    if palettes:
+        sections += [
+            "<h3>What each λ is worth</h3>",
+            "<p>λ is that of the solution, with its 95 % interval clustered by prompt; training "
+            "and guided sampling use the one in the fifth column. The predicted level is that of "
+            "the solution on test prompts. Re-weighting is the share of a joint gain that would "
+            "only be a choice of prompts, which no policy can make. KKT is the largest residual "
+            "of the optimality conditions. Above 0.7, Pareto's k says that the tail of the "
+            "weights is too heavy to trust the levels.</p>",
+            _worth(palettes, labels),
+        ]
     if story.facts:
         sections += ["<h3>The models behind the numbers</h3>", _facts(story.facts)]
     sections += [
@@ -194,18 +166,13 @@ def summary_html(story: Story, summary: pd.DataFrame, palettes: Mapping[str, Pal
         *(f"<li>{escape(work)}</li>" for work in story.citations),
         "</ul>",
     ]
-    body = "\n".join(sections)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{escape(story.study)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n"
-        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
-    )
+    return page(story.study, sections)
 
 
 def _question(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
     base = summary[summary["family"] == "base"].iloc[0]
     levels = ", ".join(
-        f"{label} {_plain(base[f'{value}_level'])} ± {_plain(base[f'{value}_se'])}"
+        f"{label} {plain(base[f'{value}_level'])} ± {plain(base[f'{value}_se'])}"
         for value, label in labels.items()
     )
     return (
@@ -231,12 +198,12 @@ def _answer(story: Story, summary: pd.DataFrame) -> str:
 
 def _verdict(palette: Palette, labels: Mapping[str, str]) -> str:
     asked = ", ".join(
-        f"{label} {palette.levels[value]} ({_plain(palette.asked[value])})"
+        f"{label} {palette.levels[value]} ({plain(palette.asked[value])})"
         for value, label in labels.items()
         if value in palette.levels
     )
     lam = ", ".join(
-        f"{label} {_plain(palette.lam[value])}"
+        f"{label} {plain(palette.lam[value])}"
         for value, label in labels.items()
         if value in palette.lam
     )
@@ -249,12 +216,14 @@ def _verdict(palette: Palette, labels: Mapping[str, str]) -> str:
         if palette.reached < 1
         else ""
     )
+    warnings = "".join(f"<li>{escape(one)}</li>" for one in palette.diagnosis.warnings)
+    listed = f'\n<ul class="warnings">{warnings}</ul>' if warnings else ""
     return (
         f"<p><b>{escape(palette.name)}</b> asks for {escape(asked)}. Verdict: "
         f'<b class="{escape(palette.verdict)}">{escape(palette.verdict)}</b>'
         f"{escape(said.rstrip('.'))}.{adjusted} λ = {escape(lam)}; KL to the base model "
-        f"{_plain(palette.kl)} nats, effective sample size {_plain(palette.ess)}, scope "
-        f"{escape(palette.scope)}.</p>"
+        f"{plain(palette.kl)} nats, effective sample size {plain(palette.ess)}, scope "
+        f"{escape(palette.scope)}.</p>{listed}"
     )
 
 
@@ -267,16 +236,16 @@ def _delivered(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
                 [
                     f"{row['family']}/{row['variant']}",
                     label,
-                    _number(row[f"{value}_asked"]),
-                    _number(row[f"{value}_predicted"]),
-                    (f"{_plain(level)} ± {_plain(se)}", level),
-                    _share(row[f"{value}_delivered"]),
-                    _number(row[f"{value}_lam"]),
-                    _number(row["kl"]),
+                    number(row[f"{value}_asked"]),
+                    number(row[f"{value}_predicted"]),
+                    (f"{plain(level)} ± {plain(se)}", level),
+                    percent(row[f"{value}_delivered"]),
+                    number(row[f"{value}_lam"]),
+                    number(row["kl"]),
                 ]
             )
     head = ["Policy", "Value", "Asked", "Predicted", "Realised", "Gain delivered", "λ", "KL (nats)"]
-    return _table(head, rows, search=True)
+    return table(head, rows, search=True)
 
 
 def _winrates(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
@@ -290,37 +259,53 @@ def _winrates(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
             cells.append((f"{middle:.1f} ({low:.1f} to {high:.1f})", middle))
         cells.append((f"{row['p_all']:.2g}", float(row["p_all"])))
         rows.append(cells)
-    return _table(["Policy", *labels.values(), "p (all)"], rows, search=True)
-
-
-def _families(table: pd.DataFrame) -> str:
-    shown = families_table(table)
-    rows = [
-        [
-            cell if i < shown.texts else (cell, float(cell.split(" ")[0]))
-            for i, cell in enumerate(row)
-        ]
-        for row in shown.rows
-    ]
-    return _table(shown.head, rows, search=False)
+    return table(["Policy", *labels.values(), "p (all)"], rows, search=True)
 
 
 def _diagnostics(summary: pd.DataFrame) -> str:
     rows = [
         [
             f"{row['family']}/{row['variant']}",
-            _number(row["kl"]),
-            _number(row["n_tokens"]),
-            _share(row["empty"]),
-            _share(row["truncated"]),
-            _number(row["job_seconds"]),
-            _number(row["cpu_seconds"]),
-            _number(row["gpu_seconds"]),
+            number(row["kl"]),
+            number(row["n_tokens"]),
+            percent(row["empty"]),
+            percent(row["truncated"]),
+            number(row["job_seconds"]),
+            number(row["cpu_seconds"]),
+            number(row["gpu_seconds"]),
         ]
         for _, row in summary.iterrows()
     ]
     head = ["Policy", "KL (nats)", "Tokens", "Empty", "Cut off", "Seconds", "CPU s", "GPU s"]
-    return _table(head, rows, search=True)
+    return table(head, rows, search=True)
+
+
+def _worth(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> str:
+    rows = []
+    for palette in palettes.values():
+        found = palette.diagnosis
+        for value, label in labels.items():
+            if value not in palette.lam:
+                continue
+            ends = (found.low[value], found.high[value])
+            rows.append(
+                [
+                    palette.name,
+                    label,
+                    number(palette.lam[value]),
+                    (f"{plain(ends[0])} to {plain(ends[1])}", ends[0]),
+                    number(palette.lam_train[value]),
+                    number(palette.predicted[value]),
+                    percent(found.reweighting[value]),
+                    number(found.kkt),
+                    number(palette.ess),
+                    number(found.max_weight),
+                    number(found.pareto_k),
+                ]
+            )
+    head = ["Palette", "Value", "λ", "95 % interval", "λ for training", "Predicted level"]
+    head += ["Re-weighting", "KKT", "ESS", "Largest weight", "Pareto k"]
+    return table(head, rows, search=True)
 
 
 def _sample(sample: Sample, labels: Mapping[str, str]) -> str:
@@ -328,54 +313,19 @@ def _sample(sample: Sample, labels: Mapping[str, str]) -> str:
         [
             answer.policy,
             answer.response or "(empty)",
-            *(_number(answer.rewards[value]) for value in labels if value in answer.rewards),
+            *(number(answer.rewards[value]) for value in labels if value in answer.rewards),
         ]
         for answer in sample.answers
     ]
     shown = [labels[value] for value in labels if value in sample.answers[0].rewards]
-    table = _table(["Policy", "Answer", *shown], rows, search=False)
-    return f'<h3>Prompt</h3>\n<div class="prompt">{escape(sample.prompt)}</div>\n{table}'
+    answers = table(["Policy", "Answer", *shown], rows, search=False)
+    return f'<h3>Prompt</h3>\n<div class="prompt">{escape(sample.prompt)}</div>\n{answers}'
 
 
 def _facts(facts: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [
-        [model, name, _number(fact) if isinstance(fact, int | float) else str(fact)]
+        [model, name, number(fact) if isinstance(fact, int | float) else str(fact)]
         for model, known in facts.items()
         for name, fact in known.items()
     ]
-    return _table(["Model", "Fact", ""], rows, search=False)
-
-
-def _plain(number: float) -> str:
-    return "–" if math.isnan(number) else f"{number:.4g}"
-
-
-def _number(number: float) -> tuple[str, float]:
-    return _plain(float(number)), float(number)
-
-
-def _share(share: float) -> tuple[str, float]:
-    return ("–" if math.isnan(share) else f"{100 * share:.0f} %", float(share))
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, search: bool) -> str:
-    """An HTML table; a cell is text, or a pair of text and the number that it sorts by."""
-    lines = []
-    for row in rows:
-        cells = []
-        for title, cell in zip(head, row, strict=True):
-            if isinstance(cell, tuple):
-                text, key = cell
-                sort = "" if math.isnan(key) else repr(float(key))
-                cells.append(f'<td class="number" data-sort="{sort}">{escape(text)}</td>')
-            else:
-                kind = ' class="answer"' if title == "Answer" else ""
-                cells.append(f"<td{kind}>{escape(cell)}</td>")
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
-    field = '<input type="search" placeholder="filter rows" aria-label="filter rows">\n'
-    body = "\n".join(lines)
-    return (
-        f"{field if search else ''}<table>\n<thead><tr>{titles}</tr></thead>\n"
-        f"<tbody>\n{body}\n</tbody>\n</table>"
-    )
+    return table(["Model", "Fact", ""], rows, search=False)

@@ -11,6 +11,29 @@ from polyalign.errors import InputError
 
 
 @dataclass(frozen=True)
+class Diagnosis:
+    """What the λ of a palette is worth; NaN where something is not defined.
+
+    Attributes:
+        warnings: what a reader must know before trusting or realising λ, a sentence each.
+        low: value → lower end of the 95 % interval of λ, clustered by prompt.
+        high: value → its upper end.
+        kkt: largest residual of the optimality conditions.
+        max_weight: largest weight of a sample (scope `prompt`: its mean over the prompts).
+        pareto_k: shape of the weights' tail.
+        reweighting: value → share of a joint gain that is only a choice of prompts.
+    """
+
+    warnings: list[str]
+    low: dict[str, float]
+    high: dict[str, float]
+    kkt: float
+    max_weight: float
+    pareto_k: float
+    reweighting: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Palette:
     """One solved palette.
 
@@ -18,7 +41,8 @@ class Palette:
         name: the palette's name.
         levels: value → level as the config asks for it (`q70`, `mean`).
         asked: value → that level as a number, in the reward's units.
-        lam: value → weight of the solution.
+        lam: value → weight of the solution, which decoding uses.
+        lam_train: value → weight that training and guided sampling use.
         predicted: value → level that the solution expects on test prompts, or on the prompts of its
             fit where there was no test split.
         verdict: `supported`, `unsupported` or `infeasible`.
@@ -28,12 +52,14 @@ class Palette:
             if the palette was not adjusted.
         kl: KL of the solution to the base model (nats).
         ess: effective sample size of the solution.
+        diagnosis: what λ is worth.
     """
 
     name: str
     levels: dict[str, str]
     asked: dict[str, float]
     lam: dict[str, float]
+    lam_train: dict[str, float]
     predicted: dict[str, float]
     verdict: str
     message: str
@@ -41,6 +67,7 @@ class Palette:
     reached: float
     kl: float
     ess: float
+    diagnosis: Diagnosis
 
     @property
     def raised(self) -> list[str]:
@@ -85,6 +112,7 @@ def _palette(record: Mapping[str, Any]) -> Palette:
         levels={value: str(level) for value, level in record["levels"].items()},
         asked=by_value(record["asked"]),
         lam=by_value(record["lam"]),
+        lam_train=by_value(record["lam_train"]),
         predicted=by_value(test["expected"] if test else record["realised"]),
         verdict=record["verdict"],
         message=record["message"],
@@ -92,6 +120,15 @@ def _palette(record: Mapping[str, Any]) -> Palette:
         reached=record["reached"],
         kl=_number(record["kl"]),
         ess=_number(record["ess"]),
+        diagnosis=Diagnosis(
+            warnings=record["warnings"],
+            low=by_value(record["interval"]["lam_low"]),
+            high=by_value(record["interval"]["lam_high"]),
+            kkt=_number(record["kkt"]),
+            max_weight=_number(record["max_weight"]),
+            pareto_k=_number(record["pareto_k"]),
+            reweighting=by_value(record["reweighting_share"] or [None] * len(values)),
+        ),
     )
 
 

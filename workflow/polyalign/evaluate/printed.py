@@ -36,11 +36,36 @@ def levels(tables: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> Pri
     return _by_policy(tables, labels, names, lambda row: _pair(row["mean"], row["se"]))
 
 
-def realised_quantiles(tables: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> Printed:
-    """Levels as quantiles of the base model's rewards, in per cent: a row a policy."""
-    return _by_policy(
-        tables, labels, ("base_quantile",), lambda row: f"{100 * row['base_quantile']:.1f}"
-    )
+def realised_quantiles(
+    tables: Mapping[str, pd.DataFrame], labels: Mapping[str, str], maintained: Sequence[str]
+) -> Printed:
+    """Levels as quantiles of the base model's rewards, in per cent: a row a policy.
+
+    Every policy stands there twice: for all values, and with the level itself of those values that
+    are only to be maintained. The numbers are `shown`, `family`, `variant`, then for each value V
+    `V_base_quantile`, and for each maintained one `V_mean`; NaN where the other one is shown.
+
+    Args:
+        tables: policy (`family/variant`) → its levels; gives the order of the rows.
+        labels: value → its name in the head; gives the order of the columns.
+        maintained: the values that no palette raises.
+    """
+    rows, numbers = [], []
+    for shown, kept in _variants(maintained):
+        for policy, table in tables.items():
+            family, variant = policy.split("/")
+            cells = []
+            record: dict[str, object] = {"shown": shown, "family": family, "variant": variant}
+            for value in labels:
+                level, quantile = (float(table[name][value]) for name in ("mean", "base_quantile"))
+                cells.append(f"mean {level:.4g}" if value in kept else f"{100 * quantile:.1f}")
+                record[f"{value}_base_quantile"] = math.nan if value in kept else quantile
+                if value in maintained:
+                    record[f"{value}_mean"] = level if value in kept else math.nan
+            rows.append([shown, family, variant, *cells])
+            numbers.append(record)
+    head = ["Variant", "Family", "Policy", *labels.values()]
+    return Printed(head, rows, pd.DataFrame(numbers), texts=3)
 
 
 def lam(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> Printed:
@@ -78,9 +103,7 @@ def base_quantiles(
         maintained: the values that no palette raises.
     """
     rows, numbers = [], []
-    for kind, kept in (("all values", ()), ("maintained at mean", maintained)):
-        if kind != "all values" and not maintained:
-            continue
+    for kind, kept in _variants(maintained):
         for percent in QUANTILES:
             level = {
                 value: float(base["mean" if value in kept else f"q{percent}"][value])
@@ -92,8 +115,9 @@ def base_quantiles(
 
 
 def families(table: pd.DataFrame) -> Printed:
-    """Navigation efficiency and hypervolume: a row a family."""
-    head = ["Family", "Front", "Policies", "Navigable", "Efficiency (%)", "Hypervolume"]
+    """Navigation efficiency, by win rates and by levels, and hypervolume: a row a family."""
+    head = ["Family", "Front", "Policies", "Navigable", "Efficiency (%)", "By levels (%)"]
+    head.append("Hypervolume")
     rows = [
         [
             row["family"],
@@ -101,11 +125,17 @@ def families(table: pd.DataFrame) -> Printed:
             str(row["policies"]),
             str(row["navigable"]),
             _range(row, "efficiency", "low", "high", 100, 0),
+            _range(row, "level_efficiency", "level_low", "level_high", 100, 0),
             _range(row, "hypervolume", "hypervolume_low", "hypervolume_high", 1, 3),
         ]
         for _, row in table.iterrows()
     ]
     return Printed(head, rows, table)
+
+
+def _variants(maintained: Sequence[str]) -> list[tuple[str, Sequence[str]]]:
+    """The variants of a table of quantiles, and the values that show their mean in each."""
+    return [("all values", ()), *([("maintained at mean", maintained)] if maintained else [])]
 
 
 def _by_policy(

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from polyalign.errors import InputError
+from polyalign.evaluate.aims import Aim
 from polyalign.evaluate.claims import LEVEL, holm, p_all, p_better
 from polyalign.evaluate.palettes import Palette
 
@@ -18,6 +19,7 @@ def summary(
     winrates: Mapping[str, pd.DataFrame],
     palettes: Mapping[str, Palette],
     policies: Mapping[str, str | None],
+    aims: Mapping[str, Aim],
     *,
     chosen: Sequence[str],
     costs: Mapping[str, Mapping[str, float]],
@@ -29,20 +31,22 @@ def summary(
         winrates: policy → its win rates table.
         palettes: name → solved palette.
         policies: policy → name of the palette that it realises, or None; gives the order of rows.
+        aims: policy → what `polyalign.evaluate.aims.read_aims` says that it was made with.
         chosen: the values that the joint claim is about.
         costs: policy → what `polyalign.evaluate.costs.read_costs` says of it.
 
     Returns:
         `family`, `variant`, `palette`, `levels` (asked, as text), `verdict`, `reached`; `kl` and
         `kl_se` (nats); `delivered`, the share of the asked gain over the base model that the
-        policy's measured levels hold, values weighted by λ; `better_in_all`, whether the win rates
-        are above one half in all chosen values (`p_all` of the intersection-union test is below
-        0.05); `n_tokens`, `empty` and `truncated` (as in the levels); the costs; `n_prompts`,
-        `n_samples`; then for each value V: `V_lam`, `V_asked`, `V_predicted`, `V_level`, `V_se`,
+        policy's measured levels hold, values weighted by its λ; `better_in_all`, whether the win
+        rates are above one half in all chosen values (`p_all` of the intersection-union test is
+        below 0.05); `n_tokens`, `empty` and `truncated` (as in the levels); the costs;
+        `n_prompts`, `n_samples`; then for each value V: `V_lam` (the weight that the policy was
+        made with), `V_asked`, `V_predicted` (what is expected of the policy), `V_level`, `V_se`,
         `V_delivered` (NaN where the gain asked for is within two standard errors of the base
         level), `V_winrate`, `V_winrate_low`, `V_winrate_high`, `V_p` (one-sided p-value of a win
         rate above one half, Holm-adjusted for the policy's values), `V_even_winrate` (at equal
-        length). NaN where there is no palette.
+        length). NaN where there is no palette, λ or prediction.
 
     Raises:
         InputError: if the levels or win rates of a policy, or its palette, are missing.
@@ -65,6 +69,7 @@ def summary(
             winrates[policy].set_index("value"),
             base,
             palettes[palette] if palette else None,
+            aims[policy],
             chosen,
             costs[policy],
         )
@@ -79,6 +84,7 @@ def _row(
     winrates: pd.DataFrame,
     base: pd.DataFrame,
     palette: Palette | None,
+    aim: Aim,
     chosen: Sequence[str],
     costs: Mapping[str, float],
 ) -> dict[str, object]:
@@ -98,7 +104,7 @@ def _row(
         "reached": palette.reached if palette else np.nan,
         "kl": first["kl"],
         "kl_se": first["kl_se"],
-        "delivered": _delivered(levels, base, palette) if palette else np.nan,
+        "delivered": _delivered(levels, base, palette, aim) if palette else np.nan,
         "better_in_all": joint < LEVEL,
         "p_all": joint,
         **{name: first[name] for name in ("n_tokens", "empty", "truncated")},
@@ -111,9 +117,9 @@ def _row(
         asked = palette.asked.get(value, np.nan) if palette else np.nan
         noticeable = asked - floor > NOTICEABLE * base.loc[value, "se"]
         row |= {
-            f"{value}_lam": palette.lam.get(value, np.nan) if palette else np.nan,
+            f"{value}_lam": aim.lam.get(value, np.nan),
             f"{value}_asked": asked,
-            f"{value}_predicted": palette.predicted.get(value, np.nan) if palette else np.nan,
+            f"{value}_predicted": aim.predicted.get(value, np.nan),
             f"{value}_level": level,
             f"{value}_se": levels.loc[value, "se"],
             f"{value}_delivered": (level - floor) / (asked - floor) if noticeable else np.nan,
@@ -131,10 +137,10 @@ def levels_text(palette: Palette) -> str:
     return ", ".join(f"{value} {level}" for value, level in palette.levels.items())
 
 
-def _delivered(levels: pd.DataFrame, base: pd.DataFrame, palette: Palette) -> float:
+def _delivered(levels: pd.DataFrame, base: pd.DataFrame, palette: Palette, aim: Aim) -> float:
     """Σ λ (level - base) / Σ λ (asked - base): in λ's own units, in which values add up."""
-    values = [value for value in palette.lam if palette.lam[value] > 0]
-    lam = np.array([palette.lam[value] for value in values])
+    values = [value for value in palette.asked if aim.lam.get(value, 0.0) > 0]
+    lam = np.array([aim.lam[value] for value in values])
     floor = base.loc[values, "mean"].to_numpy(dtype=np.float64)
     gain = lam @ (levels.loc[values, "mean"].to_numpy(dtype=np.float64) - floor)
     asked = lam @ (np.array([palette.asked[value] for value in values]) - floor)

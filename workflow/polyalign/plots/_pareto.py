@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polyalign.plots import theme
-from polyalign.plots._points import interval_point, number_policies, policy_legend
-from polyalign.plots.data import BASE, FigureData, family_of, interval
+from polyalign.plots._points import interval_point, key_height, number_policies, policy_legend
+from polyalign.plots.data import BASE, FigureData, family_of, interval, shown_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Scale = Callable[[str, "np.ndarray"], "np.ndarray"]
 MOST = 3  # panels
+DASHED = (0, (3, 1.5))  # arrows to palettes that raise a single value
 
 
 def traded(data: FigureData) -> list[str]:
@@ -21,6 +22,11 @@ def traded(data: FigureData) -> list[str]:
     fronts = data.tables["fronts"]
     named = {*fronts["across"], *fronts["up"]}
     return [value for value in data.labels if value in named]
+
+
+def part_shown(data: FigureData) -> str:
+    """How many of the chosen values the fronts trade, if not all."""
+    return shown_of(len(traded(data)), data.chosen)
 
 
 def draw_pairs(data: FigureData, output: Sequence[Path], scale: Scale, axis: str) -> None:
@@ -38,14 +44,16 @@ def draw_pairs(data: FigureData, output: Sequence[Path], scale: Scale, axis: str
     panel = width / len(pairs)
     shown = [name for name in data.policies if name != BASE]
     numbers = number_policies(shown)
-    with theme.sheet(output, 1, len(pairs), width=width, height=panel + 0.95) as (figure, panels):
+    extra = _handles(data)
+    height = panel + key_height(data, len(extra))
+    with theme.sheet(output, 1, len(pairs), width=width, height=height) as (figure, panels):
         for axes, (across, up) in zip(panels[0], pairs, strict=True):
             _cloud(axes, data, across, up, scale)
             _policies(axes, data, across, up, scale, numbers)
             axes.set_xlabel(axis.format(data.labels[across]))
             axes.set_ylabel(axis.format(data.labels[up]))
             _zoom(axes)
-        policy_legend(figure, data, numbers, extra=_handles(data))
+        policy_legend(figure, data, numbers, extra=extra)
 
 
 def _zoom(axes: "Axes") -> None:
@@ -96,7 +104,14 @@ def _policies(
         style = styles[family_of(name)]
         x, y = place(name, across), place(name, up)
         if data.policies[name]:
-            arrow = {"arrowstyle": "-", "color": style.colour, "linewidth": 0.7, "alpha": 0.8}
+            arrow = {
+                "arrowstyle": "-|>,head_length=0.35,head_width=0.16",
+                "color": style.colour,
+                "linewidth": 0.8,
+                "linestyle": DASHED if data.raises_one(name) else "-",
+                "shrinkA": 0,
+                "shrinkB": 5,  # the head ends at the marker, not below it
+            }
             axes.annotate("", (x[0], y[0]), start, arrowprops=arrow, zorder=2)
         interval_point(axes, x, y, style, number)
     axes.plot(*start, marker="*", color="black", markersize=9, linestyle="", zorder=8)
@@ -105,7 +120,16 @@ def _policies(
 def _handles(data: FigureData) -> list[object]:
     from matplotlib.lines import Line2D
 
+    lines: tuple[Any, ...] = (("-", "several values", False), (DASHED, "one value", True))
+    ways = [
+        Line2D([], [], color=theme.GREY, linewidth=0.8, linestyle=line, label=f"palette of {many}")
+        for line, many, single in lines
+        if any(
+            palette and data.raises_one(name) == single for name, palette in data.policies.items()
+        )
+    ]
     return [
+        *ways,
         Line2D([], [], color="black", linewidth=1.0, label="exact front (budget in nats)"),
         Line2D([], [], marker=".", color=theme.SOFT, linestyle="", label="random λ"),
     ]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_NUMBERED = 24  # more policies than this are told apart by family alone
+LINE = 0.14  # inches: a line of the key
 LETTERS = 16  # letters of the key that fit in an inch
 
 
@@ -64,7 +65,7 @@ def interval_point(
         across[0],
         up[0],
         marker=style.marker,
-        markersize=8.0 if number else 4.5,
+        markersize=9.5 if number else 4.5,
         color=style.colour,
         markeredgecolor="white",
         markeredgewidth=0.6,
@@ -76,7 +77,7 @@ def interval_point(
         (across[0], up[0]),
         ha="center",
         va="center_baseline",
-        fontsize=5.2,
+        fontsize=6,
         fontweight="bold",
         color=style.ink,
         zorder=6,
@@ -101,6 +102,11 @@ def family_means(
                 axes.plot(
                     x, y, "x", color=colour, markersize=size, markeredgewidth=size - 4.2, zorder=4
                 )
+
+
+def key_height(data: FigureData, more: int = 0) -> float:
+    """Inches that `policy_legend` needs for a line a family, the base model, and `more` lines."""
+    return LINE * (len(data.families) + 1 + more) + 0.1
 
 
 def policy_legend(

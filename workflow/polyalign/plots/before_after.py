@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from polyalign.errors import InputError
 from polyalign.plots import theme
-from polyalign.plots.data import FigureData
+from polyalign.plots.data import FigureData, shown_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +76,10 @@ def finding(data: FigureData) -> str:
         value = max(moves, key=moves.__getitem__)
         _, start, end = moves[value]
         parts.append(f"{palette.name} {data.labels[value]} from {start:.3g} to {end:.3g}")
-    return f"Moved most, in standard deviations of the base model: {'; '.join(parts)}."
+    text = f"Moved most, in standard deviations of the base model: {'; '.join(parts)}."
+    palettes = shown_of(len(parts), list(data.palettes), "palettes")
+    values = shown_of(len(data.raised[:ACROSS]), data.raised)
+    return " ".join(filter(None, (text, palettes, values)))
 
 
 def weighted(data: FigureData, palette: "Palette") -> tuple["pd.DataFrame", "np.ndarray"]:

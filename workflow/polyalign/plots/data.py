@@ -79,6 +79,11 @@ class FigureData:
         """Policies of a family, in order."""
         return [name for name in self.policies if family_of(name) == family]
 
+    def raises_one(self, policy: str) -> bool:
+        """Whether a policy realises a palette that raises a single value."""
+        palette = self.policies[policy]
+        return palette is not None and len(self.palettes[palette].raised) == 1
+
     def axis(self, value: str) -> str:
         """Label of a value's axis, with its unit."""
         unit = self.units.get(value)
@@ -93,6 +98,11 @@ def family_of(policy: str) -> str:
 def variant_of(policy: str) -> str:
     """`beta-0.1` of `dpo/beta-0.1`."""
     return policy.split("/")[1]
+
+
+def shown_of(shown: int, every: Sequence[str], what: str = "values") -> str:
+    """Sentence on a figure that leaves something out; nothing if it shows all."""
+    return f"{shown} of {len(every)} {what} shown." if shown < len(every) else ""
 
 
 def interval(table: "pd.DataFrame", value: str, centre: str) -> list[float]:

@@ -1,12 +1,13 @@
 """Two values against the share that training gave to one of them: mixtures of data, and soups.
 
 Left the two levels against each other, right each of them against the share of the first value's
-preference pairs; for a soup, the share of its parts weighted as the soup weights them. Lines join
-policies that differ in the share alone. Intervals are 95 %, clustered by prompt; the star and the
+preference pairs; for a soup, the share of its parts weighted as the soup weights them, or where its
+parts are no mixtures the weight of the part that the key names. Lines join policies that differ in
+the share alone. Intervals are 95 %, clustered by prompt; the star and the
 dashed lines are the base model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from polyalign.plots.data import BASE, FigureData, family_of, interval, variant_
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-NEEDS = ("levels",)
+NEEDS = ("levels", "palettes")
 SETTINGS = ("mixtures",)
 
 
@@ -67,18 +68,23 @@ def finding(data: FigureData) -> str:
             for value, start, end in zip((first, second), *levels, strict=True)
         ]
         shares = f"{100 * members[0][0]:.0f} % to {100 * members[-1][0]:.0f} %"
-        parts.append(f"{name}, {shares} {data.labels[first]}: {' and '.join(ends)}.")
+        of = "" if share(data, members[0][1], first) is None else f" {data.labels[first]}"
+        parts.append(f"{name}, {shares}{of}: {' and '.join(ends)}.")
     return " ".join(parts)
 
 
 def traded(data: FigureData) -> tuple[str, str]:
     """The two values whose preferences are mixed: the first two in order that mixtures name.
 
+    Where there are soups of other models alone, the first two that palettes raise.
+
     Raises:
         InputError: if they name fewer.
     """
     named = {part for shares in data.mixtures.values() for part in shares}
     found = [value for value in data.labels if value in named]
+    if any("/" in part for part in named) and not found:
+        found = data.raised
     if len(found) < 2:
         raise InputError(
             "figure mixtures: the mixtures name fewer than two values of the study; expected "
@@ -89,20 +95,54 @@ def traded(data: FigureData) -> tuple[str, str]:
 
 
 def curves(data: FigureData, first: str) -> dict[str, list[tuple[float, str]]]:
-    """Series of policies, sorted by their share of `first`: `dpo beta-0.1` → [(share, policy)]."""
-    series: dict[str, list[tuple[float, str]]] = {}
-    for policy in data.mixtures:
-        found = share(data, policy, first)
-        if found is None:
+    """Series of policies, sorted by their share of `first`: `dpo beta-0.1` → [(share, policy)].
+
+    A series has one family, one β, and one set of parts.
+    """
+    series: dict[tuple[str, str, frozenset[str]], list[tuple[float, str]]] = {}
+    for policy, parts in data.mixtures.items():
+        if not parts:
             continue
-        setting, _, _ = variant_of(policy).rpartition("_")
-        name = " ".join(filter(None, (family_of(policy), setting)))
-        series.setdefault(name, []).append((found, policy))
-    return {name: sorted(members) for name, members in series.items()}
+        of_models = any("/" in part for part in parts)
+        # `beta-0.1_NAME`, and a name may hold further `_`.
+        setting, mark, _ = variant_of(policy).partition("_")
+        setting = setting if mark and not of_models else ""
+        weight = share(data, policy, first)
+        place = parts[_first_part(data, parts)] if weight is None else weight
+        traded_alone = {*parts} <= {*traded(data)}
+        key = (family_of(policy), setting, frozenset() if traded_alone else frozenset(parts))
+        series.setdefault(key, []).append((place, policy))
+    alike = [key[:2] for key in series]
+    return {
+        _name(data, first, key, members[0][1], whole=alike.count(key[:2]) > 1): sorted(members)
+        for key, members in series.items()
+    }
+
+
+def _name(
+    data: FigureData, first: str, key: tuple[str, str, frozenset[str]], policy: str, *, whole: bool
+) -> str:
+    """Name of a series; with its parts if `whole`, and with what its share is of if not `first`."""
+    family, setting, parts = key
+    name = " ".join(filter(None, (family, setting)))
+    if whole and parts:
+        name += f" of {' + '.join(sorted(parts))}"
+    if share(data, policy, first) is None:
+        name += f" (weight of {_first_part(data, parts)})"
+    return name
+
+
+def _first_part(data: FigureData, parts: Iterable[str]) -> str:
+    """The part that comes first in the study's order."""
+    order = list(data.policies)
+    return min(parts, key=lambda part: (order.index(part) if part in order else len(order), part))
 
 
 def share(data: FigureData, policy: str, first: str) -> float | None:
-    """Share of a value's preferences in what a policy was trained on, directly or by its parts."""
+    """Share of a value's preferences in what a policy was trained on, directly or by its parts.
+
+    None where some part was trained on none.
+    """
     parts = data.mixtures.get(policy, {})
     if not parts:
         return None
@@ -141,6 +181,7 @@ def _line(
 def _frame(panels: Sequence["Axes"], data: FigureData, first: str, second: str) -> None:
     base = {value: float(data.levels[BASE]["mean"][value]) for value in (first, second)}
     panels[0].plot(base[first], base[second], "*", color="black", markersize=9, zorder=6)
+    panels[0].locator_params(axis="x", nbins=4)
     panels[0].set(xlabel=f"level: {data.labels[first]}", ylabel=f"level: {data.labels[second]}")
     for axes, value in zip(panels[1:], (first, second), strict=True):
         axes.axhline(base[value], color=theme.GREY, linestyle="--", linewidth=0.8)

@@ -8,7 +8,7 @@ weight and end where no policy on these samples reaches the target.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polyalign.plots import theme
 from polyalign.plots.data import FigureData
@@ -26,7 +26,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     """Draw the figure to every path of `output`."""
     table = data.tables["paths"]
     names = list(dict.fromkeys(table["palette"]))
-    colours = theme.series_colours(names)
+    styles = theme.series_styles(names)
     height = max(2.4, 1.2 + 0.22 * len(names))
     options = {"width_ratios": (1.1, 1, 1)}
     with theme.sheet(output, 1, 3, width=theme.PAGE, height=height, **options) as (figure, panels):
@@ -34,8 +34,8 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         for place, name in enumerate(names):
             part = table[table["palette"] == name].sort_values("share")
             _bar(verdicts, part, place)
-            _curve(sizes, part, "ess_share", colours[name], name)
-            _curve(nats, part, "kl", colours[name], name)
+            _curve(sizes, part, "ess_share", styles[name], name)
+            _curve(nats, part, "kl", styles[name], name)
         verdicts.set_yticks(range(len(names)), names)
         verdicts.set(ylim=(len(names) - 0.5, -0.5), title="verdict")
         sizes.set(title="effective sample size", ylabel="% of samples", ylim=(0, 103))
@@ -77,14 +77,20 @@ def _bar(axes: "Axes", part: "pd.DataFrame", place: int) -> None:
         )
 
 
-def _curve(axes: "Axes", part: "pd.DataFrame", column: str, colour: str, name: str) -> None:
+def _curve(axes: "Axes", part: "pd.DataFrame", column: str, style: theme.Style, name: str) -> None:
     factor = 100 if column == "ess_share" else 1
     x, y = 100 * part["share"], factor * part[column]
     known = (part["verdict"] == "supported").to_numpy()
     last = int(known.sum())
-    axes.plot(x[:last], y[:last], color=colour, label=name)
+    look: dict[str, Any] = {
+        "color": style.colour,
+        "marker": style.marker,
+        "markersize": 3,
+        "markevery": 4,
+    }
+    axes.plot(x[:last], y[:last], label=name, **look)
     # From the last supported step on, so that the line is whole.
-    axes.plot(x[max(last - 1, 0) :], y[max(last - 1, 0) :], color=colour, linestyle=(0, (2, 1)))
+    axes.plot(x[max(last - 1, 0) :], y[max(last - 1, 0) :], linestyle=(0, (2, 1)), **look)
 
 
 def _legends(figure: "Figure", panels: Sequence["Axes"]) -> None:

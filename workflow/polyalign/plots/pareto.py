@@ -2,22 +2,24 @@
 
 One panel a pair of values. Black lines are the exact fronts: the best levels that any policy within
 so many nats of the base model reaches, by choosing among its samples; found on fit prompts, judged
-on test prompts. Grey points are random λ. Coloured points are policies with 95 % intervals; a thin
-line joins those that realise a palette to the base model, the star.
+on test prompts. Grey points are random λ. Coloured points are policies with 95 % intervals; an
+arrow leads from the base model, the star, to those that realise a palette, dashed where the palette
+raises a single value.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polyalign.plots._pareto import draw_pairs, traded
+from polyalign.plots._pareto import draw_pairs, part_shown, traded
 from polyalign.plots._points import highest_levels
 from polyalign.plots.data import FigureData
 
 if TYPE_CHECKING:
     import numpy as np
 
-NEEDS = ("levels", "random", "fronts")
+NEEDS = ("levels", "palettes", "random", "fronts")
+SETTINGS = ("chosen",)
 
 
 def draw(data: FigureData, output: Sequence[Path]) -> None:
@@ -31,4 +33,4 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
 
 def finding(data: FigureData) -> str:
     """The highest levels of the values that the fronts trade."""
-    return highest_levels(data, traded(data))
+    return f"{highest_levels(data, traded(data))} {part_shown(data)}".strip()

@@ -2,7 +2,8 @@
 
 As the figure `pareto`, with each level as the share of the base model's rewards on test prompts
 that lie below it, in per cent. Black lines are the exact fronts within so many nats of the base
-model, grey points random λ, coloured points policies with 95 % intervals.
+model, grey points random λ, coloured points policies with 95 % intervals; arrows are dashed where a
+palette raises a single value.
 """
 
 from collections.abc import Sequence
@@ -10,11 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from polyalign.plots._pareto import draw_pairs, traded
+from polyalign.plots._pareto import draw_pairs, part_shown, traded
 from polyalign.plots._points import highest_levels
 from polyalign.plots.data import FigureData
 
-NEEDS = ("levels", "random", "fronts", "pool")
+NEEDS = ("levels", "palettes", "random", "fronts", "pool")
+SETTINGS = ("chosen",)
 
 
 def draw(data: FigureData, output: Sequence[Path]) -> None:
@@ -24,9 +26,10 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
 
 def finding(data: FigureData) -> str:
     """The highest levels of the values that the fronts trade, in quantiles."""
-    return highest_levels(
+    highest = highest_levels(
         data, traded(data), lambda value, level: f"{percent(data, value, level):.1f} %"
     )
+    return f"{highest} {part_shown(data)}".strip()
 
 
 def percent(data: FigureData, value: str, levels: Any) -> Any:

@@ -30,7 +30,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     rows = -(-len(families) // columns)
     width = theme.PAGE if columns > 1 else theme.COLUMN
     limits = ring_limits(data)
-    shared = theme.series_colours(variant_of(name) for name in data.policies if name != BASE)
+    shared = theme.series_styles(variant_of(name) for name in data.policies if name != BASE)
     options = {"subplot_kw": {"projection": "polar"}}
     height = rows * 3.3
     with theme.sheet(output, rows, columns, width=width, height=height, **options) as (_, panels):
@@ -82,7 +82,7 @@ def _panel(
     axes: "PolarAxes",
     data: FigureData,
     family: str,
-    colours: dict[str, str],
+    styles: dict[str, theme.Style],
     limits: tuple[int, int],
 ) -> None:
     values = list(data.labels)
@@ -94,15 +94,14 @@ def _panel(
         if name == BASE:
             continue
         levels = percent(data, name)
-        palette = data.policies[name]
-        single = palette is not None and len(data.palettes[palette].raised) == 1
+        style = styles[variant_of(name)]
         axes.plot(
             [*angles, 0],
             [*levels, levels[0]],
-            color=colours[variant_of(name)],
-            linestyle=(0, (3, 1.5)) if single else "-",
-            marker="o",
-            markersize=3,
+            color=style.colour,
+            linestyle=(0, (3, 1.5)) if data.raises_one(name) else "-",
+            marker=style.marker,
+            markersize=3.5,
             label=variant_of(name),
         )
     _frame(axes, angles, [data.labels[value] for value in values], limits)

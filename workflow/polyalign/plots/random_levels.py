@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polyalign.plots import theme
-from polyalign.plots.data import FigureData
+from polyalign.plots.data import FigureData, shown_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +50,8 @@ def finding(data: FigureData) -> str:
     import numpy as np
 
     table = data.tables["random"]
-    values = [value for value in data.labels if f"{value}_level" in table][:MOST]
+    every = [value for value in data.labels if f"{value}_level" in table]
+    values = every[:MOST]
     whole = (table["kind"] == "reference") & (table["n_values"] == table["n_values"].max())
     levels = table.loc[whole, [f"{value}_level" for value in values]].to_numpy()
     if len(values) < 2:
@@ -63,10 +64,11 @@ def finding(data: FigureData) -> str:
     }
     together, against = max(pairs, key=pairs.__getitem__), min(pairs, key=pairs.__getitem__)
     named = {pair: " and ".join(data.labels[value] for value in pair[::-1]) for pair in pairs}
-    return (
+    text = (
         f"Closest together: {named[together]} ({pairs[together]:+.2f}); most against each other: "
         f"{named[against]} ({pairs[against]:+.2f})."
     )
+    return f"{text} {shown_of(len(values), every)}".strip()
 
 
 def _panel(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from polyalign.plots import theme
 from polyalign.plots._points import interval_point, number_policies, policy_legend
-from polyalign.plots.data import BASE, FigureData, family_of, interval
+from polyalign.plots.data import BASE, FigureData, family_of, interval, shown_of
 
 NEEDS = ("levels", "palettes")
 SETTINGS = ("evaluate_only",)
@@ -62,10 +62,12 @@ def finding(data: FigureData) -> str:
         parts.append(f"{data.labels[value]} {level:.3g} at {known[best][0]:.3g} nats ({best})")
     furthest = max(known, key=known.__getitem__)
     kl, low, high = known[furthest]
-    return (
+    text = (
         f"Highest levels: {', '.join(parts)}. Furthest from the base model: {furthest}, {kl:.3g} "
         f"nats, interval {low:.3g} to {high:.3g}."
     )
+    every = list(dict.fromkeys([*data.raised, *data.evaluate_only]))
+    return f"{text} {shown_of(len(shown_values(data)), every)}".strip()
 
 
 def shown_values(data: FigureData) -> list[str]:

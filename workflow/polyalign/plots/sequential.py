@@ -2,7 +2,8 @@
 
 One panel a palette: how far each value's level is from its target, in standard deviations of the
 base model's rewards, after each round through all values. At 0 the target is kept, which the
-simultaneous solution does for every value that it weighs; a value without weight may end above it.
+simultaneous solution, the open markers at the right edge, does for every value that it weighs; a
+value without weight may end above it.
 One round, as sequential alignment is usually done, undoes part of what its earlier turns reached.
 Measured on the prompts of the fit, where the optimum is known.
 """
@@ -15,14 +16,21 @@ from polyalign.plots.data import FigureData
 
 NEEDS = ("rounds",)
 ACROSS = 2
+MOST = 9  # ticks
 
 
 def draw(data: FigureData, output: Sequence[Path]) -> None:
     """Draw the figure to every path of `output`."""
+    from matplotlib.lines import Line2D
+
     table = data.tables["rounds"]
-    table = table.assign(gap=(table["level"] - table["target"]) / table["spread"])
+    table = table.assign(
+        gap=(table["level"] - table["target"]) / table["spread"],
+        at_once=(table["simultaneous"] - table["target"]) / table["spread"],
+    )
+    last = int(table["round"].max())
     palettes = list(dict.fromkeys(table["palette"]))
-    colours = theme.series_colours(data.labels)
+    styles = theme.series_styles(data.labels)
     options = {"sharex": True, "sharey": True}
     tiles = theme.tiles(output, len(palettes), ACROSS, aspect=0.6, foot=0.35, **options)
     with tiles as (figure, panels):
@@ -30,24 +38,41 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             theme.grid(axes)
             axes.axhline(0, color="black", linewidth=0.9, linestyle="--")
             part = table[table["palette"] == palette]
-            for i, value in enumerate(data.labels):
+            for value, style in styles.items():
                 line = part[part["value"] == value].sort_values("round")
                 if line.empty:
                     continue
                 axes.plot(
                     line["round"],
                     line["gap"],
-                    color=colours[value],
-                    marker=theme.MARKERS[i % len(theme.MARKERS)],
+                    color=style.colour,
+                    marker=style.marker,
                     markersize=3.2,
                     label=data.labels[value],
+                )
+                axes.plot(
+                    last + 1,
+                    line["at_once"].iloc[0],
+                    color=style.colour,
+                    marker=style.marker,
+                    markersize=4.5,
+                    markerfacecolor="none",
+                    linestyle="",
+                    clip_on=False,
                 )
             axes.set_title(palette)
             axes.set_xlabel("round" if place + ACROSS >= len(palettes) else "")
             axes.set_ylabel("level − target (sd)" if place % ACROSS == 0 else "")
-            axes.locator_params(axis="x", integer=True)
+            axes.set_xticks(range(0, last + 1, 1 + last // MOST))  # beyond them is no round
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=6, columnspacing=1.2)
+        once = Line2D([], [], color=theme.GREY, marker="o", markerfacecolor="none", linestyle="")
+        figure.legend(
+            [*handles, once],
+            [*labels, "all at once"],
+            loc="outside lower left",
+            ncols=7,
+            columnspacing=1.2,
+        )
 
 
 def finding(data: FigureData) -> str:

@@ -66,7 +66,7 @@ UNDATED = {".pdf": {"CreationDate": None}}
 
 @dataclass(frozen=True)
 class Style:
-    """Colour and marker of one family."""
+    """Colour and marker of one family or series."""
 
     colour: str
     marker: str
@@ -87,9 +87,13 @@ def family_styles(families: Iterable[str]) -> dict[str, Style]:
     return {name: Style(COLOURS[places[name] % 8], MARKERS[places[name] % 8]) for name in families}
 
 
-def series_colours(names: Iterable[str]) -> dict[str, str]:
-    """Colours of things that are no families, such as palettes, in order."""
-    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(names))}
+def series_styles(names: Iterable[str]) -> dict[str, Style]:
+    """Styles of things that are no families, such as palettes, in order; 64 of them differ."""
+    count = len(COLOURS)
+    return {
+        name: Style(COLOURS[i % count], MARKERS[(i + i // count) % len(MARKERS)])
+        for i, name in enumerate(dict.fromkeys(names))
+    }
 
 
 @contextmanager

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NEEDS = ("training",)
 METRICS = {
     "loss": "loss",
-    "reward": "reward λ·r",
+    "reward": "reward λ·r/Λ",
     "kl": "KL (nats)",
     "entropy": "entropy (nats/token)",
     "length": "length (tokens)",
@@ -48,9 +48,9 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
                 for name, table in data.training.items()
                 if family_of(name) == family and metric in table
             }
-            colours = theme.series_colours(members)
+            styles = theme.series_styles(members)
             for name, table in members.items():
-                _curve(axes, table, metric, colours[name], variant_of(name))
+                _curve(axes, table, metric, styles[name], variant_of(name))
             axes.set(title=f"{family}: {METRICS[metric]}", xlabel="step")
             theme.grid(axes)
             axes.margins(x=0.02)
@@ -85,9 +85,20 @@ def panels_shown(data: FigureData) -> list[tuple[str, str]]:
     ]
 
 
-def _curve(axes: "Axes", table: "pd.DataFrame", metric: str, colour: str, label: str) -> None:
+def _curve(
+    axes: "Axes", table: "pd.DataFrame", metric: str, style: theme.Style, label: str
+) -> None:
     rows = table[["step", metric]].dropna()
     window = max(1, len(rows) // WINDOW)
     smooth = rows[metric].rolling(window, center=True, min_periods=1).median()
-    axes.plot(rows["step"], rows[metric], color=colour, linewidth=0.5, alpha=0.35)
-    axes.plot(rows["step"], smooth, color=colour, linewidth=1.2, label=label)
+    axes.plot(rows["step"], rows[metric], color=style.colour, linewidth=0.5, alpha=0.35)
+    axes.plot(
+        rows["step"],
+        smooth,
+        color=style.colour,
+        linewidth=1.2,
+        marker=style.marker,
+        markersize=3,
+        markevery=0.2,
+        label=label,
+    )

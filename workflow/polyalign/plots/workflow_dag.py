@@ -132,7 +132,7 @@ def colour_of(rule: str) -> str:
 def _box(axes: "Axes", rule: str, place: tuple[int, float]) -> "Text":
     text = rule.replace("_", "\n", 1) if len(rule) > 9 else rule
     box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": colour_of(rule)}
-    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 5.6, "linespacing": 0.9}
+    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6, "linespacing": 0.9}
     return axes.text(*place, text, bbox=box, zorder=3, **look)
 
 
