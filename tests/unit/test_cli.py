@@ -12,7 +12,7 @@ from polyalign import cli
 from polyalign.map import solve
 
 KEYS = (
-    "values target lam scope verdict realised kl ess max_weight kkt slack iterations "
+    "values target lam scope status verdict realised kl ess max_weight kkt slack iterations "
     "n_prompts n_samples message"
 )
 
@@ -73,6 +73,7 @@ def test_infeasible_is_status_3(capsys, table):
     record = json.loads(out)
     assert status == 3
     assert (record["verdict"], record["lam"], record["kl"]) == ("infeasible", [None], None)
+    assert record["status"] == "infeasible"
     assert record["slack"] < 0
     assert "humor" in record["message"]
     status, out, _ = run(capsys, "feasible", table, "--target", "humor=99", "--json")
@@ -103,6 +104,26 @@ def test_infeasible_is_status_3(capsys, table):
     assert "out of reach" in out
     out = run(capsys, "solve", table, "--target", "humor=99")[1]
     assert "nan" not in out
+
+
+def test_a_lam_without_a_certificate_is_status_1(capsys, table):
+    arguments = ("feasible", table, "--target", "humor=99", "--target", "helpful=99", "--json")
+    edge = json.loads(run(capsys, *arguments)[1])["nearest"]
+    # Past the exact edge by less than what still counts as on it: feasible, but lam is infinite.
+    past = [
+        f"{name}={level + 3e-9!r}" for name, level in zip(("humor", "helpful"), edge, strict=True)
+    ]
+    targets = ("--target", past[0], "--target", past[1])
+    status, out, err = run(capsys, "solve", table, *targets, "--json")
+    record = json.loads(out)
+    assert (status, err) == (1, "")
+    assert (record["status"], record["verdict"]) == ("stalled", "unsupported")
+    assert record["kkt"] > 1e-6
+    status, out, _ = run(capsys, "solve", table, *targets)
+    assert status == 1
+    assert "at the edge" in out
+    solved = json.loads(run(capsys, "solve", table, "--target", "humor=q60", "--json")[1])
+    assert solved["status"] == "solved"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The command `polyalign`: the mathematics on a table of rewards, and the study's helpers.
 
-Exit status: 0 done, 2 bad input (one line on stderr), 3 infeasible palette.
+Exit status: see `STATUSES`.
 """
 
 import argparse
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from polyalign.map.base import Base
     from polyalign.map.dual import Solution
 
-INFEASIBLE = 3
+STALLED, INFEASIBLE = 1, 3
+STATUSES = (
+    "exit status: 0 done; 1 the palette is at the edge of what is feasible, and its lam is not "
+    "certified; 2 bad input, one line on stderr; 3 the palette is infeasible"
+)
 STREAM_CELLS = 50_000_000  # rows x values above which a Parquet table is not loaded
 PRINTED_ROWS = 30
 SOLVE_KEYS = [
@@ -28,6 +32,7 @@ SOLVE_KEYS = [
     "target",
     "lam",
     "scope",
+    "status",
     "verdict",
     "realised",
     "kl",
@@ -72,7 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all subcommands."""
-    parser = Parser(prog="polyalign", description="Align a language model to several values.")
+    parser = Parser(
+        prog="polyalign", description="Align a language model to several values.", epilog=STATUSES
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
     solve = _command(commands, "solve", run_solve, "lam of a palette, with its certificate")
@@ -140,7 +147,7 @@ def run_solve(options: argparse.Namespace) -> int:
         if solution.status != "infeasible":
             facts += f", {solution.iterations} iterations, KKT residual {solution.kkt:.1e}"
         print(facts)
-    return INFEASIBLE if solution.verdict == "infeasible" else 0
+    return {"infeasible": INFEASIBLE, "stalled": STALLED}.get(solution.status, 0)
 
 
 def run_feasible(options: argparse.Namespace) -> int:
@@ -353,7 +360,9 @@ def run_levels(options: argparse.Namespace) -> int:
 def _command(
     commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text, epilog=STATUSES
+    )
     parser.add_argument("table", help="rewards: .parquet, .csv, .jsonl, or MAP's .json")
     parser.add_argument(
         "--scope", default="auto", help="prompt, joint, or auto: prompt from 8 candidates a prompt"
