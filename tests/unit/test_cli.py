@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from polyalign import cli
-from polyalign.map import solve
+from polyalign.map import solve, stream
 
 KEYS = (
     "values target lam scope status verdict realised kl ess max_weight kkt slack iterations "
@@ -184,14 +184,17 @@ def test_every_format_gives_the_same_answer(capsys, table, tmp_path, ending):
     assert found[0]["n_prompts"] == found[1]["n_prompts"] == 30
 
 
-@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl", "streamed.parquet"])
 @pytest.mark.parametrize("bad", [np.nan, "x"])
-def test_what_is_no_number_is_named_with_its_row(capsys, table, tmp_path, ending, bad):
+def test_what_is_no_number_is_named_with_its_row(capsys, monkeypatch, table, tmp_path, ending, bad):
+    if ending == "streamed.parquet":
+        monkeypatch.setattr(cli, "STREAM_CELLS", 10)
+        monkeypatch.setattr(stream, "BATCH_ROWS", 3)
     frame = pd.read_csv(table)
     frame["humor"] = frame["humor"].astype(object)
     frame.loc[7, "humor"] = bad
     path = tmp_path / f"bad.{ending}"
-    if ending == "parquet":
+    if ending.endswith("parquet"):
         frame.astype({"humor": str if bad == "x" else float}).to_parquet(path)
     elif ending == "csv":
         frame.to_csv(path, index=False)
@@ -277,6 +280,61 @@ def test_large_parquet_tables_are_streamed_to_the_same_answer(capsys, table, mon
     np.testing.assert_allclose(streamed["lam"], memory["lam"], atol=1e-8)
     assert streamed["n_prompts"] == 30
     assert list(streamed) == KEYS.split()
+
+
+@pytest.mark.parametrize("split", ["fit", "test"])
+def test_a_streamed_split_is_derived_as_in_memory(capsys, table, monkeypatch, tmp_path, split):
+    path = tmp_path / "rewards.parquet"
+    pd.read_csv(table).to_parquet(path)  # it has no column `split`
+    arguments = ("solve", path, "--target", "humor=q70", "--split", split, "--json")
+    memory = json.loads(run(capsys, *arguments)[1])
+    monkeypatch.setattr(cli, "STREAM_CELLS", 10)
+    monkeypatch.setattr(stream, "BATCH_ROWS", 7)
+    streamed = json.loads(run(capsys, *arguments)[1])
+    assert 0 < streamed["n_samples"] == memory["n_samples"] < 300
+    assert streamed["n_prompts"] == memory["n_prompts"]
+    np.testing.assert_allclose(streamed["lam"], memory["lam"], atol=1e-8)
+
+
+def _repeated(frame):
+    frame["prompt_id"] = frame["prompt"].str.removeprefix("question ").astype(int)
+    frame["candidate"] = frame.groupby("prompt").cumcount()
+    frame.loc[29, "candidate"] = 3  # prompt 2 has its candidate 3 in row 23
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_repeated, "(prompt_id 2, candidate 3) stands twice, again in row 29"),
+        (lambda frame: frame.rename(columns={"prompt": "prompt_id"}), "no column 'prompt'"),
+        (lambda frame: frame.assign(humor="funny"), "value 'humor' is 'funny' in row 0"),
+        (lambda frame: frame.drop(columns="humor"), "no column"),
+    ],
+    ids=["a key twice", "no prompt", "text", "no value"],
+)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_memory_refuses_is_refused_streamed(
+    capsys, table, monkeypatch, tmp_path, spoil, message, streamed
+):
+    if streamed:
+        monkeypatch.setattr(cli, "STREAM_CELLS", 10)
+        monkeypatch.setattr(stream, "BATCH_ROWS", 7)
+    path = tmp_path / "rewards.parquet"
+    spoil(pd.read_csv(table)).to_parquet(path)
+    status, out, err = run(capsys, "solve", path, "--target", "humor=q70")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+def test_keys_whose_hashes_agree_by_chance_are_no_repetition(capsys, table, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "STREAM_CELLS", 10)
+    monkeypatch.setattr(stream, "_hashes", lambda keys: np.zeros(len(keys), dtype=np.uint64))
+    frame = pd.read_csv(table)
+    frame["candidate"] = frame.groupby("prompt").cumcount()
+    path = tmp_path / "rewards.parquet"
+    frame.to_parquet(path)
+    assert run(capsys, "solve", path, "--target", "humor=q70")[0] == 0
 
 
 def test_help_starts_without_heavy_modules():

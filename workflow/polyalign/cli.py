@@ -400,8 +400,12 @@ def _solve(options: argparse.Namespace) -> "Solution":
 
     levels = _levels(options)
     if _is_large(options.table, len(levels)):
-        from polyalign.map.stream import solve_parquet
+        import pyarrow.parquet as pq
 
+        from polyalign.map.stream import solve_parquet
+        from polyalign.tables import check_prompts
+
+        check_prompts(pq.read_schema(options.table).names, options.table)
         return solve_parquet(
             options.table, levels, scope=options.scope, split=options.split, slack=True
         )
