@@ -106,6 +106,42 @@ def test_infeasible_is_status_3(capsys, table):
     assert "nan" not in out
 
 
+def test_feasible_tells_how_far_each_value_alone_could_go(capsys, table):
+    targets = ("--target", "humor=q60", "--target", "helpful=q60")
+    record = json.loads(run(capsys, "feasible", table, *targets, "--json")[1])
+    for i, (held, raised) in enumerate((("helpful", "humor"), ("humor", "helpful"))):
+        fixed = ("--target", f"{held}={record['target'][1 - i]!r}")
+        edge = record["highest"][i]
+        for level, feasible in ((edge - 1e-6, True), (edge + 1e-6, False)):
+            at = ("--target", f"{raised}={level!r}")
+            assert (run(capsys, "solve", table, *fixed, *at)[0] == 3) is not feasible
+        for level, verdict in ((-1e-6, "supported"), (1e-6, "unsupported")):
+            at = ("--target", f"{raised}={record['highest_supportable'][i] + level!r}")
+            solved = json.loads(run(capsys, "solve", table, *fixed, *at, "--json")[1])
+            assert solved["verdict"] == verdict
+    out = run(capsys, "feasible", table, *targets)[1]
+    assert f"{record['highest'][0]:.4g}  " in out
+    assert out.splitlines()[3].endswith(f"{record['highest_supportable'][0]:.4g}")
+    apart = ("--target", "humor=99", "--target", "helpful=mean")
+    record = json.loads(run(capsys, "feasible", table, *apart, "--json")[1])
+    assert record["highest"][1] is record["highest_supportable"][1] is None
+    assert record["highest"][0] > record["highest_supportable"][0]
+
+
+def test_limits_of_feasible_are_those_asked_for(capsys, table):
+    arguments = ("feasible", table, "--target", "humor=mean", "--target", "helpful=99", "--json")
+    wide = json.loads(run(capsys, *arguments)[1])
+    for limit in (("--min-ess", "6"), ("--max-norm", "0.1")):
+        tight = json.loads(run(capsys, *arguments, *limit)[1])
+        assert tight["highest"] == wide["highest"]
+        assert tight["highest_supportable"][1] < wide["highest_supportable"][1]
+        assert tight["supportable_share"] < wide["supportable_share"]
+    level = tight["highest_supportable"][1]
+    at = ("--target", "humor=mean", "--target", f"helpful={level!r}")
+    solved = json.loads(run(capsys, "solve", table, *at, "--json")[1])
+    assert sum(solved["lam"]) == pytest.approx(0.1, abs=1e-6)
+
+
 def test_a_lam_without_a_certificate_is_status_1(capsys, table):
     arguments = ("feasible", table, "--target", "humor=99", "--target", "helpful=99", "--json")
     edge = json.loads(run(capsys, *arguments)[1])["nearest"]
@@ -142,6 +178,8 @@ def test_a_lam_without_a_certificate_is_status_1(capsys, table):
         (["pareto", "TABLE", "--value", "humor"], "2 or 3"),
         (["pareto", "TABLE", "--value", "humor", "--value", "helpful", "--kl", "9"], "budget"),
         (["sequential", "TABLE", "--target", "humor=q60", "--block", "helpful"], "--block"),
+        (["feasible", "TABLE", "--target", "humor=q60", "--max-norm", "0"], "--max-norm: 0.0"),
+        (["feasible", "TABLE", "--target", "humor=q60", "--min-ess", "nan"], "above 0"),
         (["levels", "TABLE", "--lam", "humour=1"], "no value humour"),
         (["sequential", "TABLE", "--target", "humor=q60", "--rounds", "0"], "blocks humor"),
         (["levels", "TABLE", "--lam", "humor=x"], "expected a number"),

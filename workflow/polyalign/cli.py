@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from polyalign.map.base import Base
-    from polyalign.map.dual import Solution
+    from polyalign.map.dual import Limits, Solution
 
 STALLED, INFEASIBLE = 1, 3
 STATUSES = (
@@ -86,6 +86,14 @@ def build_parser() -> argparse.ArgumentParser:
     _targets(solve)
     feasible = _command(commands, "feasible", run_feasible, "can a palette be reached, and how far")
     _targets(feasible)
+    feasible.add_argument(
+        "--min-ess",
+        type=float,
+        help="least effective sample size that is supportable (default: 2 a prompt, 100 joint)",
+    )
+    feasible.add_argument(
+        "--max-norm", type=float, help="largest sum of lam that is supportable (default: any)"
+    )
 
     pareto = _command(commands, "pareto", run_pareto, "exact trade-off front of 2 or 3 values")
     _values(pareto, required=True)
@@ -151,16 +159,18 @@ def run_solve(options: argparse.Namespace) -> int:
 
 
 def run_feasible(options: argparse.Namespace) -> int:
-    """`polyalign feasible`: print the slack of a palette and the nearest feasible one."""
+    """`polyalign feasible`: print the slack of a palette, and how far one may go."""
     from polyalign.map.dual import plain
     from polyalign.map.feasibility import feasibility_on, furthest_on_segment
-    from polyalign.map.search import supportable_share
+    from polyalign.map.search import highest_levels, supportable_share
 
+    limits = _limits(options)
     base, names, target = _problem(options)
     answer = feasibility_on(base, target, names)
     share = furthest_on_segment(base, target)
     nearest = base.center + min(1.0, share) * (target - base.center)
-    supported = supportable_share(base, target)
+    supported = supportable_share(base, target, limits)
+    highest, highest_supportable = highest_levels(base, target, limits)
     supportable = base.center + supported * (target - base.center)
     infeasible = answer.status == "infeasible"
     record = {
@@ -174,6 +184,8 @@ def run_feasible(options: argparse.Namespace) -> int:
         "nearest": nearest,
         "supportable_share": supported,
         "supportable": supportable,
+        "highest": highest,
+        "highest_supportable": highest_supportable,
     }
     if options.json:
         _print_json(plain(record))
@@ -186,8 +198,10 @@ def run_feasible(options: argparse.Namespace) -> int:
             + (f"{supported:.1%} supportable" if isfinite(supported) else "none supportable")
         )
         header = ("value", "base", "target", "nearest feasible", "supportable")
-        rows = zip(names, base.center, target, nearest, supportable, strict=True)
-        _print_table(header, rows)
+        header += ("highest alone", "and supportable")
+        columns = (base.center, target, nearest, supportable, highest, highest_supportable)
+        _print_table(header, zip(names, *columns, strict=True))
+        print("highest alone: of one value, the others held at their targets")
     return INFEASIBLE if infeasible else 0
 
 
@@ -393,6 +407,15 @@ def _values(parser: argparse.ArgumentParser, *, required: bool) -> None:
         metavar="NAME",
         help="a value to use; repeat" + ("" if required else " (default: all of the table)"),
     )
+
+
+def _limits(options: argparse.Namespace) -> "Limits":
+    from polyalign.map.dual import Limits
+
+    for name, number in (("--min-ess", options.min_ess), ("--max-norm", options.max_norm)):
+        if number is not None and not (number > 0 and isfinite(number)):
+            raise InputError(f"{name}: {number}; expected a number above 0")
+    return Limits(min_ess=options.min_ess, max_norm=options.max_norm)
 
 
 def _solve(options: argparse.Namespace) -> "Solution":
