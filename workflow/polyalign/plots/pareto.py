@@ -17,7 +17,7 @@ from polyalign.plots.data import FigureData
 if TYPE_CHECKING:
     import numpy as np
 
-NEEDS = ("levels", "random", "fronts")
+NEEDS = ("levels", "random", "fronts", "palettes")
 
 
 def draw(data: FigureData, output: Sequence[Path]) -> None:

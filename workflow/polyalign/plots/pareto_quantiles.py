@@ -14,7 +14,7 @@ from polyalign.plots._pareto import draw_pairs, traded
 from polyalign.plots._points import highest_levels
 from polyalign.plots.data import FigureData
 
-NEEDS = ("levels", "random", "fronts", "pool")
+NEEDS = ("levels", "random", "fronts", "pool", "palettes")
 
 
 def draw(data: FigureData, output: Sequence[Path]) -> None:

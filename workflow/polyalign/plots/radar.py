@@ -103,7 +103,7 @@ def _panel(
             linestyle=(0, (3, 1.5)) if single else "-",
             marker="o",
             markersize=3,
-            label=variant_of(name),
+            label=data.variant(name),
         )
     _frame(axes, angles, [data.labels[value] for value in values], limits)
     axes.set_title(family, pad=14)

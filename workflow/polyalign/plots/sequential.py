@@ -13,7 +13,7 @@ from pathlib import Path
 from polyalign.plots import theme
 from polyalign.plots.data import FigureData
 
-NEEDS = ("rounds",)
+NEEDS = ("rounds", "palettes")
 ACROSS = 2
 
 
@@ -42,7 +42,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
                     markersize=3.2,
                     label=data.labels[value],
                 )
-            axes.set_title(palette)
+            axes.set_title(palette + data.adjusted(palette))
             axes.set_xlabel("round" if place + ACROSS >= len(palettes) else "")
             axes.set_ylabel("level − target (sd)" if place % ACROSS == 0 else "")
             axes.locator_params(axis="x", integer=True)
