@@ -286,6 +286,10 @@ def test_pareto_random_sequential_and_levels(capsys, table):
     frame = pd.read_csv(table)
     np.testing.assert_allclose(record["levels"], frame[record["values"]].quantile(0.65), atol=1e-6)
     np.testing.assert_allclose(record["base"], frame[record["values"]].mean())
+    header, *lines = run(capsys, "levels", table, *given)[1].splitlines()
+    assert header.endswith("level  quantile")
+    for line, share in zip(lines, record["level_quantiles"], strict=False):
+        assert line.endswith(f"  q{100 * share:.4g}")
 
 
 @pytest.mark.parametrize(

@@ -362,8 +362,10 @@ def run_levels(options: argparse.Namespace) -> int:
         )
     else:
         header = ("value", "base", "sd", *(f"q{share}" for share in shares), "lam", "level")
+        header += ("quantile",)
+        found = [f"q{100 * share:.4g}" for share in answer.quantiles]
         rows = (
-            (name, base.center[i], base.scale[i], *quantiles[i], lam[i], answer.levels[i])
+            (name, base.center[i], base.scale[i], *quantiles[i], lam[i], answer.levels[i], found[i])
             for i, name in enumerate(names)
         )
         _print_table(header, rows)
