@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from polyalign import cli
-from polyalign.map import solve
+from polyalign.map import solve, stream
 
 KEYS = (
-    "values target lam scope verdict realised kl ess max_weight kkt slack iterations "
+    "values target lam scope status verdict realised kl ess max_weight kkt slack iterations "
     "n_prompts n_samples message"
 )
 
@@ -73,6 +73,7 @@ def test_infeasible_is_status_3(capsys, table):
     record = json.loads(out)
     assert status == 3
     assert (record["verdict"], record["lam"], record["kl"]) == ("infeasible", [None], None)
+    assert record["status"] == "infeasible"
     assert record["slack"] < 0
     assert "humor" in record["message"]
     status, out, _ = run(capsys, "feasible", table, "--target", "humor=99", "--json")
@@ -105,6 +106,62 @@ def test_infeasible_is_status_3(capsys, table):
     assert "nan" not in out
 
 
+def test_feasible_tells_how_far_each_value_alone_could_go(capsys, table):
+    targets = ("--target", "humor=q60", "--target", "helpful=q60")
+    record = json.loads(run(capsys, "feasible", table, *targets, "--json")[1])
+    for i, (held, raised) in enumerate((("helpful", "humor"), ("humor", "helpful"))):
+        fixed = ("--target", f"{held}={record['target'][1 - i]!r}")
+        edge = record["highest"][i]
+        for level, feasible in ((edge - 1e-6, True), (edge + 1e-6, False)):
+            at = ("--target", f"{raised}={level!r}")
+            assert (run(capsys, "solve", table, *fixed, *at)[0] == 3) is not feasible
+        for level, verdict in ((-1e-6, "supported"), (1e-6, "unsupported")):
+            at = ("--target", f"{raised}={record['highest_supportable'][i] + level!r}")
+            solved = json.loads(run(capsys, "solve", table, *fixed, *at, "--json")[1])
+            assert solved["verdict"] == verdict
+    out = run(capsys, "feasible", table, *targets)[1]
+    assert f"{record['highest'][0]:.4g}  " in out
+    assert out.splitlines()[3].endswith(f"{record['highest_supportable'][0]:.4g}")
+    apart = ("--target", "humor=99", "--target", "helpful=mean")
+    record = json.loads(run(capsys, "feasible", table, *apart, "--json")[1])
+    assert record["highest"][1] is record["highest_supportable"][1] is None
+    assert record["highest"][0] > record["highest_supportable"][0]
+
+
+def test_limits_of_feasible_are_those_asked_for(capsys, table):
+    arguments = ("feasible", table, "--target", "humor=mean", "--target", "helpful=99", "--json")
+    wide = json.loads(run(capsys, *arguments)[1])
+    for limit in (("--min-ess", "6"), ("--max-norm", "0.1")):
+        tight = json.loads(run(capsys, *arguments, *limit)[1])
+        assert tight["highest"] == wide["highest"]
+        assert tight["highest_supportable"][1] < wide["highest_supportable"][1]
+        assert tight["supportable_share"] < wide["supportable_share"]
+    level = tight["highest_supportable"][1]
+    at = ("--target", "humor=mean", "--target", f"helpful={level!r}")
+    solved = json.loads(run(capsys, "solve", table, *at, "--json")[1])
+    assert sum(solved["lam"]) == pytest.approx(0.1, abs=1e-6)
+
+
+def test_a_lam_without_a_certificate_is_status_1(capsys, table):
+    arguments = ("feasible", table, "--target", "humor=99", "--target", "helpful=99", "--json")
+    edge = json.loads(run(capsys, *arguments)[1])["nearest"]
+    # Past the exact edge by less than what still counts as on it: feasible, but lam is infinite.
+    past = [
+        f"{name}={level + 3e-9!r}" for name, level in zip(("humor", "helpful"), edge, strict=True)
+    ]
+    targets = ("--target", past[0], "--target", past[1])
+    status, out, err = run(capsys, "solve", table, *targets, "--json")
+    record = json.loads(out)
+    assert (status, err) == (1, "")
+    assert (record["status"], record["verdict"]) == ("stalled", "unsupported")
+    assert record["kkt"] > 1e-6
+    status, out, _ = run(capsys, "solve", table, *targets)
+    assert status == 1
+    assert "at the edge" in out
+    solved = json.loads(run(capsys, "solve", table, "--target", "humor=q60", "--json")[1])
+    assert solved["status"] == "solved"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -121,6 +178,8 @@ def test_infeasible_is_status_3(capsys, table):
         (["pareto", "TABLE", "--value", "humor"], "2 or 3"),
         (["pareto", "TABLE", "--value", "humor", "--value", "helpful", "--kl", "9"], "budget"),
         (["sequential", "TABLE", "--target", "humor=q60", "--block", "helpful"], "--block"),
+        (["feasible", "TABLE", "--target", "humor=q60", "--max-norm", "0"], "--max-norm: 0.0"),
+        (["feasible", "TABLE", "--target", "humor=q60", "--min-ess", "nan"], "above 0"),
         (["levels", "TABLE", "--lam", "humour=1"], "no value humour"),
         (["sequential", "TABLE", "--target", "humor=q60", "--rounds", "0"], "blocks humor"),
         (["levels", "TABLE", "--lam", "humor=x"], "expected a number"),
@@ -163,14 +222,17 @@ def test_every_format_gives_the_same_answer(capsys, table, tmp_path, ending):
     assert found[0]["n_prompts"] == found[1]["n_prompts"] == 30
 
 
-@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl", "streamed.parquet"])
 @pytest.mark.parametrize("bad", [np.nan, "x"])
-def test_what_is_no_number_is_named_with_its_row(capsys, table, tmp_path, ending, bad):
+def test_what_is_no_number_is_named_with_its_row(capsys, monkeypatch, table, tmp_path, ending, bad):
+    if ending == "streamed.parquet":
+        monkeypatch.setattr(cli, "STREAM_CELLS", 10)
+        monkeypatch.setattr(stream, "BATCH_ROWS", 3)
     frame = pd.read_csv(table)
     frame["humor"] = frame["humor"].astype(object)
     frame.loc[7, "humor"] = bad
     path = tmp_path / f"bad.{ending}"
-    if ending == "parquet":
+    if ending.endswith("parquet"):
         frame.astype({"humor": str if bad == "x" else float}).to_parquet(path)
     elif ending == "csv":
         frame.to_csv(path, index=False)
@@ -224,6 +286,10 @@ def test_pareto_random_sequential_and_levels(capsys, table):
     frame = pd.read_csv(table)
     np.testing.assert_allclose(record["levels"], frame[record["values"]].quantile(0.65), atol=1e-6)
     np.testing.assert_allclose(record["base"], frame[record["values"]].mean())
+    header, *lines = run(capsys, "levels", table, *given)[1].splitlines()
+    assert header.endswith("level  quantile")
+    for line, share in zip(lines, record["level_quantiles"], strict=False):
+        assert line.endswith(f"  q{100 * share:.4g}")
 
 
 @pytest.mark.parametrize(
@@ -256,6 +322,61 @@ def test_large_parquet_tables_are_streamed_to_the_same_answer(capsys, table, mon
     np.testing.assert_allclose(streamed["lam"], memory["lam"], atol=1e-8)
     assert streamed["n_prompts"] == 30
     assert list(streamed) == KEYS.split()
+
+
+@pytest.mark.parametrize("split", ["fit", "test"])
+def test_a_streamed_split_is_derived_as_in_memory(capsys, table, monkeypatch, tmp_path, split):
+    path = tmp_path / "rewards.parquet"
+    pd.read_csv(table).to_parquet(path)  # it has no column `split`
+    arguments = ("solve", path, "--target", "humor=q70", "--split", split, "--json")
+    memory = json.loads(run(capsys, *arguments)[1])
+    monkeypatch.setattr(cli, "STREAM_CELLS", 10)
+    monkeypatch.setattr(stream, "BATCH_ROWS", 7)
+    streamed = json.loads(run(capsys, *arguments)[1])
+    assert 0 < streamed["n_samples"] == memory["n_samples"] < 300
+    assert streamed["n_prompts"] == memory["n_prompts"]
+    np.testing.assert_allclose(streamed["lam"], memory["lam"], atol=1e-8)
+
+
+def _repeated(frame):
+    frame["prompt_id"] = frame["prompt"].str.removeprefix("question ").astype(int)
+    frame["candidate"] = frame.groupby("prompt").cumcount()
+    frame.loc[29, "candidate"] = 3  # prompt 2 has its candidate 3 in row 23
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_repeated, "(prompt_id 2, candidate 3) stands twice, again in row 29"),
+        (lambda frame: frame.rename(columns={"prompt": "prompt_id"}), "no column 'prompt'"),
+        (lambda frame: frame.assign(humor="funny"), "value 'humor' is 'funny' in row 0"),
+        (lambda frame: frame.drop(columns="humor"), "no column"),
+    ],
+    ids=["a key twice", "no prompt", "text", "no value"],
+)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_memory_refuses_is_refused_streamed(
+    capsys, table, monkeypatch, tmp_path, spoil, message, streamed
+):
+    if streamed:
+        monkeypatch.setattr(cli, "STREAM_CELLS", 10)
+        monkeypatch.setattr(stream, "BATCH_ROWS", 7)
+    path = tmp_path / "rewards.parquet"
+    spoil(pd.read_csv(table)).to_parquet(path)
+    status, out, err = run(capsys, "solve", path, "--target", "humor=q70")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+def test_keys_whose_hashes_agree_by_chance_are_no_repetition(capsys, table, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "STREAM_CELLS", 10)
+    monkeypatch.setattr(stream, "_hashes", lambda keys: np.zeros(len(keys), dtype=np.uint64))
+    frame = pd.read_csv(table)
+    frame["candidate"] = frame.groupby("prompt").cumcount()
+    path = tmp_path / "rewards.parquet"
+    frame.to_parquet(path)
+    assert run(capsys, "solve", path, "--target", "humor=q70")[0] == 0
 
 
 def test_help_starts_without_heavy_modules():

@@ -112,12 +112,28 @@ def test_a_joint_palette_reports_what_is_only_choice_of_prompts() -> None:
     frame = pool(600, candidates=4, seed=6)
     record = diagnosed(frame, solve_palette(frame, "p", {"humor": "q65"}))
     assert record["scope"] == "joint"
-    assert record["budget"] is record["log_z_bias"] is None
+    assert record["log_z_bias"] is None
     assert any("choice of prompts" in warning for warning in record["warnings"])
+    assert not any("at the edge" in warning for warning in record["warnings"])
     alone = frame[frame["candidate"] == 0]
     record = diagnosed(alone, solve_palette(alone, "p", {"humor": "q65"}))
-    assert record["reweighting_share"] is None
+    assert record["reweighting_share"] is record["budget"] is None
     assert record["warnings"] == []
+
+
+def test_a_joint_palette_is_held_against_what_choosing_within_prompts_can_spend() -> None:
+    """Normal rewards of variance 1 within and 0.49 between prompts; a gain d needs d²/2 nats."""
+    frame = pool(2000, candidates=4, seed=6)
+    fit = frame[frame["split"] == "fit"]
+    level = fit["humor"].mean() + 1.2
+    record = diagnosed(frame, solve_palette(frame, "p", {"humor": level}))
+    assert (record["scope"], record["verdict"]) == ("joint", "supported")
+    assert record["budget"]["log_k"] == pytest.approx(math.log(4))
+    assert record["budget"]["kl"] == pytest.approx(1.2**2 / 2, rel=0.1)
+    # The best of 4 normals lies 1.03 above their mean, that of 6 lies 1.27 above it.
+    assert record["budget"]["suffices"] in (5, 6)
+    (warning,) = [one for one in record["warnings"] if "at the edge of selection" in one]
+    assert "selection among 4 candidates can spend 1.39 nats" in warning
 
 
 def test_what_selection_cannot_spend_is_a_warning() -> None:

@@ -16,7 +16,6 @@ from statistics import mean
 from polyalign import families
 from polyalign.config import Study, load, policies
 from polyalign.errors import InputError
-from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
 from polyalign.map.budget import candidates_for, expected_largest, height
 from polyalign.markers import read_marker
 from polyalign.resources import BYTES, PROMPTS, Need, largest_need, parameters
@@ -99,10 +98,7 @@ def out_of_reach(study: Study) -> list[str]:
     Rough, since nothing is sampled yet: see `polyalign.map.budget.height`.
     """
     count = study.sampling.candidates
-    joint = study.map.scope == "joint" or (
-        study.map.scope == "auto" and count < PROMPT_SCOPE_CANDIDATES
-    )
-    if study.rewards is not None or joint:
+    if study.rewards is not None or count < 2:
         return []
     found = []
     for name, levels in study.palettes.items():

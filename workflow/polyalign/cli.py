@@ -1,6 +1,6 @@
 """The command `polyalign`: the mathematics on a table of rewards, and the study's helpers.
 
-Exit status: 0 done, 2 bad input (one line on stderr), 3 infeasible palette.
+Exit status: see `STATUSES`.
 """
 
 import argparse
@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     import numpy as np
 
     from polyalign.map.base import Base
-    from polyalign.map.dual import Solution
+    from polyalign.map.dual import Limits, Solution
 
-INFEASIBLE = 3
+STALLED, INFEASIBLE = 1, 3
+STATUSES = (
+    "exit status: 0 done; 1 the palette is at the edge of what is feasible, and its lam is not "
+    "certified; 2 bad input, one line on stderr; 3 the palette is infeasible"
+)
 STREAM_CELLS = 50_000_000  # rows x values above which a Parquet table is not loaded
 PRINTED_ROWS = 30
 SOLVE_KEYS = [
@@ -28,6 +32,7 @@ SOLVE_KEYS = [
     "target",
     "lam",
     "scope",
+    "status",
     "verdict",
     "realised",
     "kl",
@@ -72,13 +77,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all subcommands."""
-    parser = Parser(prog="polyalign", description="Align a language model to several values.")
+    parser = Parser(
+        prog="polyalign", description="Align a language model to several values.", epilog=STATUSES
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
     solve = _command(commands, "solve", run_solve, "lam of a palette, with its certificate")
     _targets(solve)
     feasible = _command(commands, "feasible", run_feasible, "can a palette be reached, and how far")
     _targets(feasible)
+    feasible.add_argument(
+        "--min-ess",
+        type=float,
+        help="least effective sample size that is supportable (default: 2 a prompt, 100 joint)",
+    )
+    feasible.add_argument(
+        "--max-norm", type=float, help="largest sum of lam that is supportable (default: any)"
+    )
 
     pareto = _command(commands, "pareto", run_pareto, "exact trade-off front of 2 or 3 values")
     _values(pareto, required=True)
@@ -140,20 +155,22 @@ def run_solve(options: argparse.Namespace) -> int:
         if solution.status != "infeasible":
             facts += f", {solution.iterations} iterations, KKT residual {solution.kkt:.1e}"
         print(facts)
-    return INFEASIBLE if solution.verdict == "infeasible" else 0
+    return {"infeasible": INFEASIBLE, "stalled": STALLED}.get(solution.status, 0)
 
 
 def run_feasible(options: argparse.Namespace) -> int:
-    """`polyalign feasible`: print the slack of a palette and the nearest feasible one."""
+    """`polyalign feasible`: print the slack of a palette, and how far one may go."""
     from polyalign.map.dual import plain
     from polyalign.map.feasibility import feasibility_on, furthest_on_segment
-    from polyalign.map.search import supportable_share
+    from polyalign.map.search import highest_levels, supportable_share
 
+    limits = _limits(options)
     base, names, target = _problem(options)
     answer = feasibility_on(base, target, names)
     share = furthest_on_segment(base, target)
     nearest = base.center + min(1.0, share) * (target - base.center)
-    supported = supportable_share(base, target)
+    supported = supportable_share(base, target, limits)
+    highest, highest_supportable = highest_levels(base, target, limits)
     supportable = base.center + supported * (target - base.center)
     infeasible = answer.status == "infeasible"
     record = {
@@ -167,6 +184,8 @@ def run_feasible(options: argparse.Namespace) -> int:
         "nearest": nearest,
         "supportable_share": supported,
         "supportable": supportable,
+        "highest": highest,
+        "highest_supportable": highest_supportable,
     }
     if options.json:
         _print_json(plain(record))
@@ -178,9 +197,13 @@ def run_feasible(options: argparse.Namespace) -> int:
             f"of the way from base to target: {min(1.0, share):.1%} feasible, "
             + (f"{supported:.1%} supportable" if isfinite(supported) else "none supportable")
         )
-        header = ("value", "base", "target", "nearest feasible", "supportable")
-        rows = zip(names, base.center, target, nearest, supportable, strict=True)
-        _print_table(header, rows)
+        header = (
+            *("value", "base", "target", "nearest feasible", "supportable"),
+            *("highest alone", "and supportable"),
+        )
+        columns = (base.center, target, nearest, supportable, highest, highest_supportable)
+        _print_table(header, zip(names, *columns, strict=True))
+        print("highest alone: of one value, the others held at their targets")
     return INFEASIBLE if infeasible else 0
 
 
@@ -341,8 +364,10 @@ def run_levels(options: argparse.Namespace) -> int:
         )
     else:
         header = ("value", "base", "sd", *(f"q{share}" for share in shares), "lam", "level")
+        header += ("quantile",)
+        found = [f"q{100 * share:.4g}" for share in answer.quantiles]
         rows = (
-            (name, base.center[i], base.scale[i], *quantiles[i], lam[i], answer.levels[i])
+            (name, base.center[i], base.scale[i], *quantiles[i], lam[i], answer.levels[i], found[i])
             for i, name in enumerate(names)
         )
         _print_table(header, rows)
@@ -353,7 +378,9 @@ def run_levels(options: argparse.Namespace) -> int:
 def _command(
     commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text, epilog=STATUSES
+    )
     parser.add_argument("table", help="rewards: .parquet, .csv, .jsonl, or MAP's .json")
     parser.add_argument(
         "--scope", default="auto", help="prompt, joint, or auto: prompt from 8 candidates a prompt"
@@ -386,13 +413,26 @@ def _values(parser: argparse.ArgumentParser, *, required: bool) -> None:
     )
 
 
+def _limits(options: argparse.Namespace) -> "Limits":
+    from polyalign.map.dual import Limits
+
+    for name, number in (("--min-ess", options.min_ess), ("--max-norm", options.max_norm)):
+        if number is not None and not (number > 0 and isfinite(number)):
+            raise InputError(f"{name}: {number}; expected a number above 0")
+    return Limits(min_ess=options.min_ess, max_norm=options.max_norm)
+
+
 def _solve(options: argparse.Namespace) -> "Solution":
     from polyalign.map.dual import solve_on
 
     levels = _levels(options)
     if _is_large(options.table, len(levels)):
-        from polyalign.map.stream import solve_parquet
+        import pyarrow.parquet as pq
 
+        from polyalign.map.stream import solve_parquet
+        from polyalign.tables import check_prompts
+
+        check_prompts(pq.read_schema(options.table).names, options.table)
         return solve_parquet(
             options.table, levels, scope=options.scope, split=options.split, slack=True
         )

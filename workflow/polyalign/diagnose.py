@@ -55,7 +55,9 @@ def diagnose_palette(
         `reweighting_share` (of each value that is asked to rise: the share of a joint gain that is
         only a choice of prompts; None for the others, and as a whole where the joint dual has no
         solution or no prompt has two candidates);
-        `budget` (of `polyalign.map.budget.Budget`) and `log_z_bias`, both None in scope `joint`;
+        `budget` (of `polyalign.map.budget.Budget`: decoding chooses within prompts in scope `joint`
+        too; None where no prompt has two candidates);
+        `log_z_bias` (None in scope `joint`);
         `test` (`expected` levels of p_λ on the test split, with `se`, and `prompts`).
     """
     names, lam = list(record["values"]), np.array(record["lam"])
@@ -63,7 +65,7 @@ def diagnose_palette(
     target = np.array(record["target"])
     solution = solve_on(base, target, names=names, limits=limits, start=lam)
     prompt = base.scope == "prompt"
-    need = budget(base, target) if prompt else None
+    need = _budget(rewards, groups, base, target)
     shape = tail_shape(base, lam) if base.n_samples >= PARETO_SAMPLES else None
     share = _reweighting(rewards, groups, base, solution)
     extra = {
@@ -101,7 +103,7 @@ def _warnings(
         warnings.append(solution.message)
     if need is not None and (need.suffices is None or need.suffices > need.candidates):
         warnings.append(f"at the edge of selection: {budget_message(need)}")
-    if need is not None and record["lam_bias"] is None:
+    if solution.scope == "prompt" and record["lam_bias"] is None:
         warnings.append(
             "λ for training is that of selection among these candidates: they are too few to "
             "estimate its bias; draw more candidates"
@@ -111,12 +113,21 @@ def _warnings(
             f"heavy tail: the weights' Pareto shape is {shape:.2f}, above {UNRELIABLE_TAIL}: "
             "levels and λ are not reliable; draw more candidates or lower the levels"
         )
-    if need is None and share is not None and np.nanmax(share, initial=0.0) > 0:
+    if solution.scope == "joint" and share is not None and np.nanmax(share, initial=0.0) > 0:
         warnings.append(
             f"joint: up to {np.nanmax(share):.0%} of a gain is only a choice of prompts, which no "
             "policy can make"
         )
     return warnings
+
+
+def _budget(
+    rewards: np.ndarray, groups: np.ndarray, base: Base, target: np.ndarray
+) -> Budget | None:
+    if np.bincount(groups).max() < 2:
+        return None
+    within = base if base.scope == "prompt" else Base(rewards, groups, "prompt")
+    return budget(within, target)
 
 
 def _interval(

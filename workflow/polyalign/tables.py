@@ -7,7 +7,7 @@ of its file holds `spec`: how its samples were drawn and how each value was scor
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from polyalign.files import sha256, whole
 from polyalign.sources import content
 
 FORMATS = (".parquet", ".csv", ".jsonl", ".json")
+TEST_SHARE = 0.5
+"""Share of the prompts that go into `test` where a table without splits says nothing else."""
 
 
 def prompt_id(prompt: str) -> str:
@@ -170,7 +172,7 @@ def _meant_as_values(frame: pd.DataFrame) -> list[str]:
 
 
 def read_rewards(
-    path: str | Path, *, columns: Mapping[str, str] | None = None, test_share: float = 0.5
+    path: str | Path, *, columns: Mapping[str, str] | None = None, test_share: float = TEST_SHARE
 ) -> pd.DataFrame:
     """Read a rewards table in any format and complete what can be derived.
 
@@ -192,8 +194,7 @@ def read_rewards(
             finite; the message names the file and the row.
     """
     frame = read_table(path)
-    if "prompt" not in frame:
-        raise InputError(f"{path}: no column 'prompt'; it has {', '.join(map(str, frame.columns))}")
+    check_prompts(frame.columns, path)
     frame["prompt"] = frame["prompt"].astype(str)
     if "response" not in frame and "generated" in frame:
         pairs = zip(frame["prompt"], frame["generated"].astype(str), strict=True)
@@ -219,6 +220,12 @@ def read_rewards(
     return pd.concat([samples, values.astype(np.float64)], axis="columns")
 
 
+def check_prompts(columns: Collection[object], source: str | Path) -> None:
+    """Raise InputError unless a rewards table has a column `prompt`."""
+    if "prompt" not in columns:
+        raise InputError(f"{source}: no column 'prompt'; it has {', '.join(map(str, columns))}")
+
+
 def check_values(samples: pd.DataFrame, values: pd.DataFrame, source: str | Path) -> None:
     """Raise InputError naming the first row and value that is not a finite number."""
     for name in values.columns:
@@ -234,13 +241,16 @@ def check_values(samples: pd.DataFrame, values: pd.DataFrame, source: str | Path
 
 
 def check_keys(samples: pd.DataFrame, source: str | Path) -> None:
-    """Raise InputError naming the first (prompt_id, candidate) that occurs more than once."""
+    """Raise InputError naming the first (prompt_id, candidate) that occurs more than once.
+
+    Its row is that of the table's index.
+    """
     repeated = np.flatnonzero(samples.duplicated(KEY).to_numpy())
     if repeated.size:
-        row = samples.iloc[repeated[0]]
+        row, place = samples.iloc[repeated[0]], samples.index[repeated[0]]
         raise InputError(
-            f"{source}: {_key(row)} stands twice, "
-            f"again in row {repeated[0]}; expected each candidate once: remove the repeated rows"
+            f"{source}: {_key(row)} stands twice, again in row {place}; expected each candidate "
+            "once: remove the repeated rows"
         )
 
 

@@ -4,7 +4,7 @@ from polyalign.evaluate.csv import write_csv
 from polyalign.evaluate.levels import levels
 from polyalign.evaluate.specs import check_same_spec
 from polyalign.job import Job, run
-from polyalign.tables import read_table
+from polyalign.tables import read_settings, read_table
 
 
 def main(job: Job) -> None:
@@ -12,7 +12,9 @@ def main(job: Job) -> None:
     paths = job.input("rewards"), job.input("base")
     check_same_spec(*paths)
     frame, base = map(read_table, paths)
-    write_csv(levels(frame, values, base, **job.settings), job.outputs["levels"])
+    expected = read_settings(paths[0]).get("expected")
+    table = levels(frame, values, base, expected=expected, **job.settings)
+    write_csv(table, job.outputs["levels"])
 
 
 run(main)

@@ -12,7 +12,7 @@ def main(job: Job) -> None:
     figure = import_module(f"polyalign.plots.{settings['figure']}")
     read = data.load(**settings["shown"], policy=settings["policy"], inputs=job.inputs)
     figure.draw(read, [job.outputs["pdf"], job.outputs["png"]])
-    write_text(job.outputs["finding"], figure.finding(read))
+    write_text(job.outputs["finding"], read.caption(figure.finding(read)))
 
 
 run(main)

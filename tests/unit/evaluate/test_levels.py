@@ -42,6 +42,17 @@ def test_a_small_table_by_hand() -> None:
     assert np.isnan(row["kl"])
 
 
+def test_what_a_selection_gives_in_expectation_stands_beside_its_draws() -> None:
+    frame = table(helpful=[0.0, 1.0, 2.0, 3.0])
+    expected = {"humor": {"level": 2.5, "se": 0.25}, "helpful": {"level": 1.5, "se": None}}
+    made = levels(frame, ["humor", "helpful"], frame, expected=expected, **OPTIONS)
+    assert made["expected"].tolist() == [2.5, 1.5]
+    assert made["expected_se"][0] == 0.25
+    assert np.isnan(made["expected_se"][1])
+    (row,) = levels(frame, ["humor"], frame, **OPTIONS).to_dict("records")
+    assert np.isnan([row["expected"], row["expected_se"]]).all()
+
+
 def test_the_column_truncated_counts_where_there_is_one() -> None:
     # The response of 7 tokens ended by itself, the one of 4 by the limit of another run.
     frame = table(truncated=[True, False, False, True])

@@ -193,7 +193,8 @@ def test_tables_hold_the_numbers() -> None:
     winrates, delivered, families, *answers, diagnostics, worth, facts = read.tables
     assert delivered[0][2:6] == ["Asked", "Predicted", "Realised", "Gain delivered"]
     assert delivered[3] == [
-        "map-d/both", "Humor <wit>", "2", "1.8", "1.75 ± 0.1", "75 %", "0.5", "0.3",
+        "map-d/both", "Humor <wit>", "2 (adjusted to 80 %)",
+        "1.8", "1.75 ± 0.1", "75 %", "0.5", "0.3",
     ]  # fmt: skip
     assert delivered[1][2:6] == ["–", "–", "1 ± 0.1", "–"]
     assert winrates[2] == ["map-d/both", "60.0 (50.0 to 70.0)", "50.0 (40.0 to 60.0)", "0.023"]

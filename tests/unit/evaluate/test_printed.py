@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -72,6 +73,11 @@ def test_lambda_has_a_dash_where_a_value_is_free() -> None:
     shown = printed.lam({"fun": palette}, LABELS)
     assert shown.rows == [["fun", "supported", "–", "0.250", "0.123", "812"]]
     assert math.isnan(shown.numbers["helpful_lam"][0])
+    assert shown.numbers["reached"][0] == 1.0
+    moved = printed.lam({"fun": replace(palette, reached=0.637)}, LABELS)
+    assert moved.rows[0][:2] == ["fun", "supported, adjusted to 64 %"]
+    assert moved.numbers[["verdict", "reached"]].iloc[0].tolist() == [moved.rows[0][1], 0.637]
+    assert replace(palette, reached=0.9999).adjusted == "adjusted to 99 %"
 
 
 def test_families_show_their_intervals() -> None:

@@ -1,4 +1,5 @@
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -282,6 +283,38 @@ def test_series_stay_apart_beyond_the_colours() -> None:
     styles = theme.series_styles(map(str, range(64)))
     assert len(set(styles.values())) == 64
     assert len({style.colour for style in list(styles.values())[:8]}) == 8
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "asked_vs_realised",
+        "before_after",
+        "level_scatter",
+        "palette_path",
+        "pareto",
+        "pareto_quantiles",
+        "radar",
+        "reward_vs_kl",
+        "reward_vs_length",
+        "sequential",
+        "winrate_scatter",
+    ],
+)
+def test_an_adjusted_palette_says_so_wherever_it_is_named(
+    name: str, drawn: list[Figure], tmp_path: Path
+) -> None:
+    moved = {"hhh-60": replace(study().palettes["hhh-60"], reached=0.638)}
+    data = replace(study(), palettes={**study().palettes, **moved})
+    figure = import_module(f"polyalign.plots.{name}")
+    figure.draw(data, [tmp_path / "figure.pdf"])
+    written = " ".join(text.get_text() for text in drawn[0].findobj(match=_written))
+    assert re.search(r"hhh-60\s+\(adjusted\s+to\s+64\s+%\)", written)
+    assert written.count("adjusted") == len(re.findall(r"hhh-60\s+\(adjusted", written))
+    assert "palettes" in figure.NEEDS
+    assert data.caption("Found.").startswith("Found. No policy reaches")
+    assert data.caption("Found.").endswith(": hhh-60 (adjusted to 64 %).")
+    assert study().caption("Found.") == "Found."
 
 
 def test_figures_of_the_base_model_alone(drawn: list[Figure], tmp_path: Path) -> None:

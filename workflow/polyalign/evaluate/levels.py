@@ -1,6 +1,6 @@
 """Levels of a policy: its mean reward a value, how sure that is, and what else it changed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ def levels(
     values: Sequence[str],
     base_frame: pd.DataFrame,
     *,
+    expected: Mapping[str, Mapping[str, float | None]] | None = None,
     max_new_tokens: int | None = None,
     bootstrap: int,
     seed: int,
@@ -31,6 +32,8 @@ def levels(
         frame: the policy's rewards table.
         values: values to judge, in order.
         base_frame: the base model's rewards table, for quantiles of its distribution.
+        expected: value → `level` and `se` that a selection gives in expectation, as
+            `polyalign.decode.Decoded` has them; nothing for policies that do not choose.
         max_new_tokens: the limit of the sampling, for the share of truncated responses.
         bootstrap: resamples of prompts behind an interval.
         seed: seed of the resamples.
@@ -38,7 +41,8 @@ def levels(
     Returns:
         A row a value: `value`; `mean` over all rows, its standard error `se` and 95 % bootstrap
         interval `low`, `high` (clustered by prompt); quantiles `q50` … `q99` of the policy;
-        `base_quantile`, the share of the base model's rewards below the mean (ties count half).
+        `base_quantile`, the share of the base model's rewards below the mean (ties count half);
+        `expected` and `expected_se`, the mean without the luck of the draws.
         The same in every row: `kl` (nats to the base model) and `kl_se`, mean `n_tokens`, the
         shares of `empty` and `truncated` responses (ended by the token limit; without a column
         `truncated`, as long as the limit), `n_prompts`, `n_samples`. NaN where the table cannot
@@ -62,6 +66,9 @@ def levels(
     reference = base[names].to_numpy(dtype=np.float64)
     below, upto = (reference < mean).mean(axis=0), (reference <= mean).mean(axis=0)
     table["base_quantile"] = (below + upto) / 2
+    exact = [(expected or {}).get(name, {}) for name in names]
+    for column, key in (("expected", "level"), ("expected_se", "se")):
+        table[column] = np.array([one.get(key) for one in exact], dtype=np.float64)
     for name, number in _policy_wide(rows, groups, max_new_tokens).items():
         table[name] = number
     return table

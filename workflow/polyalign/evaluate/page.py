@@ -1,5 +1,6 @@
 """The study on one self-contained HTML page: verdicts, tables, samples side by side."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -128,7 +129,7 @@ def summary_html(story: Story, summary: pd.DataFrame, palettes: Mapping[str, Pal
         "<p>Levels are mean rewards on test prompts, which no palette was fitted on; ± is the "
         "standard error, clustered by prompt. A share is left out where the gain asked for is "
         "within two standard errors of the base level.</p>",
-        _delivered(summary, labels),
+        _delivered(summary, labels, palettes),
         "<h2>Families</h2>",
         "<p>Navigable is a policy whose win rates are at most the slack below one half in all "
         "chosen values; by levels one whose levels are at most the slack, in standard deviations "
@@ -213,7 +214,7 @@ def _verdict(palette: Palette, labels: Mapping[str, str]) -> str:
     adjusted = (
         f" It was adjusted: its solution goes {100 * palette.reached:.0f} % of the way from the "
         "base levels to the asked ones."
-        if palette.reached < 1
+        if palette.adjusted
         else ""
     )
     warnings = "".join(f"<li>{escape(one)}</li>" for one in palette.diagnosis.warnings)
@@ -227,16 +228,21 @@ def _verdict(palette: Palette, labels: Mapping[str, str]) -> str:
     )
 
 
-def _delivered(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
+def _delivered(
+    summary: pd.DataFrame, labels: Mapping[str, str], palettes: Mapping[str, Palette]
+) -> str:
     rows = []
     for _, row in summary.iterrows():
+        palette = palettes.get(row["palette"])
+        adjusted = f" ({palette.adjusted})" if palette and palette.adjusted else ""
         for value, label in labels.items():
             level, se = row[f"{value}_level"], row[f"{value}_se"]
+            asked = float(row[f"{value}_asked"])
             rows.append(
                 [
                     f"{row['family']}/{row['variant']}",
                     label,
-                    number(row[f"{value}_asked"]),
+                    (plain(asked) + (adjusted if math.isfinite(asked) else ""), asked),
                     number(row[f"{value}_predicted"]),
                     (f"{plain(level)} ± {plain(se)}", level),
                     percent(row[f"{value}_delivered"]),

@@ -74,6 +74,11 @@ class Palette:
         """The values that the palette moves: all but those asked to stay at their mean."""
         return [value for value, level in self.levels.items() if level != "mean"]
 
+    @property
+    def adjusted(self) -> str:
+        """`adjusted to 64 %` where the solution goes only that far; empty where all the way."""
+        return f"adjusted to {min(99.0, 100 * self.reached):.0f} %" if self.reached < 1 else ""
+
 
 def read_palettes(paths: Iterable[str | Path]) -> dict[str, Palette]:
     """Palettes by name, in the order of the files.

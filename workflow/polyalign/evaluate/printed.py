@@ -69,18 +69,24 @@ def realised_quantiles(
 
 
 def lam(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> Printed:
-    """λ of each palette, with its verdict, KL (nats) and effective sample size."""
+    """λ of each palette, with its verdict, KL (nats) and effective sample size.
+
+    The verdict says where a palette was adjusted, and the numbers how far it got (`reached`, 1 for
+    all the way).
+    """
     head = ["Palette", "Verdict", *labels.values(), "KL", "ESS"]
     rows, numbers = [], []
     for palette in palettes.values():
         weights = [palette.lam.get(value, math.nan) for value in labels]
         cells = [NOTHING if math.isnan(one) else f"{one:.3f}" for one in weights]
         ends = [f"{palette.kl:.3f}", f"{palette.ess:.0f}"]
-        rows.append([palette.name, palette.verdict, *cells, *ends])
+        verdict = ", ".join(filter(None, (palette.verdict, palette.adjusted)))
+        rows.append([palette.name, verdict, *cells, *ends])
         numbers.append(
             {
                 "palette": palette.name,
-                "verdict": palette.verdict,
+                "verdict": verdict,
+                "reached": palette.reached,
                 **{f"{value}_lam": one for value, one in zip(labels, weights, strict=True)},
                 "kl": palette.kl,
                 "ess": palette.ess,

@@ -91,15 +91,53 @@ def raise_value(
     """
     asked = check_target(target, base.k)
     furthest = furthest_of_value(base, asked, value)
+    level, solution = _upwards(base, asked, value, furthest, limits, names)
+    _refuse_start(level, solution)
+    target = np.where(np.arange(base.k) == value, level, asked)
+    return Moved(asked, target, level, furthest, solution)
+
+
+def highest_levels(
+    base: Base, target: np.ndarray, limits: Limits = DEFAULT_LIMITS
+) -> tuple[np.ndarray, np.ndarray]:
+    """How high each single value could go with the others held at their targets; raw units.
+
+    Args:
+        base: the base policy.
+        target: (k,) raw levels.
+        limits: what counts as supportable.
+
+    Returns:
+        The highest feasible level (k,), exact, and the highest supportable one (k,), as
+        `raise_value` finds it; NaN where the others' targets alone cannot be had.
+    """
+    asked = check_target(target, base.k)
+    feasible, supportable = np.full(base.k, np.nan), np.full(base.k, np.nan)
+    for value in range(base.k):
+        try:
+            feasible[value] = furthest_of_value(base, asked, value)
+        except InputError:  # the others conflict among themselves
+            continue
+        supportable[value] = _upwards(base, asked, value, feasible[value], limits, None)[0]
+    return feasible, supportable
+
+
+def _upwards(
+    base: Base,
+    asked: np.ndarray,
+    value: int,
+    furthest: float,
+    limits: Limits,
+    names: list[str] | None,
+) -> tuple[float, Solution]:
+    """`_bisect` on the level of one value, from what the others' targets alone give it."""
 
     def at(level: float) -> np.ndarray:
         return np.where(np.arange(base.k) == value, level, asked)
 
-    # What the others alone give: the value itself asks for nothing.
+    # The value itself asks for nothing here.
     free = solve_on(base, at(lowest(base, value) * base.scale[value] + base.center[value]))
-    level, solution = _bisect(base, at, float(free.realised[value]), furthest, limits, names)
-    _refuse_start(level, solution)
-    return Moved(asked, at(level), level, furthest, solution)
+    return _bisect(base, at, float(free.realised[value]), furthest, limits, names)
 
 
 def _refuse_start(place: float, start: Solution) -> None:

@@ -8,15 +8,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pandas.util import hash_array
+from pandas.util import hash_array, hash_pandas_object
 
 from polyalign.errors import InputError
 from polyalign.map.base import PROMPT_SCOPE_CANDIDATES, SCOPES, Base, Units
 from polyalign.map.dual import DEFAULT_LIMITS, TOLERANCE, Limits, Solution, maximise, solve_on
 from polyalign.map.palette import parse_level, parse_target
+from polyalign.tables import TEST_SHARE, check_keys, split_of
 
 BATCH_ROWS = 131_072
 SAMPLE_ROWS = 60_000
@@ -30,11 +32,13 @@ class Stream(Units):
             row is one; in scope `prompt` the rows of a prompt must be adjacent.
         values: names of the value columns.
         scope: `prompt`, `joint` or `auto`.
-        split: `all`, or the rows whose column `split` says so.
+        split: `all`, or the rows whose column `split` says so; without that column it is derived
+            from `prompt`, as `polyalign.tables.read_rewards` does.
 
     Raises:
-        InputError: if the file or a column is missing, no rows are left, a number is not finite, or
-            a prompt's rows are not adjacent where they must be.
+        InputError: if the file or a column is missing, no rows are left, a cell is not a finite
+            number, a (prompt_id, candidate) stands twice, or a prompt's rows are not adjacent where
+            they must be.
     """
 
     def __init__(self, path: str | Path, values: list[str], scope: str, split: str = "all") -> None:
@@ -47,7 +51,10 @@ class Stream(Units):
             names = pq.read_schema(self.path).names
         except (pa.ArrowException, OSError) as fault:
             raise InputError(f"{path}: cannot be read as parquet ({fault}); restore it") from fault
-        needed = [*self.values, *(["split"] if split != "all" else [])]
+        needed = list(self.values)
+        self.derived = split != "all" and "split" not in names and "prompt" in names
+        if split != "all" and not self.derived:
+            needed.append("split")
         self.id = next((name for name in ("prompt_id", "prompt") if name in names), None)
         if scope == "prompt" and self.id is None:
             needed.append("prompt_id")
@@ -55,11 +62,69 @@ class Stream(Units):
         if absent:
             raise InputError(f"{path}: no column {', '.join(absent)}; it has {', '.join(names)}")
         self.k = len(self.values)
+        self.mask: np.ndarray | None = None
+        self._check("candidate" in names)
         self._survey(scope)
         self.last: tuple[np.ndarray, float, float, float] | None = None
 
+    def _check(self, candidates: bool) -> None:
+        """First pass: refuse what `read_rewards` refuses, in every split, and derive the split.
+
+        It keeps eight bytes a row where there are keys, and one a row where the split is derived.
+        """
+        keyed = candidates and self.id is not None
+        columns = list(self.values)
+        columns += [self.id, "candidate"] if self.id is not None and keyed else []
+        columns += ["prompt"] if self.derived else []
+        rows_in_file = pq.read_metadata(self.path).num_rows
+        hashes = np.empty(rows_in_file if keyed else 0, dtype=np.uint64)
+        inside: list[np.ndarray] = []
+        row = 0
+        for piece in self._pieces(list(dict.fromkeys(columns))):
+            for name, numbers in zip(self.values, self._numbers(piece), strict=True):
+                bad = np.flatnonzero(~np.isfinite(numbers))
+                if bad.size:
+                    raise InputError(
+                        f"{self.path}: value '{name}' is {piece[name][int(bad[0])].as_py()!r} in "
+                        f"row {row + bad[0]}; expected a finite number: score it again or remove "
+                        "the row"
+                    )
+            if keyed:
+                hashes[row : row + piece.num_rows] = _hashes(self._keys(piece))
+            if self.derived:
+                texts = piece["prompt"].combine_chunks().dictionary_encode()
+                splits = [split_of(str(text), TEST_SHARE) for text in texts.dictionary.to_pylist()]
+                inside.append((np.array(splits) == self.split)[texts.indices.to_numpy()])
+            row += piece.num_rows
+        if self.derived:
+            self.mask = np.concatenate(inside)
+        if keyed:
+            self._refuse_repeated(hashes)
+
+    def _refuse_repeated(self, hashes: np.ndarray) -> None:
+        """Where hashes of keys (n,) repeat, another pass tells whether the keys do; sorts them."""
+        hashes.sort()
+        twice = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+        if not twice.size:
+            return
+        suspects, row = [], 0
+        for piece in self._pieces([str(self.id), "candidate"]):
+            keys = self._keys(piece).set_index(row + np.arange(piece.num_rows))
+            suspects.append(keys[np.isin(_hashes(keys), twice)])
+            row += piece.num_rows
+        check_keys(pd.concat(suspects), self.path)
+
+    def _keys(self, piece: pa.Table) -> pd.DataFrame:
+        ids = piece[str(self.id)].to_pandas().astype(str)
+        return pd.DataFrame({"prompt_id": ids, "candidate": piece["candidate"].to_pandas()})
+
+    def _pieces(self, columns: list[str]) -> Iterator[pa.Table]:
+        with pq.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
+                yield pa.Table.from_batches([batch])
+
     def _survey(self, scope: str) -> None:
-        """First pass: counts, base level, scale, and a thinned sample of whole prompts."""
+        """Second pass: counts, base level, scale, and a thinned sample of whole prompts."""
         n = prompts = 0
         mean, square = np.zeros(self.k), np.zeros(self.k)
         share_mean, share_square = np.zeros(self.k), np.zeros(self.k)
@@ -71,12 +136,6 @@ class Stream(Units):
         sample: list[np.ndarray] = []
         sample_groups: list[np.ndarray] = []
         for table, starts, ids in self._batches(self.id is not None):
-            bad = np.flatnonzero(~np.isfinite(table).all(axis=0))
-            if bad.size:
-                raise InputError(
-                    f"{self.path}: a value in row {n + bad[0]} is not a finite number; expected "
-                    "finite rewards: score it again or remove the row"
-                )
             # Sums are taken about the first row, so that a large mean costs no digits.
             offset = table[:, 0].copy() if offset is None else offset
             shifted = table - offset[:, None]
@@ -126,34 +185,40 @@ class Stream(Units):
         """
         key = self.id or ""
         columns = [*self.values, *([key] if prompts else [])]
-        if self.split != "all":
+        if self.split != "all" and self.mask is None:
             columns.append("split")
         rest: pa.Table | None = None
-        with pq.ParquetFile(self.path) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
-                piece = pa.Table.from_batches([batch])
-                if self.split != "all":
-                    piece = piece.filter(pc.equal(piece["split"], self.split))
-                if not prompts:
-                    if piece.num_rows:
-                        yield self._numbers(piece), np.arange(piece.num_rows), None
-                    continue
-                piece = piece if rest is None else pa.concat_tables([rest, piece])
-                starts = _starts(piece[key])
-                if not starts.size:
-                    continue
-                # The last prompt may go on in the next batch.
-                rest = piece.slice(int(starts[-1]))
-                if starts.size > 1:
-                    whole = piece.slice(0, int(starts[-1]))
-                    yield self._numbers(whole), starts[:-1], whole[key].take(starts[:-1])
+        row = 0
+        for piece in self._pieces(columns):
+            rows, row = slice(row, row + piece.num_rows), row + piece.num_rows
+            if self.mask is not None:
+                piece = piece.filter(pa.array(self.mask[rows]))
+            elif self.split != "all":
+                piece = piece.filter(pc.equal(piece["split"], self.split))
+            if not prompts:
+                if piece.num_rows:
+                    yield self._numbers(piece), np.arange(piece.num_rows), None
+                continue
+            piece = piece if rest is None else pa.concat_tables([rest, piece])
+            starts = _starts(piece[key])
+            if not starts.size:
+                continue
+            # The last prompt may go on in the next batch.
+            rest = piece.slice(int(starts[-1]))
+            if starts.size > 1:
+                whole = piece.slice(0, int(starts[-1]))
+                yield self._numbers(whole), starts[:-1], whole[key].take(starts[:-1])
         if rest is not None and rest.num_rows:
             yield self._numbers(rest), np.zeros(1, dtype=np.intp), rest[key].take([0])
 
     def _numbers(self, table: pa.Table) -> np.ndarray:
         numbers = np.empty((self.k, table.num_rows))
         for row, name in zip(numbers, self.values, strict=True):
-            row[:] = table[name].to_numpy()
+            column = table[name]
+            if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+                row[:] = column.to_numpy()
+            else:  # text of numbers is taken for them, as it is in memory; other text is NaN
+                row[:] = pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy(np.float64)
         return numbers
 
     def moments(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -307,6 +372,10 @@ def _first_guess(stream: Stream, target: np.ndarray) -> np.ndarray | None:
     sample = Base(stream.sample, stream.sample_groups, stream.scope, scale=stream.scale)
     optimum = maximise(sample.moments, sample.standardise(target), sample.max_kl)
     return optimum.lam / stream.scale if optimum.status == "solved" else None
+
+
+def _hashes(keys: pd.DataFrame) -> np.ndarray:
+    return hash_pandas_object(keys, index=False).to_numpy()
 
 
 def _distinct(numbers: np.ndarray) -> int:

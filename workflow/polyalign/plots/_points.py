@@ -5,7 +5,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from polyalign.plots import theme
-from polyalign.plots.data import BASE, FigureData, family_of, variant_of
+from polyalign.plots.data import BASE, FigureData, family_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -138,7 +138,7 @@ def policy_legend(
         members = [name for name in numbers if family_of(name) == family]
         if not members:
             continue
-        keys = [f"{numbers[name]} {variant_of(name)}" for name in members if numbers[name]]
+        keys = [f"{numbers[name]} {data.variant(name)}" for name in members if numbers[name]]
         text = f"{family}: {',  '.join(keys)}" if keys else f"{family} ({len(members)} policies)"
         if notes and family in notes:
             text = f"{text} ({notes[family]})"

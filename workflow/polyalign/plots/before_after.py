@@ -56,7 +56,9 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
                     axes.set_title(data.labels[value])
                 if row == len(palettes) - 1:
                     axes.set_xlabel(data.axis(value))
-            panels[row, 0].set_ylabel(palette.name)
+            panels[row, 0].set_ylabel(
+                palette.name + data.adjusted(palette.name).replace(" (", "\n(")
+            )
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=5, columnspacing=1.2)
 

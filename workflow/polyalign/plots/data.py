@@ -75,6 +75,27 @@ class FigureData:
         assert self.pool is not None
         return self.pool[self.pool["split"] == "test"]
 
+    def variant(self, policy: str) -> str:
+        """Name of a policy within its family, saying where its palette was adjusted."""
+        name = self.policies.get(policy)
+        return variant_of(policy) + (self.adjusted(name) if name else "")
+
+    def adjusted(self, palette: str) -> str:
+        """` (adjusted to 64 %)` of a palette that was, to stand behind a name; empty for others."""
+        known = self.palettes.get(palette)
+        return f" ({known.adjusted})" if known and known.adjusted else ""
+
+    def caption(self, finding: str) -> str:
+        """What a figure shows, and which of the palettes that it reads were adjusted."""
+        moved = [name + self.adjusted(name) for name in self.palettes if self.adjusted(name)]
+        if not moved:
+            return finding
+        note = (
+            "No policy reaches what these palettes ask, so that they go only part of the way from "
+            f"the base levels: {', '.join(moved)}."
+        )
+        return f"{finding} {note}".strip()
+
     def of(self, family: str) -> list[str]:
         """Policies of a family, in order."""
         return [name for name in self.policies if family_of(name) == family]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NEEDS = ("paths",)
+NEEDS = ("paths", "palettes")
 HATCHES = {"supported": "", "unsupported": "////", "infeasible": "xxxx"}
 
 
@@ -36,7 +36,8 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             _bar(verdicts, part, place)
             _curve(sizes, part, "ess_share", styles[name], name)
             _curve(nats, part, "kl", styles[name], name)
-        verdicts.set_yticks(range(len(names)), names)
+        shown = [name + data.adjusted(name).replace(" (", "\n(") for name in names]
+        verdicts.set_yticks(range(len(names)), shown)
         verdicts.set(ylim=(len(names) - 0.5, -0.5), title="verdict")
         sizes.set(title="effective sample size", ylabel="% of samples", ylim=(0, 103))
         nats.set(title="KL to the base model", ylabel="nats")

@@ -102,7 +102,7 @@ def _panel(
             linestyle=(0, (3, 1.5)) if data.raises_one(name) else "-",
             marker=style.marker,
             markersize=3.5,
-            label=variant_of(name),
+            label=data.variant(name),
         )
     _frame(axes, angles, [data.labels[value] for value in values], limits)
     axes.set_title(family, pad=14)

@@ -14,7 +14,7 @@ from polyalign.plots import theme
 from polyalign.plots._points import interval_point, number_policies, policy_legend
 from polyalign.plots.data import BASE, FigureData, family_of, interval
 
-NEEDS = ("levels",)
+NEEDS = ("levels", "palettes")
 SETTINGS = ("evaluate_only",)
 ACROSS = 3
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from polyalign.plots import theme
 from polyalign.plots.data import FigureData
 
-NEEDS = ("rounds",)
+NEEDS = ("rounds", "palettes")
 ACROSS = 2
 MOST = 9  # ticks
 
@@ -60,7 +60,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
                     linestyle="",
                     clip_on=False,
                 )
-            axes.set_title(palette)
+            axes.set_title(palette + data.adjusted(palette))
             axes.set_xlabel("round" if place + ACROSS >= len(palettes) else "")
             axes.set_ylabel("level − target (sd)" if place % ACROSS == 0 else "")
             axes.set_xticks(range(0, last + 1, 1 + last // MOST))  # beyond them is no round
