@@ -234,15 +234,18 @@ def files(wildcards, input, output, resources=None):
     )
 
 
-def files_with_work(wildcards, input, output, resources=None):
-    """`files`, and the folder that keeps the checkpoints of a model when its job fails."""
-    model = Path(output.model)
-    stage = f"{model.parent.name}-{model.name}"
-    settings = canonical(
-        [training_settings(model.parent.name, model.name), sorted(input)]
-    )
-    work = f"{RESULTS}/work/{stage}/{short_hash(settings)}"
-    return f"{files(wildcards, input, output, resources)} --work {work}"
+def files_with_work(stage, code_of):
+    """Params function: `files`, and the folder that keeps the checkpoints of a job that fails.
+
+    The job divides the folder by what it is made from: settings, content of the inputs, and code.
+    """
+
+    def paths(wildcards, input, output, resources=None):
+        work = f"{RESULTS}/work/{stage}-{wildcards.variant}"
+        made_by = short_hash(code_of(wildcards))
+        return f"{files(wildcards, input, output, resources)} --work {work} --code {made_by}"
+
+    return paths
 
 
 def model_files(source):
@@ -546,12 +549,6 @@ def reward_inputs(wildcards):
         path = STUDY.preferences[made.preferences].path
         paths |= {split: pairs_file(path, split) for split in ("train", "test")}
     return {name: path for name, path in paths.items() if path}
-
-
-def reward_work(wildcards, input, output, resources=None):
-    key = short_hash(reward_settings(wildcards) + str(sorted(input)))
-    work = f"{RESULTS}/work/reward-{wildcards.variant}/{key}"
-    return f"{files(wildcards, input, output, resources)} --work {work}"
 
 
 def figure_inputs(wildcards):
