@@ -19,7 +19,7 @@ from polyalign import families, resources
 from polyalign import values as kinds_of_reward
 from polyalign.errors import InputError
 from polyalign.provenance import canonical, code, short_hash
-from polyalign.sources import has_splits
+from polyalign.sources import HELD_OUT, has_splits, split_file
 from polyalign.train.options import OPTIONS
 
 # Jobs find the Python that runs Snakemake and this checkout's library, activated or not.
@@ -423,7 +423,7 @@ def training_inputs(family):
             for name in made.preferences:
                 path = STUDY.preferences[name].path
                 paths[f"pairs:{name}"] = pairs_file(path, "train")
-                if made.settings.get("test_pairs") and has_splits(path):
+                if made.settings.get("test_pairs"):
                     paths[f"held_out:{name}"] = pairs_file(path, "test")
         if made.palette:
             paths["palette"] = lam_of(made.palette)
@@ -466,7 +466,8 @@ def reward_code(script, names, *modules):
 def pairs_settings(name):
     """How a preference data set is read."""
     made = STUDY.preferences[name]
-    return {"source": made.path, "max_words": made.max_words}
+    divided = {} if has_splits(made.path) else {"held_out": HELD_OUT}
+    return {"source": made.path, "max_words": made.max_words, **divided}
 
 
 def pairs_file(path, split):
@@ -474,7 +475,7 @@ def pairs_file(path, split):
     if Path(path).is_file() or not has_splits(path):
         return path
     if path.startswith("results/") or Path(path).is_dir():
-        return f"{path}/{split}.jsonl.gz"
+        return str(split_file(path, split) or f"{path}/{split}.jsonl.gz")
     return []
 
 
@@ -534,6 +535,7 @@ def reward_settings(wildcards):
             "revision": None if made.source else STUDY.model.revision,
             "template": STUDY.prompts.template,
             "seed": STUDY.seed,
+            "device": STUDY.model.device,
             "pairs": pairs_settings(made.preferences) if made.preferences else None,
             "training": part(made, "epochs", "dtype", *OPTIONS),
         }
