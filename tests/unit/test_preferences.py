@@ -95,7 +95,7 @@ def test_a_single_file_is_divided_by_prompt(tmp_path):
         assert read[split].counts["kept"] == 3 * len(prompts[split])
         assert read[split].counts["other_split"] == 3 * len(prompts[other])
         assert read_pairs(file, split=split).counts["kept"] == 900
-    one = write_jsonl(tmp_path / "one.jsonl", rows[:3])
+    one = write_jsonl(tmp_path / "one.jsonl", rows[3:6])
     with pytest.raises(InputError, match="none of its 3 usable pairs falls into the test"):
         read_pairs(one, split="test", held_out=0.1)
 
