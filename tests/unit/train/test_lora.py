@@ -147,6 +147,14 @@ def test_a_section_of_the_config_becomes_the_same_settings():
     assert training(Options().model_dump(), 0, "float32").lora is None
 
 
+def test_what_tensorboard_shows_lies_with_the_model(base, tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    train("dpo", base, tmp_path, None, report_to="tensorboard")
+    events = list((tmp_path / "model/runs").rglob("events.out.tfevents.*"))
+    assert events
+    assert b"train/loss" in b"".join(file.read_bytes() for file in events)
+
+
 def test_a_tracker_that_is_not_installed(base, tmp_path, monkeypatch):
     monkeypatch.setattr(common, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install wandb, or set report_to to none"):
