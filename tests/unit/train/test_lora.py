@@ -8,7 +8,8 @@ import pytest
 import torch
 from enumerable import LAM, LENGTH, PROMPTS, REWARDS, SAMPLING, TEMPLATE, distribution, save_base
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModelForSequenceClassification, modeling_utils
 
 from polyalign.errors import InputError
 from polyalign.train import common
@@ -91,6 +92,23 @@ def test_killed_and_resumed_equals_uninterrupted(base, tmp_path, monkeypatch, fa
     train(family, base, tmp_path / "other", seed=4)
     other = load_file(tmp_path / "other/model/model.safetensors")
     assert not all(torch.equal(whole[key], other[key]) for key in whole)
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["whole", "adapters"])
+@pytest.mark.parametrize("family", ["dpo", "ppo", "rloo"])
+def test_gradient_checkpointing_changes_only_rounding(base, tmp_path, monkeypatch, family, lora):
+    """It is what computes layers again, and the same responses are sampled under it."""
+    twice = []
+    monkeypatch.setattr(
+        modeling_utils, "checkpoint", lambda *a, **b: twice.append(0) or checkpoint(*a, **b)
+    )
+    train(family, base, tmp_path / "once", lora)
+    assert not twice
+    train(family, base, tmp_path / "twice", lora, gradient_checkpointing=True)
+    assert len(twice) >= 8
+    once, again = (distribution(tmp_path / name / "model") for name in ("once", "twice"))
+    assert np.abs(once - distribution(base)).max() > 0.01
+    np.testing.assert_allclose(once, again, atol=1e-4)
 
 
 def test_a_reward_model_with_its_new_head(base, tmp_path):
