@@ -333,8 +333,8 @@ def _sources(made: Draft) -> None:
         _model_source(made, ("model", "source"), model.source)
     if prompts := sections.get("prompts"):
         for index, source in enumerate(prompts.sources):
-            key = ("prompts", "sources", index, "path")
-            _data_source(made, key, source.path, [source.split], PROMPT_TABLES)
+            at = ("prompts", "sources", index, "path")
+            _data_source(made, at, source.path, [source.split], PROMPT_TABLES)
     for name, data in sections.get("preferences", {}).items():
         _data_source(made, ("preferences", name, "path"), data.path, _splits(made, name))
     for name, model in sections.get("reward_models", {}).items():
