@@ -124,9 +124,12 @@ def kl_of_the_optimum(palette: dict) -> float:  # type: ignore[type-arg]
 
 @pytest.mark.parametrize("policy", AIMED)
 def test_training_spends_about_the_kl_of_its_optimum(summary: pd.DataFrame, policy: str) -> None:
-    """Within a factor of two, and three standard errors (here 0.05 nats)."""
-    expected = kl_of_the_optimum(json.loads((STUDY / "palettes/hhh-60.json").read_text()))
-    assert expected / 2 - 0.05 < summary.loc[policy, "kl"] < 2 * expected + 0.05
+    """Within a factor of two, up to three standard errors (at most 0.05 nats), and not 0."""
+    palette = json.loads((STUDY / "palettes/hhh-60.json").read_text())
+    assert palette["verdict"] == "supported"
+    expected = kl_of_the_optimum(palette)
+    kl, error = summary.loc[policy, "kl"], 3 * summary.loc[policy, "kl_se"]
+    assert max(expected / 2 - min(error, 0.05), error) < kl < 2 * expected + 0.05
 
 
 @pytest.mark.parametrize("policy", [*AIMED, "dpo/beta-0.1_harmless-0.9", "reward/helpful"])

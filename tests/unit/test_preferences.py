@@ -82,6 +82,24 @@ def test_reads_plain_jsonl_and_the_split_asked(tmp_path):
         read_pairs(tmp_path)
 
 
+def test_a_single_file_is_divided_by_prompt(tmp_path):
+    rows = [{"prompt": f"question {n // 3}", "chosen": f"a {n}", "rejected": "b"}
+            for n in range(900)]  # fmt: skip
+    file = write_jsonl(tmp_path / "pairs.jsonl", rows)
+    read = {split: read_pairs(file, split=split, held_out=0.1) for split in ("train", "test")}
+    prompts = {split: set(pairs.frame["prompt"]) for split, pairs in read.items()}
+    assert not prompts["train"] & prompts["test"]
+    assert len(prompts["train"] | prompts["test"]) == 300
+    assert 15 <= len(prompts["test"]) <= 45
+    for split, other in (("train", "test"), ("test", "train")):
+        assert read[split].counts["kept"] == 3 * len(prompts[split])
+        assert read[split].counts["other_split"] == 3 * len(prompts[other])
+        assert read_pairs(file, split=split).counts["kept"] == 900
+    one = write_jsonl(tmp_path / "one.jsonl", rows[3:6])
+    with pytest.raises(InputError, match="none of its 3 usable pairs falls into the test"):
+        read_pairs(one, split="test", held_out=0.1)
+
+
 def test_says_what_is_wrong_with_a_source(tmp_path):
     with pytest.raises(InputError, match="no such file or folder"):
         read_pairs(tmp_path / "absent.jsonl")

@@ -108,6 +108,54 @@ def test_a_trainer_with_several_gpus_is_started_once_a_gpu(checkout: Path) -> No
     assert " --gpus 2 " in line
 
 
+def kept_for(checkout: Path) -> dict[str, str]:
+    """Folder of the checkpoints of every planned training → the code that they are kept for."""
+    dry = snakemake(checkout, "--dry-run", "--printshellcmds", "--cores", "1", "--", "models")
+    jobs = [block for block in re.split(r"\n(?=\[)", dry.stdout) if "metrics=" in block]
+    jobs = [block for block in jobs if "rule base_model" not in block]
+    assert all("--work" in block for block in jobs)
+    return dict(re.findall(r"--work results/sandbox/work/(\S+) --code (\w+)", "".join(jobs)))
+
+
+def test_checkpoints_are_kept_for_the_code_that_made_them(checkout: Path) -> None:
+    before = kept_for(checkout)
+    assert {"rloo-hhh-60", "ppo-hhh-60", "reward-helpful"} <= set(before)
+    for module in ("train/rloo", "train/reward"):
+        with (checkout / f"workflow/polyalign/{module}.py").open("a") as file:
+            file.write("\n# Edited.\n")
+    after = kept_for(checkout)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {name for name in before if name.split("-")[0] in ("rloo", "reward")}
+
+
+def test_data_of_the_users_own_are_read_as_they_lie(checkout: Path) -> None:
+    """Folders without gzip, a single file; and reward models train where the study says."""
+    mine = checkout / "mine"
+    mine.mkdir()
+    for name in ("train", "test"):
+        (mine / f"{name}.jsonl").write_text("{}")
+    config = checkout / "config.yaml"
+    text = config.read_text().replace("results/sandbox/world/hh/helpful-base", "mine")
+    text = text.replace("results/sandbox/world/hh/harmless-base", "mine/train.jsonl")
+    config.write_text(text.replace("device: auto ", "device: cpu "))
+    dry = snakemake(checkout, "--dry-run", "--printshellcmds", "--cores", "1", "--", "models")
+    assert dry.returncode == 0, dry.stdout
+    jobs = blocks(dry.stdout)
+    given = {
+        "prompts": {"sources=mine/test.jsonl", "sources=mine/train.jsonl"},
+        "reward_model": {"train=mine/train.jsonl", "test=mine/test.jsonl", '"device": "cpu"'},
+        "train_dpo": {
+            "pairs:helpful=mine/train.jsonl", "held_out:helpful=mine/test.jsonl",
+            "pairs:harmless=mine/train.jsonl", "held_out:harmless=mine/train.jsonl",
+        },
+    }  # fmt: skip
+    for rule, words in given.items():
+        printed = "".join(job for job in jobs[rule] if "humor" not in job).replace("'", "")
+        assert {word for word in words if word not in printed} == set()
+    divided = '"pairs": {"held_out": 0.1, "max_words": 50, "source": "mine/train.jsonl"}'
+    assert sum(divided in job for job in jobs["reward_model"]) == 1
+
+
 def test_retries_are_the_profiles_alone_and_ask_for_more(checkout: Path) -> None:
     rules = "".join(path.read_text() for path in (checkout / "workflow/rules").glob("*.smk"))
     assert "retries:" not in rules + (checkout / "Snakefile").read_text()

@@ -8,10 +8,11 @@ import argparse
 import gc
 import json
 import os
+import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ from typing import Any
 
 from polyalign import markers
 from polyalign.errors import InputError
-from polyalign.files import clear_scratch
+from polyalign.files import clear_scratch, sha256
+from polyalign.provenance import canonical, short_hash
 
 # Imports make many objects that stay. Looking for garbage among them every 700 objects takes a
 # sixth of the time until a job with a model begins.
@@ -79,8 +81,8 @@ def run(main: Callable[[Job], None]) -> None:
     try:
         settings = json.loads(arguments.settings)
         parts = _parts(arguments)
-        job = Job(settings, _paths(arguments.input), outputs, arguments.work, parts)
-        with _marked(arguments, outputs.values(), parts):
+        job = Job(settings, _paths(arguments.input), outputs, _work(arguments), parts)
+        with _marked(arguments, job):
             main(job)
     except InputError as fault:
         for stream in {sys.stderr, terminal}:
@@ -98,10 +100,31 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--input", nargs="*", default=[], metavar="NAME=PATH")
     parser.add_argument("--output", nargs="*", default=[], metavar="NAME=PATH")
     parser.add_argument("--work", type=Path, help="folder for checkpoints, kept on failure")
+    parser.add_argument("--code", help="hash of the code: its checkpoints are not for another")
     parser.add_argument("--log", type=Path, help="file for everything that is printed")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs that the workflow asked for")
     parser.add_argument("--attempt", type=int, default=1, help="2 when the workflow tries again")
     return parser.parse_args()
+
+
+def _work(arguments: argparse.Namespace) -> Path | None:
+    """The work folder; with `--code` the one below it for what this job is made from.
+
+    Checkpoints of other settings, inputs (by content) or code are so never gone on from.
+    """
+    if arguments.work is None or arguments.code is None:
+        return arguments.work
+    inputs = [(name, _hashes(paths)) for name, paths in _paths(arguments.input).items()]
+    made_from = canonical([arguments.settings, arguments.code, sorted(inputs)])
+    work: Path = arguments.work / short_hash(made_from)
+    if is_main_process() and not work.exists() and any(arguments.work.glob("*")):
+        print(f"{arguments.work}: checkpoints of other settings, inputs or code; begins anew")
+    return work
+
+
+def _hashes(paths: list[Path]) -> list[str]:
+    """Content of inputs; a model folder counts by the manifest that is an input beside it."""
+    return [sha256(path) for path in paths if path.with_name(f"{path.name}.json") not in paths]
 
 
 def _redirect(log: Path) -> None:
@@ -122,8 +145,8 @@ def _parts(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _marked(arguments: argparse.Namespace, outputs: Iterable[Path], parts: int) -> Iterator[None]:
-    """Keep the job's marker while the block runs."""
+def _marked(arguments: argparse.Namespace, job: Job) -> Iterator[None]:
+    """Keep the job's marker while the block runs, and its checkpoints until it has succeeded."""
     if arguments.log is None or not is_main_process():
         yield
         return
@@ -132,11 +155,12 @@ def _marked(arguments: argparse.Namespace, outputs: Iterable[Path], parts: int) 
     before = markers.read_marker(path)
     markers.refuse_again(before, arguments.attempt, key)
     markers.end_twin(before)
+    outputs = job.outputs.values()
     for output in outputs:
         clear_scratch(output)
     stage = Path(sys.argv[0]).stem
     record = markers.started(
-        stage, arguments.attempt, key, outputs, arguments.work, arguments.gpus, parts
+        stage, arguments.attempt, key, outputs, job.work, arguments.gpus, job.parts
     )
 
     def stopped(number: int, frame: Any) -> None:
@@ -154,4 +178,6 @@ def _marked(arguments: argparse.Namespace, outputs: Iterable[Path], parts: int) 
     except Exception as fault:
         markers.write_marker(path, markers.ended(record, fault))
         raise
+    if arguments.code is not None:
+        shutil.rmtree(arguments.work, ignore_errors=True)
     markers.write_marker(path, markers.ended(record))

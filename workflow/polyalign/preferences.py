@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from polyalign.errors import InputError
-from polyalign.sources import PAIRS_FILES
+from polyalign.sources import PAIRS_FILES, split_file
+from polyalign.tables import split_of
 
 COLUMNS = ["prompt", "chosen", "rejected"]
 _TURN = re.compile(r"\n\n(Human|Assistant):")
@@ -29,7 +30,8 @@ class Pairs:
 
     Attributes:
         frame: columns `prompt`, `chosen`, `rejected`, all text, in file order.
-        counts: `read` = `malformed` + `equal` (after cutting) + `kept`.
+        counts: `read` = `malformed` + `equal` (after cutting) + `kept`, and + `other_split` where
+            a single file was divided.
     """
 
     frame: pd.DataFrame
@@ -74,13 +76,13 @@ def _local_file(path: Path, split: str) -> Path:
         if not path.name.endswith(PAIRS_FILES):
             raise InputError(f"{path}: unknown format; expected a .jsonl or .jsonl.gz file")
         return path
-    for ending in PAIRS_FILES:
-        if (path / f"{split}{ending}").is_file():
-            return path / f"{split}{ending}"
-    raise InputError(
-        f"{path}: the folder has no {split}.jsonl.gz or {split}.jsonl; "
-        "put the preference pairs there, or name the file itself"
-    )
+    file = split_file(path, split)
+    if file is None:
+        raise InputError(
+            f"{path}: the folder has no {split}.jsonl.gz or {split}.jsonl; "
+            "put the preference pairs there, or name the file itself"
+        )
+    return file
 
 
 def _read_lines(file: Path) -> Iterator[Any]:
@@ -133,7 +135,9 @@ def read_rows(source: str | Path, split: str) -> Iterator[Any]:
     return _read_hub(str(source), split)
 
 
-def read_pairs(source: str | Path, *, split: str = "train", max_words: int = 50) -> Pairs:
+def read_pairs(
+    source: str | Path, *, split: str = "train", max_words: int = 50, held_out: float = 0.0
+) -> Pairs:
     """Read preference pairs.
 
     Args:
@@ -143,6 +147,8 @@ def read_pairs(source: str | Path, *, split: str = "train", max_words: int = 50)
             and `rejected`.
         split: which file of the folder, or split of the hub dataset; a single file is taken as is.
         max_words: prompt and responses are cut to so many words.
+        held_out: share of the prompts, by hash of the text once cut, whose pairs are the split
+            `test` of a single file; the others are `train`. 0: it is not divided.
 
     Returns:
         The pairs in file order. Malformed rows, and pairs whose responses are equal once cut, are
@@ -152,6 +158,8 @@ def read_pairs(source: str | Path, *, split: str = "train", max_words: int = 50)
         InputError: if the source cannot be read or holds no usable pair.
     """
     counts = {"read": 0, "malformed": 0, "equal": 0, "kept": 0}
+    if held_out:
+        counts["other_split"] = 0
     kept = []
     for row in read_rows(source, split):
         counts["read"] += 1
@@ -163,8 +171,17 @@ def read_pairs(source: str | Path, *, split: str = "train", max_words: int = 50)
         if chosen == rejected:
             counts["equal"] += 1
             continue
+        if held_out and (split_of(prompt, held_out) == "test") != (split == "test"):
+            counts["other_split"] += 1
+            continue
         kept.append((prompt, chosen, rejected))
     counts["kept"] = len(kept)
+    if not kept and counts.get("other_split"):
+        raise InputError(
+            f"{source}: none of its {counts['other_split']} usable pairs falls into the {split} "
+            f"split, which takes prompts by hash ({held_out:g} of them are test); expected more "
+            "prompts, or a folder with train.jsonl and test.jsonl"
+        )
     if not kept:
         raise InputError(
             f"{source}: no usable pair ({counts['read']} rows: {counts['malformed']} malformed, "

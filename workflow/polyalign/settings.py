@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 CHAT = "chat"
 """The template that stands for the chat template of the model's own tokenizer."""
 
-NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,95}"
+NAME = r"(?!.*(--|\.\.|\.git$))[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
 
 
 class Strict(BaseModel):
@@ -49,8 +49,9 @@ def _name(text: str) -> str:
     """Return `text` if it can name a folder and a hub repository."""
     if not re.fullmatch(NAME, text):
         raise ValueError(
-            f"{text!r} cannot name a folder; expected 1 to 96 letters, digits, '-', '_' or '.', "
-            "not starting with '.'; rename it"
+            f"{text!r} cannot name a folder and a hub repository; expected 1 to 96 letters, "
+            "digits, '_', and within them '-' and '.', but no '--', '..' or '.git' at the end; "
+            "rename it"
         )
     return text
 
@@ -120,7 +121,7 @@ def _weights(weights: dict[str, float]) -> dict[str, float]:
 
 
 Name = Annotated[str, AfterValidator(_name)]
-"""A name that becomes a folder: letters, digits, `-`, `_`, `.`; no leading dot; at most 96."""
+"""A name that becomes a folder, and a hub repository (see `_name`)."""
 
 PromptTemplate = Annotated[str, AfterValidator(_prompt_template)]
 """Text around a prompt: has `{prompt}` and no other field; or `chat`."""

@@ -19,7 +19,7 @@ from polyalign import families, resources
 from polyalign import values as kinds_of_reward
 from polyalign.errors import InputError
 from polyalign.provenance import canonical, code, short_hash
-from polyalign.sources import has_splits
+from polyalign.sources import HELD_OUT, has_splits, split_file
 from polyalign.train.options import OPTIONS
 
 # Jobs find the Python that runs Snakemake and this checkout's library, activated or not.
@@ -259,15 +259,18 @@ def files(wildcards, input, output, resources=None):
     )
 
 
-def files_with_work(wildcards, input, output, resources=None):
-    """`files`, and the folder that keeps the checkpoints of a model when its job fails."""
-    model = Path(output.model)
-    stage = f"{model.parent.name}-{model.name}"
-    settings = canonical(
-        [training_settings(model.parent.name, model.name), sorted(input)]
-    )
-    work = f"{RESULTS}/work/{stage}/{short_hash(settings)}"
-    return f"{files(wildcards, input, output, resources)} --work {work}"
+def files_with_work(stage, code_of):
+    """Params function: `files`, and the folder that keeps the checkpoints of a job that fails.
+
+    The job divides the folder by what it is made from: settings, content of the inputs, and code.
+    """
+
+    def paths(wildcards, input, output, resources=None):
+        work = f"{RESULTS}/work/{stage}-{wildcards.variant}"
+        made_by = short_hash(code_of(wildcards))
+        return f"{files(wildcards, input, output, resources)} --work {work} --code {made_by}"
+
+    return paths
 
 
 def model_files(source):
@@ -445,7 +448,7 @@ def training_inputs(family):
             for name in made.preferences:
                 path = STUDY.preferences[name].path
                 paths[f"pairs:{name}"] = pairs_file(path, "train")
-                if made.settings.get("test_pairs") and has_splits(path):
+                if made.settings.get("test_pairs"):
                     paths[f"held_out:{name}"] = pairs_file(path, "test")
         if made.palette:
             paths["palette"] = lam_of(made.palette)
@@ -488,7 +491,8 @@ def reward_code(script, names, *modules):
 def pairs_settings(name):
     """How a preference data set is read."""
     made = STUDY.preferences[name]
-    return {"source": made.path, "max_words": made.max_words}
+    divided = {} if has_splits(made.path) else {"held_out": HELD_OUT}
+    return {"source": made.path, "max_words": made.max_words, **divided}
 
 
 def pairs_file(path, split):
@@ -496,7 +500,7 @@ def pairs_file(path, split):
     if Path(path).is_file() or not has_splits(path):
         return path
     if path.startswith("results/") or Path(path).is_dir():
-        return f"{path}/{split}.jsonl.gz"
+        return str(split_file(path, split) or f"{path}/{split}.jsonl.gz")
     return []
 
 
@@ -556,6 +560,7 @@ def reward_settings(wildcards):
             "revision": None if made.source else STUDY.model.revision,
             "template": STUDY.prompts.template,
             "seed": STUDY.seed,
+            "device": STUDY.model.device,
             "pairs": pairs_settings(made.preferences) if made.preferences else None,
             "training": part(made, "epochs", "dtype", *OPTIONS),
         }
@@ -571,12 +576,6 @@ def reward_inputs(wildcards):
         path = STUDY.preferences[made.preferences].path
         paths |= {split: pairs_file(path, split) for split in ("train", "test")}
     return {name: path for name, path in paths.items() if path}
-
-
-def reward_work(wildcards, input, output, resources=None):
-    key = short_hash(reward_settings(wildcards) + str(sorted(input)))
-    work = f"{RESULTS}/work/reward-{wildcards.variant}/{key}"
-    return f"{files(wildcards, input, output, resources)} --work {work}"
 
 
 def figure_inputs(wildcards):

@@ -22,7 +22,7 @@ rule reward_model:
     params:
         settings=reward_settings,
         code=code("reward_model"),
-        files=reward_work,
+        files=files_with_work("reward", lambda wildcards: code("reward_model")),
         launcher=launcher,
     shell:
         job("reward_model", launch=True)

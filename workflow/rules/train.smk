@@ -26,7 +26,7 @@ for family in sorted({name.split("/")[0] for name in MODELS}):
                 training_settings(family, wildcards.variant)
             ),
             code=family_code("train", family),
-            files=files_with_work,
+            files=files_with_work(family, family_code("train", family)),
             launcher=launcher,
         shell:
             job("train", launch=True)

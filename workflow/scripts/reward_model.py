@@ -16,19 +16,18 @@ def main(job: Job) -> None:
     options = {
         "work": job.work,
         "epochs": made["epochs"],
-        "training": training(made, settings["seed"], made["dtype"], parts=job.parts),
+        "training": training(
+            made, settings["seed"], made["dtype"], settings["device"], parts=job.parts
+        ),
     }
     if settings["pairs"] is None:
         texts = read_table(job.input("labels"))
         record = train_classifier(**source, examples=texts, output=outputs["model"], **options)
     else:
         read = {
-            split: read_pairs(
-                str(job.inputs.get(split, [settings["pairs"]["source"]])[0]),
-                split=split,
-                max_words=settings["pairs"]["max_words"],
-            )
+            split: read_pairs(**settings["pairs"] | {"source": str(path), "split": split})
             for split in ("train", "test")
+            for path in job.inputs.get(split, [settings["pairs"]["source"]])
         }
         record = train_reward(
             **source,

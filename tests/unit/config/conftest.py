@@ -67,6 +67,8 @@ def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The text of a valid study; the working folder holds its data and two figures: `radar` of the
     study, `portrait` of one policy."""
     (tmp_path / "data" / "hh").mkdir(parents=True)
+    for split in ("train", "test"):
+        (tmp_path / "data" / "hh" / f"{split}.jsonl").write_text("", encoding="utf-8")
     (tmp_path / "data" / "humor.csv").write_text("text,label\nha,1\n", encoding="utf-8")
     (tmp_path / "scores.csv").write_text("prompt,humor\nhi,1.0\n", encoding="utf-8")
     figures = tmp_path / "figures"

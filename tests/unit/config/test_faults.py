@@ -647,6 +647,33 @@ def test_all_faults_at_once_in_the_order_of_the_file(text: str, write) -> None:
     assert lines == sorted(lines)
 
 
+@pytest.mark.parametrize(
+    ("split", "keys"),
+    [
+        ("train", ["preferences.helpful.path"]),
+        ("test", ["prompts.sources[0].path", "preferences.helpful.path"]),
+    ],
+)
+def test_a_folder_without_a_split(write, text: str, split: str, keys: list[str]) -> None:
+    file = Path(f"data/hh/{split}.jsonl")
+    file.rename(f"{file}.gz")
+    load(write(text))
+    Path(f"{file}.gz").unlink()
+    found = faults(lambda: load(write(text)))
+    assert [fault.split(": ")[1] for fault in found] == keys
+    assert all(
+        f"the folder 'data/hh' has no {split}.jsonl.gz or {split}.jsonl; expected" in fault
+        for fault in found
+    )
+
+
+def test_test_pairs_that_nothing_reads(write, text: str) -> None:
+    text = text.replace("  helpful: {preferences: helpful}\n", "")
+    text = text.replace("split: test", "split: train").replace("dpo:", "dpo:\n    test_pairs: 0")
+    Path("data/hh/test.jsonl").unlink()
+    load(write(text))
+
+
 def test_missing_sections(write, text: str) -> None:
     found = faults(lambda: load(write("seed: 1\n")))
     assert [fault.split(": ")[:2] for fault in found] == [

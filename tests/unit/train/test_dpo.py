@@ -28,9 +28,11 @@ from transformers import AutoTokenizer
 from polyalign.errors import InputError
 from polyalign.families import Ingredients
 from polyalign.families import dpo as family
+from polyalign.job import Job
 from polyalign.train.calibration import calibration
 from polyalign.train.common import Lora, Training
 from polyalign.train.dpo import SoftDPOTrainer, is_exact, lambda_pairs, tokenise, train_dpo
+from polyalign.train.ingredients import ingredients
 
 TIMES = ["step_time", "train_runtime"]
 
@@ -297,29 +299,30 @@ def test_held_out_pairs_are_a_mixture_of_what_is_there():
         assert counts == {"a": {"kept": 30}}
 
 
-def test_a_single_file_is_not_judged_and_the_record_says_so(tmp_path, monkeypatch):
+def test_a_single_file_is_judged_on_prompts_that_are_not_trained_on(tmp_path, monkeypatch):
     file = tmp_path / "pairs.jsonl"
-    rows = [{"prompt": "p", "chosen": f"a {n}", "rejected": "b"} for n in range(8)]
+    rows = [{"prompt": f"p {n}", "chosen": "a", "rejected": "b"} for n in range(200)]
     file.write_text("\n".join(map(json.dumps, rows)))
-    options = {"mixture": {"mine": 1.0}, "pairs": 8, "test_pairs": 4, "epochs": 1, "beta": 0.1}
-    made_from = Ingredients(
-        settings={**options, "batch_size": 4, "learning_rate": 1e-4},
-        model={"source": "m", "revision": None, "dtype": "float32", "device": "cpu"},
-        template=TEMPLATE, sampling={"max_new_tokens": 4}, seed=1, palette={}, prompts=[],
-        values={}, preferences={"mine": {"source": str(file), "max_words": 50}}, held_out={},
-        policies={}, candidates=None, work=tmp_path,
-    )  # fmt: skip
+    options = {"mixture": {"mine": 1.0}, "pairs": 150, "test_pairs": 500, "epochs": 1, "beta": 0.1}
+    settings = {
+        "settings": {**options, "batch_size": 4, "learning_rate": 1e-4},
+        "model": {"source": "m", "revision": None, "dtype": "float32", "device": "cpu"},
+        "template": TEMPLATE, "sampling": {"max_new_tokens": 4}, "seed": 1,
+        "preferences": {"mine": {"source": str(file), "max_words": 50, "held_out": 0.1}},
+    }  # fmt: skip
+    job = Job(settings, {"pairs:mine": [file], "held_out:mine": [file]}, {}, tmp_path)
     seen = {}
 
-    def noting(*arguments, pairs_test, **named):
-        seen["test"] = pairs_test
+    def noting(model, pairs, *arguments, pairs_test, **named):
+        seen.update(train=set(pairs["prompt"]), test=set(pairs_test["prompt"]))
         return {}
 
     monkeypatch.setattr("polyalign.train.dpo.train_dpo", noting)
     monkeypatch.setattr(family, "training", lambda *arguments: None)
-    record = family.train(made_from, tmp_path / "model")
-    assert seen["test"] is None
-    assert record["not_judged"] == "no test pairs in mine, a single file each"
+    record = family.train(ingredients(job), tmp_path / "model")
+    assert len(seen["train"]) == 150
+    assert len(seen["test"]) == record["read_test"]["mine"]["kept"] > 0
+    assert not seen["train"] & seen["test"]
 
 
 def test_a_training_that_diverges_ends_at_once_and_leaves_no_model(base, tmp_path):

@@ -8,7 +8,8 @@ import pytest
 import torch
 from enumerable import LAM, LENGTH, PROMPTS, REWARDS, SAMPLING, TEMPLATE, distribution, save_base
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModelForSequenceClassification, modeling_utils
 
 from polyalign.errors import InputError
 from polyalign.train import common
@@ -93,6 +94,23 @@ def test_killed_and_resumed_equals_uninterrupted(base, tmp_path, monkeypatch, fa
     assert not all(torch.equal(whole[key], other[key]) for key in whole)
 
 
+@pytest.mark.parametrize("lora", [None, LORA], ids=["whole", "adapters"])
+@pytest.mark.parametrize("family", ["dpo", "ppo", "rloo"])
+def test_gradient_checkpointing_changes_only_rounding(base, tmp_path, monkeypatch, family, lora):
+    """It is what computes layers again, and the same responses are sampled under it."""
+    twice = []
+    monkeypatch.setattr(
+        modeling_utils, "checkpoint", lambda *a, **b: twice.append(0) or checkpoint(*a, **b)
+    )
+    train(family, base, tmp_path / "once", lora)
+    assert not twice
+    train(family, base, tmp_path / "twice", lora, gradient_checkpointing=True)
+    assert len(twice) >= 8
+    once, again = (distribution(tmp_path / name / "model") for name in ("once", "twice"))
+    assert np.abs(once - distribution(base)).max() > 0.01
+    np.testing.assert_allclose(once, again, atol=1e-4)
+
+
 def test_a_reward_model_with_its_new_head(base, tmp_path):
     heads = {}
     for name, merge in (("merged", True), ("kept", False)):
@@ -145,6 +163,14 @@ def test_a_section_of_the_config_becomes_the_same_settings():
     )  # fmt: skip
     assert asdict(made) == asdict(expected)
     assert training(Options().model_dump(), 0, "float32").lora is None
+
+
+def test_what_tensorboard_shows_lies_with_the_model(base, tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    train("dpo", base, tmp_path, None, report_to="tensorboard")
+    events = list((tmp_path / "model/runs").rglob("events.out.tfevents.*"))
+    assert events
+    assert b"train/loss" in b"".join(file.read_bytes() for file in events)
 
 
 def test_a_tracker_that_is_not_installed(base, tmp_path, monkeypatch):

@@ -1,7 +1,10 @@
 """Reward models and classifiers: an easy problem is learnt, tokens end alike, runs resume."""
 
+import json
 import math
 import random
+import subprocess
+import sys
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -12,12 +15,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
 
 from polyalign.errors import InputError
+from polyalign.provenance import ROOT
 from polyalign.sandbox.world import write_world
 from polyalign.train import classifier, common, reward
 from polyalign.train.calibration import calibration
 from polyalign.train.classifier import train_classifier
 from polyalign.train.common import Training
 from polyalign.train.lm import train_lm
+from polyalign.train.options import Options
 from polyalign.train.reward import train_reward
 from polyalign.values.sequence_classifier import Scorer, Spec
 
@@ -182,6 +187,30 @@ def test_long_pairs_are_left_out_and_counted(base, tmp_path):
     assert sum(record["counts"].values()) == 220
     with pytest.raises(InputError, match="no pair left to train on"):
         learn(base, tmp_path / "none", max_length=3)
+
+
+def test_the_job_judges_a_single_file_on_pairs_that_it_does_not_train_on(base, tmp_path):
+    """And it trains where the study says."""
+    rows = easy_pairs(200, 0).assign(prompt=[f"How do I brew tea {n}?" for n in range(200)])
+    rows.to_json(tmp_path / "pairs.jsonl", orient="records", lines=True)
+    options = Options(learning_rate=1e-3).model_dump()
+    settings = {
+        "name": "mine", "source": base, "revision": None, "template": TEMPLATE, "seed": 1,
+        "device": "cpu", "training": {**options, "epochs": 1, "dtype": "float32"},
+        "pairs": {"source": "pairs.jsonl", "max_words": 50, "held_out": 0.1},
+    }  # fmt: skip
+    command = [
+        sys.executable, ROOT / "scripts/reward_model.py", "--settings", json.dumps(settings),
+        "--input", "train=pairs.jsonl", "test=pairs.jsonl", "--work", "work",
+        "--output", "model=model", "manifest=model.json", "metrics=model.csv",
+    ]  # fmt: skip
+    subprocess.run(command, cwd=tmp_path, check=True)
+    record = json.loads((tmp_path / "model.json").read_text())["record"]
+    counts = record["counts"]
+    assert counts["train"] + counts["test"] == 200
+    assert 5 <= counts["test"] <= 40
+    assert record["read"]["train"]["other_split"] == counts["test"]
+    assert record["settings"]["device"] == "cpu"
 
 
 def test_an_unfit_base_is_refused(tmp_path):

@@ -13,10 +13,10 @@ from polyalign.config.faults import nearest, unknown
 from polyalign.config.marks import Key, walk
 from polyalign.errors import InputError
 from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
+from polyalign.sources import PAIRS_FILES, split_file
 from polyalign.values._spec import ModelSpec
 
 TABLES = (".parquet", ".csv", ".jsonl", ".json")
-PAIRS = (".jsonl.gz", ".jsonl")
 PROMPT_TABLES = (".csv", ".parquet", ".json")
 NOT_FIGURES = ("theme", "data")
 
@@ -333,9 +333,10 @@ def _sources(made: Draft) -> None:
         _model_source(made, ("model", "source"), model.source)
     if prompts := sections.get("prompts"):
         for index, source in enumerate(prompts.sources):
-            _data_source(made, ("prompts", "sources", index, "path"), source.path, PROMPT_TABLES)
+            at = ("prompts", "sources", index, "path")
+            _data_source(made, at, source.path, [source.split], PROMPT_TABLES)
     for name, data in sections.get("preferences", {}).items():
-        _data_source(made, ("preferences", name, "path"), data.path)
+        _data_source(made, ("preferences", name, "path"), data.path, _splits(made, name))
     for name, model in sections.get("reward_models", {}).items():
         key = ("reward_models", name)
         if model.labels is not None:
@@ -358,16 +359,36 @@ def _table(made: Draft, key: Key, path: str) -> None:
         made.add(key, _absent(path, "a table"))
 
 
-def _data_source(made: Draft, key: Key, path: str, tables: tuple[str, ...] = ()) -> None:
-    hub = path.count("/") >= 1 and not path.endswith(PAIRS + tables) and _hub_id(path)
+def _splits(made: Draft, name: str) -> list[str]:
+    """The splits of a preference data set that are read."""
+    judged = any(
+        name in variant.preferences and variant.settings.get("test_pairs")
+        for variant in made.variants().values()
+    )
+    reward_models = made.sections.get("reward_models", {}).values()
+    if judged or any(model.preferences == name for model in reward_models):
+        return ["train", "test"]
+    return ["train"]
+
+
+def _data_source(
+    made: Draft, key: Key, path: str, splits: list[str], tables: tuple[str, ...] = ()
+) -> None:
+    hub = path.count("/") >= 1 and not path.endswith(PAIRS_FILES + tables) and _hub_id(path)
     if not (_ours(made, path) or Path(path).exists() or hub):
         made.add(
             key,
             _absent(
                 path,
-                f"a folder, a {', '.join(PAIRS + tables)} file, or a hub id `owner/name`",
+                f"a folder, a {', '.join(PAIRS_FILES + tables)} file, or a hub id `owner/name`",
             ),
         )
+    if _ours(made, path) or not Path(path).is_dir():
+        return
+    for split in splits:
+        if split_file(path, split) is None:
+            listed = " or ".join(f"{split}{ending}" for ending in PAIRS_FILES)
+            made.add(key, f"the folder {path!r} has no {listed}; expected one of them; add it")
 
 
 def _model_source(made: Draft, key: Key, path: str) -> None:

@@ -221,8 +221,8 @@ class Preferences(Strict):
     """A set of preference pairs: of two responses to a prompt, the better one."""
 
     path: str = Field(
-        description="Folder in Anthropic HH's layout, .jsonl or .jsonl.gz file, or hub data set "
-        "`owner/name` or `owner/name/folder`."
+        description="Folder in Anthropic HH's layout, .jsonl or .jsonl.gz file (a tenth of its "
+        "prompts are held out), or hub data set `owner/name` or `owner/name/folder`."
     )
     max_words: Count = Field(
         default=50, description="Prompts and responses are cut to this many words."

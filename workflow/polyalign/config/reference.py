@@ -25,7 +25,7 @@ Run another with `snakemake --configfile FILE`.
   `models/reward/<name>`, `models/<family>/<variant>`). Any other path is yours and starts at the
   folder that Snakemake is called in.
 - Names of studies, values, palettes and policies become folders: letters, digits, `-`, `_`, `.`,
-  not starting with `.`, at most 96.
+  at most 96; `-` and `.` only within, no `--`, `..` or `.git` at the end.
 - YAML reads `1e-6` as text: write `1.0e-6`. It reads `yes`, `no`, `on` and `off` as true or false.
 - A study from scores alone has `rewards` (a table with prompts and scores) and values of the kind
   `column`; it needs no model and loads none. `configs/scores-only.yaml` is one.

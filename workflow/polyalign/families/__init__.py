@@ -57,7 +57,7 @@ class Ingredients:
         prompts: prompts of the `fit` split.
         values: value → settings of its reward function, for the values of the palette.
         preferences: name → arguments of `polyalign.preferences.read_pairs` for the training pairs.
-        held_out: the same for the test pairs; without the data sets that have none.
+        held_out: the same for the test pairs.
         policies: `family/variant` → folder of its model.
         candidates: rewards table of the base model's candidates, prompts of the `fit` split.
         work: folder for checkpoints.

@@ -5,7 +5,6 @@ from typing import Any
 
 from polyalign.families import Ingredients
 from polyalign.job import Job
-from polyalign.sources import has_splits
 from polyalign.tables import read_scored, read_table
 
 
@@ -33,11 +32,7 @@ def ingredients(job: Job) -> Ingredients:
         prompts=[] if prompts is None else list(prompts.query("split == 'fit'")["prompt"]),
         values=settings.get("values", {}),
         preferences={name: _pairs(job, "pairs", name) for name in preferences},
-        held_out={
-            name: {**_pairs(job, "held_out", name), "split": "test"}
-            for name, source in preferences.items()
-            if has_splits(source["source"])
-        },
+        held_out={name: {**_pairs(job, "held_out", name), "split": "test"} for name in preferences},
         policies={
             name.removeprefix("model:"): paths[-1]
             for name, paths in inputs.items()
