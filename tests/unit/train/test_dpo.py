@@ -318,7 +318,7 @@ def test_a_single_file_is_judged_on_prompts_that_are_not_trained_on(tmp_path, mo
         return {}
 
     monkeypatch.setattr("polyalign.train.dpo.train_dpo", noting)
-    monkeypatch.setattr(family, "training", lambda *arguments: None)
+    monkeypatch.setattr(family, "training", lambda *arguments, **named: None)
     record = family.train(ingredients(job), tmp_path / "model")
     assert len(seen["train"]) == 150
     assert len(seen["test"]) == record["read_test"]["mine"]["kept"] > 0
