@@ -28,12 +28,14 @@ from polyalign.map.front import front
 from polyalign.map.search import path
 
 STEPS, RATE = 150, 0.1
+PALETTES = 1000
+LEVELS = ("mean+0.3sd", "q70")
 STREAM_CHILD = """
-import json, resource, sys, time
+import resource, sys, time
 from polyalign.map.stream import solve_parquet
 values = ["a", "b", "c", "d", "e", "f"]
 began, worked = time.perf_counter(), time.process_time()
-solution = solve_parquet(sys.argv[1], dict.fromkeys(values, "mean+0.3sd"), scope=sys.argv[2])
+solution = solve_parquet(sys.argv[1], dict.fromkeys(values, sys.argv[3]), scope=sys.argv[2])
 seconds, worked = time.perf_counter() - began, time.process_time() - worked
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 print(f"{seconds:.1f} s ({worked:.1f} s of CPU), {peak:.2f} GB, "
@@ -127,28 +129,34 @@ def one_palette(rewards: np.ndarray, target: np.ndarray) -> float:
 
 
 def many_palettes(rewards: np.ndarray, published: float) -> None:
-    """A batch of random palettes, and how often the baseline misjudges feasibility."""
+    """Batches of random palettes, and how often the baseline misjudges feasibility."""
     base = Base(rewards, None, "joint")
     highest = np.array([base.best(unit)[i] for i, unit in enumerate(np.eye(base.k))])
-    share = np.random.default_rng(3).random((1000, base.k)) * 0.6
-    targets = base.raw(share * highest)
-    took = seconds(lambda: solve_many(rewards, targets, scope="joint"), 3)
-    batch = solve_many(rewards, targets, scope="joint")
-    print(
-        f"1000 random palettes in batch: {took:.2f} s, {batch.feasible.mean():.1%} feasible, "
-        f"largest KKT {np.nanmax(batch.kkt):.0e}; a palette {published / took * 1000:.0f} times "
-        "faster than Adam (PyTorch)"
-    )
-    first = targets[:200]
-    exact = np.array([feasibility_on(base, t, list("abcdef")).status == "feasible" for t in first])
-    agreed = (exact == batch.feasible[:200]).mean()
-    print(f"  agreement with the linear programme on 200: {agreed:.1%}")
-    for name, baseline in (("PyTorch", baseline_torch), ("NumPy", baseline_numpy)):
-        try:
-            lams = np.array([baseline(rewards, t) for t in first], dtype=np.float64)
-        except ImportError:
-            continue
-        misjudged(base, first, exact, lams, name)
+    for part in (1.0, 0.6):
+        share = np.random.default_rng(3).random((PALETTES, base.k)) * part
+        targets = base.raw(share * highest)
+        took = seconds(lambda asked=targets: solve_many(rewards, asked, scope="joint"), 3)
+        batch = solve_many(rewards, targets, scope="joint")
+        print(
+            f"{PALETTES} random palettes, up to {part:.0%} of the way from base to maximum, in "
+            f"batch: {took:.2f} s, {batch.feasible.mean():.1%} feasible, largest KKT "
+            f"{np.nanmax(batch.kkt):.0e}; a palette {published / took * PALETTES:.0f} times faster "
+            "than Adam (PyTorch)"
+        )
+        exact = np.array(
+            [feasibility_on(base, t, list("abcdef")).status == "feasible" for t in targets]
+        )
+        agreed = (exact == batch.feasible).mean()
+        print(f"  agreement with the linear programme: {agreed:.1%}")
+        for name, baseline, count in (
+            ("NumPy", baseline_numpy, PALETTES),
+            ("PyTorch", baseline_torch, PALETTES // 5),
+        ):
+            try:
+                lams = np.array([baseline(rewards, t) for t in targets[:count]], dtype=np.float64)
+            except ImportError:
+                continue
+            misjudged(base, targets[:count], exact[:count], lams, name)
 
 
 def misjudged(
@@ -165,9 +173,9 @@ def misjudged(
     }
     for rule, solved in called.items():
         print(
-            f"  Adam, {name}, {rule} taken as solved: {(solved & ~exact).sum()} of "
-            f"{(~exact).sum()} infeasible ones called solved, {(~solved & exact).sum()} of "
-            f"{exact.sum()} feasible ones missed"
+            f"  Adam, {name}, {len(targets)} palettes, {rule} taken as solved: "
+            f"{(solved & ~exact).sum()} of {(~exact).sum()} infeasible ones called solved, "
+            f"{(~solved & exact).sum()} of {exact.sum()} feasible ones missed"
         )
 
 
@@ -178,10 +186,15 @@ def per_prompt() -> None:
     target = base.raw(np.array([0.3, 0.3, 0.3, 0.0, 0.0, 0.0]))
     took = seconds(lambda: solve(rewards, target, groups=groups, scope="prompt"), 10)
     programme = seconds(lambda: feasibility_on(base, target, list("abcdef")), 3)
+    # Half a standard deviation beyond the furthest point of the same direction.
+    beyond = target + (feasibility_on(base, target, list("abcdef")).slack + 0.5) * base.scale
+    impossible = seconds(lambda: feasibility_on(base, beyond, list("abcdef")), 3)
+    assert feasibility_on(base, beyond, list("abcdef")).status == "infeasible"
     solution = solve(rewards, target, groups=groups, scope="prompt")
     print(
         f"per prompt, 2312 x 16 x 6: solve {took * 1e3:.1f} ms (KKT {solution.kkt:.0e}, "
-        f"{solution.verdict}), feasibility {programme:.2f} s"
+        f"{solution.verdict}), feasibility {programme:.2f} s, of an infeasible target "
+        f"{impossible:.2f} s"
     )
     shares = np.linspace(0.0, 2.0, 25)
     walk = seconds(lambda: path(base, target, shares), 1)
@@ -195,14 +208,14 @@ def per_prompt() -> None:
 
 
 def streamed(rows: int) -> None:
-    """Out of core: time and peak memory in its own process, for a tenth of the rows and all."""
+    """Out of core: time and peak memory in its own process, for three sizes of the table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     names = list("abcdef")
     schema = pa.schema([("prompt_id", pa.string()), *((name, pa.float64()) for name in names)])
     for scope, candidates in (("joint", 1), ("prompt", 16)):
-        for count in (rows // 10, rows):
+        for count in (rows // 10, rows // 4, rows):
             with tempfile.TemporaryDirectory() as folder:
                 table = Path(folder) / "rewards.parquet"
                 with pq.ParquetWriter(table, schema) as writer:
@@ -211,13 +224,17 @@ def streamed(rows: int) -> None:
                         part, groups = synthetic(prompts, candidates, 6, seed=start + 1)
                         ids = [f"{start // candidates + g:012d}" for g in groups]
                         writer.write_table(pa.table([ids, *part.T], schema=schema))
-                report = subprocess.run(
-                    [sys.executable, "-c", STREAM_CHILD, str(table), scope],
-                    check=True,
-                    capture_output=True,
-                    text=True,
-                )
-            print(f"out of core, {count} x 6, scope {scope}: {report.stdout.strip()}")
+                for level in LEVELS:
+                    report = subprocess.run(
+                        [sys.executable, "-c", STREAM_CHILD, str(table), scope, level],
+                        check=True,
+                        capture_output=True,
+                        text=True,
+                    )
+                    print(
+                        f"out of core, {count} x 6, scope {scope}, all at {level}: "
+                        f"{report.stdout.strip()}"
+                    )
 
 
 def main() -> None:

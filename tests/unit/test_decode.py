@@ -7,7 +7,7 @@ from pooldata import pool
 
 from polyalign.decode import best_of, random_lam, resample
 from polyalign.errors import InputError
-from polyalign.families import morl_d
+from polyalign.families import map_d, morl_d
 from polyalign.tables import hold_out
 
 
@@ -108,6 +108,18 @@ def test_random_lambda_is_uniform_in_direction_and_in_sum() -> None:
     # A Dirichlet of ones has variance 2 / 36 in each of three shares.
     assert np.allclose(shares.var(axis=0), 2 / 36, atol=0.006)
     assert draws[5] == random_lam(["a", "b", "c"], 6.0, 5)
+
+
+def test_lambda_of_ones_own_is_decoded_without_a_palette() -> None:
+    lam = {"humor": 0.7, "helpful": 0.0}
+    (made,) = map_d.variants(map_d.Settings(lam={"mine": lam}, draws=2)).values()
+    assert made.palette is None
+    own = map_d.decode(pool(), {}, seed=3, **made.settings)
+    direct = resample(pool(), lam, draws=2, seed=3)
+    assert own.lam == lam
+    pd.testing.assert_frame_equal(own.frame, direct.frame)
+    solved = {"values": ["humor", "helpful"], "lam": [0.7, 0.0]}
+    pd.testing.assert_frame_equal(map_d.decode(pool(), solved, seed=3, draws=2).frame, direct.frame)
 
 
 def test_more_random_policies_leave_the_first_as_they_were() -> None:

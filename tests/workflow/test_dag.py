@@ -22,6 +22,18 @@ def test_the_default_study_is_planned_whole(checkout: Path) -> None:
     assert {"world", "base_model", "prompts", "train_rloo:hhh-60", "tables", "report"} <= jobs
 
 
+def test_lambda_of_ones_own_waits_for_no_palette(checkout: Path) -> None:
+    config = yaml.safe_load((checkout / "config.yaml").read_text())
+    own = {"mine": {"humor": 1.5, "harmless": 0.5}}
+    config["policies"] = {name: {"lam": own} for name in ("map-d", "token-d")}
+    config |= {"palettes": {}, "plots": ["radar"]}
+    (checkout / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    jobs = planned(checkout)
+    assert {"decode_map_d:mine", "generate_token_d:mine:0:1", "overview", "plot:radar"} <= jobs
+    assert not {job for job in jobs if job.startswith(("solve", "diagnose"))}
+    assert {job for job in jobs if job.startswith("reward_model")} >= {"reward_model:humor"}
+
+
 def test_the_slurm_profile_is_found_as_typed(checkout: Path) -> None:
     dry = snakemake(checkout, "--profile", "slurm", "--dry-run", "all")
     assert dry.returncode == 0, dry.stdout

@@ -197,10 +197,8 @@ def run_feasible(options: argparse.Namespace) -> int:
             f"of the way from base to target: {min(1.0, share):.1%} feasible, "
             + (f"{supported:.1%} supportable" if isfinite(supported) else "none supportable")
         )
-        header = (
-            *("value", "base", "target", "nearest feasible", "supportable"),
-            *("highest alone", "and supportable"),
-        )
+        ways = ("nearest feasible", "supportable", "highest alone", "and supportable")
+        header = ("value", "base", "target", *ways)
         columns = (base.center, target, nearest, supportable, highest, highest_supportable)
         _print_table(header, zip(names, *columns, strict=True))
         print("highest alone: of one value, the others held at their targets")

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from polyalign import families
-from polyalign.config import Study, policies, scorer
+from polyalign.config import Study, policies, scorer, weighed
+from polyalign.families import Variant
 from polyalign.values._spec import ModelSpec
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -376,8 +377,8 @@ def _generate(study: Study, family: str, variant: str) -> Need:
     """The base model is there for log-probabilities, and whatever guides the sampling."""
     others = 0.0, 0.0
     if family != "base":
-        guide = policies(study)[f"{family}/{variant}"].palette
-        others = _own_size(study) if families.makes_model(family) else _scorers(study, guide)
+        made = policies(study)[f"{family}/{variant}"]
+        others = _own_size(study) if families.makes_model(family) else _scorers(study, made)
     load = _base(study, study.sampling.batch_size, *others)
     return sampling(load, rows_of(study, family, variant), study.sampling.max_new_tokens)
 
@@ -400,7 +401,7 @@ def _train(study: Study, family: str, variant: str) -> Need:
     settings: dict[str, Any] = made.settings
     method, batch = Method.of(settings), settings.get("batch_size", 16)
     samples = made.palette is not None and not made.candidates
-    rewards, rewards_bytes = _scorers(study, made.palette) if samples else (0.0, 0.0)
+    rewards, rewards_bytes = _scorers(study, made) if samples else (0.0, 0.0)
     # The base model is the reference, in float32; with adapters it is the policy without them.
     reference = parameters(study)
     load = _base(
@@ -422,9 +423,9 @@ def _own_size(study: Study) -> tuple[float, float]:
     return parameters(study), parameters(study) * BYTES[dtype]
 
 
-def _scorers(study: Study, palette: str | None) -> tuple[float, float]:
-    """Parameters of all models that score the values of a palette, and bytes of their weights."""
-    specs = [scorer(study, value) for value in study.palettes.get(palette or "", {})]
+def _scorers(study: Study, made: Variant) -> tuple[float, float]:
+    """Parameters of all models that score the values in a policy's λ, and their weights' bytes."""
+    specs = [scorer(study, value) for value in weighed(study, made)]
     models = [spec for spec in specs if "model" in spec]
     sizes = [parameters_of(spec["model"], spec["dtype"], study) for spec in models]
     bytes_each = [BYTES[spec["dtype"]] for spec in models]

@@ -120,6 +120,12 @@ def _weights(weights: dict[str, float]) -> dict[str, float]:
     return weights
 
 
+def _lam(lam: dict[str, float]) -> dict[str, float]:
+    if not any(lam.values()):
+        raise ValueError("every λ is 0, which is the base model; expected one above 0; change it")
+    return lam
+
+
 Name = Annotated[str, AfterValidator(_name)]
 """A name that becomes a folder, and a hub repository (see `_name`)."""
 
@@ -140,6 +146,9 @@ Count = Annotated[int, Field(ge=1)]
 
 Weights = Annotated[dict[str, Share], Field(min_length=1), AfterValidator(_weights)]
 """Names with their weights in [0, 1], which sum to 1."""
+
+Lam = Annotated[dict[str, Annotated[float, Field(ge=0)]], Field(min_length=1), AfterValidator(_lam)]
+"""Values with their weights λ ≥ 0, one of them above 0."""
 
 Names = Annotated[list[str], Field(min_length=1), AfterValidator(unique)]
 """At least one name, each once."""

@@ -368,7 +368,7 @@ def guided_settings(family):
     def settings(wildcards):
         policy = f"{family}/{wildcards.variant}"
         made = VARIANTS[policy]
-        values = STUDY.palettes[made.palette]
+        values = study_config.weighed(STUDY, made)
         guided = {
             "settings": made.settings,
             "values": {name: study_config.scorer(STUDY, name) for name in values},
@@ -456,7 +456,7 @@ def training_inputs(family):
             paths |= pool_of(STUDY.palettes[made.palette])
         elif made.palette:
             paths["prompts"] = f"{RESULTS}/prompts.parquet"
-            paths["rewards"] = reward_files(made.palette)
+            paths["rewards"] = reward_files(made)
         for policy in made.policies:
             paths[f"model:{policy}"] = model_files(f"{RESULTS}/models/{policy}")
         return {name: path for name, path in paths.items() if path}
@@ -465,11 +465,11 @@ def training_inputs(family):
 
 
 def family_code(script, family):
-    """Params function: the code of a family, and of the rewards that a palette brings in."""
+    """Params function: the code of a family, and of the rewards that a policy's λ weighs."""
 
     def modules(wildcards):
         made = VARIANTS[f"{family}/{wildcards.variant}"]
-        scored = [] if made.candidates else STUDY.palettes.get(made.palette, [])
+        scored = [] if made.candidates else study_config.weighed(STUDY, made)
         return reward_code(
             script,
             scored,
@@ -532,11 +532,11 @@ def lam_of(palette):
     return f"{RESULTS}/palettes/lam/{palette}.json"
 
 
-def reward_files(palette):
-    """What a job that computes the rewards of a palette waits for."""
+def reward_files(made):
+    """What a job that computes the rewards that a policy's λ weighs waits for."""
     return [
         path
-        for name in STUDY.palettes[palette]
+        for name in study_config.weighed(STUDY, made)
         for path in model_files(study_config.scorer(STUDY, name).get("model", ""))
     ]
 

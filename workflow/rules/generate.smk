@@ -41,7 +41,7 @@ for family in sorted({name.split("/")[0] for name in GUIDED}):
             base=base_model,
             palette=palette_of(family),
             rewards=lambda wildcards, family=family: reward_files(
-                VARIANTS[f"{family}/{wildcards.variant}"].palette
+                VARIANTS[f"{family}/{wildcards.variant}"]
             ),
         output:
             samples=f"<results>/policies/{family}/{{variant}}/shards/samples_{{i}}-of-{{n}}.parquet",

@@ -20,7 +20,7 @@ def main(job: Job) -> None:
     tokenizer = load_tokenizer(settings["model"]["source"], revision=settings["model"]["revision"])
     engine = TransformersEngine(model, tokenizer, sampling)
     if "guided" in settings:
-        palette = json.loads(job.input("palette").read_text())
+        palette = json.loads(job.input("palette").read_text()) if "palette" in job.inputs else {}
         family = families.module(settings["policy"].split("/")[0])
         engine = family.engine(model, tokenizer, sampling, palette, **settings["guided"])
     elif settings["engine"] == "vllm":

@@ -46,6 +46,49 @@ FAULTS = {
         "policies.token-d.palettes[0]",
         ["no palette 'fanny'", "funny"],
     ),
+    "value of a λ of one's own": (
+        "  rloo:\n",
+        "  token-d: {lam: {mine: {humour: 1, diversity: 0.5}}}\n  rloo:\n",
+        "humour",
+        "policies.token-d.lam.mine.humour",
+        ["no value 'humour'", "write 'humor'"],
+    ),
+    "negative λ": (
+        "palettes: [funny, plain]",
+        "lam: {mine: {humor: -1}}",
+        "mine",
+        "policies.map-d.lam.mine.humor",
+        ["-1", "at least 0"],
+    ),
+    "λ of nothing": (
+        "palettes: [funny, plain]",
+        "lam: {mine: {humor: 0}}",
+        "mine",
+        "policies.map-d.lam.mine",
+        ["every λ is 0, which is the base model; expected one above 0"],
+    ),
+    "neither a palette nor a λ": (
+        "    palettes: [funny, plain]",
+        "    draws: 2",
+        "map-d",
+        "policies.map-d",
+        ["has neither `palettes` nor `lam`"],
+    ),
+    "a λ with the name of a palette": (
+        "palettes: [funny, plain]",
+        "palettes: [funny, plain]\n    lam: {plain: {humor: 1}}",
+        "map-d",
+        "policies.map-d",
+        ["'plain' names a palette and a λ of your own"],
+    ),
+    "a λ of one's own on a value that is only evaluated": (
+        "map:\n  scope: auto\npolicies:\n  map-d:\n",
+        "evaluation:\n  evaluate_only: [fluency]\n"
+        "policies:\n  map-d:\n    lam: {mine: {fluency: 1, humor: 1}}\n",
+        "fluency: 1",
+        "policies.map-d.lam.mine.fluency",
+        ["λ would weigh 'fluency', which is in evaluation.evaluate_only"],
+    ),
     "soup of a policy that samples": (
         "  soup:\n    models:\n      half: {dpo/beta-0.1_mostly: 0.5, dpo/beta-0.5_mostly: 0.5}",
         "  token-d: {palettes: [funny]}\n"

@@ -21,6 +21,7 @@ from polyalign.config import (
     scorer,
     slack,
     traded,
+    weighed,
 )
 from polyalign.config.checks import TABLES, figures
 from polyalign.families import Variant
@@ -88,6 +89,22 @@ def test_policies_in_the_order_of_the_config(text: str, write) -> None:
     assert made["rloo/funny"].palette == "funny"
     assert made["rloo/funny"].settings["batch_size"] == 128
     json.dumps([variant.settings for variant in made.values()])
+
+
+def test_lambda_of_ones_own_is_a_policy_without_a_palette(text: str, write) -> None:
+    own = "palettes: [funny, plain]\n    lam:\n      mine: {humor: 2, diversity: 0.5}"
+    study = load(write(text.replace("palettes: [funny, plain]", own)))
+    made = policies(study)
+    assert list(made)[:3] == ["map-d/funny", "map-d/plain", "map-d/mine"]
+    assert made["map-d/plain"] == Variant(settings={"draws": 1}, palette="plain")
+    assert made["map-d/mine"] == Variant(
+        settings={"draws": 1, "lam": {"humor": 2.0, "diversity": 0.5}},
+        values=("humor", "diversity"),
+    )
+    assert weighed(study, made["map-d/mine"]) == ["humor", "diversity"]
+    assert weighed(study, made["map-d/plain"]) == ["humor"]
+    alone = load(write(text.replace("palettes: [funny, plain]", "lam: {mine: {fluency: 1}}")))
+    assert "map-d/mine" in policies(alone)
 
 
 def test_a_data_set_with_share_zero_is_not_needed() -> None:

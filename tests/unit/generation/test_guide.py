@@ -12,6 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from polyalign.engines import Response
 from polyalign.errors import InputError
+from polyalign.families import token_d
 from polyalign.guide import GuidedEngine, uniforms
 from polyalign.logprobs import Sampling
 
@@ -219,3 +220,15 @@ def naive():  # type: ignore[no-untyped-def]
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.reencoded
+
+
+def test_guidance_takes_lambda_of_ones_own(tokenizer, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("polyalign.values.load", lambda spec: spec["score"])
+    lam = {"v": WEIGHT, "w": 0.0}
+    (made,) = token_d.variants(token_d.Settings(lam={"mine": lam}, top_k=100)).values()
+    assert (made.palette, made.values) == (None, ("v", "w"))
+    values = {"v": {"score": reward}, "w": {"score": None}}
+    model = language_model(endless=True)
+    guided = token_d.engine(model, tokenizer, rule(3), {}, values=values, settings=made.settings)
+    direct = sampled(model, tokenizer, reward, WEIGHT, "a b")
+    assert guided(["a b"] * 3000, [ids_of("a b")] * 3000, 1) == direct

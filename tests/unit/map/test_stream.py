@@ -86,6 +86,17 @@ def test_prompts_are_told_apart_by_their_text_where_there_is_no_id(table, tmp_pa
     np.testing.assert_array_equal(one.lam, two.lam)
 
 
+def test_what_was_read_does_not_stay_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(stream, "BATCH_ROWS", 10_000)
+    path = tmp_path / "long.parquet"
+    values = np.random.default_rng(0).normal(size=1_000_000)
+    pq.write_table(pa.table({"a": values}), path, row_group_size=50_000)
+    opened = Stream(path, ["a"], "joint")
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in opened._pieces(["a"])]
+    assert max(held) < 0.4 * values.nbytes
+
+
 def test_bad_tables(table, tmp_path):
     path, _, _ = table
     with pytest.raises(InputError, match="no column d"):

@@ -16,6 +16,7 @@ from polyalign.config.study import (
     slack,
     traded,
     validate,
+    weighed,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "slack",
     "traded",
     "validate",
+    "weighed",
 ]

@@ -208,6 +208,15 @@ def _evaluation(made: Draft) -> None:
                 f"λ would weigh {name!r}, which is in evaluation.evaluate_only; expected a list of "
                 "other values; write it without",
             )
+    for policy, variant in made.variants().items():
+        family, own = policy.split("/")
+        for name, weight in variant.settings.get("lam", {}).items():
+            if weight > 0 and name in evaluation.evaluate_only:
+                made.add(
+                    ("policies", family, "lam", own, name),
+                    f"λ would weigh {name!r}, which is in evaluation.evaluate_only; expected "
+                    "other values; remove it here or there",
+                )
     for palette, levels in made.sections.get("palettes", {}).items():
         for name in set(levels) & set(evaluation.evaluate_only):
             made.add(

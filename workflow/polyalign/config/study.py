@@ -73,6 +73,11 @@ def policies(study: Study) -> dict[str, Variant]:
     return variants_of(study.policies)
 
 
+def weighed(study: Study, policy: Variant) -> list[str]:
+    """The values that a policy's λ may weigh: those of its palette, or that it names itself."""
+    return list(study.palettes[policy.palette] if policy.palette else policy.values)
+
+
 def scorer(study: Study, value: str) -> dict[str, Any]:
     """What a value's rewards depend on, JSON-ready: its entry without label and unit.
 

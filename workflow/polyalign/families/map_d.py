@@ -1,11 +1,11 @@
-"""`map-d`: decode with a palette's λ by choosing among the candidates of the base model."""
+"""`map-d`: choose among the base model's candidates with λ, a palette's or one's own."""
 
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from polyalign.families import Variant
-from polyalign.settings import Count, Names, Strict
+from polyalign.families._lam import LamOptions, lam_of, variants
+from polyalign.settings import Count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     from polyalign.decode import Decoded
 
 
-class Settings(Strict):
+__all__ = ["Settings", "decode", "variants"]
+
+
+class Settings(LamOptions):
     """Choose one of the candidates of a prompt with weights exp(λ·r)."""
 
-    palettes: Names = Field(description="Palettes to decode; each becomes a policy of its name.")
     draws: Count = Field(default=1, description="Independent draws a test prompt.")
 
 
-def variants(settings: Settings) -> dict[str, Variant]:
-    """One policy a palette, of the palette's name."""
-    return {
-        name: Variant(settings={"draws": settings.draws}, palette=name)
-        for name in settings.palettes
-    }
-
-
-def decode(pool: "pd.DataFrame", palette: dict[str, Any], *, draws: int, seed: int) -> "Decoded":
-    """Draws among the pool's candidates with the palette's λ."""
+def decode(
+    pool: "pd.DataFrame",
+    palette: dict[str, Any],
+    *,
+    lam: dict[str, float] | None = None,
+    draws: int,
+    seed: int,
+) -> "Decoded":
+    """Draws among the pool's candidates with `lam`, or else the palette's λ."""
     from polyalign.decode import resample
 
-    lam = dict(zip(palette["values"], palette["lam"], strict=True))
-    return resample(pool, lam, draws=draws, seed=seed)
+    return resample(pool, lam or lam_of(palette, "lam"), draws=draws, seed=seed)

@@ -1,11 +1,11 @@
-"""`token-d`: token-level guidance, where a palette's λ·r steers the sampling itself."""
+"""`token-d`: token-level guidance: λ·r, a palette's or one's own, steers the sampling itself."""
 
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from polyalign.families import Variant
-from polyalign.settings import Count, Names, Strict
+from polyalign.families._lam import LamOptions, lam_of, variants
+from polyalign.settings import Count
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from polyalign.logprobs import Sampling
 
 
-class Settings(Strict):
+__all__ = ["Settings", "engine", "variants"]
+
+
+class Settings(LamOptions):
     """Draw every few tokens among the likeliest continuations with weights exp(λ·r).
 
     Every continuation is scored by every reward that has a weight, so this costs far more than
     map-d. docs/decoding.md says which distribution it draws from.
     """
 
-    palettes: Names = Field(
-        description="Palettes whose λ guides; each becomes a policy of its name."
-    )
     interval: Count = Field(default=1, description="Guide at every so many tokens.")
     top_k: Count = Field(default=10, description="Likeliest continuations that are scored.")
     stop: list[str] = Field(
@@ -31,12 +31,6 @@ class Settings(Strict):
         description="Texts before which a response ends, besides the end token and "
         "`sampling.max_new_tokens`.",
     )
-
-
-def variants(settings: Settings) -> dict[str, Variant]:
-    """One policy a palette, of the palette's name."""
-    guidance = settings.model_dump(exclude={"palettes"})
-    return {name: Variant(settings=guidance, palette=name) for name in settings.palettes}
 
 
 def engine(
@@ -50,19 +44,20 @@ def engine(
 ) -> "GuidedEngine":
     """The engine that samples the policy.
 
-    It draws fresh responses, so λ is the one for an endless pool (`lam_train`).
+    It draws fresh responses, so a palette's λ is the one for an endless pool (`lam_train`).
 
     Args:
         model: the base model.
         tokenizer: its tokenizer.
         sampling: how p0 samples.
-        palette: the solved palette.
-        values: value → settings of its reward function, for the values of the palette.
+        palette: the solved palette; empty where the settings have `lam`.
+        values: value → settings of its reward function, for the values that λ weighs.
         settings: the variant's settings.
     """
     from polyalign import values as kinds
     from polyalign.guide import GuidedEngine
 
-    lam = dict(zip(palette["values"], palette["lam_train"], strict=True))
+    lam = settings.get("lam") or lam_of(palette, "lam_train")
+    guidance = {name: setting for name, setting in settings.items() if name != "lam"}
     rewards = {name: kinds.load(values[name]) for name, weight in lam.items() if weight > 0}
-    return GuidedEngine(model, tokenizer, sampling, rewards, lam, **settings)
+    return GuidedEngine(model, tokenizer, sampling, rewards, lam, **guidance)

@@ -119,7 +119,8 @@ class Stream(Units):
         return pd.DataFrame({"prompt_id": ids, "candidate": piece["candidate"].to_pandas()})
 
     def _pieces(self, columns: list[str]) -> Iterator[pa.Table]:
-        with pq.ParquetFile(self.path) as file:
+        # With `pre_buffer`, the default, what was read stays in memory until the file is closed.
+        with pq.ParquetFile(self.path, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
                 yield pa.Table.from_batches([batch])
 
