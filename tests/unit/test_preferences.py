@@ -8,7 +8,15 @@ import pandas as pd
 import pytest
 
 from polyalign.errors import InputError
-from polyalign.preferences import apportion, cut, first_prompts, first_turns, mixture, read_pairs
+from polyalign.preferences import (
+    _read_hub,
+    apportion,
+    cut,
+    first_prompts,
+    first_turns,
+    mixture,
+    read_pairs,
+)
 
 REFERENCE = Path(__file__).parents[2] / "../shared/reference"
 
@@ -98,6 +106,28 @@ def test_a_single_file_is_divided_by_prompt(tmp_path):
     one = write_jsonl(tmp_path / "one.jsonl", rows[3:6])
     with pytest.raises(InputError, match="none of its 3 usable pairs falls into the test"):
         read_pairs(one, split="test", held_out=0.1)
+
+
+def test_a_hub_data_set_is_read_by_folder_and_split(tmp_path, monkeypatch):
+    """`datasets` takes a folder of the data set's name for the data set: all but the download."""
+    import datasets
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    source = "Anthropic/hh-rlhf/harmless-base"
+    folders = {name: tmp_path / "Anthropic/hh-rlhf" / name for name in ("harmless-base", "other")}
+    for name, folder in folders.items():
+        folder.mkdir(parents=True)
+        for split in ("train", "test"):
+            row = {"chosen": f"{name} {split}", "rejected": "b"}
+            with gzip.open(folder / f"{split}.jsonl.gz", "wt") as file:
+                file.write(json.dumps(row) + "\n")
+    assert list(_read_hub(source, "test")) == [{"chosen": "harmless-base test", "rejected": "b"}]
+    assert [row["chosen"] for row in _read_hub(source, "train")] == ["harmless-base train"]
+    with pytest.raises(InputError, match=r"harmless-base: neither .* with a split 'validation'"):
+        list(_read_hub(source, "validation"))
+    with pytest.raises(InputError, match=r"hh-rlhf/absent: neither .*check the name"):
+        list(_read_hub("Anthropic/hh-rlhf/absent", "train"))
 
 
 def test_says_what_is_wrong_with_a_source(tmp_path):
