@@ -243,14 +243,15 @@ def check_values(samples: pd.DataFrame, values: pd.DataFrame, source: str | Path
 def check_keys(samples: pd.DataFrame, source: str | Path) -> None:
     """Raise InputError naming the first (prompt_id, candidate) that occurs more than once.
 
-    Its row is that of the table's index.
+    Its row is that of the table's index; an index of (file, row) names the file too.
     """
     repeated = np.flatnonzero(samples.duplicated(KEY).to_numpy())
     if repeated.size:
-        row, place = samples.iloc[repeated[0]], samples.index[repeated[0]]
+        place = samples.index[repeated[0]]
+        file, row = place if isinstance(place, tuple) else (source, place)
         raise InputError(
-            f"{source}: {_key(row)} stands twice, again in row {place}; expected each candidate "
-            "once: remove the repeated rows"
+            f"{file}: {_key(samples.iloc[repeated[0]])} stands twice, again in row {row}; expected "
+            "each candidate once, in all files together: remove the repeated rows"
         )
 
 
@@ -261,18 +262,10 @@ def stacked(shards: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
         InputError: naming the first (prompt_id, candidate) that occurs more than once, by the file
             and the row there.
     """
-    tables = [table for _, table in shards]
-    frame = pd.concat(tables, ignore_index=True)
-    repeated = np.flatnonzero(frame.duplicated(KEY).to_numpy())
-    if repeated.size:
-        ends = np.cumsum([len(table) for table in tables])
-        shard = int(np.searchsorted(ends, repeated[0], side="right"))
-        row = repeated[0] - ends[shard] + len(tables[shard])
-        raise InputError(
-            f"{shards[shard][0]}: {_key(frame.iloc[repeated[0]])} stands twice, again in row "
-            f"{row}; expected each candidate once in all shards: remove the repeated rows"
-        )
-    return frame
+    sources, tables = zip(*shards, strict=True)
+    frame = pd.concat([table.reset_index(drop=True) for table in tables], keys=sources)
+    check_keys(frame, "shards")
+    return frame.reset_index(drop=True)
 
 
 def _key(row: pd.Series) -> str:

@@ -38,6 +38,8 @@ except InputError as fault:
     raise WorkflowError(f"the config has faults:\n{fault}") from None
 
 CONFIG = canonical(config)
+# The report's first page names the figures, those of a config that lists none too.
+config["plots"] = list(STUDY.plots)
 RESULTS = f"results/{STUDY.study}"
 VARIANTS = study_config.policies(STUDY)
 FAMILIES = ["base", "reward", *families.NAMES]
@@ -675,6 +677,11 @@ def table_settings():
         "maintained": study_config.maintained(STUDY),
         "results": RESULTS,
         "titles": PRINTED | WIDE,
+        "given": {
+            name: made.settings["lam"]
+            for name, made in VARIANTS.items()
+            if "lam" in made.settings
+        },
     }
 
 

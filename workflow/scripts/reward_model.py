@@ -24,11 +24,12 @@ def main(job: Job) -> None:
         texts = read_table(job.input("labels"))
         record = train_classifier(**source, examples=texts, output=outputs["model"], **options)
     else:
-        read = {
-            split: read_pairs(**settings["pairs"] | {"source": str(path), "split": split})
-            for split in ("train", "test")
-            for path in job.inputs.get(split, [settings["pairs"]["source"]])
-        }
+        pairs = settings["pairs"]
+        read = {}
+        for split in ("train", "test"):
+            # A data set of the hub is no input: its id stands in the settings.
+            source = str(job.inputs.get(split, [pairs["source"]])[0])
+            read[split] = read_pairs(**{**pairs, "source": source, "split": split})
         record = train_reward(
             **source,
             pairs_train=read["train"].frame,

@@ -19,7 +19,7 @@ def main(job: Job) -> None:
     winrates = read_by_policy(job.inputs["winrate"], policies)
     palettes = read_palettes(job.inputs.get("palettes", []))
     costs = {name: read_costs(settings["results"], name, labels) for name in policies}
-    aims = read_aims(policies, palettes, job.inputs.get("decoded", []))
+    aims = read_aims(policies, palettes, job.inputs.get("decoded", []), settings["given"])
     chosen = settings["chosen"]
     table = summary(levels, winrates, palettes, policies, aims, chosen=chosen, costs=costs)
     titles, kept = settings["titles"], settings["maintained"]

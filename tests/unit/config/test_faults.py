@@ -714,7 +714,10 @@ def test_test_pairs_that_nothing_reads(write, text: str) -> None:
     text = text.replace("  helpful: {preferences: helpful}\n", "")
     text = text.replace("split: test", "split: train").replace("dpo:", "dpo:\n    test_pairs: 0")
     Path("data/hh/test.jsonl").unlink()
-    load(write(text))
+    assert load(write(text)).policies["dpo"].test_pairs == 0
+    read = text.replace("test_pairs: 0", "test_pairs: 5")
+    (fault,) = faults(lambda: load(write(read)))
+    assert "preferences.helpful.path" in fault
 
 
 def test_missing_sections(write, text: str) -> None:

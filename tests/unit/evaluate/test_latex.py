@@ -69,4 +69,6 @@ def test_latex_compiles(tmp_path: Path) -> None:
         "\\begin{document}\\input{w.tex}\\end{document}"
     )
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "page.pdf").stat().st_size > 0

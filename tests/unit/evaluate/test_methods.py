@@ -113,6 +113,19 @@ CASES = [
         "p0 exp(λ·r), r being the rewards of the text so far; λ for training of hhh-60.",
     ),
     (
+        "token-d",
+        {"palettes": ["hhh-60"], "lam": {"mine": {"humor": 0.5, "wit": 2}, "wit": {"wit": 1.0}}},
+        "the base model samples, and every token is drawn among the 10 likeliest with weights "
+        "p0 exp(λ·r), r being the rewards of the text so far; λ for training of hhh-60; λ as "
+        "given: mine = Humor 0.5, Wit 2; wit = Wit 1.",
+    ),
+    (
+        "map-d",
+        {"lam": {"mine": {"humor": 0.5}}},
+        "one of the base model's candidates of a prompt is drawn with weights exp(λ·r), one draw a "
+        "test prompt; λ as given: mine = Humor 0.5.",
+    ),
+    (
         "dpo",
         {
             "beta": [0.1, 0.5],
@@ -151,7 +164,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("family", "given", "told"), CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(("family", "given", "told"), CASES)
 def test_how_a_family_is_made(family: str, given: dict[str, Any], told: str) -> None:
     facts = FACTS | {"families": [(family, 1, dumped(family, **given))]}
     assert f"{family}: {told}" in methods(facts)

@@ -130,7 +130,7 @@ def test_every_policy_has_the_lambda_that_it_was_made_with(tmp_path: Path) -> No
     policies = dict.fromkeys(("base/base", "dpo/x")) | dict.fromkeys(
         ("map-d/both", "best-of/both", "rloo/both"), "both"
     )
-    policies |= {"morl-d/draw-1": None}
+    policies |= {"morl-d/draw-1": None, "token-d/mine": None}
     made = {
         "map-d/both": ([0.5, 0.0], [1.8, 0.55]),
         "best-of/both": ([0.5, 0.0], [2.4, 0.3]),
@@ -147,7 +147,7 @@ def test_every_policy_has_the_lambda_that_it_was_made_with(tmp_path: Path) -> No
             },
         }
         write_table(pd.DataFrame({"humor": [1.0]}), paths[-1], record)
-    aims = read_aims(policies, palettes, paths)
+    aims = read_aims(policies, palettes, paths, {"token-d/mine": {"helpful": 0.3}})
     tables = dict.fromkeys(policies, LEVELS["map-d/both"]) | {"base/base": LEVELS["base/base"]}
     rates = dict.fromkeys(policies, WINRATES["dpo/x"])
     options = OPTIONS | {"costs": dict.fromkeys(policies, OPTIONS["costs"]["dpo/x"])}
@@ -161,6 +161,7 @@ def test_every_policy_has_the_lambda_that_it_was_made_with(tmp_path: Path) -> No
         ("best-of", [0.5, 0.0], [2.4, 0.3]),
         ("rloo", [0.4, 0.1], nothing),
         ("morl-d", [0.7, 0.9], [1.1, 0.8]),
+        ("token-d", [math.nan, 0.3], nothing),
     ):
         row = rows.loc[family]
         assert row[["humor_lam", "helpful_lam"]].tolist() == pytest.approx(lam, nan_ok=True)
@@ -177,7 +178,7 @@ def test_a_decoded_table_without_its_lambda_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "map-d/both/rewards.parquet"
     write_table(pd.DataFrame({"humor": [1.0]}), path, {"lam": {"humor": 1.0}})
     with pytest.raises(InputError, match="does not record the λ that it was decoded with"):
-        read_aims(POLICIES, solved(tmp_path), [path])
+        read_aims(POLICIES, solved(tmp_path), [path], {})
 
 
 def test_a_policy_without_a_palette_was_asked_nothing(tmp_path: Path) -> None:

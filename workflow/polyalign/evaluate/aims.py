@@ -27,26 +27,32 @@ def read_aims(
     policies: Mapping[str, str | None],
     palettes: Mapping[str, Palette],
     decoded: Iterable[str | Path],
+    given: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Aim]:
     """Aims by policy.
 
     A selection among candidates records its λ, which need not be a palette's, and its exact
     expectation over the candidates. What is trained, or sampled anew, for a palette aims at the λ
-    for an endless pool; how far it gets with that nobody knows beforehand.
+    for an endless pool, without one at the λ that the config gives; how far it gets with that
+    nobody knows beforehand.
 
     Args:
         policies: policy (`family/variant`) → name of the palette that it realises, or None.
         palettes: name → solved palette.
         decoded: rewards tables `…/{family}/{variant}/rewards.parquet` of the policies that choose
             among candidates.
+        given: policy → value → λ that the config gives.
 
     Raises:
         InputError: if a table does not record what it was made with.
     """
-    aims = {
-        policy: Aim(palettes[palette].lam_train if palette and palette in palettes else {}, {})
+    lam = {
+        policy: palettes[palette].lam_train
+        if palette and palette in palettes
+        else given.get(policy, {})
         for policy, palette in policies.items()
     }
+    aims = {policy: Aim(weights, {}) for policy, weights in lam.items()}
     for path in map(Path, decoded):
         record = read_settings(path)
         if not {"lam", "expected"} <= set(record):

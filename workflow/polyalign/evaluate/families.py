@@ -80,7 +80,6 @@ def families(
     zero = np.array([reference.get(name, base[name].mean()) for name in names])
     unit = np.array([scale.get(name, base[name].std(ddof=0)) for name in names])
     band = slack * base.std(ddof=0).to_numpy()
-    everyone = np.ones((1, len(half)))
     counts = np.concatenate(list(cluster_counts(len(half), bootstrap, seed)))
     rows = []
     for family in dict.fromkeys(name.split("/")[0] for name in frames):
@@ -92,11 +91,6 @@ def families(
         low, high = np.percentile(shares, INTERVAL, method="inverted_cdf")
         wilson_low, wilson_high = wilson(np.array([good.mean()]), len(members))
         own = [levels[name] for name in members]
-        reached, anew = (
-            np.stack([_not_below(one, levels[BASE], band, weight) for one in own], axis=1)
-            for weight in (everyone, counts)
-        )
-        level_low, level_high = np.percentile(anew.mean(axis=1), INTERVAL, method="inverted_cdf")
         volume, ends, front = _volumes(own, half, zero, unit, bootstrap=bootstrap, seed=seed)
         rows.append(
             {
@@ -109,9 +103,7 @@ def families(
                 "wilson_low": wilson_low[0],
                 "wilson_high": wilson_high[0],
                 "slack": slack,
-                "level_efficiency": reached.mean(),
-                "level_low": level_low,
-                "level_high": level_high,
+                **_by_levels(own, levels[BASE], band, counts),
                 "hypervolume": volume,
                 "hypervolume_low": ends[0],
                 "hypervolume_high": ends[1],
@@ -125,6 +117,21 @@ def families(
 def navigable(rates: np.ndarray, slack: float) -> np.ndarray:
     """Whether win rates (…, k) are all at least ½ - `slack`, up to rounding."""
     return np.asarray((rates >= 0.5 - slack - 1e-12).all(axis=-1))
+
+
+def _by_levels(
+    own: Sequence[tuple[np.ndarray, np.ndarray]],
+    base: tuple[np.ndarray, np.ndarray],
+    band: np.ndarray,
+    counts: np.ndarray,
+) -> dict[str, float]:
+    """Navigation efficiency by levels with its interval; arguments as of `_not_below`."""
+    shares = [
+        np.mean([_not_below(one, base, band, weights) for one in own], axis=0)
+        for weights in (np.ones((1, counts.shape[1])), counts)
+    ]
+    low, high = np.percentile(shares[1], INTERVAL, method="inverted_cdf")
+    return {"level_efficiency": float(shares[0][0]), "level_low": low, "level_high": high}
 
 
 def _not_below(

@@ -161,10 +161,20 @@ def _draws(settings: Mapping[str, Any]) -> str:
     return "one draw a test prompt" if number == 1 else f"{number} draws a test prompt"
 
 
+def _whose(settings: Mapping[str, Any], labels: Mapping[str, str], which: str) -> str:
+    """Whose λ is taken: that of palettes, and what the config itself says."""
+    given = [
+        f"{name} = {', '.join(f'{labels[value]} {weight:g}' for value, weight in lam.items())}"
+        for name, lam in settings["lam"].items()
+    ]
+    palettes = [f"{which} of {_listed(settings['palettes'])}"] if settings["palettes"] else []
+    return "; ".join([*palettes, *([f"λ as given: {'; '.join(given)}"] if given else [])])
+
+
 def _map_d(settings: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     return (
         "one of the base model's candidates of a prompt is drawn with weights exp(λ·r), "
-        f"{_draws(settings)}; λ of {_listed(settings['palettes'])}"
+        f"{_draws(settings)}; {_whose(settings, labels, 'λ')}"
     )
 
 
@@ -188,8 +198,8 @@ def _token_d(settings: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     when = "every token" if every == 1 else f"one token in {every}"
     return (
         f"the base model samples, and {when} is drawn among the {settings['top_k']} likeliest "
-        "with weights p0 exp(λ·r), r being the rewards of the text so far; λ for training of "
-        f"{_listed(settings['palettes'])}"
+        "with weights p0 exp(λ·r), r being the rewards of the text so far; "
+        f"{_whose(settings, labels, 'λ for training')}"
     )
 
 
