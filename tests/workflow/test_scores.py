@@ -83,10 +83,18 @@ def test_the_shipped_study_runs_to_its_report(shipped: Path) -> None:
     summary = pd.read_csv(shipped / "tables/summary.csv")
     assert set(summary["family"]) == {"base", "map-d"}
     base = summary[summary["family"] == "base"].iloc[0]
-    for _, row in summary[summary["family"] == "map-d"].iterrows():
+    even = summary["variant"] == "even"
+    for _, row in summary[(summary["family"] == "map-d") & ~even].iterrows():
         assert row["verdict"] == "supported"
         assert row["humor_level"] > base["humor_level"] or row["humor_lam"] == 0
         assert row["gpu_seconds"] == 0
+    (own,) = summary[even].to_dict("records")
+    assert [own[f"{value}_lam"] for value in ("humor", "helpful", "harmless")] == [0.5] * 3
+    assert isinstance(own["verdict"], float), "no palette, no verdict"
+    means = sum(own[f"{v}_level"] - base[f"{v}_level"] for v in ("humor", "helpful", "harmless"))
+    assert means > 0
+    methods = (shipped / "overview.html").read_text()
+    assert "λ as given: even = Humor 0.5, Helpful 0.5, Harmless 0.5" in methods
     assert (shipped / "plots/radar.pdf").read_bytes().startswith(b"%PDF")
     for table in ("winrates", "levels", "lambda", "quantiles", "realised_quantiles", "families"):
         assert r"\toprule" in (shipped / f"tables/{table}.tex").read_text()
@@ -129,7 +137,7 @@ def test_the_tables_are_read_sorted_and_searched_in_the_report(
         assert len(names) == 7
         open_table(driver, "win rates")
         rows = rows_shown(driver, 0)
-        assert len(rows) == 5
+        assert len(rows) == 6
         field = driver.find_element(By.CSS_SELECTOR, "input[type=search]")
         field.send_keys("-70")
         driver.find_element(By.XPATH, "//th[text()='Humor']").click()
@@ -142,7 +150,7 @@ def test_the_tables_are_read_sorted_and_searched_in_the_report(
 def test_the_overview_sorts_and_filters(shipped: Path, tmp_path: Path) -> None:
     with opened(shipped / "overview.html", tmp_path / "profile") as driver:
         assert "Better than the base model" in driver.find_element(By.TAG_NAME, "body").text
-        assert len(rows_shown(driver, 0)) == 5
+        assert len(rows_shown(driver, 0)) == 6
         field = driver.find_element(By.CSS_SELECTOR, "input[type=search]")
         field.send_keys("HHH")
         assert [text[:10] for text in rows_shown(driver, 0)] == ["map-d/hhh-", "map-d/hhh-"]

@@ -164,7 +164,7 @@ def _draws(settings: Mapping[str, Any]) -> str:
 def _whose(settings: Mapping[str, Any], labels: Mapping[str, str], which: str) -> str:
     """Whose λ is taken: that of palettes, and what the config itself says."""
     given = [
-        f"{name} = {', '.join(f'{labels[value]} {weight:g}' for value, weight in lam.items())}"
+        f"{name} = {', '.join(f'{labels[v]} {lam[v]:g}' for v in labels if v in lam)}"
         for name, lam in settings["lam"].items()
     ]
     palettes = [f"{which} of {_listed(settings['palettes'])}"] if settings["palettes"] else []
