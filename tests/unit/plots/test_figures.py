@@ -428,9 +428,7 @@ def test_arrows_lead_to_palettes_and_tell_those_of_one_value(
     for name, palette in asked.items():
         level = study().levels[name]["mean"]
         arrow = arrows[level["humor"], level["helpful"]]
-        assert (
-            "Filled" in type(arrow.get_arrowstyle()).__name__ or arrow.get_arrowstyle().beginarrow
-        )
+        assert type(arrow.get_arrowstyle()).__name__ == "CurveFilledB", "a head at its end"
         single = palette in ("humor-70", "harmless-70")
         assert (arrow.get_linestyle() not in ("-", "solid")) == single
     starts = {tuple(text.xyann) for text in axes.texts if text.arrow_patch}

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 Scale = Callable[[str, "np.ndarray"], "np.ndarray"]
 MOST = 3  # panels
-DASHED = (0, (3, 1.5))  # arrows to palettes that raise a single value
 
 
 def traded(data: FigureData) -> list[str]:
@@ -108,7 +107,7 @@ def _policies(
                 "arrowstyle": "-|>,head_length=0.35,head_width=0.16",
                 "color": style.colour,
                 "linewidth": 0.8,
-                "linestyle": DASHED if data.raises_one(name) else "-",
+                "linestyle": theme.DASHED if data.raises_one(name) else "-",
                 "shrinkA": 0,
                 "shrinkB": 5,  # the head ends at the marker, not below it
             }
@@ -120,7 +119,7 @@ def _policies(
 def _handles(data: FigureData) -> list[object]:
     from matplotlib.lines import Line2D
 
-    lines: tuple[Any, ...] = (("-", "several values", False), (DASHED, "one value", True))
+    lines: tuple[Any, ...] = (("-", "several values", False), (theme.DASHED, "one value", True))
     ways = [
         Line2D([], [], color=theme.GREY, linewidth=0.8, linestyle=line, label=f"palette of {many}")
         for line, many, single in lines

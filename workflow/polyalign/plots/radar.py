@@ -99,7 +99,7 @@ def _panel(
             [*angles, 0],
             [*levels, levels[0]],
             color=style.colour,
-            linestyle=(0, (3, 1.5)) if data.raises_one(name) else "-",
+            linestyle=theme.DASHED if data.raises_one(name) else "-",
             marker=style.marker,
             markersize=3.5,
             label=data.variant(name),

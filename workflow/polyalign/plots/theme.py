@@ -34,6 +34,7 @@ COLOURS = (
     "#000000",
 )
 MARKERS = ("o", "s", "D", "h", "p", "8", "H", "d")  # each has room for a number
+DASHED = (0, (3, 1.5))  # lines to palettes that raise a single value
 PALE = ("#E69F00", "#56B4E9", "#CC79A7")  # text on these is black
 KNOWN = ("map-d", "rloo", "dpo", "soup", "ppo", "morl-d", "token-d")  # each keeps its colour
 RC: dict[Any, Any] = {
