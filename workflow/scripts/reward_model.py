@@ -28,8 +28,8 @@ def main(job: Job) -> None:
         read = {}
         for split in ("train", "test"):
             # A data set of the hub is no input: its id stands in the settings.
-            source = str(job.inputs.get(split, [pairs["source"]])[0])
-            read[split] = read_pairs(**{**pairs, "source": source, "split": split})
+            path = str(job.inputs.get(split, [pairs["source"]])[0])
+            read[split] = read_pairs(**{**pairs, "source": path, "split": split})
         record = train_reward(
             **source,
             pairs_train=read["train"].frame,
