@@ -84,6 +84,8 @@ def run(main: Callable[[Job], None]) -> None:
         job = Job(settings, _paths(arguments.input), outputs, _work(arguments), parts)
         with _marked(arguments, job):
             main(job)
+        # Else Python, at its exit, looks through all that was imported: a second a job with a model.
+        gc.freeze()
     except InputError as fault:
         for stream in {sys.stderr, terminal}:
             print(f"error: {fault}", file=stream, flush=True)

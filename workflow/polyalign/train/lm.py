@@ -23,6 +23,7 @@ from polyalign.files import versions, whole
 from polyalign.logprobs import encode_response
 from polyalign.models import fused
 from polyalign.train.finite import check_number, check_weights
+from polyalign.train.muon import Muon
 
 END = "<|endoftext|>"
 PAD = "<|pad|>"
@@ -125,7 +126,7 @@ def _optimisers(model: Any, learning_rate: float) -> list[torch.optim.Optimizer]
     chosen = {id(weight) for weight in matrices}
     others = [weight for weight in model.parameters() if id(weight) not in chosen]
     return [
-        torch.optim.Muon(matrices, lr=MUON * learning_rate, momentum=0.95, weight_decay=0.0),
+        Muon(matrices, lr=MUON * learning_rate),
         torch.optim.AdamW(
             others, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
         ),
