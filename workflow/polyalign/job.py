@@ -84,7 +84,7 @@ def run(main: Callable[[Job], None]) -> None:
         job = Job(settings, _paths(arguments.input), outputs, _work(arguments), parts)
         with _marked(arguments, job):
             main(job)
-        # Else Python, at its exit, looks through all that was imported: a second a job with a model.
+        # Else Python's exit looks for garbage in all that was imported: a second with a model.
         gc.freeze()
     except InputError as fault:
         for stream in {sys.stderr, terminal}:

@@ -21,9 +21,10 @@ def test_keeps_the_singular_vectors_and_evens_out_the_singular_values(
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
     core = left.T @ orthogonal(matrix) @ right.T
     assert torch.allclose(core, torch.diag(core.diagonal()), atol=1e-4)
-    # Where the polynomial takes singular values to that are no smaller than a hundredth of the sum.
+    assert core.diagonal().max() < 1.25
+    # Smaller ones need more iterations to come near 1.
     large = values > 0.01 * values.norm()
-    assert 0.65 < core.diagonal()[large].min() and core.diagonal().max() < 1.25
+    assert core.diagonal()[large].min() > 0.65
 
 
 @pytest.mark.parametrize("shape", SHAPES)
