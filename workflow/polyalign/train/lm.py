@@ -21,7 +21,6 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from polyalign.errors import InputError
 from polyalign.files import versions, whole
 from polyalign.logprobs import encode_response
-from polyalign.models import fused
 from polyalign.train.finite import check_number, check_weights
 from polyalign.train.muon import Muon
 
@@ -245,6 +244,8 @@ def train_lm(
             n_embd=width,
             n_layer=layers,
             n_head=HEADS,
+            # GPT-2's own takes a processor four times as long, a fifth of scoring a text.
+            activation_function="gelu",
             resid_pdrop=0.0,
             embd_pdrop=0.0,
             attn_pdrop=0.0,
@@ -253,7 +254,7 @@ def train_lm(
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    fused(model).train()
+    model.train()
     batches = _batches(rows, batch_size, random.Random(seed))
     metrics, tokens = _optimise(model, batches, steps, learning_rate, tokenizer.pad_token_id)
     check_weights(model, steps)
