@@ -54,7 +54,7 @@ def adapter(base: Path, tmp_path: Path) -> Path:
 
 @torch.inference_mode()
 def logits(model: torch.nn.Module) -> torch.Tensor:
-    return model(IDS).logits
+    return model(IDS.to(model.device)).logits.cpu()
 
 
 def test_an_adapter_is_loaded_on_its_base(base: Path, adapter: Path) -> None:

@@ -124,7 +124,8 @@ def test_soft_loss_is_the_cross_entropy_of_the_labels(base, tmp_path, monkeypatc
     def spy(self, model, inputs, return_outputs):
         with torch.no_grad():
             for weight in model.parameters():
-                weight.add_(0.05 * torch.sin(torch.arange(weight.numel()).view_as(weight)))
+                numbers = torch.arange(weight.numel(), device=weight.device)
+                weight.add_(0.05 * torch.sin(numbers.view_as(weight)))
         loss = original(self, model, inputs, return_outputs)
 
         def logps(part):

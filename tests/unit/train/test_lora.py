@@ -130,7 +130,7 @@ def test_a_reward_model_with_its_new_head(base, tmp_path):
 def test_four_bits_need_cuda(base, tmp_path):
     for family in ("dpo", "ppo", "rloo"):
         with pytest.raises(InputError, match="training runs on the CPU; expected a GPU"):
-            train(family, base, tmp_path, replace(LORA, four_bit=True))
+            train(family, base, tmp_path, replace(LORA, four_bit=True), device="cpu")
 
 
 def test_what_is_asked_for_on_cuda(monkeypatch):
@@ -146,7 +146,8 @@ def test_what_is_asked_for_on_cuda(monkeypatch):
     assert frozen["quantization_config"].bnb_4bit_compute_dtype == torch.bfloat16
 
 
-def test_cuda_is_asked_for_and_not_there(base, tmp_path):
+def test_cuda_is_asked_for_and_not_there(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="device 'cuda', but there is no CUDA device"):
         train("dpo", base, tmp_path, None, device="cuda")
 

@@ -228,7 +228,7 @@ def test_accumulation_and_checkpointing_change_only_rounding(base, tmp_path, mon
         ({"lam": {"unknown": 1.0}}, "no such reward"),
         ({"accumulation": 3}, "expected a multiple of 3"),
         ({"template": "{prompt} a a a a a :"}, "exceeds the model's 8 positions"),
-        ({"lora": common.Lora(four_bit=True)}, "training runs on the CPU"),
+        ({"lora": common.Lora(four_bit=True), "device": "cpu"}, "training runs on the CPU"),
     ],
 )
 def test_refuses_early_what_does_not_fit(base, tmp_path, changes, message):

@@ -478,8 +478,10 @@ def _train(trainer: Trainer, checkpoint: str | None) -> None:
     except RuntimeError as fault:
         if not any(words in str(fault) for words in NOT_SAMPLED):
             raise
+        # CUDA's message goes on with advice on how to debug torch.
+        reason = str(fault).splitlines()[0]
         raise FloatingPointError(
-            f"cannot sample after step {trainer.state.global_step} ({fault}): {REMEDY}"
+            f"cannot sample after step {trainer.state.global_step} ({reason}): {REMEDY}"
         ) from fault
 
 
