@@ -220,12 +220,14 @@ def sampling(load: Load, rows: int, new_tokens: int) -> Need:
 def scoring(load: Load, rows: int) -> Need:
     """Need of a job that reads `rows` texts with one model.
 
-    On the GPU: the weights, one layer's activations (12 d numbers a token), and the logits of a
-    language model for a whole batch, twice.
+    On the GPU: the weights, one layer's activations (12 d numbers a token), keys and values of each
+    layer, since texts read on from a beginning that they share, and the logits of a language model
+    for a whole batch, twice.
     """
     activations = 12 * load.width * load.batch * load.length * BYTES[load.dtype]
     operations = 2 * load.parameters * rows * load.length
-    return _need(load, load.weights + activations + 2 * load.logits * load.length, operations)
+    held = load.weights + load.cache + activations + 2 * load.logits * load.length
+    return _need(load, held, operations)
 
 
 def training(

@@ -1,6 +1,7 @@
 """Rewards with a key-value cache give what reading every text anew gives."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from transformers import (
 
 from polyalign import values
 from polyalign.guide import reading_anew
-from polyalign.values import sequence_classifier
+from polyalign.values import _shared, sequence_classifier
 
 WORDS = ["<eos>", "<pad>", *"abcdefgh", "ab", "abc"]
 PROMPTS = ["a b", "c", "d e f g"]
@@ -95,6 +96,62 @@ def test_following_equals_reading_anew(folders: dict[str, str], spec: dict[str, 
                 assert np.allclose(one, other, atol=1e-4)
                 spread += list(other)
     assert np.std(spread) > 0.05
+
+
+def answered() -> tuple[list[str], list[str]]:
+    """Prompts and responses of several lengths, an empty one too, in no order."""
+    rng = np.random.default_rng(0)
+    long = [" ".join(rng.choice(WORDS[2:], size)) for size in (13, 14, 15)]
+    prompts = [long[number] for number in rng.integers(0, 3, 40)]
+    responses = [" ".join(rng.choice(WORDS[2:], size)) for size in rng.integers(0, 12, 40)]
+    return prompts, responses
+
+
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.get("template") != "{response}"])
+def test_a_prompt_is_read_once_for_all_its_responses(
+    folders: dict[str, str], spec: dict[str, str]
+) -> None:
+    model = folders["lm" if spec["kind"] == "log_likelihood" else "classifier"]
+    scorer: Any = values.load({**spec, "model": model, "batch_size": 16})
+    read: list[int] = []
+    scorer.model.base_model.register_forward_pre_hook(
+        lambda module, args, kwargs: read.append([*args, *kwargs.values()][0].numel()),
+        with_kwargs=True,
+    )
+    shared = scorer(*answered())
+    tokens, read[:] = sum(read), []
+    scorer.begins_alike = False
+    np.testing.assert_allclose(shared, scorer(*answered()), atol=1e-5)
+    assert np.std(shared) > 0.05
+    # Texts of five tokens are shorter than what a beginning is padded to.
+    assert tokens < 0.75 * sum(read) or spec.get("max_length") == 5
+
+
+def test_texts_that_begin_alike_are_read_in_parts_where_memory_is_short(
+    folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer: Any = values.load({**CLASSIFIER, "model": folders["classifier"]})
+    whole = scorer(*answered())
+    forward = _shared._Reader._forward
+
+    def short(self: Any, rows: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(rows) > 8:
+            raise torch.OutOfMemoryError("full")
+        return forward(self, rows, *args, **kwargs)
+
+    monkeypatch.setattr(_shared._Reader, "_forward", short)
+    assert np.array_equal(scorer(*answered()), whole)
+    monkeypatch.setattr(_shared._Reader, "_forward", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        scorer(*answered())
+
+
+def test_on_a_gpu_beginnings_are_read_by_themselves_where_that_saves_half() -> None:
+    twice, once = [([1], [2]), ([1], [3])], [([1], [2]), ([2], [3])]
+    gpu, processor = torch.device("cuda"), torch.device("cpu")
+    assert _shared.worth_sharing(twice, gpu)
+    assert not _shared.worth_sharing(once, gpu)
+    assert _shared.worth_sharing(once, processor)
 
 
 def test_a_pair_of_texts_cannot_be_followed(folders: dict[str, str]) -> None:

@@ -10,7 +10,6 @@ from tqdm import tqdm
 from polyalign.errors import InputError
 
 VECTOR = 16
-STEP = 4
 
 
 def score_by_length(
@@ -25,7 +24,7 @@ def score_by_length(
     """Apply `score` to batches of items of like length; results (n,) in the order of the items.
 
     On a processor a text's score is the same bit by bit whatever is scored beside it, hence in any
-    shard and from the cache; on a GPU, to rounding (see `_steady`). A batch that does not fit the
+    shard and from the cache; on a GPU, to rounding (see `steady`). A batch that does not fit the
     memory is halved and tried again, down to one item.
 
     Args:
@@ -39,13 +38,14 @@ def score_by_length(
     Raises:
         InputError: if one item alone does not fit.
     """
-    steady = device.type == "cpu"
-    batches = (_steady if steady else _like)(np.array(lengths), batch_size, limit)
+    on_processor = device.type == "cpu"
+    each = np.array(lengths)
+    batches = steady(each, batch_size, limit) if on_processor else like(each, batch_size)
     results = np.empty(len(encoded), dtype=np.float64)
     progress = tqdm(total=len(encoded), unit="text", mininterval=5, delay=5)
     for batch, width in batches:
-        several = VECTOR // gcd(VECTOR, width) if steady else 1
-        for rows, values in _halving(batch, encoded, width, several, score):
+        several = several_rows(width, on_processor)
+        for rows, values in halving(batch, encoded, width, several, score):
             results[rows] = values
             progress.update(len(rows))
     progress.close()
@@ -59,33 +59,37 @@ def room(model: Any, tokenizer: Any, max_length: int | None = None) -> int | Non
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _like(
-    lengths: np.ndarray, batch_size: int, limit: int | None
-) -> Iterator[tuple[np.ndarray, int]]:
+def like(lengths: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
     """Rows and length of batches, the longest texts first."""
     order = np.argsort(lengths, kind="stable")[::-1]
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size], int(lengths[order[start]])
 
 
-def _steady(
-    lengths: np.ndarray, batch_size: int, limit: int | None
+def steady(
+    lengths: np.ndarray, batch_size: int, limit: int | None = None, step: int = 4, spare: int = 1
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """As `_like`, where the length to which a text is padded depends on nothing but the text.
+    """As `like`, where the length to which a text is padded depends on nothing but the text.
 
     The kernels of a processor add up in another order at another padded length, where nothing is
     masked, and in what is left over of their blocks of 16 rows. So a text is padded to a multiple
-    of 4 tokens, at least one of them padding as far as `limit` allows, beside texts padded alike;
-    batches are filled up to whole blocks.
+    of `step` tokens, at least `spare` of them padding as far as `limit` allows, beside texts padded
+    alike; batches are filled up to whole blocks. A mask that the model makes itself needs one of
+    padding, or is none.
     """
-    widths = (lengths + STEP) // STEP * STEP
+    widths = -(-(lengths + spare) // step) * step
     if limit is not None:
         widths = np.maximum(lengths, np.minimum(widths, limit))
-    kinds = np.stack([widths, lengths < widths], axis=1)
+    kinds = np.stack([widths, lengths + spare <= widths], axis=1)
     for width, padded in np.unique(kinds, axis=0)[::-1]:
         alike = np.flatnonzero((kinds == (width, padded)).all(axis=1))
         for start in range(0, len(alike), batch_size):
             yield alike[start : start + batch_size], int(width)
+
+
+def several_rows(width: int, on_processor: bool) -> int:
+    """What the rows of a batch must be a multiple of, to fill whole blocks of the kernels."""
+    return VECTOR // gcd(VECTOR, width) if on_processor else 1
 
 
 def split(items: list[Any], sizes: list[int]) -> list[list[Any]]:
@@ -94,7 +98,7 @@ def split(items: list[Any], sizes: list[int]) -> list[list[Any]]:
     return [items[end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
 
-def _halving(
+def halving(
     rows: np.ndarray,
     encoded: list[Any],
     width: int,
@@ -121,7 +125,7 @@ def _halving(
             ) from None
     torch.cuda.empty_cache()
     for half in np.array_split(rows, 2):
-        yield from _halving(half, encoded, width, several, score)
+        yield from halving(half, encoded, width, several, score)
 
 
 def _out_of_memory(fault: RuntimeError) -> bool:

@@ -6,6 +6,7 @@ in the cache, and one forward pass reads all continuations of a text side by sid
 masked from the others. The results are those of encoding every text by itself.
 """
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -165,6 +166,10 @@ def shared_length(texts: Sequence[Sequence[int]]) -> int:
 def can_follow(model: Any) -> bool:
     """Whether a model sees left to right alone, without windows, and takes a mask of ours."""
     config = model.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    placed = "position_ids" in inspect.signature(model.base_model.forward).parameters
+    if kinds != {"full_attention"} or not placed:
+        return False
     window = getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None)
     attention = getattr(config, "_attn_implementation", None)
     return not window and not config.is_encoder_decoder and attention in ("sdpa", "eager")

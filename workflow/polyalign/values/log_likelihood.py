@@ -1,7 +1,8 @@
 """Fluency: mean log-probability of the response's tokens, the negative log of its perplexity."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -12,7 +13,10 @@ from polyalign.values._batches import room, score_by_length
 from polyalign.values._spec import ModelSpec
 
 if TYPE_CHECKING:
+    import torch
+
     from polyalign.values._follow import Follower
+    from polyalign.values._shared import Halves
 
 
 class Spec(ModelSpec):
@@ -38,22 +42,32 @@ class Scorer:
 
     def __init__(self, spec: Spec) -> None:
         from polyalign.models import load_causal_lm, load_tokenizer
+        from polyalign.values._follow import can_follow
 
         self.spec = spec
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.model = load_causal_lm(spec.model, **spec.placed())
         self.room = room(self.model, self.tokenizer)
+        self.begins_alike = can_follow(self.model)
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Mean log-probability (n,) a token of n responses, the end of the response included."""
         import torch
 
         from polyalign.logprobs import response_logprobs
+        from polyalign.values._shared import score_after_beginnings, worth_sharing
 
         items = [
             self._encode(prompt, response)
             for prompt, response in zip(prompts, responses, strict=True)
         ]
+        # The last token of the prompt says how likely the first of the response is.
+        texts = [(prompt[:-1], prompt[-1:] + response) for prompt, response in items]
+        if self.begins_alike and worth_sharing(texts, self.model.device):
+            return score_after_beginnings(
+                texts, self.spec.batch_size, partial(self._after, texts),
+                backbone=self.model.base_model, pad=self.tokenizer.pad_token_id,
+            )  # fmt: skip
 
         def score(batch, width):  # type: ignore[no-untyped-def]
             pad = self.tokenizer.pad_token_id
@@ -67,6 +81,25 @@ class Scorer:
         return score_by_length(
             items, lengths, self.spec.batch_size, score, device=self.model.device, limit=self.room
         )
+
+    def _after(
+        self, texts: "list[Halves]", hidden: "torch.Tensor", numbers: list[int]
+    ) -> "torch.Tensor":
+        """Mean log-probability (b,) a token from the last hidden states of the second halves."""
+        import torch
+
+        from polyalign.logprobs import LOGITS_AT_ONCE
+
+        head: Any = self.model.get_output_embeddings()
+        rows_at_once = max(1, LOGITS_AT_ONCE // (hidden.shape[1] * self.model.config.vocab_size))
+        means = []
+        for rows in torch.arange(len(numbers)).split(rows_at_once):
+            logs = head(hidden[rows[0] : rows[-1] + 1]).float().log_softmax(-1)
+            for row, number in enumerate(rows.tolist()):
+                ids = torch.tensor(texts[numbers[number]][1][1:], device=logs.device)
+                # Each over its own tokens: with zeros behind them it would add up in another order.
+                means.append(logs[row, : len(ids)].gather(-1, ids[:, None]).mean())
+        return torch.stack(means)
 
     def _encode(self, prompt: str, response: str) -> tuple[list[int], list[int]]:
         from polyalign.logprobs import encode_response
@@ -86,9 +119,9 @@ class Scorer:
 
     def follow(self) -> "Follower | None":
         """Rewards of growing texts with a key-value cache; None if the model cannot have one."""
-        from polyalign.values._follow import Prefixes, can_follow
+        from polyalign.values._follow import Prefixes
 
-        if not can_follow(self.model):
+        if not self.begins_alike:
             return None
         prefixes = Prefixes(self.model.base_model, self.tokenizer.pad_token_id)
         # By text: the log-probability of each token so far, 0 for those of the prompt.

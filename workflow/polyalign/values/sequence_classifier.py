@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from polyalign.values._follow import Follower
+    from polyalign.values._shared import Halves
 
 
 Items = list[dict[str, list[int]]]
@@ -65,6 +67,7 @@ class Scorer:
     def __init__(self, spec: Spec) -> None:
         from polyalign.errors import InputError
         from polyalign.models import load_classifier, load_tokenizer
+        from polyalign.values._follow import can_follow
 
         self.spec = spec
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
@@ -75,6 +78,10 @@ class Scorer:
         self.room = room(self.model, self.tokenizer, spec.max_length) or spec.max_length
         rule = self.tokenizer.backend_tokenizer.to_str()
         self.reading = rule, spec.template, spec.append_eos, self.room
+        # Classifiers that read the last token of a causal model call their head so.
+        self.causal = hasattr(self.model, "score") and can_follow(self.model) and not spec.pair
+        before, _, _ = spec.template.partition("{response}")
+        self.begins_alike = self.causal and "{prompt}" in before and spec.padding_side == "right"
         labels = int(self.model.config.num_labels or 0)
         if spec.index >= labels:
             raise InputError(
@@ -85,11 +92,44 @@ class Scorer:
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Rewards (n,) of n responses to their prompts."""
         items = self._encode(prompts, responses)
+        if self.begins_alike:
+            from polyalign.values._shared import score_after_beginnings, worth_sharing
+
+            texts = self._halves(prompts, items)
+            if worth_sharing(texts, self.model.device):
+                return score_after_beginnings(
+                    texts, self.spec.batch_size, partial(self._after, texts),
+                    backbone=self.model.base_model, pad=self.tokenizer.pad_token_id,
+                )  # fmt: skip
         lengths = [len(item["input_ids"]) for item in items]
         return score_by_length(
             items, lengths, self.spec.batch_size, self._score,
             device=self.model.device, limit=self.room,
         )  # fmt: skip
+
+    def _halves(self, prompts: list[str], items: Items) -> "list[Halves]":
+        """Each text's ids up to its response, and from there; the head reads one of the second."""
+        before, _, _ = self.spec.template.partition("{response}")
+        different = list(dict.fromkeys(prompts))
+        encoded = self.tokenizer([before.format(prompt=prompt) for prompt in different])
+        known = dict(zip(different, encoded["input_ids"], strict=True))
+        halves = []
+        for prompt, item in zip(prompts, items, strict=True):
+            ids, beginning = item["input_ids"], known[prompt]
+            # A token or two at the end may go over into the response.
+            end = next(n for n in range(len(beginning), -1, -1) if ids[:n] == beginning[:n])
+            end = min(end, self._last(ids))
+            halves.append((ids[:end], ids[end:]))
+        return halves
+
+    def _after(
+        self, texts: "list[Halves]", hidden: "torch.Tensor", numbers: list[int]
+    ) -> "torch.Tensor":
+        """Rewards (b,) from the last hidden states of the second halves."""
+        at = [self._last(texts[number][1]) for number in numbers]
+        head: Any = self.model.score
+        # All of them: the kernel adds up in another order for a number of rows that is no block's.
+        return self._read(head(hidden)[range(len(at)), at].float())
 
     def _encode_again(self, prompts: list[str], responses: list[str]) -> Items:
         """As `_encode`, at no cost for what was encoded last."""
@@ -125,11 +165,9 @@ class Scorer:
 
     def follow(self) -> "Follower | None":
         """Rewards of growing texts with a key-value cache; None if the model cannot have one."""
-        from polyalign.values._follow import Prefixes, can_follow
+        from polyalign.values._follow import Prefixes
 
-        # Classifiers that read the last token of a causal model call their head so.
-        causal = hasattr(self.model, "score") and can_follow(self.model)
-        if not causal or self.spec.pair:
+        if not self.causal:
             return None
         prefixes = Prefixes(self.model.base_model, self.tokenizer.pad_token_id)
 
@@ -158,6 +196,8 @@ class Scorer:
     def _last(self, ids: list[int]) -> int:
         """The place that the classifier reads: its last token that is not the padding one."""
         pad = self.model.config.pad_token_id
+        if ids[-1] != pad:
+            return len(ids) - 1
         return next((place for place in reversed(range(len(ids))) if ids[place] != pad), 0)
 
     def _score(self, items: Items, width: int) -> "torch.Tensor":
