@@ -357,7 +357,7 @@ def sampled(policy, wildcards):
         "sampling": sampling_rule(),
         "splits": ["fit", "test"] if pool else ["test"],
         "candidates": sampling.candidates if pool else sampling.evaluation_candidates,
-        "batch_size": sampling.batch_size,
+        "batch_size": resources.responses_at_once(STUDY),
         "seed": STUDY.seed,
         "shard": int(wildcards.i),
         "shards": int(wildcards.n),

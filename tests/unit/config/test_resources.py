@@ -234,6 +234,24 @@ def test_parameters_from_a_name(source: str, expected: float, text: str, write) 
     assert resources.parameters(study) == expected
 
 
+@pytest.mark.parametrize(
+    ("source", "batch"), [("org/tiny-135m", 256), ("org/model-1b", 128), ("org/model-7b", 32)]
+)
+def test_a_batch_is_as_large_as_its_keys_and_values_allow(
+    source: str,
+    batch: int,
+    text: str,
+    write,  # type: ignore[no-untyped-def]
+) -> None:
+    study = load(write(text.replace("results/small/models/base/base", source)))
+    longer = study.sampling.model_copy(update={"batch_size": None, "max_new_tokens": 128})
+    half = study.model.model_copy(update={"dtype": "bfloat16"})
+    open_ = study.model_copy(update={"sampling": longer, "model": half})
+    assert resources.responses_at_once(open_) == batch
+    given = longer.model_copy(update={"batch_size": 7})
+    assert resources.responses_at_once(open_.model_copy(update={"sampling": given})) == 7
+
+
 def test_parameters_from_a_folder(tmp_path: Path, text: str, write) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "model.safetensors").write_bytes(b"0" * 4000)

@@ -177,7 +177,11 @@ class Sampling(Strict):
         description="What generates; vllm must be installed, and its log-probabilities are "
         "computed by transformers.",
     )
-    batch_size: Count = Field(default=32, description="Responses generated at once.")
+    batch_size: Count | None = Field(
+        default=None,
+        description="Responses generated at once (default: 256, or the largest power of two below "
+        "it whose keys and values take at most 8 GB).",
+    )
     candidates: Count = Field(
         default=16,
         description="Responses to each prompt in the pool that decoding chooses from (K).",
