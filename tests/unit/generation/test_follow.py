@@ -18,8 +18,10 @@ from transformers import (
 )
 
 from polyalign import values
+from polyalign.errors import InputError
 from polyalign.guide import reading_anew
 from polyalign.values import _shared, sequence_classifier
+from polyalign.values._follow import can_follow
 
 WORDS = ["<eos>", "<pad>", *"abcdefgh", "ab", "abc"]
 PROMPTS = ["a b", "c", "d e f g"]
@@ -141,9 +143,31 @@ def test_texts_that_begin_alike_are_read_in_parts_where_memory_is_short(
 
     monkeypatch.setattr(_shared._Reader, "_forward", short)
     assert np.array_equal(scorer(*answered()), whole)
-    monkeypatch.setattr(_shared._Reader, "_forward", lambda *_, **__: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        scorer(*answered())
+    monkeypatch.setattr(_shared._Reader, "_forward", lambda self, *_, **__: short(self, range(9)))
+    with pytest.raises(InputError, match="a text of 3 tokens does not fit"):
+        scorer(["a b"], ["c"])
+
+
+@pytest.mark.parametrize("spec", SPECS[:2] + SPECS[4:])
+def test_batches_of_a_gpu_give_the_same_scores(
+    folders: dict[str, str], spec: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There beginnings of several lengths are beside each other, and few are kept."""
+    model = folders["lm" if spec["kind"] == "log_likelihood" else "classifier"]
+    scorer: Any = values.load({**spec, "model": model, "batch_size": 2})
+    prompts, responses = answered()
+    prompts = [*prompts, *PROMPTS]
+    responses = [*responses, "a", "b c", ""]
+    exact = scorer(prompts, responses)
+    monkeypatch.setattr(_shared, "is_steady", lambda device: False)
+    np.testing.assert_allclose(scorer(prompts, responses), exact, atol=1e-5)
+
+
+def test_windows_and_other_layers_are_not_followed(folders: dict[str, str]) -> None:
+    model = values.load({"kind": "log_likelihood", "model": folders["lm"]}).model  # type: ignore[attr-defined]
+    assert can_follow(model)
+    model.config.layer_types = ["full_attention", "sliding_attention"]
+    assert not can_follow(model)
 
 
 def test_on_a_gpu_beginnings_are_read_by_themselves_where_that_saves_half() -> None:

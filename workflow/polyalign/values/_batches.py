@@ -38,14 +38,13 @@ def score_by_length(
     Raises:
         InputError: if one item alone does not fit.
     """
-    on_processor = device.type == "cpu"
-    each = np.array(lengths)
-    batches = steady(each, batch_size, limit) if on_processor else like(each, batch_size)
+    exact, each = is_steady(device), np.array(lengths)
+    batches = steady(each, batch_size, limit) if exact else like(each, batch_size)
     results = np.empty(len(encoded), dtype=np.float64)
     progress = tqdm(total=len(encoded), unit="text", mininterval=5, delay=5)
     for batch, width in batches:
-        several = several_rows(width, on_processor)
-        for rows, values in halving(batch, encoded, width, several, score):
+        several = several_rows(width) if exact else 1
+        for rows, values in halving(batch, encoded, width, several, score, lengths):
             results[rows] = values
             progress.update(len(rows))
     progress.close()
@@ -87,9 +86,14 @@ def steady(
             yield alike[start : start + batch_size], int(width)
 
 
-def several_rows(width: int, on_processor: bool) -> int:
-    """What the rows of a batch must be a multiple of, to fill whole blocks of the kernels."""
-    return VECTOR // gcd(VECTOR, width) if on_processor else 1
+def is_steady(device: Any) -> bool:
+    """Whether scores are to be the same bit by bit in any batch: on a processor that can be had."""
+    return bool(device.type == "cpu")
+
+
+def several_rows(width: int) -> int:
+    """What the rows of a steady batch are a multiple of, to fill whole blocks of the kernels."""
+    return VECTOR // gcd(VECTOR, width)
 
 
 def split(items: list[Any], sizes: list[int]) -> list[list[Any]]:
@@ -104,6 +108,7 @@ def halving(
     width: int,
     several: int,
     score: Callable[[list[Any], int], Any],
+    lengths: list[int],
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows and their results; the batch is filled up with its first item to a multiple."""
     import torch
@@ -120,12 +125,12 @@ def halving(
             raise
         if len(rows) == 1:
             raise InputError(
-                f"a text of {width} tokens does not fit the memory by itself; expected room for "
-                "one; lower the value's `max_length`, or set its `device: cpu`"
+                f"a text of {lengths[rows[0]]} tokens does not fit the memory by itself; expected "
+                "room for one; lower the value's `max_length`, or set its `device: cpu`"
             ) from None
     torch.cuda.empty_cache()
     for half in np.array_split(rows, 2):
-        yield from halving(half, encoded, width, several, score)
+        yield from halving(half, encoded, width, several, score, lengths)
 
 
 def _out_of_memory(fault: RuntimeError) -> bool:

@@ -120,27 +120,39 @@ class Prefixes:
                 ids[row, at : at + len(continuation) - end] = continuation[end:]
             self.cached[row] += continuations[0][begin:end]
             self.slots[row] += range(self.filled, self.filled + end - begin)
-        hidden = self._forward(ids, positions, _mask(old_valid, new_valid, width, branch))
+        seen = _mask(old_valid, new_valid, width, branch)
+        hidden = forward(self.backbone, ids, positions, seen, self.cache).last_hidden_state
         self.filled += shared
         if width > shared:
             self.cache.crop(shared - width)
         return Read(hidden, start, common, shared, branch)
 
-    def _forward(self, ids: np.ndarray, positions: np.ndarray, allowed: np.ndarray) -> Any:
-        device, dtype = self.backbone.device, self.backbone.dtype
-        lowest = torch.finfo(dtype).min
-        mask = torch.zeros(allowed.shape, dtype=dtype, device=device)
-        mask.masked_fill_(~torch.from_numpy(allowed).to(device), lowest)
-        limit = getattr(self.backbone.config, "max_position_embeddings", None)
-        places = torch.from_numpy(positions).to(device)
-        return self.backbone(
-            input_ids=torch.from_numpy(ids).to(device),
-            # Only filled up places can lie beyond the model's positions.
-            position_ids=places if limit is None else places.clamp(max=limit - 1),
-            attention_mask=mask[:, None],
-            past_key_values=self.cache,
-            use_cache=True,
-        ).last_hidden_state
+
+def forward(
+    backbone: Any, ids: np.ndarray, positions: np.ndarray, seen: np.ndarray, cache: Any = None
+) -> Any:
+    """A causal model's output where every place sees what it is told to.
+
+    Args:
+        backbone: the model without its head.
+        ids: (b, w) token ids.
+        positions: (b, w) places of the tokens in their texts.
+        seen: (b, w, slots in the cache + w) what each place sees, itself at least.
+        cache: keys and values of earlier tokens; those of `ids` are added.
+    """
+    device, dtype = backbone.device, backbone.dtype
+    mask = torch.zeros(seen.shape, dtype=dtype, device=device)
+    mask.masked_fill_(~torch.from_numpy(seen).to(device), torch.finfo(dtype).min)
+    limit = getattr(backbone.config, "max_position_embeddings", None)
+    places = torch.from_numpy(positions).to(device)
+    return backbone(
+        input_ids=torch.from_numpy(ids).to(device),
+        # Only filled up places can lie beyond the model's positions.
+        position_ids=places if limit is None else places.clamp(max=limit - 1),
+        attention_mask=mask[:, None],
+        past_key_values=cache,
+        use_cache=True,
+    )
 
 
 def _mask(old_valid: np.ndarray, new_valid: np.ndarray, width: int, branch: int) -> np.ndarray:

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
-from polyalign.values._batches import VECTOR, halving, like, several_rows, steady
+from polyalign.values._batches import VECTOR, halving, is_steady, like, several_rows, steady
+from polyalign.values._follow import forward
 
 Halves = tuple[list[int], list[int]]
 """Token ids of a text: its beginning, which other texts may share, and the rest, not empty."""
@@ -26,11 +28,11 @@ BATCHES = 16
 def worth_sharing(texts: Sequence[Halves], device: Any) -> bool:
     """Whether beginnings are read by themselves.
 
-    On a processor always: the scores, which must not depend on the texts beside a text, would
-    differ in rounding. On a GPU where it saves half of them.
+    Always where scores must not depend on the texts beside a text: they differ in rounding from
+    those of whole texts. Elsewhere where it saves half of the beginnings.
     """
     different = {tuple(beginning) for beginning, _ in texts}
-    return device.type == "cpu" or 2 * len(different) <= len(texts)
+    return is_steady(device) or 2 * len(different) <= len(texts)
 
 
 def score_after_beginnings(
@@ -44,7 +46,7 @@ def score_after_beginnings(
     """Apply `score` to the last hidden states of every text's rest; (n,) in the order of the texts.
 
     As in `score_by_length`, on a processor the same bit by bit whatever is scored beside a text,
-    and a batch that does not fit the memory is halved.
+    and what does not fit the memory is halved and tried again.
 
     Args:
         texts: n texts in their two parts.
@@ -57,31 +59,32 @@ def score_after_beginnings(
         InputError: if one text alone does not fit the memory.
     """
     results = np.empty(len(texts), dtype=np.float64)
-    reader = _Reader(texts, batch_size, score, backbone, pad)
-    for numbers, width in _chunks(texts, batch_size, backbone.device.type == "cpu"):
-        for rows, values in halving(numbers, list(range(len(texts))), width, 1, reader.chunk):
-            results[rows] = values
+    numbers = list(range(len(texts)))
+    lengths = [len(beginning) + len(rest) for beginning, rest in texts]
+    with tqdm(total=len(texts), unit="text", mininterval=5, delay=5) as progress:
+        reader = _Reader(texts, batch_size, score, backbone, pad, progress)
+        for chunk, width in _chunks(texts, batch_size, is_steady(backbone.device)):
+            for rows, values in halving(chunk, numbers, width, 1, reader.chunk, lengths):
+                results[rows] = values
     return results
 
 
-def _chunks(
-    texts: list[Halves], batch_size: int, on_processor: bool
-) -> Iterator[tuple[np.ndarray, int]]:
+def _chunks(texts: list[Halves], batch_size: int, exact: bool) -> Iterator[tuple[np.ndarray, int]]:
     """Numbers of texts whose beginnings are kept at the same time, and their padded length.
 
-    That depends on a processor on nothing but the beginning itself, as in `_batches.steady`.
+    Where scores are exact it depends on nothing but the beginning itself, as in `_batches.steady`.
     """
     alike: dict[tuple[int, ...], list[int]] = {}
     for number, (beginning, _) in enumerate(texts):
         alike.setdefault(tuple(beginning), []).append(number)
 
     def width(beginning: tuple[int, ...]) -> int:
-        length = len(beginning)
-        return -(-length // VECTOR) * VECTOR if on_processor else length
+        return -(-len(beginning) // VECTOR) * VECTOR if exact else len(beginning)
 
     longest = sorted(alike, key=len, reverse=True)
-    many = BATCHES * batch_size if on_processor else batch_size
-    for _, group in groupby(longest, key=width if on_processor else bool):
+    many = BATCHES * batch_size if exact else batch_size
+    # A model cannot read nothing, so texts without a beginning are by themselves.
+    for _, group in groupby(longest, key=width if exact else bool):
         beginnings = list(group)
         for start in range(0, len(beginnings), many):
             kept = beginnings[start : start + many]
@@ -92,40 +95,54 @@ class _Reader:
     """Reads the texts of one chunk after another; the arguments are those of the function above."""
 
     def __init__(
-        self, texts: list[Halves], batch_size: int, score: Any, backbone: Any, pad: int
+        self,
+        texts: list[Halves],
+        batch_size: int,
+        score: Callable[[torch.Tensor, list[int]], torch.Tensor],
+        backbone: Any,
+        pad: int,
+        progress: Any,
     ) -> None:
         self.texts, self.batch_size, self.score = texts, batch_size, score
-        self.backbone, self.pad = backbone, pad
-        self.limit = getattr(backbone.config, "max_position_embeddings", None)
+        self.backbone, self.pad, self.progress = backbone, pad, progress
 
     def chunk(self, numbers: list[int], width: int) -> torch.Tensor:
         """Scores (n,) of some texts whose beginnings are padded to `width`."""
+        before = self.progress.n
+        try:
+            return self._chunk(numbers, width)
+        except RuntimeError:
+            self.progress.n = before
+            raise
+
+    def _chunk(self, numbers: list[int], width: int) -> torch.Tensor:
         beginnings = list(dict.fromkeys(tuple(self.texts[number][0]) for number in numbers))
         place = {beginning: row for row, beginning in enumerate(beginnings)}
-        kept = self._beginnings([list(beginning) for beginning in beginnings], width)
+        kept = self._beginnings(beginnings, width)
         lengths = np.array([len(self.texts[number][1]) for number in numbers])
-        on_processor = self.backbone.device.type == "cpu"
-        scores = torch.empty(len(numbers), dtype=torch.float64)
-        batches = (
+        exact = is_steady(self.backbone.device)
+        scores = np.empty(len(numbers), dtype=np.float64)
+        for rows, longest in (
             steady(lengths, self.batch_size, step=STEP, spare=0)
-            if on_processor
+            if exact
             else like(lengths, self.batch_size)
-        )
-        for rows, longest in batches:
+        ):
             asked = [numbers[row] for row in rows]
-            asked += asked[:1] * (-len(asked) % several_rows(longest, on_processor))
-            at = [place[tuple(self.texts[number][0])] for number in asked]
+            if exact:
+                asked += asked[:1] * (-len(asked) % several_rows(longest))
+            halves = [self.texts[number] for number in asked]
             hidden = self._forward(
-                [self.texts[number][1] for number in asked],
+                [rest for _, rest in halves],
                 longest,
-                before=[len(self.texts[number][0]) for number in asked],
-                cache=_copies(kept, at),
+                before=[len(beginning) for beginning, _ in halves],
+                cache=_copies(kept, [place[tuple(beginning)] for beginning, _ in halves]),
                 width=width,
             ).last_hidden_state
-            scores[rows] = self.score(hidden, asked)[: len(rows)].double().cpu()
-        return scores
+            scores[rows] = self.score(hidden, asked)[: len(rows)].double().cpu().numpy()
+            self.progress.update(len(rows))
+        return torch.from_numpy(scores)
 
-    def _beginnings(self, beginnings: list[list[int]], width: int) -> list[Any]:
+    def _beginnings(self, beginnings: list[tuple[int, ...]], width: int) -> list[Any]:
         """Keys and values of each layer, a row a beginning."""
         if not width:
             return []
@@ -141,7 +158,7 @@ class _Reader:
 
     def _forward(
         self,
-        rows: list[list[int]],
+        rows: Sequence[Sequence[int]],
         longest: int,
         *,
         before: list[int],
@@ -158,20 +175,7 @@ class _Reader:
         seen[:, :, :width] = np.arange(width) < np.array(before)[:, None, None]
         seen[:, :, width:] = np.tri(longest, dtype=bool)
         positions = np.array(before)[:, None] + np.arange(longest)
-        if self.limit is not None:
-            # Only padding can lie beyond the model's positions.
-            positions = positions.clip(max=self.limit - 1)
-        device, dtype = self.backbone.device, self.backbone.dtype
-        # Always one of ours: without a mask, the kernel is another one.
-        mask = torch.zeros(seen.shape, dtype=dtype)
-        mask.masked_fill_(~torch.from_numpy(seen), torch.finfo(dtype).min)
-        return self.backbone(
-            input_ids=torch.from_numpy(ids).to(device),
-            attention_mask=mask[:, None].to(device),
-            position_ids=torch.from_numpy(positions).to(device),
-            past_key_values=cache,
-            use_cache=True,
-        )
+        return forward(self.backbone, ids, positions, seen, cache)
 
 
 def _copies(layers: list[Any], rows: list[int]) -> Any:

@@ -91,15 +91,19 @@ class Scorer:
         from polyalign.logprobs import LOGITS_AT_ONCE
 
         head: Any = self.model.get_output_embeddings()
+        responses = [texts[number][1][1:] for number in numbers]
+        ids = torch.zeros(hidden.shape[:2], dtype=torch.long)
+        for row, response in enumerate(responses):
+            ids[row, : len(response)] = torch.tensor(response)
         rows_at_once = max(1, LOGITS_AT_ONCE // (hidden.shape[1] * self.model.config.vocab_size))
-        means = []
-        for rows in torch.arange(len(numbers)).split(rows_at_once):
-            logs = head(hidden[rows[0] : rows[-1] + 1]).float().log_softmax(-1)
-            for row, number in enumerate(rows.tolist()):
-                ids = torch.tensor(texts[numbers[number]][1][1:], device=logs.device)
-                # Each over its own tokens: with zeros behind them it would add up in another order.
-                means.append(logs[row, : len(ids)].gather(-1, ids[:, None]).mean())
-        return torch.stack(means)
+        logs = []
+        for part, at in zip(hidden.split(rows_at_once), ids.split(rows_at_once), strict=True):
+            every = head(part).float().log_softmax(-1)
+            logs += every.gather(-1, at.to(every.device)[..., None])[..., 0].cpu()
+        # Each over its own tokens: with zeros behind them it would add up in another order.
+        return torch.stack(
+            [row[: len(response)].mean() for row, response in zip(logs, responses, strict=True)]
+        )
 
     def _encode(self, prompt: str, response: str) -> tuple[list[int], list[int]]:
         from polyalign.logprobs import encode_response

@@ -111,7 +111,8 @@ class Scorer:
         """Each text's ids up to its response, and from there; the head reads one of the second."""
         before, _, _ = self.spec.template.partition("{response}")
         different = list(dict.fromkeys(prompts))
-        encoded = self.tokenizer([before.format(prompt=prompt) for prompt in different])
+        beginnings = [before.format(prompt=prompt) for prompt in different]
+        encoded = self.tokenizer(beginnings, truncation=True, max_length=self.room)
         known = dict(zip(different, encoded["input_ids"], strict=True))
         halves = []
         for prompt, item in zip(prompts, items, strict=True):
