@@ -32,15 +32,11 @@ class Scorer:
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.tokenizer.padding_side = "right"
         self.model = load_encoder(spec.model, **spec.placed())
-        # Reinforcement learning asks for the same prompts at one step after another.
-        self.prompts: dict[str, np.ndarray] = {}
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Cosine similarity (n,) of n responses to their prompts."""
-        texts = sorted({*prompts, *responses} - self.prompts.keys())
-        found = self._embed(texts) if texts else []
-        embeddings = self.prompts | dict(zip(texts, found, strict=True))
-        self.prompts |= {text: embeddings[text] for text in prompts}
+        texts = sorted({*prompts, *responses})
+        embeddings = dict(zip(texts, self._embed(texts), strict=True))
         left = np.stack([embeddings[text] for text in prompts])
         right = np.stack([embeddings[text] for text in responses])
         return np.einsum("nd,nd->n", left, right, dtype=np.float64)
