@@ -3,9 +3,10 @@
 The model has the shape of TinyLlama (Zhang et al. 2024, arXiv 2401.02385) and random weights, since
 neither time nor memory depends on what they are; so no figure of the study means anything. Its
 policies are trained in the ways that the trainers offer: all weights, with activations computed
-twice, adapters, adapters of weights in 4 bits (where bitsandbytes is). It runs where the sandbox's
-world is (`snakemake results/sandbox/world`), and several jobs share the GPU. Run as
+twice, adapters, adapters of weights in 4 bits (where bitsandbytes is). Several jobs share the GPU.
+Run as
 
+    snakemake --cores 1 results/sandbox/world/corpus.jsonl
     python benchmarks/gpu.py [--layers 22] [--jobs 3] [--device auto]
 """
 
@@ -21,21 +22,22 @@ import yaml
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from polyalign.config import load
+from polyalign.files import whole
 from polyalign.resources import need
 from polyalign.status import Entry, read_entries
 from polyalign.train.lm import build_tokenizer, read_corpus
 
 FOLDER = Path("results/gpu")
-MODEL = Path("results/gpu-model")
 WORLD = "results/sandbox/world"
 VOCABULARY = 32000
 TEMPLATE = "\n\nHuman: {prompt}\n\nAssistant:"
 
 
-def make_model(layers: int) -> None:
-    """Write the model, unless it is there."""
-    if MODEL.is_dir():
-        return
+def make_model(layers: int) -> Path:
+    """The model's folder, written unless it is there."""
+    folder = Path(f"results/gpu-model-{layers}")
+    if folder.is_dir():
+        return folder
     corpus = read_corpus(Path(WORLD, "corpus.jsonl"))
     texts = [*corpus["prompt"], *corpus["response"], TEMPLATE]
     tokenizer = build_tokenizer(texts, VOCABULARY, 2048)
@@ -53,11 +55,13 @@ def make_model(layers: int) -> None:
         pad_token_id=tokenizer.pad_token_id,
         dtype=torch.bfloat16,
     )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(MODEL)
-    tokenizer.save_pretrained(MODEL)
+    with whole(folder) as draft:
+        LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
+    return folder
 
 
-def study(device: str, four_bit: bool) -> dict:
+def study(model: Path, device: str, four_bit: bool) -> dict:
     """The config."""
     rl = {"palettes": ["up"], "steps": 4, "batch_size": 128, "accumulation": 2}
     adapters = {"learning_rate": 1.0e-5, "lora": {"rank": 16}}
@@ -65,7 +69,7 @@ def study(device: str, four_bit: bool) -> dict:
     labelled = {"palettes": ["up"], "pairs": 128, "batch_size": 32, **quantised}
     return {
         "study": FOLDER.name,
-        "model": {"source": str(MODEL), "dtype": "bfloat16", "device": device},
+        "model": {"source": str(model), "dtype": "bfloat16", "device": device},
         "prompts": {
             "sources": [{"path": f"{WORLD}/hh/helpful-base", "split": "test"}],
             "template": TEMPLATE,
@@ -134,14 +138,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=3, help="jobs that share the GPU")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     options = parser.parse_args()
-    make_model(options.layers)
+    model = make_model(options.layers)
     shutil.rmtree(FOLDER, ignore_errors=True)
     on_gpu = options.device != "cpu" and torch.cuda.is_available()
     if on_gpu:
         print(torch.cuda.get_device_name(), "torch", torch.__version__, flush=True)
     config = FOLDER.with_suffix(".yaml")
     four_bit = on_gpu and find_spec("bitsandbytes") is not None
-    config.write_text(yaml.safe_dump(study(options.device, four_bit)))
+    config.write_text(yaml.safe_dump(study(model, options.device, four_bit)))
     command = ["-m", "snakemake", "--cores", "all", "--resources", f"gpu={options.jobs}"]
     quiet = ["--quiet", "all", "--keep-going", "--configfile", str(config)]
     done = subprocess.run([sys.executable, *command, *quiet], check=False)
