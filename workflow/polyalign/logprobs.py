@@ -1,5 +1,6 @@
 """Exact log-probabilities of responses under a model, as the policy samples them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -47,16 +48,25 @@ class Sampling:
         return warpers
 
 
-def encode_response(
-    tokenizer: PreTrainedTokenizerBase, template: str, prompt: str, response: str
-) -> tuple[list[int], list[int]]:
-    """Token ids of the rendered prompt, and of the response with the end token.
+def encode_responses(
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    prompts: Sequence[str],
+    responses: Sequence[str],
+) -> list[tuple[list[int], list[int]]]:
+    """Token ids of n rendered prompts, and of their responses with the end token.
 
     A response follows a template after a space; a chat template opens the answer itself.
     """
-    text = response if template == CHAT else f" {response}"
-    response_ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return prompt_ids(tokenizer, template, prompt), [*response_ids, tokenizer.eos_token_id]
+    if not prompts:
+        return []
+    known = {prompt: prompt_ids(tokenizer, template, prompt) for prompt in dict.fromkeys(prompts)}
+    texts = [response if template == CHAT else f" {response}" for response in responses]
+    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return [
+        (known[prompt], [*ids, tokenizer.eos_token_id])
+        for prompt, ids in zip(prompts, encoded, strict=True)
+    ]
 
 
 @torch.inference_mode()

@@ -94,11 +94,12 @@ def job(script, launch=False):
     """The shell command of a stage; with `launch`, one that trains on several GPUs where asked to.
 
     One thread a job unless a profile's `set-threads` says otherwise: jobs run side by side, and sums
-    in another order would be other numbers on a machine with other cores.
+    in another order would be other numbers on a machine with other cores. Rayon's are the threads
+    of the tokenizers.
     """
     python = "{params.launcher}" if launch else "python"
     return (
-        f"OMP_NUM_THREADS={{threads}} {python} {ROOT}/workflow/scripts/{script}.py"
+        f"RAYON_NUM_THREADS={{threads}} OMP_NUM_THREADS={{threads}} {python} {ROOT}/workflow/scripts/{script}.py"
         " --settings {params.settings:q} {params.files} --log {log:q}"
     )
 

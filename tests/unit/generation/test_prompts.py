@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from polyalign.errors import InputError
+from polyalign.logprobs import encode_responses
 from polyalign.prompts import opening_of, prompt_table, source_prompts
 from polyalign.rendering import prompt_ids, render
 
@@ -109,3 +110,16 @@ def test_the_chat_template_is_the_tokenizers_own(tokenizer: PreTrainedTokenizerF
     tokenizer.chat_template = None
     with pytest.raises(InputError, match="no chat template"):
         render(tokenizer, "chat", "hi")
+
+
+@pytest.mark.parametrize("template", ["[user] {prompt} [answer]", "chat"])
+def test_responses_are_encoded_with_their_own_prompts(
+    tokenizer: PreTrainedTokenizerFast, template: str
+) -> None:
+    """In their order, without a beginning token of their own, and with the end token."""
+    prompts, responses = ["hi", "hi hi", "hi"], ["hi", "", "hi [user]"]
+    asked = [prompt_ids(tokenizer, template, prompt) for prompt in prompts]
+    answered = [[4, 1], [1], [4, 2, 1]]
+    encoded = encode_responses(tokenizer, template, prompts, responses)
+    assert encoded == list(zip(asked, answered, strict=True))
+    assert encode_responses(tokenizer, template, [], []) == []

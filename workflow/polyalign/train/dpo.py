@@ -19,7 +19,7 @@ from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from polyalign.errors import InputError
-from polyalign.logprobs import encode_response, response_logprobs
+from polyalign.logprobs import encode_responses, response_logprobs
 from polyalign.train import common
 from polyalign.train.calibration import held_out
 
@@ -145,18 +145,17 @@ def tokenise(
     rows: list[dict[str, Any]] = []
     counts = {"pairs": len(pairs), "cut": 0, "left_out": 0}
     preferences = pairs[PREFERENCE] if PREFERENCE in pairs else np.ones(len(pairs))
-    for prompt, *responses, preference in zip(
-        pairs["prompt"], pairs["chosen"], pairs["rejected"], preferences, strict=True
-    ):
-        encoded = [encode_response(tokenizer, template, prompt, text) for text in responses]
-        prompt_ids = encoded[0][0]
+    encoded = [
+        encode_responses(tokenizer, template, list(pairs["prompt"]), list(pairs[name]))
+        for name in ("chosen", "rejected")
+    ]
+    for (prompt_ids, chosen), (_, rejected), preference in zip(*encoded, preferences, strict=True):
         room = longest - len(prompt_ids)
         if max_new_tokens is not None:
             room = min(room, max_new_tokens)
         if room < 1:
             counts["left_out"] += 1
             continue
-        chosen, rejected = (ids for _, ids in encoded)
         counts["cut"] += max(len(chosen), len(rejected)) > room
         rows.append(
             {

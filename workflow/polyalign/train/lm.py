@@ -20,7 +20,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from polyalign.errors import InputError
 from polyalign.files import versions, whole
-from polyalign.logprobs import encode_response
+from polyalign.logprobs import encode_responses
 from polyalign.train.finite import check_number, check_weights
 from polyalign.train.muon import Muon
 
@@ -171,10 +171,10 @@ def _encode(
 ) -> list[Row]:
     """Token ids of each dialogue with its end token, and where the response starts."""
     rows = []
-    for number, (prompt, response) in enumerate(
-        zip(corpus["prompt"], corpus["response"], strict=True), start=1
-    ):
-        before, after = encode_response(tokenizer, template, prompt, response)
+    encoded = encode_responses(
+        tokenizer, template, list(corpus["prompt"]), list(corpus["response"])
+    )
+    for number, (before, after) in enumerate(encoded, start=1):
         if len(before) + len(after) > positions:
             raise InputError(
                 f"dialogue {number} of the corpus has {len(before) + len(after)} tokens; expected "

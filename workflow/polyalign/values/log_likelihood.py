@@ -9,7 +9,7 @@ from pydantic import Field
 
 from polyalign.errors import InputError
 from polyalign.settings import PromptTemplate
-from polyalign.values._batches import room, score_by_length
+from polyalign.values._batches import room, score_by_length, split
 from polyalign.values._spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -57,10 +57,7 @@ class Scorer:
         from polyalign.logprobs import response_logprobs
         from polyalign.values._shared import score_after_beginnings, worth_sharing
 
-        items = [
-            self._encode(prompt, response)
-            for prompt, response in zip(prompts, responses, strict=True)
-        ]
+        items = self._encode(prompts, responses)
         # The last token of the prompt says how likely the first of the response is.
         texts = [(prompt[:-1], prompt[-1:] + response) for prompt, response in items]
         if self.begins_alike and worth_sharing(texts, self.model.device):
@@ -105,21 +102,26 @@ class Scorer:
             [row[: len(response)].mean() for row, response in zip(logs, responses, strict=True)]
         )
 
-    def _encode(self, prompt: str, response: str) -> tuple[list[int], list[int]]:
-        from polyalign.logprobs import encode_response
+    def _encode(
+        self, prompts: Sequence[str], responses: Sequence[str]
+    ) -> list[tuple[list[int], list[int]]]:
+        from polyalign.logprobs import encode_responses
 
         template = self.spec.template or "{prompt}"
-        prompt_ids, response_ids = encode_response(self.tokenizer, template, prompt, response)
-        left = self.spec.max_length
-        if self.room is not None:
-            left = min(left, self.room - len(prompt_ids))
-        if left < 1:
-            raise InputError(
-                f"{self.spec.model} has {self.room} places for tokens, and the prompt "
-                f"{prompt[:60]!r} takes {len(prompt_ids)}; expected room for a response: shorten "
-                "or leave out such prompts"
-            )
-        return prompt_ids, response_ids[:left]
+        encoded = encode_responses(self.tokenizer, template, prompts, responses)
+        items = []
+        for prompt, (prompt_ids, response_ids) in zip(prompts, encoded, strict=True):
+            left = self.spec.max_length
+            if self.room is not None:
+                left = min(left, self.room - len(prompt_ids))
+            if left < 1:
+                raise InputError(
+                    f"{self.spec.model} has {self.room} places for tokens, and the prompt "
+                    f"{prompt[:60]!r} takes {len(prompt_ids)}; expected room for a response: "
+                    "shorten or leave out such prompts"
+                )
+            items.append((prompt_ids, response_ids[:left]))
+        return items
 
     def follow(self) -> "Follower | None":
         """Rewards of growing texts with a key-value cache; None if the model cannot have one."""
@@ -134,10 +136,12 @@ class Scorer:
         def rewards(
             rows: Sequence[int], prompts: Sequence[str], texts: Sequence[Sequence[str]]
         ) -> list[np.ndarray]:
-            pairs = [
-                [self._encode(prompt, text) for text in continuations]
-                for prompt, continuations in zip(prompts, texts, strict=True)
+            sizes = [len(continuations) for continuations in texts]
+            asked = [
+                prompt for prompt, size in zip(prompts, sizes, strict=True) for _ in range(size)
             ]
+            encoded = self._encode(asked, [text for several in texts for text in several])
+            pairs = split(encoded, sizes)
             read = prefixes.read(rows, [[a + b for a, b in several] for several in pairs])
             logits = self.model.get_output_embeddings()(read.hidden).float()
             logs = logits.log_softmax(-1).cpu().numpy()
