@@ -60,7 +60,9 @@ def planned_launch(checkout: Path, *resources: str) -> str:
         "--set-resources", *(f"train_rloo:{one}" for one in resources), "--", "models",
     )  # fmt: skip
     assert dry.returncode == 0, dry.stdout
-    found = re.search(r"OMP_NUM_THREADS=1 (srun .*) \S+/scripts/train\.py", dry.stdout)
+    found = re.search(
+        r"RAYON_NUM_THREADS=1 OMP_NUM_THREADS=1 (srun .*) \S+/scripts/train\.py", dry.stdout
+    )
     assert found, dry.stdout
     return found[1]
 

@@ -99,7 +99,8 @@ def job(script, launch=False):
     """
     python = "{params.launcher}" if launch else "python"
     return (
-        f"RAYON_NUM_THREADS={{threads}} OMP_NUM_THREADS={{threads}} {python} {ROOT}/workflow/scripts/{script}.py"
+        "RAYON_NUM_THREADS={threads} OMP_NUM_THREADS={threads}"
+        f" {python} {ROOT}/workflow/scripts/{script}.py"
         " --settings {params.settings:q} {params.files} --log {log:q}"
     )
 

@@ -31,6 +31,7 @@ from transformers import (
 
 from polyalign.errors import InputError
 from polyalign.files import versions, whole
+from polyalign.logprobs import encode_responses
 from polyalign.models import DTYPES, fused, load_model, load_tokenizer
 from polyalign.rendering import prompt_ids
 from polyalign.settings import CHAT
@@ -367,6 +368,20 @@ def adapted(
     elif training.gradient_checkpointing:
         model.enable_input_require_grads()
     return get_peft_model(model, config)
+
+
+def encode_pairs(
+    pairs: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, template: str
+) -> list[tuple[list[int], list[int], list[int]]]:
+    """Token ids of n pairs: of the rendered prompt, and of `chosen` and `rejected` with the end."""
+    prompts = list(pairs["prompt"])
+    chosen, rejected = (
+        encode_responses(tokenizer, template, prompts, list(pairs[name]))
+        for name in ("chosen", "rejected")
+    )
+    return [
+        (asked, better, worse) for (asked, better), (_, worse) in zip(chosen, rejected, strict=True)
+    ]
 
 
 def check_fit(

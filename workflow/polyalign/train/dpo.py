@@ -19,7 +19,7 @@ from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from polyalign.errors import InputError
-from polyalign.logprobs import encode_responses, response_logprobs
+from polyalign.logprobs import response_logprobs
 from polyalign.train import common
 from polyalign.train.calibration import held_out
 
@@ -145,11 +145,8 @@ def tokenise(
     rows: list[dict[str, Any]] = []
     counts = {"pairs": len(pairs), "cut": 0, "left_out": 0}
     preferences = pairs[PREFERENCE] if PREFERENCE in pairs else np.ones(len(pairs))
-    encoded = [
-        encode_responses(tokenizer, template, list(pairs["prompt"]), list(pairs[name]))
-        for name in ("chosen", "rejected")
-    ]
-    for (prompt_ids, chosen), (_, rejected), preference in zip(*encoded, preferences, strict=True):
+    encoded = common.encode_pairs(pairs, tokenizer, template)
+    for (prompt_ids, chosen, rejected), preference in zip(encoded, preferences, strict=True):
         room = longest - len(prompt_ids)
         if max_new_tokens is not None:
             room = min(room, max_new_tokens)

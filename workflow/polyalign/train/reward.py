@@ -15,7 +15,6 @@ from transformers import PreTrainedTokenizerBase
 from trl import RewardConfig, RewardTrainer
 
 from polyalign.errors import InputError
-from polyalign.logprobs import encode_responses
 from polyalign.train import common
 from polyalign.train.calibration import held_out
 from polyalign.train.classifier import load_for_labels, predict
@@ -29,17 +28,9 @@ def _tokenise(
 ) -> tuple[list[dict[str, list[int]]], int]:
     """Token ids of both texts of a pair, end token included; and how many pairs are too long."""
     rows = []
-    prompts = list(pairs["prompt"])
-    chosen_texts, rejected_texts = (
-        [
-            before + after
-            for before, after in encode_responses(tokenizer, template, prompts, list(pairs[name]))
-        ]
-        for name in ("chosen", "rejected")
-    )
-    for chosen, rejected in zip(chosen_texts, rejected_texts, strict=True):
-        if max(len(chosen), len(rejected)) <= longest:
-            rows.append({"chosen_ids": chosen, "rejected_ids": rejected})
+    for prompt_ids, chosen, rejected in common.encode_pairs(pairs, tokenizer, template):
+        if len(prompt_ids) + max(len(chosen), len(rejected)) <= longest:
+            rows.append({"chosen_ids": prompt_ids + chosen, "rejected_ids": prompt_ids + rejected})
     return rows, len(pairs) - len(rows)
 
 

@@ -1,6 +1,6 @@
 """Scoring many texts in batches, with the same result whatever the batch size and the order."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import gcd
 from typing import Any
 
@@ -94,6 +94,15 @@ def is_steady(device: Any) -> bool:
 def several_rows(width: int) -> int:
     """What the rows of a steady batch are a multiple of, to fill whole blocks of the kernels."""
     return VECTOR // gcd(VECTOR, width)
+
+
+def unrolled(
+    prompts: Sequence[str], texts: Sequence[Sequence[str]]
+) -> tuple[list[str], list[str], list[int]]:
+    """Several texts a prompt as two columns, and how many each prompt has, for `split`."""
+    sizes = [len(several) for several in texts]
+    asked = [prompt for prompt, size in zip(prompts, sizes, strict=True) for _ in range(size)]
+    return asked, [text for several in texts for text in several], sizes
 
 
 def split(items: list[Any], sizes: list[int]) -> list[list[Any]]:

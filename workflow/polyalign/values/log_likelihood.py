@@ -9,7 +9,7 @@ from pydantic import Field
 
 from polyalign.errors import InputError
 from polyalign.settings import PromptTemplate
-from polyalign.values._batches import room, score_by_length, split
+from polyalign.values._batches import room, score_by_length, split, unrolled
 from polyalign.values._spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -136,12 +136,8 @@ class Scorer:
         def rewards(
             rows: Sequence[int], prompts: Sequence[str], texts: Sequence[Sequence[str]]
         ) -> list[np.ndarray]:
-            sizes = [len(continuations) for continuations in texts]
-            asked = [
-                prompt for prompt, size in zip(prompts, sizes, strict=True) for _ in range(size)
-            ]
-            encoded = self._encode(asked, [text for several in texts for text in several])
-            pairs = split(encoded, sizes)
+            asked, responses, sizes = unrolled(prompts, texts)
+            pairs = split(self._encode(asked, responses), sizes)
             read = prefixes.read(rows, [[a + b for a, b in several] for several in pairs])
             logits = self.model.get_output_embeddings()(read.hidden).float()
             logs = logits.log_softmax(-1).cpu().numpy()

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from polyalign.settings import ResponseTemplate
-from polyalign.values._batches import room, score_by_length, split
+from polyalign.values._batches import room, score_by_length, split, unrolled
 from polyalign.values._spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -175,11 +175,8 @@ class Scorer:
         def rewards(
             rows: Sequence[int], prompts: Sequence[str], texts: Sequence[Sequence[str]]
         ) -> list[np.ndarray]:
-            sizes = [len(continuations) for continuations in texts]
-            asked = [
-                prompt for prompt, size in zip(prompts, sizes, strict=True) for _ in range(size)
-            ]
-            items = self._encode_again(asked, [text for several in texts for text in several])
+            asked, responses, sizes = unrolled(prompts, texts)
+            items = self._encode_again(asked, responses)
             encoded = split([item["input_ids"] for item in items], sizes)
             read = prefixes.read(rows, encoded)
             row = [place for place, size in enumerate(sizes) for _ in range(size)]
