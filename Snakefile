@@ -20,12 +20,8 @@ report: "workflow/report/workflow.rst"
 container: f"{workflow.basedir}/envs/polyalign.sif"
 
 
-pathvars:
-    results=RESULTS,
-
-
 wildcard_constraints:
-    family="|".join(FAMILIES),
+    family="|".join(["base", "reward", *families.NAMES]),
     variant=r"[A-Za-z0-9_.-]+",
     palette=r"[A-Za-z0-9_.-]+",
     value="|".join(map(re.escape, STUDY.values)),
@@ -47,7 +43,7 @@ rule all:
     """The whole study: every policy, table and figure, and the report."""
     default_target: True
     input:
-        "<results>/report.html",
+        PATHS.file("report.html"),
         TABLES,
         PLOTS,
 
@@ -55,19 +51,19 @@ rule all:
 rule models:
     """Every trained model."""
     input:
-        [model_files(f"{RESULTS}/models/{policy}") for policy in MODELS],
+        [stages.trained_model(STUDY, policy) for policy in STUDY.of_kind("train")],
 
 
 rule palettes:
     """λ of every palette."""
     input:
-        [f"{RESULTS}/palettes/{palette}.json" for palette in STUDY.palettes],
+        shown.palettes(STUDY),
 
 
 rule winrates:
     """Win rates of every policy against the base model."""
     input:
-        [f"{RESULTS}/policies/{policy}/winrate.csv" for policy in EVALUATED],
+        [PATHS.winrate(policy) for policy in STUDY.evaluated],
 
 
 rule plots:

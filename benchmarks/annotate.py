@@ -21,12 +21,11 @@ import pandas as pd
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from polyalign import values
-from polyalign.annotate import annotate
-from polyalign.cache import ScoreCache
-from polyalign.config import load
-from polyalign.config.study import scorer
-from polyalign.tables import KEY, read_table
+from polyalign import rewards
+from polyalign.data.tables import KEY, read_table
+from polyalign.rewards.annotate import annotate
+from polyalign.rewards.score_cache import ScoreCache
+from polyalign.study import load
 
 STUDY = Path("results/sandbox")
 
@@ -53,8 +52,8 @@ def main() -> None:
     shards = sorted((STUDY / "policies/base/pool/shards").glob("samples_*.parquet"))
     samples = pd.concat([read_table(path) for path in shards], ignore_index=True)
     samples = samples.sort_values(KEY).head(options.responses).reset_index(drop=True)
-    spec = scorer(load(STUDY / "config.json"), "helpful")
-    score = values.load(spec)
+    spec = load(STUDY / "config.json").scorer("helpful")
+    score = rewards.load(spec)
     score(["warm"], ["up"])
     plain = (
         AutoTokenizer.from_pretrained(spec["model"]),

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from polyalign import values
-from polyalign.config import load
-from polyalign.config.study import scorer
-from polyalign.decode import random_lam, resample
-from polyalign.tables import read_table
+from polyalign import rewards as reward_kinds
+from polyalign.data.tables import read_table
+from polyalign.sampling.select import random_lam, resample
+from polyalign.study import load
 
 STUDY = Path("results/sandbox")
 
@@ -33,17 +32,17 @@ def decode_all(pool: pd.DataFrame, names: list[str], count: int) -> float:
 
 def generate_all(pool: pd.DataFrame, names: list[str], prompts: int) -> tuple[float, int]:
     """CPU seconds for one λ on some test prompts with everything made anew, and candidates each."""
-    from polyalign.engines import TransformersEngine
-    from polyalign.generate import generate
-    from polyalign.logprobs import Sampling
-    from polyalign.models import load_causal_lm, load_tokenizer
+    from polyalign.models.load import load_causal_lm, load_tokenizer
+    from polyalign.models.logprobs import Sampling
+    from polyalign.sampling.engines import TransformersEngine
+    from polyalign.sampling.generate import generate
 
     study = load(STUDY / "config.json")
     sampling, source = study.sampling, study.model.source
     model, tokenizer = load_causal_lm(source), load_tokenizer(source)
     rule = Sampling(sampling.temperature, sampling.top_k, sampling.top_p, sampling.max_new_tokens)
     engine = TransformersEngine(model, tokenizer, rule)
-    rewards = {name: values.load(scorer(study, name)) for name in names}
+    rewards = {name: reward_kinds.load(study.scorer(name)) for name in names}
     asked = pool[pool["split"] == "test"].drop_duplicates("prompt_id").head(prompts)
     began = time.process_time()
     samples = generate(

@@ -11,12 +11,12 @@ import resource
 import time
 from pathlib import Path
 
-from polyalign.config import load
-from polyalign.engines import TransformersEngine
-from polyalign.logprobs import Sampling
-from polyalign.models import load_causal_lm, load_tokenizer
-from polyalign.rendering import prompt_ids
-from polyalign.tables import read_table
+from polyalign.data.tables import read_table
+from polyalign.models.encoding import prompt_ids
+from polyalign.models.load import load_causal_lm, load_tokenizer
+from polyalign.models.logprobs import Sampling
+from polyalign.sampling.engines import TransformersEngine
+from polyalign.study import load
 
 STUDY = Path("results/sandbox")
 

@@ -21,11 +21,11 @@ import torch
 import yaml
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from polyalign.config import load
-from polyalign.files import whole
-from polyalign.resources import need
-from polyalign.status import Entry, read_entries
-from polyalign.train.lm import build_tokenizer, read_corpus
+from polyalign.cli.status import Entry, read_entries
+from polyalign.plan.resources import need
+from polyalign.runtime.files import whole
+from polyalign.sandbox.language_model import build_tokenizer, read_corpus
+from polyalign.study import load
 
 FOLDER = Path("results/gpu")
 WORLD = "results/sandbox/world"

@@ -32,7 +32,7 @@ PALETTES = 1000
 LEVELS = ("mean+0.3sd", "q70")
 STREAM_CHILD = """
 import resource, sys, time
-from polyalign.map.stream import solve_parquet
+from polyalign.palettes.streamed import solve_parquet
 values = ["a", "b", "c", "d", "e", "f"]
 began, worked = time.perf_counter(), time.process_time()
 solution = solve_parquet(sys.argv[1], dict.fromkeys(values, sys.argv[3]), scope=sys.argv[2])

@@ -19,14 +19,13 @@ from typing import Any
 import pandas as pd
 import torch
 
-from polyalign import values
-from polyalign.config import load
-from polyalign.config.study import scorer
-from polyalign.engines import Response, left_padded
-from polyalign.guide import GuidedEngine, reading_anew, uniforms
-from polyalign.logprobs import Sampling
-from polyalign.models import load_causal_lm, load_tokenizer
-from polyalign.rendering import prompt_ids
+from polyalign import rewards as reward_kinds
+from polyalign.models.encoding import prompt_ids
+from polyalign.models.load import load_causal_lm, load_tokenizer
+from polyalign.models.logprobs import Sampling
+from polyalign.sampling.engines import Response, left_padded
+from polyalign.sampling.guided import GuidedEngine, reading_anew, uniforms
+from polyalign.study import load
 
 TOKENS = 48
 STUDY = Path("results/sandbox")
@@ -81,7 +80,7 @@ def sandbox_engine(interval: int, top_k: int) -> GuidedEngine:
     study = load(STUDY / "config.json")
     palette = json.loads((STUDY / "palettes/hhh-60.json").read_text())
     lam = dict(zip(palette["values"], palette["lam_train"], strict=True))
-    rewards = {name: values.load(scorer(study, name)) for name in lam if lam[name] > 0}
+    rewards = {name: reward_kinds.load(study.scorer(name)) for name in lam if lam[name] > 0}
     model, tokenizer = load_causal_lm(study.model.source), load_tokenizer(study.model.source)
     engine = GuidedEngine(
         model, tokenizer, Sampling(1.0, 0, 1.0, TOKENS), rewards, lam,

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from browser import faults, figures_shown, needs_browser, opened, search
 
-from polyalign.config import load
+from polyalign.data.rewards_table import rewards_array
 from polyalign.map import solve
 from polyalign.sandbox.world import well_formed
-from polyalign.tables import rewards_array
+from polyalign.study import load
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "results/sandbox"

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from polyalign.tables import prompt_id
+from polyalign.data.keys import prompt_id
 
 
 def pool(prompts: int = 400, candidates: int = 16, seed: int = 0) -> pd.DataFrame:

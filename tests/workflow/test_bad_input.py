@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polyalign.tables import prompt_id, read_spec, write_table
+from polyalign.data.keys import prompt_id
+from polyalign.data.specs import read_spec
+from polyalign.data.tables import write_table
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 

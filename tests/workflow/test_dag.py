@@ -9,9 +9,8 @@ import pytest
 import yaml
 from conftest import planned, snakemake
 
-from polyalign import provenance
-from polyalign.config import Study, load
-from polyalign.provenance import code
+from polyalign.runtime.code import ROOT, code
+from polyalign.study import Study, load
 
 
 def test_the_default_study_is_planned_whole(checkout: Path) -> None:
@@ -58,7 +57,7 @@ def imports_a_model_library(rule: str, script: str, study: Study) -> bool:
     if script in ("train", "decode"):
         chosen = [f"families.{rule.partition('_')[2]}"]
     files = [entry.partition("=")[0] for entry in code(script, *chosen).split()]
-    texts = ((provenance.ROOT / file).read_text() for file in files)
+    texts = ((ROOT / file).read_text() for file in files)
     return any(re.search(r"^\s*(import|from) (torch|transformers)\b", t, re.M) for t in texts)
 
 

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
+import generated
 import pytest
 import yaml
 
-from polyalign import config, environments, families, provenance
-from polyalign.provenance import code
+from polyalign import families, study
+from polyalign.runtime.code import ROOT as LIBRARY
+from polyalign.runtime.code import code
 
 ROOT = Path(__file__).parents[2]
 LOCK = dict(
@@ -34,7 +36,7 @@ def pins(name: str) -> list[str]:
 
 
 def test_the_conda_environments_are_the_lock_file() -> None:
-    for name, text in environments.files().items():
+    for name, text in generated.files().items():
         assert (ROOT / "envs" / name).read_text() == text, "run `make envs`"
     lines = [f"{name}=={number}" for name, number in LOCK.items()]
     assert pins("models.yaml") == lines
@@ -46,7 +48,7 @@ def test_the_light_environment_is_light_and_whole() -> None:
     assert {"numpy", "scipy", "matplotlib", "snakemake"} <= names
     heavy = {"torch", "transformers", "trl", "accelerate", "peft", "datasets", "mypy", "pytest"}
     assert not heavy & names
-    assert environments.closure(environments.LIGHT) == names
+    assert generated.closure(generated.LIGHT) == names
 
 
 def rules() -> dict[str, tuple[str, str]]:
@@ -64,9 +66,10 @@ def rules() -> dict[str, tuple[str, str]]:
 # Decoding has the environment of models for a family that loads one.
 FOUND = {**rules(), "decode": ("light", 'job("decode")')}
 CHOSEN = {
-    "plot": [f"plots.{name}" for name in config.figures()],
+    "plot": [f"plots.figures.{name}" for name in study.figures()],
     "explore": [
-        f"explore.{path.stem}" for path in (provenance.ROOT / "polyalign/explore").glob("[a-z]*.py")
+        f"palettes.sweeps.{path.stem}"
+        for path in (LIBRARY / "polyalign/palettes/sweeps").glob("[a-z]*.py")
     ],
     "decode": [
         f"families.{name.replace('-', '_')}" for name in families.NAMES if families.chooses(name)
@@ -105,9 +108,9 @@ def test_a_light_job_imports_what_the_light_environment_has(script: str) -> None
     }
     for entry in code(script, *CHOSEN.get(script, [])).split():
         file = entry.partition("=")[0]
-        tree = ast.parse((provenance.ROOT / file).read_text())
+        tree = ast.parse((LIBRARY / file).read_text())
         known = there | sys.stdlib_module_names | {"polyalign"}
-        if file == "polyalign/sources.py":
+        if file == "polyalign/models/sources.py":
             # Asked for the commit of a hub model alone, where a value is scored.
             known |= {"huggingface_hub"}
         assert set(imported(tree)) <= known, file

@@ -31,8 +31,8 @@ from types import SimpleNamespace
 
 import torch
 
-from polyalign import markers
-from polyalign.job import is_main_process
+from polyalign.runtime import job_record
+from polyalign.runtime.job import is_main_process
 from polyalign.train.common import per_process, process_count
 
 torch.distributed.init_process_group("gloo")

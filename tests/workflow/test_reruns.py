@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import REPOSITORY, copy_checkout, planned, snakemake
 
-from polyalign.config import load, policies
+from polyalign.study import load, policies
 
 COMMAND = "{python} {ROOT}/workflow/scripts/{script}.py"
 
@@ -63,7 +63,7 @@ OF_PALETTES = {
     f"plot:{name}"
     for name in STUDY.plots
     if {"palettes", "rounds", "paths"}
-    & set(import_module(f"polyalign.plots.{name.split('/')[0]}").NEEDS)
+    & set(import_module(f"polyalign.plots.figures.{name.split('/')[0]}").NEEDS)
 }
 
 

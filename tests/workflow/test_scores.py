@@ -6,6 +6,7 @@ import subprocess
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import generated
 import pandas as pd
 import pytest
 import yaml
@@ -22,8 +23,6 @@ from browser import (
 from conftest import REPOSITORY, copy_checkout, snakemake
 from packaging.utils import canonicalize_name
 from selenium.webdriver.common.by import By
-
-from polyalign import environments
 
 REFERENCE = REPOSITORY.parent / "shared/reference/llama2_chat-Anthropic-harmless.json"
 
@@ -43,7 +42,7 @@ sys.meta_path.insert(0, Refuse)
 
 def only_light(folder: Path) -> Path:
     """Let the jobs of a checkout import no package that is not in the light environment."""
-    light = environments.closure(environments.LIGHT)
+    light = generated.closure(generated.LIGHT)
     others = {
         name
         for name, made_by in packages_distributions().items()

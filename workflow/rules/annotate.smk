@@ -1,26 +1,24 @@
-# Rewards of the samples: a job a value and scatter item, then one table a policy.
+# Rewards of the samples: one job per value and scatter item, then one table per policy.
+# Needs: samples, models of the rewards. Makes: shards/{value}_{i}-of-{n}.parquet, rewards.parquet.
 
 
 rule annotate:
     """Score one scatter item with one value's reward."""
     input:
-        samples="<results>/policies/{family}/{variant}/shards/samples_{i}-of-{n}.parquet",
-        model=value_model,
+        unpack(inputs("annotate")),
     output:
-        scores="<results>/policies/{family}/{variant}/shards/{value}_{i}-of-{n}.parquet",
+        scores=PATHS.shard(OF_ANY),
     log:
-        "<results>/logs/annotate/{family}-{variant}_{value}_{i}-of-{n}.log",
+        PATHS.log("annotate", job_name(OF_ANY, "{value}", "{i}", "{n}")),
     benchmark:
-        "<results>/benchmarks/annotate/{family}-{variant}_{value}_{i}-of-{n}.tsv"
+        PATHS.benchmark("annotate", job_name(OF_ANY, "{value}", "{i}", "{n}"))
     priority: pool_first
     conda:
-        environment("models")
+        environment("annotate")
     resources:
         **needs("annotate"),
     params:
-        settings=annotate_settings,
-        code=lambda wildcards: reward_code("annotate", [wildcards.value]),
-        files=files_with_cache,
+        **params("annotate", files=files_with_cache),
     shell:
         job("annotate")
 
@@ -28,20 +26,17 @@ rule annotate:
 rule merge:
     """Join samples and rewards of one policy."""
     input:
-        samples=scattered("samples"),
-        scores=scattered("scores"),
+        unpack(inputs("merge")),
     output:
-        rewards="<results>/policies/{family}/{variant}/rewards.parquet",
+        rewards=PATHS.rewards(),
     log:
-        "<results>/logs/merge/{family}-{variant}.log",
+        PATHS.log("merge", job_name(OF_ANY)),
     wildcard_constraints:
-        family=SAMPLED,
+        family="|".join(shown.sampled_families(STUDY)),
     localrule: True
     conda:
-        environment("light")
+        environment("merge")
     params:
-        settings=fixed({"values": list(STUDY.values)}),
-        code=code("merge"),
-        files=files,
+        **params("merge"),
     shell:
         job("merge")

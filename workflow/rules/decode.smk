@@ -1,37 +1,24 @@
-# Policies that choose among the candidates of the base model: one rule a family.
+# Policies that choose among the candidates of the base model: one rule per family.
+# Needs: the pool's rewards, λ of a palette. Makes: policies/{family}/{variant}/rewards.parquet.
 
-for family in sorted({name.split("/")[0] for name in DECODED}):
+for family in stages.rules_of(STUDY, "decode"):
 
     rule:
         """Answer by decoding: results/<study>/policies/<family>/<variant>/rewards.parquet."""
         name:
-            f"decode_{family.replace('-', '_')}"
+            stages.rule_name("decode", family)
         input:
-            pool="<results>/policies/base/pool/rewards.parquet",
-            palette=palette_of(family),
+            unpack(inputs("decode", family=family)),
         output:
-            rewards=f"<results>/policies/{family}/{{variant}}/rewards.parquet",
+            rewards=PATHS.rewards(Policy(family, "{variant}")),
         log:
-            f"<results>/logs/decode/{family}-{{variant}}.log",
+            PATHS.log("decode", job_name(Policy(family, "{variant}"))),
         benchmark:
-            f"<results>/benchmarks/decode/{family}-{{variant}}.tsv"
-        localrule: not loads_model("decode", f"families.{family.replace('-', '_')}")
+            PATHS.benchmark("decode", job_name(Policy(family, "{variant}")))
+        localrule: True
         conda:
-            environment(
-                "models"
-                if loads_model("decode", f"families.{family.replace('-', '_')}")
-                else "light"
-            )
+            environment("decode")
         params:
-            settings=lambda wildcards, family=family: canonical(
-                {
-                    "family": family,
-                    "policy": f"{family}/{wildcards.variant}",
-                    "seed": STUDY.seed,
-                    "settings": VARIANTS[f"{family}/{wildcards.variant}"].settings,
-                }
-            ),
-            code=code("decode", f"families.{family.replace('-', '_')}"),
-            files=files,
+            **params("decode", family=family),
         shell:
             job("decode")

@@ -1,29 +1,20 @@
 # Levels and win rates of every policy on the test split, and the study's tables.
+# Needs: rewards.parquet of the policies, palettes. Makes: levels.csv, winrate.csv, tables/….
 
 
 rule levels:
     """Levels of one policy: results/<study>/policies/<family>/<variant>/levels.csv."""
     input:
-        rewards="<results>/policies/{family}/{variant}/rewards.parquet",
-        base="<results>/policies/base/base/rewards.parquet",
+        unpack(inputs("levels")),
     output:
-        levels="<results>/policies/{family}/{variant}/levels.csv",
+        levels=PATHS.levels(),
     log:
-        "<results>/logs/levels/{family}-{variant}.log",
+        PATHS.log("levels", job_name(OF_ANY)),
     localrule: True
     conda:
-        environment("light")
+        environment("levels")
     params:
-        settings=fixed(
-            {
-                "values": list(STUDY.values),
-                "max_new_tokens": max_new_tokens(),
-                "bootstrap": STUDY.evaluation.bootstrap,
-                "seed": STUDY.seed,
-            }
-        ),
-        code=code("levels"),
-        files=files,
+        **params("levels"),
     shell:
         job("levels")
 
@@ -31,25 +22,16 @@ rule levels:
 rule winrate:
     """Win rates of one policy: results/<study>/policies/<family>/<variant>/winrate.csv."""
     input:
-        rewards="<results>/policies/{family}/{variant}/rewards.parquet",
-        opponent=f"<results>/policies/{STUDY.evaluation.opponent}/rewards.parquet",
+        unpack(inputs("winrate")),
     output:
-        winrate="<results>/policies/{family}/{variant}/winrate.csv",
+        winrate=PATHS.winrate(),
     log:
-        "<results>/logs/winrate/{family}-{variant}.log",
+        PATHS.log("winrate", job_name(OF_ANY)),
     localrule: True
     conda:
-        environment("light")
+        environment("winrate")
     params:
-        settings=fixed(
-            {
-                "values": list(STUDY.values),
-                "bootstrap": STUDY.evaluation.bootstrap,
-                "seed": STUDY.seed,
-            }
-        ),
-        code=code("winrate"),
-        files=files,
+        **params("winrate"),
     shell:
         job("winrate")
 
@@ -57,30 +39,24 @@ rule winrate:
 rule tables:
     """Summary of the study, and its tables as CSV, Markdown and LaTeX."""
     input:
-        levels=STUDY_TABLES["levels"],
-        winrate=STUDY_TABLES["winrate"],
-        palettes=STUDY_TABLES["palettes"],
-        # They record the λ that they were made with, and what was expected of it.
-        decoded=[f"<results>/policies/{policy}/rewards.parquet" for policy in DECODED],
+        unpack(inputs("tables")),
     output:
-        **printed("winrates"),
-        **printed("levels"),
-        **printed("lambda"),
-        **printed("quantiles"),
-        **printed("realised_quantiles"),
-        summary="<results>/tables/summary.csv",
+        **table_outputs("winrates"),
+        **table_outputs("levels"),
+        **table_outputs("lambda"),
+        **table_outputs("quantiles"),
+        **table_outputs("realised_quantiles"),
+        summary=PATHS.table("summary"),
         summary_html=table_page("summary"),
-        prompts="<results>/tables/prompts.txt",
+        prompts=PATHS.table("prompts", "txt"),
     log:
-        "<results>/logs/tables.log",
+        PATHS.log("tables"),
     localrule: True
     conda:
-        environment("light")
+        environment("tables")
     params:
         **in_captions(),
-        settings=fixed(table_settings()),
-        code=code("tables"),
-        files=files,
+        **params("tables"),
     shell:
         job("tables")
 
@@ -88,66 +64,37 @@ rule tables:
 rule families:
     """Navigation efficiency and hypervolume of every family."""
     input:
-        rewards=STUDY_TABLES["rewards"],
+        unpack(inputs("families")),
     output:
-        **printed("families"),
+        **table_outputs("families"),
     log:
-        "<results>/logs/families.log",
+        PATHS.log("families"),
     localrule: True
     conda:
-        environment("light")
+        environment("families")
     params:
-        **in_captions(slack=f"{study_config.slack(STUDY):g}"),
-        settings=fixed(
-            {
-                "title": PRINTED["families"],
-                "policies": EVALUATED,
-                "values": study_config.chosen(STUDY),
-                "opponent": STUDY.evaluation.opponent,
-                "slack": study_config.slack(STUDY),
-                **STUDY.evaluation.hypervolume.model_dump(),
-                "bootstrap": STUDY.evaluation.bootstrap,
-                "seed": STUDY.seed,
-            }
-        ),
-        code=code("families"),
-        files=files,
+        **in_captions(slack=f"{STUDY.slack:g}"),
+        **params("families"),
     shell:
         job("families")
 
 
-if MIXED:
+if shown.soups(STUDY):
 
     rule mixing:
         """How far the levels of soups are from linear in their weights."""
         input:
-            rewards=[
-                f"<results>/policies/{policy}/rewards.parquet"
-                for policy in mixed_policies()
-            ],
+            unpack(inputs("mixing")),
         output:
-            table="<results>/tables/mixing.csv",
+            table=PATHS.table("mixing"),
             page=table_page("mixing"),
         log:
-            "<results>/logs/mixing.log",
+            PATHS.log("mixing"),
         localrule: True
         conda:
-            environment("light")
+            environment("mixing")
         params:
             **in_captions(),
-            settings=fixed(
-                {
-                    "title": WIDE["mixing"],
-                    "policies": mixed_policies(),
-                    "parts": {
-                        name: made.settings["weights"] for name, made in MIXED.items()
-                    },
-                    "values": list(STUDY.values),
-                    "bootstrap": STUDY.evaluation.bootstrap,
-                    "seed": STUDY.seed,
-                }
-            ),
-            code=code("mixing"),
-            files=files,
+            **params("mixing"),
         shell:
             job("mixing")

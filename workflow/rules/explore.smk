@@ -1,43 +1,22 @@
 # What figures show of the mathematics alone, from the pool: made only where a figure needs it.
+# Needs: the pool's rewards, palettes. Makes: explore/{name}.csv, explore/jobs.dot.
 
-EXPLORED = {
-    "random": lambda: {
-        "values": study_config.explored(STUDY),
-        "scope": STUDY.map.scope,
-        "draws": STUDY.explore.draws,
-        "max_norm": STUDY.explore.max_norm,
-        "seed": STUDY.seed,
-    },
-    "fronts": lambda: {
-        "values": study_config.explored(STUDY),
-        "traded": study_config.traded(STUDY),
-        "scope": STUDY.map.scope,
-        **part(STUDY.explore, "budgets", "points"),
-    },
-    "rounds": lambda: part(STUDY.explore, "rounds"),
-    "paths": lambda: {**part(STUDY.explore, "steps", "beyond"), "limits": LIMITS},
-}
-OF_PALETTES = ("rounds", "paths")
-
-for kind, settings in EXPLORED.items():
+for sweep in stages.SWEEPS:
 
     rule:
-        """Solve what figures show of the mathematics: results/<study>/explore/<kind>.csv."""
+        """Solve what figures show of the mathematics: results/<study>/explore/<name>.csv."""
         name:
-            f"explore_{kind}"
+            f"explore_{sweep}"
         input:
-            **pool_of(study_config.explored(STUDY)),
-            palettes=STUDY_TABLES["palettes"] if kind in OF_PALETTES else [],
+            unpack(inputs("explore", name=sweep)),
         output:
-            table=f"<results>/explore/{kind}.csv",
+            table=PATHS.explored(sweep),
         log:
-            f"<results>/logs/explore/{kind}.log",
+            PATHS.log("explore", sweep),
         conda:
-            environment("light")
+            environment("explore")
         params:
-            settings=fixed({"kind": kind, "settings": settings()}),
-            code=code("explore", f"explore.{kind}"),
-            files=files,
+            **params("explore", name=sweep),
         shell:
             job("explore")
 
@@ -45,18 +24,18 @@ for kind, settings in EXPLORED.items():
 rule explore_jobs:
     """The rules of the study and what they hand to each other, as Snakemake plans them."""
     output:
-        graph="<results>/explore/jobs.dot",
+        graph=PATHS.explored("jobs", "dot"),
     log:
-        "<results>/logs/explore/jobs.log",
+        PATHS.log("explore", "jobs"),
     localrule: True
     conda:
         environment("light")
     params:
         snakefile=os.path.relpath(workflow.main_snakefile),
-        target=f"{RESULTS}/report.html",
-        plan=plan_settings(),
-        rules=rules_hash(),
-        # Untracked, since it takes `input`: what of it the plan depends on stands in `plan`.
+        target=PATHS.file("report.html"),
+        plan=canonical(shown.rule_graph_settings(STUDY)),
+        rules=text_hash("Snakefile", "workflow/rules/*.smk"),
+        # Untracked, since it takes `input`: what of it the plan depends on is in `plan`.
         config=lambda wildcards, input: CONFIG,
     shell:
         # The running workflow holds the lock of the folder; this one only plans.

@@ -1,61 +1,55 @@
 # Responses of the base model (the pool that decoding chooses from, and a reference sample), of every
 # trained model, and of guided sampling, in scatter items of whole batches.
+# Needs: prompts, models, λ for guided sampling. Makes: shards/samples_{i}-of-{n}.parquet.
 
 
 rule generate:
     """Sample responses, one scatter item of one policy."""
     input:
-        prompts="<results>/prompts.parquet",
-        model=policy_model,
-        base=base_model,
+        unpack(inputs("generate")),
     output:
-        samples="<results>/policies/{family}/{variant}/shards/samples_{i}-of-{n}.parquet",
+        samples=PATHS.samples(OF_ANY),
     log:
-        "<results>/logs/generate/{family}-{variant}_{i}-of-{n}.log",
+        PATHS.log("generate", job_name(OF_ANY, i="{i}", n="{n}")),
     benchmark:
-        "<results>/benchmarks/generate/{family}-{variant}_{i}-of-{n}.tsv"
+        PATHS.benchmark("generate", job_name(OF_ANY, i="{i}", n="{n}"))
     wildcard_constraints:
-        family=OF_MODELS,
+        family="|".join(shown.model_families(STUDY)),
     priority: pool_first
     conda:
-        environment("models")
+        environment("generate")
     resources:
         **needs("generate"),
     params:
-        settings=generate_settings,
-        code=code("generate"),
-        files=files,
+        **params("generate"),
     shell:
         job("generate")
 
 
-# Policies that sample from the base model in a way of their own: one rule a family.
-for family in sorted({name.split("/")[0] for name in GUIDED}):
+# Policies that use a custom sampling procedure: one rule per family.
+for family in stages.rules_of(STUDY, "generate_guided"):
 
     rule:
-        """Sample in a family's own way, one scatter item of one policy."""
+        """Sample by a family's own procedure, one scatter item of one policy."""
         name:
-            f"generate_{family.replace('-', '_')}"
+            stages.rule_name("generate_guided", family)
         input:
-            prompts="<results>/prompts.parquet",
-            base=base_model,
-            palette=palette_of(family),
-            rewards=lambda wildcards, family=family: reward_files(
-                VARIANTS[f"{family}/{wildcards.variant}"]
-            ),
+            unpack(inputs("generate_guided", family=family)),
         output:
-            samples=f"<results>/policies/{family}/{{variant}}/shards/samples_{{i}}-of-{{n}}.parquet",
+            samples=PATHS.samples(Policy(family, "{variant}")),
         log:
-            f"<results>/logs/generate/{family}-{{variant}}_{{i}}-of-{{n}}.log",
+            PATHS.log(
+                "generate", job_name(Policy(family, "{variant}"), i="{i}", n="{n}")
+            ),
         benchmark:
-            f"<results>/benchmarks/generate/{family}-{{variant}}_{{i}}-of-{{n}}.tsv"
+            PATHS.benchmark(
+                "generate", job_name(Policy(family, "{variant}"), i="{i}", n="{n}")
+            )
         conda:
-            environment("models")
+            environment("generate_guided")
         resources:
-            **needs(f"generate_{family.replace('-', '_')}"),
+            **needs("generate_guided", family=family),
         params:
-            settings=guided_settings(family),
-            code=family_code("generate", family),
-            files=files,
+            **params("generate_guided", family=family),
         shell:
-            job("generate")
+            job("generate_guided")

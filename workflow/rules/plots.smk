@@ -1,31 +1,30 @@
-# One figure, one module of polyalign.plots, one job; each is a target of its own.
+# One figure, one module of polyalign.plots.figures, one job; each is a target of its own.
+# Needs: the tables that the figure names. Makes: plots/{figure}.pdf, .png and .txt (its finding).
 
 
 rule plot:
     """Draw one figure: results/<study>/plots/<figure>.pdf."""
     input:
-        unpack(figure_inputs),
+        unpack(inputs("plot")),
     output:
-        pdf="<results>/plots/{figure}.pdf",
+        pdf=PATHS.plot(),
         png=report(
-            "<results>/plots/{figure}.png",
+            PATHS.plot(kind="png"),
             category="Figures",
             labels={"figure": "{figure}"},
             caption="../report/figure.rst",
         ),
-        finding="<results>/plots/{figure}.txt",
+        finding=PATHS.plot(kind="txt"),
     log:
-        "<results>/logs/plot/{figure}.log",
+        PATHS.log("plot", "{figure}"),
     localrule: True
     conda:
-        environment("light")
+        environment("plot")
     params:
-        settings=figure_settings,
-        caption=lambda wildcards: figure_module(wildcards.figure).__doc__,
-        numbers=caption_numbers(),
-        # The report reads the file when it renders the caption; the path is no setting.
+        caption=lambda wildcards: plots.module(wildcards.figure).__doc__,
+        numbers=shown.caption_numbers(STUDY),
+        # The report reads the file when it renders the caption; the path is not a setting.
         finding=lambda wildcards, output: Path(output.finding),
-        code=lambda wildcards: code("plot", f"plots.{wildcards.figure.split('/')[0]}"),
-        files=files,
+        **params("plot"),
     shell:
         job("plot")

@@ -1,25 +1,19 @@
-# Distinct prompts, with the split into those that λ is fitted on and those that policies are judged on.
+# Distinct prompts, split into those that λ is fitted on and those that policies are judged on.
+# Needs: the sources of prompts. Makes: prompts.parquet.
 
 
 rule prompts:
     """Collect the prompts."""
     input:
-        sources=[
-            path
-            for source in STUDY.prompts.sources
-            for path in [pairs_file(source.path, source.split)]
-            if path
-        ],
+        unpack(inputs("prompts")),
     output:
-        prompts="<results>/prompts.parquet",
+        prompts=PATHS.file("prompts.parquet"),
     log:
-        "<results>/logs/prompts.log",
+        PATHS.log("prompts"),
     localrule: True
     conda:
-        environment("models")
+        environment("prompts")
     params:
-        settings=prompt_settings,
-        code=code("prompts"),
-        files=files,
+        **params("prompts"),
     shell:
         job("prompts")

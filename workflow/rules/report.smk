@@ -1,31 +1,26 @@
 # The report: an overview page with samples, then everything in one HTML file by Snakemake itself.
+# Needs: tables, figures, palettes, manifests. Makes: overview.html, config.json, report.html.
 
 
 rule overview:
     """The study on one page: verdicts, asked and realised levels, samples side by side."""
     input:
-        summary="<results>/tables/summary.csv",
-        families="<results>/tables/families.csv",
-        palettes=STUDY_TABLES["palettes"],
-        manifests=judged_manifests(),
-        rewards=[f"{RESULTS}/policies/{policy}/rewards.parquet" for policy in EVALUATED],
+        unpack(inputs("overview")),
     output:
         page=report(
-            "<results>/overview.html",
+            PATHS.file("overview.html"),
             category="Overview",
             labels={"page": "the study on one page"},
             caption="../report/overview.rst",
         ),
     log:
-        "<results>/logs/overview.log",
+        PATHS.log("overview"),
     localrule: True
     conda:
-        environment("light")
+        environment("overview")
     params:
         **in_captions(),
-        settings=fixed(page_settings()),
-        code=code("overview"),
-        files=files,
+        **params("overview"),
     shell:
         job("overview")
 
@@ -33,16 +28,14 @@ rule overview:
 rule resolved_config:
     """The config as this study used it, from whatever files and options it came."""
     output:
-        config="<results>/config.json",
+        config=PATHS.file("config.json"),
     log:
-        "<results>/logs/resolved_config.log",
+        PATHS.log("resolved_config"),
     localrule: True
     conda:
-        environment("light")
+        environment("resolved_config")
     params:
-        settings=lambda wildcards: CONFIG,
-        code=code("resolved_config"),
-        files=files,
+        **params("resolved_config") | {"settings": lambda wildcards: CONFIG},
     shell:
         job("resolved_config")
 
@@ -50,20 +43,20 @@ rule resolved_config:
 rule report:
     """Everything in one HTML file."""
     input:
-        config="<results>/config.json",
-        overview="<results>/overview.html",
+        config=PATHS.file("config.json"),
+        overview=PATHS.file("overview.html"),
         tables=TABLES,
         plots=PLOTS,
     output:
-        "<results>/report.html",
+        PATHS.file("report.html"),
     log:
-        "<results>/logs/report.log",
+        PATHS.log("report"),
     conda:
         environment("light")
     params:
         snakefile=os.path.relpath(workflow.main_snakefile),
         # Not as inputs: those of a fresh checkout would be newer than results that came with it.
-        captions=captions_hash(),
+        captions=text_hash("workflow/report/*.rst"),
     shell:
         # The running workflow holds the lock of the folder; this one only reads.
         "python -m snakemake --snakefile {params.snakefile:q} --profile none --nolock --cores 1"

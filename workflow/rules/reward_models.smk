@@ -1,28 +1,27 @@
 # Reward models that the study trains itself: from preference pairs, or from labelled texts.
+# Needs: pairs or labelled texts, the model to start from. Makes: models/reward/{variant} and .json.
 
 
 rule reward_model:
     """Train one reward model: results/<study>/models/reward/<name>.json."""
     input:
-        unpack(reward_inputs),
+        unpack(inputs("reward_model")),
     output:
-        model=directory("<results>/models/reward/{variant}"),
-        manifest="<results>/models/reward/{variant}.json",
-        metrics="<results>/models/reward/{variant}.csv",
+        model=directory(PATHS.model(Policy("reward", "{variant}"))),
+        manifest=PATHS.manifest(Policy("reward", "{variant}")),
+        metrics=PATHS.metrics(Policy("reward", "{variant}")),
     log:
-        "<results>/logs/reward_model/{variant}.log",
+        PATHS.log("reward_model", "{variant}"),
     benchmark:
-        "<results>/benchmarks/reward_model/{variant}.tsv"
+        PATHS.benchmark("reward_model", "{variant}")
     # Every reward, λ and trained policy waits for these.
     priority: 2
     conda:
-        environment("models")
+        environment("reward_model")
     resources:
         **needs("reward_model"),
     params:
-        settings=reward_settings,
-        code=code("reward_model"),
-        files=files_with_work("reward", lambda wildcards: code("reward_model")),
+        **params("reward_model", files=files_with_work("reward_model", "reward")),
         launcher=launcher,
     shell:
         job("reward_model", launch=True)

@@ -1,30 +1,24 @@
-# The sandbox: a small world, and a base model that knows nothing else.
+# The sandbox: synthetic data, and a base model trained only on it.
+# Makes: world/…, models/base/base and .json.
 
 
 rule world:
     """Write the sandbox's dialogues and preference pairs."""
     output:
-        "<results>/world/corpus.jsonl",
-        "<results>/world/humor.jsonl",
+        PATHS.world("corpus.jsonl"),
+        PATHS.world("humor.jsonl"),
         [
-            f"<results>/world/hh/{value}-base/{split}.jsonl.gz"
+            PATHS.world(f"hh/{value}-base/{split}.jsonl.gz")
             for value in ("helpful", "harmless")
             for split in ("train", "test")
         ],
-        folder=touch("<results>/world/.written"),
+        folder=touch(PATHS.world(".written")),
     log:
-        "<results>/logs/world.log",
+        PATHS.log("world"),
     conda:
-        environment("light")
+        environment("world")
     params:
-        settings=fixed(
-            {
-                "seed": STUDY.seed,
-                **part(STUDY.sandbox, "dialogues", "pairs"),
-            }
-        ),
-        code=code("world"),
-        files=f"--output folder={RESULTS}/world",
+        **params("world", files=f"--output folder={PATHS.file('world')}"),
     shell:
         job("world")
 
@@ -32,32 +26,22 @@ rule world:
 rule base_model:
     """Train the sandbox's base model."""
     input:
-        corpus="<results>/world/corpus.jsonl",
+        unpack(inputs("base_model")),
     output:
-        model=directory("<results>/models/base/base"),
-        manifest="<results>/models/base/base.json",
-        metrics="<results>/models/base/base.csv",
+        model=directory(PATHS.model(BASE)),
+        manifest=PATHS.manifest(BASE),
+        metrics=PATHS.metrics(BASE),
     log:
-        "<results>/logs/base_model.log",
+        PATHS.log("base_model"),
     benchmark:
-        "<results>/benchmarks/base_model.tsv"
+        PATHS.benchmark("base_model")
     conda:
-        environment("models")
-    # All of the sandbox waits for this job. Torch takes two threads also where there is one core:
-    # another number of them would be another model.
-    threads: 2
+        environment("base_model")
+    # All of the sandbox waits for this job. Torch takes two threads also where there is one core.
+    threads: stages.BASE_MODEL_THREADS
     resources:
         **needs("base_model"),
     params:
-        settings=fixed(
-            {
-                "seed": STUDY.seed,
-                "steps": STUDY.sandbox.steps,
-                "threads": 2,
-                "template": STUDY.prompts.template,
-            }
-        ),
-        code=code("base_model"),
-        files=files,
+        **params("base_model"),
     shell:
         job("base_model")

@@ -1,25 +1,19 @@
 # A study from scores alone: the table that `rewards` names is the base model's pool.
+# Needs: that table. Makes: rewards.parquet of base/pool and base/base.
 
 
 rule import_rewards:
     """Read the given scores; part of the candidates becomes the reference sample."""
     input:
-        table=STUDY.rewards,
+        unpack(inputs("import_rewards")),
     output:
-        pool="<results>/policies/base/pool/rewards.parquet",
-        reference="<results>/policies/base/base/rewards.parquet",
+        pool=PATHS.rewards(POOL),
+        reference=PATHS.rewards(BASE),
     log:
-        "<results>/logs/import_rewards.log",
+        PATHS.log("import_rewards"),
     conda:
-        environment("light")
+        environment("import_rewards")
     params:
-        settings=fixed(
-            {
-                "columns": study_config.columns(STUDY),
-                "test_share": STUDY.prompts.test_share,
-            }
-        ),
-        code=code("import_rewards"),
-        files=files,
+        **params("import_rewards"),
     shell:
         job("import_rewards")

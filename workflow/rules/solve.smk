@@ -1,23 +1,23 @@
 # λ of every palette, from the base model's pool.
+# Needs: the pool with the rewards of the palette's values. Makes: palettes/lam/{palette}.json (λ),
+# palettes/{palette}.json (λ with its diagnostics).
 
 
 rule solve:
     """λ of one palette: results/<study>/palettes/<palette>.json."""
     input:
-        unpack(pool_of_palette),
+        unpack(inputs("solve")),
     output:
-        lam="<results>/palettes/lam/{palette}.json",
+        lam=PATHS.lam(),
     log:
-        "<results>/logs/solve/{palette}.log",
+        PATHS.log("solve", "{palette}"),
     priority: 2
     # In a group with others an infeasible palette would take them with it.
     localrule: True
     conda:
-        environment("light")
+        environment("solve")
     params:
-        settings=solve_settings,
-        code=code("solve"),
-        files=files,
+        **params("solve"),
     shell:
         job("solve")
 
@@ -25,19 +25,14 @@ rule solve:
 rule diagnose:
     """Judge λ of one palette: verdict, intervals, support, levels on the test prompts."""
     input:
-        unpack(pool_of_palette),
-        lam="<results>/palettes/lam/{palette}.json",
+        unpack(inputs("diagnose")),
     output:
-        palette="<results>/palettes/{palette}.json",
+        palette=PATHS.palette(),
     log:
-        "<results>/logs/diagnose/{palette}.log",
+        PATHS.log("diagnose", "{palette}"),
     conda:
-        environment("light")
+        environment("diagnose")
     params:
-        settings=fixed(
-            {"limits": LIMITS, "resamples": STUDY.map.resamples, "seed": STUDY.seed}
-        ),
-        code=code("diagnose"),
-        files=files,
+        **params("diagnose"),
     shell:
         job("diagnose")

@@ -1,32 +1,34 @@
-# Trained policies: one rule a family that makes models, all with the same body.
+# Trained policies: one rule per family that makes models, all with the same body.
+# Needs: the base model, and λ, prompts and rewards, or pairs, or other models.
+# Makes: models/{family}/{variant}, its manifest (.json) and its metrics (.csv).
 
-for family in sorted({name.split("/")[0] for name in MODELS}):
+for family in stages.rules_of(STUDY, "train"):
 
     rule:
         """Train one policy of the family: results/<study>/models/<family>/<variant>.json."""
         name:
-            f"train_{family.replace('-', '_')}"
+            stages.rule_name("train", family)
         input:
-            unpack(training_inputs(family)),
+            unpack(inputs("train", family=family)),
         output:
-            model=directory(f"<results>/models/{family}/{{variant}}"),
-            manifest=f"<results>/models/{family}/{{variant}}.json",
-            metrics=f"<results>/models/{family}/{{variant}}.csv",
+            model=directory(PATHS.model(Policy(family, "{variant}"))),
+            manifest=PATHS.manifest(Policy(family, "{variant}")),
+            metrics=PATHS.metrics(Policy(family, "{variant}")),
         log:
-            f"<results>/logs/train/{family}-{{variant}}.log",
+            PATHS.log("train", job_name(Policy(family, "{variant}"))),
         benchmark:
-            f"<results>/benchmarks/train/{family}-{{variant}}.tsv"
+            PATHS.benchmark("train", job_name(Policy(family, "{variant}")))
         priority: 1
         conda:
-            environment("models")
+            environment("train")
         resources:
-            **needs(f"train_{family.replace('-', '_')}"),
+            **needs("train", family=family),
         params:
-            settings=lambda wildcards, family=family: canonical(
-                training_settings(family, wildcards.variant)
+            **params(
+                "train",
+                files=files_with_work("train", family, family=family),
+                family=family,
             ),
-            code=family_code("train", family),
-            files=files_with_work(family, family_code("train", family)),
             launcher=launcher,
         shell:
             job("train", launch=True)

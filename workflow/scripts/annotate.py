@@ -1,23 +1,26 @@
 """Score one scatter item of samples with one value's reward."""
 
-from polyalign import values
-from polyalign.annotate import annotate
-from polyalign.cache import ScoreCache
-from polyalign.job import Job, run
-from polyalign.provenance import canonical, module_code, short_hash
-from polyalign.tables import read_table, write_table
+from typing import Any
+
+from polyalign import rewards
+from polyalign.data.tables import read_table, write_table
+from polyalign.rewards.annotate import annotate
+from polyalign.rewards.score_cache import ScoreCache
+from polyalign.runtime.code import canonical, module_code, short_hash
+from polyalign.runtime.job import Job, run
 
 
-def main(job: Job) -> None:
-    value, settings = job.settings["value"], job.settings["spec"]
-    spec = values.identity(settings)
-    made_by = {"spec": spec, "code": module_code(f"values.{settings['kind']}")}
-    cache = job.work and ScoreCache(job.work, short_hash(canonical(made_by)), made_by)
+def main(job: Job, *, value: str, spec: dict[str, Any]) -> None:
+    identity = rewards.identity(spec)
+    code = module_code(f"polyalign.rewards.kinds.{spec['kind']}")
+    made_by = {"spec": identity, "code": code}
+    cache = ScoreCache(job.work, short_hash(canonical(made_by)), made_by) if job.work else None
     samples = read_table(job.input("samples"))
-    reads_prompt = values.reads_prompt(settings)
-    scores = annotate(samples, value, values.deferred(settings), cache, reads_prompt=reads_prompt)
-    record = {"value": value, "settings": settings, "spec": spec}
+    reads_prompt = rewards.reads_prompt(spec)
+    scores = annotate(samples, value, rewards.deferred(spec), cache, reads_prompt=reads_prompt)
+    record = {"value": value, "settings": spec, "spec": identity}
     write_table(scores, job.outputs["scores"], record)
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

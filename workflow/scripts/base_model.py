@@ -1,14 +1,18 @@
 """Train the sandbox's base model on its dialogues."""
 
-from polyalign.job import Job, run
-from polyalign.manifest import write_manifest, write_metrics
-from polyalign.train.lm import train_lm
+from polyalign.models.manifest import write_manifest, write_metrics
+from polyalign.runtime.job import Job, run
+from polyalign.sandbox.language_model import train_lm
 
 
-def main(job: Job) -> None:
-    record = train_lm(job.input("corpus"), job.outputs["model"], **job.settings)
-    write_metrics(job.outputs["model"], job.outputs["metrics"])
-    write_manifest(job.outputs["model"], job.outputs["manifest"], job.settings, record)
+def main(job: Job, *, seed: int, steps: int, threads: int, template: str) -> None:
+    model = job.outputs["model"]
+    record = train_lm(
+        job.input("corpus"), model, template=template, seed=seed, steps=steps, threads=threads
+    )
+    write_metrics(model, job.outputs["metrics"])
+    write_manifest(model, job.outputs["manifest"], job.settings, record)
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

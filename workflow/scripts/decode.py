@@ -1,26 +1,29 @@
 """Answer the test prompts by choosing among the base model's candidates."""
 
 import json
+from typing import Any
 
-from polyalign import families
-from polyalign.job import Job, run
-from polyalign.seeds import batch_seed
-from polyalign.tables import read_spec, read_table, write_table
+from polyalign.data.keys import batch_seed
+from polyalign.data.specs import read_spec
+from polyalign.data.tables import read_table, write_table
+from polyalign.families import family as declared
+from polyalign.runtime.job import Job, run
 
 
-def main(job: Job) -> None:
-    settings, path = job.settings, job.input("pool")
+def main(job: Job, *, family: str, policy: str, seed: int, settings: dict[str, Any]) -> None:
+    path = job.input("pool")
     palette = json.loads(job.input("palette").read_text()) if "palette" in job.inputs else {}
-    decode = families.module(settings["family"]).decode
-    seed = batch_seed(settings["seed"], settings["policy"], 0)
-    made = decode(read_table(path), palette, seed=seed, **settings["settings"])
+    decode = declared(family).implementation()
+    drawn = batch_seed(seed, policy, 0)
+    decoded = decode(read_table(path), palette, seed=drawn, **settings)
     record = {
-        "settings": settings,
+        "settings": job.settings,
         "spec": read_spec(path),
-        "lam": made.lam,
-        "expected": made.expected,
+        "lam": decoded.lam,
+        "expected": decoded.expected,
     }
-    write_table(made.frame, job.outputs["rewards"], record)
+    write_table(decoded.frame, job.outputs["rewards"], record)
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

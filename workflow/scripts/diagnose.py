@@ -1,25 +1,25 @@
-"""Judge the solved dual of one palette."""
+"""Diagnostics of one palette's λ."""
 
 import json
+from typing import Any
 
-from polyalign.diagnose import diagnose_palette
-from polyalign.files import write_json
-from polyalign.job import Job, run
+from polyalign.data.rewards_table import read_pool
 from polyalign.map.dual import Limits
-from polyalign.tables import read_scored, read_table
+from polyalign.palettes.diagnose import diagnose_palette
+from polyalign.runtime.files import write_json
+from polyalign.runtime.job import Job, run
 
 
-def main(job: Job) -> None:
-    settings, inputs = job.settings, dict(job.inputs)
+def main(job: Job, *, limits: dict[str, Any], resamples: int, seed: int) -> None:
     solved = json.loads(job.input("lam").read_text(encoding="utf-8"))
-    del inputs["lam"]
-    pool = read_table(job.input("pool")) if "pool" in inputs else read_scored(**inputs)
-    settings["limits"] = Limits(**settings["limits"])
-    record = diagnose_palette(pool, solved, **settings)
+    record = diagnose_palette(
+        read_pool(job.inputs), solved, limits=Limits(**limits), resamples=resamples, seed=seed
+    )
     print(record["message"])
     for warning in record["warnings"]:
         print(f"warning: {warning}")
     write_json(job.outputs["palette"], record)
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

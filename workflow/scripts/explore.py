@@ -2,20 +2,19 @@
 
 import json
 from importlib import import_module
+from typing import Any
 
-from polyalign.evaluate.csv import write_csv
-from polyalign.job import Job, run
-from polyalign.tables import read_scored, read_table
+from polyalign.data.rewards_table import read_pool
+from polyalign.data.tables import write_csv
+from polyalign.runtime.job import Job, run
 
 
-def main(job: Job) -> None:
-    inputs = job.inputs
-    parts = {name: inputs[name] for name in ("samples", "scores") if name in inputs}
-    pool = read_scored(**parts) if parts else read_table(job.input("pool"))
-    records = [json.loads(path.read_text()) for path in inputs.get("palettes", [])]
+def main(job: Job, *, kind: str, settings: dict[str, Any]) -> None:
+    records = [json.loads(path.read_text()) for path in job.inputs.get("palettes", [])]
     palettes = {record["palette"]: record for record in records}
-    module = import_module(f"polyalign.explore.{job.settings['kind']}")
-    write_csv(module.compute(pool, palettes, job.settings["settings"]), job.outputs["table"])
+    sweep = import_module(f"polyalign.palettes.sweeps.{kind}")
+    write_csv(sweep.compute(read_pool(job.inputs), palettes, **settings), job.outputs["table"])
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

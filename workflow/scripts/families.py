@@ -1,24 +1,43 @@
 """Navigation efficiency and hypervolume of every family."""
 
-from polyalign.evaluate import printed
-from polyalign.evaluate.families import families
-from polyalign.evaluate.html import printed_page
-from polyalign.evaluate.latex import write_printed
-from polyalign.evaluate.specs import check_same_spec
-from polyalign.files import write_text
-from polyalign.job import Job, run
-from polyalign.tables import read_table
+from polyalign.data.rewards_table import read_policies
+from polyalign.evaluate.navigation import families
+from polyalign.report import tables
+from polyalign.report.html_tables import printed_page
+from polyalign.report.render import write_printed
+from polyalign.runtime.files import write_text
+from polyalign.runtime.job import Job, run
 
 
-def main(job: Job) -> None:
-    policies, values, title = map(job.settings.pop, ("policies", "values", "title"))
-    for path in job.inputs["rewards"]:
-        check_same_spec(path, job.inputs["rewards"][0])
-    frames = dict(zip(policies, map(read_table, job.inputs["rewards"]), strict=True))
-    table = printed.families(families(frames, values, **job.settings))
+def main(
+    job: Job,
+    *,
+    title: str,
+    policies: list[str],
+    values: list[str],
+    opponent: str,
+    slack: float,
+    reference: dict[str, float],
+    scale: dict[str, float],
+    bootstrap: int,
+    seed: int,
+) -> None:
+    frames = read_policies(policies, job.inputs["rewards"])
+    found = families(
+        frames,
+        values,
+        opponent=opponent,
+        slack=slack,
+        reference=reference,
+        scale=scale,
+        bootstrap=bootstrap,
+        seed=seed,
+    )
+    table = tables.families(found)
     ends = {"csv": "csv", "markdown": "md", "latex": "tex"}
     write_printed(table, **{kind: job.outputs[f"families_{end}"] for kind, end in ends.items()})
     write_text(job.outputs["families_html"], printed_page(title, table))
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

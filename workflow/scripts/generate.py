@@ -1,39 +1,66 @@
 """Sample one scatter item of one policy's responses."""
 
 import json
+from typing import Any
 
-from polyalign import families
-from polyalign.engines import TransformersEngine, VllmEngine, end_tokens
-from polyalign.generate import counts, generate
-from polyalign.job import Job, run
-from polyalign.logprobs import Sampling
-from polyalign.models import load_causal_lm, load_tokenizer
-from polyalign.tables import read_table, sampling_spec, write_table
-
-ARGUMENTS = ("policy", "template", "candidates", "batch_size", "seed", "shard", "shards")
+from polyalign.data.tables import read_table, write_table
+from polyalign.families import Policy, family
+from polyalign.models.load import load_causal_lm, load_tokenizer
+from polyalign.models.logprobs import Sampling
+from polyalign.runtime.job import Job, run
+from polyalign.sampling.engines import Engine, TransformersEngine, VllmEngine, end_tokens
+from polyalign.sampling.generate import counts, generate, sampling_spec
 
 
-def main(job: Job) -> None:
-    settings, sampling = job.settings, Sampling(**job.settings["sampling"])
-    model = load_causal_lm(**settings["model"])
-    base = model if settings["model"] == settings["base"] else load_causal_lm(**settings["base"])
-    tokenizer = load_tokenizer(settings["model"]["source"], revision=settings["model"]["revision"])
-    engine = TransformersEngine(model, tokenizer, sampling)
-    if "guided" in settings:
+def main(
+    job: Job,
+    *,
+    policy: str,
+    model: dict[str, Any],
+    base: dict[str, Any],
+    template: str,
+    sampling: dict[str, Any],
+    splits: list[str],
+    candidates: int,
+    batch_size: int,
+    seed: int,
+    shard: int,
+    shards: int,
+    engine: str = "transformers",
+    guided: dict[str, Any] | None = None,
+) -> None:
+    rule = Sampling(**sampling)
+    policy_model = load_causal_lm(**model)
+    base_model = policy_model if model == base else load_causal_lm(**base)
+    tokenizer = load_tokenizer(model["source"], revision=model["revision"])
+    draws: Engine = TransformersEngine(policy_model, tokenizer, rule)
+    if guided is not None:
         palette = json.loads(job.input("palette").read_text()) if "palette" in job.inputs else {}
-        family = families.module(settings["policy"].split("/")[0])
-        engine = family.engine(model, tokenizer, sampling, palette, **settings["guided"])
-    elif settings["engine"] == "vllm":
-        ends = end_tokens(model, tokenizer)
-        engine = VllmEngine(settings["model"], ends, tokenizer, sampling)
+        guide = family(Policy.parse(policy).family).implementation()
+        draws = guide(policy_model, tokenizer, rule, palette, **guided)
+    elif engine == "vllm":
+        draws = VllmEngine(model, end_tokens(policy_model, tokenizer), tokenizer, rule)
     prompts = read_table(job.input("prompts"))
-    prompts = prompts[prompts["split"].isin(settings["splits"])]
-    arguments = {name: settings[name] for name in ARGUMENTS}
-    samples = generate(prompts, engine, model, base, tokenizer, sampling=sampling, **arguments)
-    spec = sampling_spec(settings["sampling"], settings["template"], settings["base"])
-    record = {"settings": settings, "spec": spec, "counts": counts(samples)}
+    samples = generate(
+        prompts[prompts["split"].isin(splits)],
+        draws,
+        policy_model,
+        base_model,
+        tokenizer,
+        sampling=rule,
+        policy=policy,
+        template=template,
+        candidates=candidates,
+        batch_size=batch_size,
+        seed=seed,
+        shard=shard,
+        shards=shards,
+    )
+    spec = sampling_spec(sampling, template, base)
+    record = {"settings": job.settings, "spec": spec, "counts": counts(samples)}
     print(record["counts"])
     write_table(samples, job.outputs["samples"], record)
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

@@ -1,16 +1,19 @@
 """Read scores that somebody already has."""
 
-from polyalign.job import Job, run
-from polyalign.tables import hold_out, imported_spec, read_rewards, write_table
+from polyalign.data.rewards_table import hold_out, read_rewards
+from polyalign.data.specs import imported_spec
+from polyalign.data.tables import write_table
+from polyalign.runtime.job import Job, run
 
 
-def main(job: Job) -> None:
+def main(job: Job, *, columns: dict[str, str], test_share: float) -> None:
     path = job.input("table")
-    table = read_rewards(path, **job.settings)
-    record = {"settings": job.settings, "spec": imported_spec(path, job.settings["columns"])}
+    table = read_rewards(path, columns=columns, test_share=test_share)
+    record = {"settings": job.settings, "spec": imported_spec(path, columns)}
     pool, reference = hold_out(table)
     write_table(pool, job.outputs["pool"], record)
     write_table(reference, job.outputs["reference"], record)
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

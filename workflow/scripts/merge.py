@@ -1,15 +1,17 @@
 """Join the samples and the rewards of one policy."""
 
-from polyalign.job import Job, run
-from polyalign.tables import read_scored, rewards_record, write_table
+from polyalign.data.rewards_table import read_scored
+from polyalign.data.specs import rewards_record
+from polyalign.data.tables import write_table
+from polyalign.runtime.job import Job, run
 
 
-def main(job: Job) -> None:
-    parts = {name: job.inputs[name] for name in ("samples", "scores")}
-    frame = read_scored(**parts)
-    columns = [name for name in frame if name not in job.settings["values"]]
-    frame = frame[[*columns, *job.settings["values"]]]
-    write_table(frame, job.outputs["rewards"], rewards_record(**parts))
+def main(job: Job, *, values: list[str]) -> None:
+    samples, scores = job.inputs["samples"], job.inputs["scores"]
+    frame = read_scored(samples, scores)
+    columns = [name for name in frame if name not in values]
+    write_table(frame[[*columns, *values]], job.outputs["rewards"], rewards_record(samples, scores))
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

@@ -1,18 +1,19 @@
 """Draw one figure, and write what it shows in a sentence or two for its caption."""
 
-from importlib import import_module
+from typing import Any
 
-from polyalign.files import write_text
-from polyalign.job import Job, run
+from polyalign import plots
 from polyalign.plots import data
+from polyalign.runtime.files import write_text
+from polyalign.runtime.job import Job, run
 
 
-def main(job: Job) -> None:
-    settings = job.settings
-    figure = import_module(f"polyalign.plots.{settings['figure']}")
-    read = data.load(**settings["shown"], policy=settings["policy"], inputs=job.inputs)
-    figure.draw(read, [job.outputs["pdf"], job.outputs["png"]])
-    write_text(job.outputs["finding"], read.caption(figure.finding(read)))
+def main(job: Job, *, figure: str, policy: str | None, shown: dict[str, Any]) -> None:
+    module = plots.module(figure)
+    read = data.load(**shown, policy=policy, inputs=job.inputs)
+    module.draw(read, [job.outputs["pdf"], job.outputs["png"]])
+    write_text(job.outputs["finding"], read.caption(module.finding(read)))
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

@@ -1,11 +1,14 @@
 """Write the config as this study used it."""
 
-from polyalign.files import write_json
-from polyalign.job import Job, run
+from typing import Any
+
+from polyalign.runtime.files import write_json
+from polyalign.runtime.job import Job, run
 
 
-def main(job: Job) -> None:
-    write_json(job.outputs["config"], job.settings)
+def main(job: Job, **config: Any) -> None:
+    write_json(job.outputs["config"], config)
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

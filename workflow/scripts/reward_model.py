@@ -1,47 +1,57 @@
 """Train a reward model from preference pairs, or a classifier from labelled texts."""
 
-from polyalign.job import Job, is_main_process, run
-from polyalign.manifest import write_manifest, write_metrics
-from polyalign.preferences import read_pairs
-from polyalign.tables import read_table
+from typing import Any
+
+from polyalign.data.preferences import read_pairs
+from polyalign.data.tables import read_table
+from polyalign.models.manifest import write_manifest, write_metrics
+from polyalign.runtime.job import Job, is_main_process, run
+from polyalign.train import common
 from polyalign.train.classifier import train_classifier
-from polyalign.train.options import training
 from polyalign.train.reward import train_reward
 
 
-def main(job: Job) -> None:
-    settings, outputs = job.settings, job.outputs
-    made = settings["training"]
-    source = {"base": settings["source"], "revision": settings["revision"]}
+def main(
+    job: Job,
+    *,
+    name: str,
+    source: str,
+    revision: str | None,
+    template: str,
+    seed: int,
+    device: str,
+    pairs: dict[str, Any] | None,
+    training: dict[str, Any],
+) -> None:
+    outputs = job.outputs
+    start = {"base": source, "revision": revision}
     options = {
         "work": job.work,
-        "epochs": made["epochs"],
-        "training": training(
-            made, settings["seed"], made["dtype"], settings["device"], parts=job.parts
-        ),
+        "epochs": training["epochs"],
+        "training": common.training(training, seed, training["dtype"], device, parts=job.parts),
     }
-    if settings["pairs"] is None:
+    if pairs is None:
         texts = read_table(job.input("labels"))
-        record = train_classifier(**source, examples=texts, output=outputs["model"], **options)
+        record = train_classifier(**start, examples=texts, output=outputs["model"], **options)
     else:
-        pairs = settings["pairs"]
         read = {}
         for split in ("train", "test"):
-            # A data set of the hub is no input: its id stands in the settings.
+            # A data set of the hub is not an input: its id is in the settings.
             path = str(job.inputs.get(split, [pairs["source"]])[0])
             read[split] = read_pairs(**{**pairs, "source": path, "split": split})
         record = train_reward(
-            **source,
+            **start,
             pairs_train=read["train"].frame,
             pairs_test=read["test"].frame,
             output=outputs["model"],
-            template=settings["template"],
+            template=template,
             **options,
         )
-        record["read"] = {split: pairs.counts for split, pairs in read.items()}
+        record["read"] = {split: found.counts for split, found in read.items()}
     if is_main_process():
         write_metrics(outputs["model"], outputs["metrics"])
-        write_manifest(outputs["model"], outputs["manifest"], settings, record)
+        write_manifest(outputs["model"], outputs["manifest"], job.settings, record)
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

@@ -1,17 +1,32 @@
 """Train one policy of one family."""
 
-from polyalign import families
-from polyalign.job import Job, is_main_process, run
-from polyalign.manifest import write_manifest, write_metrics
-from polyalign.train.ingredients import ingredients
+from typing import Any
+
+from polyalign.families import family as declared
+from polyalign.models.manifest import write_manifest, write_metrics
+from polyalign.runtime.job import Job, is_main_process, run
+from polyalign.train.inputs import training_inputs
 
 
-def main(job: Job) -> None:
-    settings, outputs = job.settings, job.outputs
-    record = families.module(settings["family"]).train(ingredients(job), outputs["model"])
+def main(
+    job: Job,
+    *,
+    family: str,
+    variant: str,
+    settings: dict[str, Any],
+    model: dict[str, Any] | None = None,
+    template: str = "",
+    seed: int = 0,
+    sampling: dict[str, Any] | None = None,
+    preferences: dict[str, dict[str, Any]] | None = None,
+    values: dict[str, dict[str, Any]] | None = None,
+) -> None:
+    outputs = job.outputs
+    record = declared(family).implementation()(training_inputs(job), outputs["model"])
     if is_main_process():
         write_metrics(outputs["model"], outputs["metrics"])
-        write_manifest(outputs["model"], outputs["manifest"], settings, record)
+        write_manifest(outputs["model"], outputs["manifest"], job.settings, record)
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

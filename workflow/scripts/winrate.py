@@ -1,18 +1,18 @@
 """Win rates of one policy against its opponent on the test split."""
 
-from polyalign.evaluate.csv import write_csv
-from polyalign.evaluate.specs import check_same_spec
+from polyalign.data.specs import check_same_spec
+from polyalign.data.tables import read_table, write_csv
 from polyalign.evaluate.winrate import winrate
-from polyalign.job import Job, run
-from polyalign.tables import read_table
+from polyalign.runtime.job import Job, run
 
 
-def main(job: Job) -> None:
-    values = job.settings.pop("values")
+def main(job: Job, *, values: list[str], bootstrap: int, seed: int) -> None:
     paths = job.input("rewards"), job.input("opponent")
     check_same_spec(*paths)
     frame, opponent = map(read_table, paths)
-    write_csv(winrate(frame, opponent, values, **job.settings), job.outputs["winrate"])
+    table = winrate(frame, opponent, values, bootstrap=bootstrap, seed=seed)
+    write_csv(table, job.outputs["winrate"])
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

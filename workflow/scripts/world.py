@@ -1,11 +1,12 @@
 """Write the sandbox's world: dialogues, preference pairs, labelled texts."""
 
-from polyalign.job import Job, run
+from polyalign.runtime.job import Job, run
 from polyalign.sandbox.world import write_world
 
 
-def main(job: Job) -> None:
-    write_world(job.outputs["folder"], **job.settings)
+def main(job: Job, *, seed: int, dialogues: int, pairs: int) -> None:
+    write_world(job.outputs["folder"], seed=seed, dialogues=dialogues, pairs=pairs)
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

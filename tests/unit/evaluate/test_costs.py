@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from polyalign import markers
 from polyalign.evaluate.costs import read_costs
+from polyalign.runtime import job_record
 
 HEAD = "s\th:m:s\tmax_rss\tcpu_time"
 
@@ -18,8 +18,8 @@ def write(results: Path, name: str, *rows: str, gpus: int | None = 0) -> None:
     if gpus is not None:
         marker = results / f"logs/{name}.json"
         marker.parent.mkdir(parents=True, exist_ok=True)
-        started = markers.started(name.partition("/")[0], 1, "key", [], None, gpus)
-        marker.write_text(json.dumps({**markers.ended(started), "gpus_held": gpus}))
+        started = job_record.started(name.partition("/")[0], 1, "key", [], None, gpus)
+        marker.write_text(json.dumps({**job_record.ended(started), "gpus_held": gpus}))
 
 
 def test_a_policys_own_jobs_are_summed(tmp_path: Path) -> None:

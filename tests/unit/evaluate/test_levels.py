@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from polyalign.data.rewards_table import read_rewards
 from polyalign.errors import InputError
 from polyalign.evaluate.levels import levels
-from polyalign.tables import read_rewards
 
 REFERENCE = Path(__file__).parents[4] / "shared/reference/llama2_chat-Anthropic-harmless.json"
 OPTIONS = {"bootstrap": 100, "seed": 1}

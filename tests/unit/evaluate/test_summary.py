@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from polyalign.data.tables import read_by_policy, write_csv, write_table
 from polyalign.errors import InputError
-from polyalign.evaluate.aims import Aim, read_aims
-from polyalign.evaluate.csv import read_by_policy, write_csv
-from polyalign.evaluate.palettes import Palette, read_palettes
+from polyalign.evaluate.expected import Aim, read_aims
 from polyalign.evaluate.summary import summary
-from polyalign.tables import write_table
+from polyalign.palettes.record import Palette, read_palettes
 
 RECORD = {
     "palette": "both",

@@ -350,8 +350,8 @@ def test_bad_input_is_one_clear_error(change, message):
 
 def test_solving_and_judging_a_study_imports_no_torch():
     code = (
-        "import sys, polyalign.solve, polyalign.diagnose, polyalign.map.front\n"
-        "import polyalign.map.sequential, polyalign.map.stream, polyalign.cli\n"
+        "import sys, polyalign.palettes.solve, polyalign.palettes.diagnose, polyalign.map.front\n"
+        "import polyalign.map.sequential, polyalign.palettes.streamed, polyalign.cli.table\n"
         "print({'torch', 'transformers'} & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

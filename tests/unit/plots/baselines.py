@@ -40,5 +40,5 @@ if __name__ == "__main__":
     with TemporaryDirectory() as folder:
         for name in sys.argv[1:] or FIGURES:
             picture = Path(folder) / f"{name}.png"
-            import_module(f"polyalign.plots.{name}").draw(data, [picture])
+            import_module(f"polyalign.plots.figures.{name}").draw(data, [picture])
             small(picture).save(FOLDER / f"{name}.png", optimize=True)

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from polyalign.evaluate.families import families
 from polyalign.evaluate.levels import levels
-from polyalign.evaluate.palettes import Diagnosis, Palette
+from polyalign.evaluate.navigation import families
 from polyalign.evaluate.winrate import winrate
-from polyalign.explore import fronts, paths, random, rounds
+from polyalign.palettes.record import Diagnosis, Palette
+from polyalign.palettes.solve import solve_palette
+from polyalign.palettes.sweeps import fronts, paths, random_lambda, rounds
 from polyalign.plots.data import FigureData
-from polyalign.solve import solve_palette
 
 LABELS = {
     "humor": "Humor",
@@ -111,7 +111,7 @@ def pool(prompts: int = 60, candidates: int = 10) -> pd.DataFrame:
 
 
 def explored(base_pool: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Tables of `polyalign.explore` from the pool."""
+    """Tables of `polyalign.palettes.sweeps` from the pool."""
     values = list(LABELS)
     records = {
         name: solve_palette(base_pool, name, palette(name).levels, on_infeasible="adjust")
@@ -119,7 +119,9 @@ def explored(base_pool: pd.DataFrame) -> dict[str, pd.DataFrame]:
     }
     common: dict[str, Any] = {"values": values, "scope": "prompt"}
     return {
-        "random": random.compute(base_pool, {}, common | {"draws": 60, "max_norm": 4.0, "seed": 1}),
+        "random": random_lambda.compute(
+            base_pool, {}, common | {"draws": 60, "max_norm": 4.0, "seed": 1}
+        ),
         "fronts": fronts.compute(
             base_pool, {}, common | {"traded": values[:3], "budgets": [0.1, 0.3], "points": 9}
         ),

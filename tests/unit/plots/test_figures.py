@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from PIL import Image
 
+from polyalign.data.tables import write_csv
 from polyalign.errors import InputError
-from polyalign.evaluate.csv import write_csv
 from polyalign.plots import (
     asked_vs_realised,
     before_after,
@@ -45,11 +45,8 @@ from polyalign.plots import (
 )
 from polyalign.plots.data import FigureData, load, read_graph, read_metrics
 
-FOLDER = Path(theme.__file__).parent
-HELPERS = {"theme", "data"}
-FIGURES = sorted(
-    file.stem for file in FOLDER.glob("*.py") if file.stem not in HELPERS and file.stem[0] != "_"
-)
+FOLDER = Path(theme.__file__).parent / "figures"
+FIGURES = sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__init__")
 
 
 TABLES = {"levels", "winrate", "rewards", "pool", "palettes", "training", "jobs", "families"}
@@ -96,7 +93,7 @@ def stars(axes: Any) -> list[tuple[float, float]]:
 def test_figure_is_whole_legible_and_as_it_was(
     name: str, drawn: list[Figure], tmp_path: Path
 ) -> None:
-    figure = import_module(f"polyalign.plots.{name}")
+    figure = import_module(f"polyalign.plots.figures.{name}")
     assert set(figure.NEEDS) <= TABLES
     assert set(getattr(figure, "SETTINGS", ())) <= {field.name for field in fields(FigureData)}
     pdf, png = (tmp_path / file for file in ("a.pdf", "a.png"))
@@ -124,7 +121,7 @@ def _legible(figure: Figure) -> None:
 def test_the_same_figure_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
     runs = [[tmp_path / f"{run}.{kind}" for kind in ("pdf", "png")] for run in "ab"]
     for output in runs:
-        import_module(f"polyalign.plots.{name}").draw(study(), output)
+        import_module(f"polyalign.plots.figures.{name}").draw(study(), output)
     for first, second in zip(*runs, strict=True):
         assert first.read_bytes() == second.read_bytes()
 
@@ -147,7 +144,7 @@ def test_a_lost_point_is_seen(tmp_path: Path) -> None:
 def test_a_dry_run_imports_neither_matplotlib_nor_pandas() -> None:
     code = "import sys\n" + "".join(f"import polyalign.plots.{name}\n" for name in FIGURES)
     code += "print([name for name in ('matplotlib', 'pandas', 'numpy') if name in sys.modules])"
-    environment = {"PYTHONPATH": str(FOLDER.parents[1])}
+    environment = {"PYTHONPATH": str(FOLDER.parents[2])}
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
@@ -306,7 +303,7 @@ def test_an_adjusted_palette_says_so_wherever_it_is_named(
 ) -> None:
     moved = {"hhh-60": replace(study().palettes["hhh-60"], reached=0.638)}
     data = replace(study(), palettes={**study().palettes, **moved})
-    figure = import_module(f"polyalign.plots.{name}")
+    figure = import_module(f"polyalign.plots.figures.{name}")
     figure.draw(data, [tmp_path / "figure.pdf"])
     written = " ".join(text.get_text() for text in drawn[0].findobj(match=_written))
     assert re.search(r"hhh-60\s+\(adjusted\s+to\s+64\s+%\)", written)
@@ -821,7 +818,7 @@ def test_a_caption_says_what_its_figure_leaves_out() -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_study_of_the_base_model_alone_has_nothing_to_find(name: str) -> None:
-    figure = import_module(f"polyalign.plots.{name}")
+    figure = import_module(f"polyalign.plots.figures.{name}")
     if hasattr(figure, "finding") and not {"paths", "winrate"} & set(figure.NEEDS):
         found = figure.finding(only())
         assert "Highest" not in found

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from polyalign.data.preferences import read_pairs
 from polyalign.errors import InputError
-from polyalign.files import sha256
-from polyalign.preferences import read_pairs
+from polyalign.runtime.files import sha256
 from polyalign.sandbox import world
 from polyalign.sandbox.topics import TOPICS
 

@@ -15,7 +15,7 @@ from transformers import (
     set_seed,
 )
 
-from polyalign.logprobs import Sampling
+from polyalign.models.logprobs import Sampling
 
 TOKENS = ["<end>", ":", "a", "b", "c", "p", "q"]
 END = 0

@@ -28,11 +28,11 @@ from transformers import AutoTokenizer
 from polyalign.errors import InputError
 from polyalign.families import Ingredients
 from polyalign.families import dpo as family
-from polyalign.job import Job
+from polyalign.runtime.job import Job
 from polyalign.train.calibration import calibration
 from polyalign.train.common import Lora, Training
 from polyalign.train.dpo import SoftDPOTrainer, is_exact, lambda_pairs, tokenise, train_dpo
-from polyalign.train.ingredients import ingredients
+from polyalign.train.inputs import ingredients
 
 TIMES = ["step_time", "train_runtime"]
 

@@ -12,10 +12,10 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForSequenceClassification, modeling_utils
 
 from polyalign.errors import InputError
+from polyalign.families.options import Options, training
 from polyalign.train import common
 from polyalign.train.common import Lora, Training
 from polyalign.train.dpo import train_dpo
-from polyalign.train.options import Options, training
 from polyalign.train.ppo import Ppo, train_ppo
 from polyalign.train.reward import train_reward
 from polyalign.train.rloo import train_rloo

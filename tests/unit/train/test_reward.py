@@ -15,16 +15,16 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
 
 from polyalign.errors import InputError
-from polyalign.provenance import ROOT
+from polyalign.families.options import Options
+from polyalign.rewards.kinds.sequence_classifier import Scorer, Spec
+from polyalign.runtime.code import ROOT
+from polyalign.sandbox.language_model import train_lm
 from polyalign.sandbox.world import write_world
 from polyalign.train import classifier, common, reward
 from polyalign.train.calibration import calibration
 from polyalign.train.classifier import train_classifier
 from polyalign.train.common import Training
-from polyalign.train.lm import train_lm
-from polyalign.train.options import Options
 from polyalign.train.reward import train_reward
-from polyalign.values.sequence_classifier import Scorer, Spec
 
 TEMPLATE = "\n\nHuman: {prompt}\n\nAssistant:"
 TRAINING = Training(learning_rate=3e-3, batch_size=16, seed=2, log_every=2, save_every=5)

@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from enumerable import LAM, LENGTH, PROMPTS, REWARDS, SAMPLING, TEMPLATE
 
-from polyalign.files import write_json
-from polyalign.job import is_main_process
+from polyalign.runtime.files import write_json
+from polyalign.runtime.job import is_main_process
 from polyalign.train import common
 from polyalign.train.common import Lora, Training
 from polyalign.train.dpo import train_dpo

@@ -1,13 +1,13 @@
 """What a policy cost, from the benchmark files that Snakemake writes beside the jobs."""
 
 import math
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from polyalign.markers import marker_of, read_marker
+from polyalign.paths import parse_job
+from polyalign.runtime.job_record import marker_of, read_marker
 
 OWN = ("train", "generate", "annotate", "decode")  # stages that work for one policy alone
 
@@ -28,14 +28,13 @@ def read_costs(results: str | Path, policy: str, values: Iterable[str]) -> dict[
         seconds may miss some; `gpu_seconds`, by the clock times the GPUs that each job held, as its
         marker tells. NaN where no file tells, also of one job.
     """
-    scored = "|".join(map(re.escape, values))
-    own = re.compile(
-        rf"{re.escape(policy.replace('/', '-'))}(_({scored}))?(_\d+-of-\d+)?", re.ASCII
-    )
+    known = list(values)
+    folder = Path(results) / "benchmarks"
     clock, cpu, gpu = [], [], []
     for stage in OWN:
-        for path in sorted((Path(results) / "benchmarks" / stage).glob("*.tsv")):
-            if not own.fullmatch(path.stem):
+        for path in sorted((folder / stage).glob("*.tsv")):
+            of = parse_job(path.relative_to(folder), known).policy
+            if of is None or of.name != policy:
                 continue
             table = pd.read_csv(path, sep="\t", na_values=["NA", "-"])
             clock += table["s"].tolist()

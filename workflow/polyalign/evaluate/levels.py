@@ -33,7 +33,7 @@ def levels(
         values: values to judge, in order.
         base_frame: the base model's rewards table, for quantiles of its distribution.
         expected: value → `level` and `se` that a selection gives in expectation, as
-            `polyalign.decode.Decoded` has them; nothing for policies that do not choose.
+            `polyalign.sampling.select.Decoded` has them; nothing for policies that do not choose.
         max_new_tokens: the limit of the sampling, for the share of truncated responses.
         bootstrap: resamples of prompts behind an interval.
         seed: seed of the resamples.

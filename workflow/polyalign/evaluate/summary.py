@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from polyalign.errors import InputError
-from polyalign.evaluate.aims import Aim
-from polyalign.evaluate.claims import LEVEL, holm, p_all, p_better
-from polyalign.evaluate.palettes import Palette
+from polyalign.evaluate.expected import Aim
+from polyalign.evaluate.significance import LEVEL, holm, p_all, p_better
+from polyalign.families import BASE, Policy
+from polyalign.palettes.record import Palette
 
-BASE = "base/base"
 NOTICEABLE = 2.0  # standard errors of the base level that a gain must exceed to have a share
 
 
@@ -31,7 +31,7 @@ def summary(
         winrates: policy → its win rates table.
         palettes: name → solved palette.
         policies: policy → name of the palette that it realises, or None; gives the order of rows.
-        aims: policy → what `polyalign.evaluate.aims.read_aims` says that it was made with.
+        aims: policy → what `polyalign.evaluate.expected.read_aims` says that it was made with.
         chosen: the values that the joint claim is about.
         costs: policy → what `polyalign.evaluate.costs.read_costs` says of it.
 
@@ -52,7 +52,7 @@ def summary(
         InputError: if the levels or win rates of a policy, or its palette, are missing.
     """
     for name, table in (("levels", levels), ("win rates", winrates)):
-        absent = sorted({*policies, BASE} - set(table))
+        absent = sorted({*policies, BASE.name} - set(table))
         if absent:
             raise InputError(
                 f"no {name} of {', '.join(absent)}; expected them of every policy: evaluate it, or "
@@ -61,7 +61,7 @@ def summary(
     unknown = sorted({name for name in policies.values() if name} - set(palettes))
     if unknown:
         raise InputError(f"no palette {', '.join(unknown)}; solve it before the summary")
-    base = levels[BASE].set_index("value")
+    base = levels[BASE.name].set_index("value")
     rows = [
         _row(
             policy,
@@ -88,7 +88,7 @@ def _row(
     chosen: Sequence[str],
     costs: Mapping[str, float],
 ) -> dict[str, object]:
-    family, variant = policy.split("/")
+    made = Policy.parse(policy)
     first = levels.iloc[0]
     p = pd.Series(
         p_better(winrates["winrate"].to_numpy(), winrates["se"].to_numpy()), winrates.index
@@ -96,8 +96,8 @@ def _row(
     adjusted = pd.Series(holm(p.to_numpy()), p.index)
     joint = p_all(p[list(chosen)].to_numpy())
     row: dict[str, object] = {
-        "family": family,
-        "variant": variant,
+        "family": made.family,
+        "variant": made.variant,
         "palette": palette.name if palette else "",
         "levels": levels_text(palette) if palette else "",
         "verdict": palette.verdict if palette else "",

@@ -8,7 +8,7 @@ import pandas as pd
 
 from polyalign.errors import InputError
 from polyalign.evaluate.clusters import bootstrap_interval, check_columns, judged_rows, ratio_mean
-from polyalign.evaluate.length import at_equal_length
+from polyalign.evaluate.length_control import at_equal_length
 
 Z = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
@@ -38,7 +38,7 @@ def winrate(
         `low`, `high` (clustered by prompt), Wilson's interval `wilson_low`, `wilson_high` for as
         many trials as prompts (a check that knows nothing of ties or candidates), `ties` (share of
         tied pairs), `n_prompts`, `n_pairs`; `even_winrate`, `even_se`, `even_low`, `even_high`, the
-        win rate at equal length (`polyalign.evaluate.length`), NaN where a table has no lengths.
+        win rate at equal length (`evaluate.length_control`), NaN where a table has no lengths.
 
     Raises:
         InputError: if a table has no test row or lacks a value, or the test prompts differ.

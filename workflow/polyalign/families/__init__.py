@@ -1,100 +1,112 @@
-"""Families of policies: one module a family, found by its file name (`map_d.py` is `map-d`).
+"""Families of policies: one module each, found by its file name (`map_d.py` is `map-d`).
 
-A module holds `Settings` (its section in the config), `variants` (the policies that it makes, and
-what each needs), and one of `train` (the policy is a model), `decode` (the policy chooses among the
-candidates of the base model) and `engine` (the policy samples from the base model in a way of its
-own). A dry run imports all of it, so torch is imported in functions.
+A module declares what a config may ask for: its section (`Settings`), the policies that a section
+makes, and the function that makes one of them. It imports nothing but settings, so a dry run is
+cheap; the function is named as `module:function` and is imported by the job alone.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    import pandas as pd
+from polyalign.settings import Strict
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy: its name, the settings of its job, and what it is made from.
+
+    Attributes:
+        family: policies made the same way, such as `rloo`; `base` for the base model.
+        variant: which of its family, such as a palette's name.
+        settings: the settings of this one policy, JSON-ready.
+        palette: the palette whose λ it realises, if any.
+        preferences: names of the preference data sets that it is trained on.
+        parts: names of the policies whose models it is made from.
+        values: values that it names apart from those of a palette.
+        uses_pool: whether it is trained on the base model's candidates and their rewards.
+    """
+
+    family: str
+    variant: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    palette: str | None = None
+    preferences: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    uses_pool: bool = False
+
+    @property
+    def name(self) -> str:
+        """`family/variant`, the key of a policy in settings, tables and paths."""
+        return f"{self.family}/{self.variant}"
+
+    @classmethod
+    def parse(cls, name: str) -> "Policy":
+        """The policy of this name, without settings.
+
+        Raises:
+            ValueError: if `name` is not `family/variant`.
+        """
+        family, slash, variant = name.partition("/")
+        if not (family and slash and variant) or "/" in variant:
+            raise ValueError(f"{name!r} is not the name of a policy; expected family/variant")
+        return cls(family, variant)
+
+
+BASE = Policy("base", "base")
+"""The base model, as a reference sample of the test prompts."""
+
+POOL = Policy("base", "pool")
+"""The base model's candidates, among which policies choose and on which λ is fitted."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of policies.
+
+    Attributes:
+        kind: how its policies answer: `train` makes a model, `select` chooses among the base
+            model's candidates, `sample` samples from the base model in its own way.
+        runs: `module:function` that makes one policy; see the function's signature in
+            polyalign.train.inputs, polyalign.sampling.select and polyalign.sampling.guided.
+        settings: the family's section in the config. Its docstring says in the report and in
+            docs/config.md what the family is; the line `Reference:` in it is its citation.
+        policies: the policies that a section makes.
+    """
+
+    kind: Literal["train", "select", "sample"]
+    runs: str
+    settings: type[Strict]
+    policies: Callable[[Any], list[Policy]]
+
+    @property
+    def module(self) -> str:
+        """The module that makes the family's policies."""
+        return self.runs.partition(":")[0]
+
+    def implementation(self) -> Callable[..., Any]:
+        """The function that makes one policy; this imports what it needs, maybe torch."""
+        module, _, name = self.runs.partition(":")
+        function: Callable[..., Any] = getattr(import_module(module), name)
+        return function
+
+
+def _module_name(family: str) -> str:
+    return family.replace("-", "_")
+
 
 NAMES = sorted(
     file.stem.replace("_", "-")
     for file in Path(__file__).parent.glob("*.py")
-    if not file.stem.startswith("_")
+    if file.stem not in ("__init__", "options")
 )
+"""The families that there are."""
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One policy of a family: the settings of its job and the things that it is made from.
-
-    Attributes:
-        settings: what the config says of it, JSON-ready.
-        palette: the palette whose λ it realises, if any.
-        preferences: names of the preference data sets that it is trained on.
-        policies: the policies (`family/variant`) whose models it is made from.
-        values: values that it names apart from a palette's.
-        candidates: whether it is trained on the base model's candidates and their rewards.
-    """
-
-    settings: dict[str, Any]
-    palette: str | None = None
-    preferences: tuple[str, ...] = ()
-    policies: tuple[str, ...] = ()
-    values: tuple[str, ...] = ()
-    candidates: bool = False
-
-
-@dataclass(frozen=True)
-class Ingredients:
-    """What a family's `train` may use; a part that its `Variant` does not ask for is empty.
-
-    Attributes:
-        settings: the variant's settings.
-        model: `source`, `revision`, `dtype` and `device` of the base model.
-        template: text around a prompt.
-        sampling: how p0 samples.
-        seed: the study's seed.
-        palette: the solved palette.
-        prompts: prompts of the `fit` split.
-        values: value → settings of its reward function, for the values of the palette.
-        preferences: name → arguments of `polyalign.preferences.read_pairs` for the training pairs.
-        held_out: the same for the test pairs.
-        policies: `family/variant` → folder of its model.
-        candidates: rewards table of the base model's candidates, prompts of the `fit` split.
-        work: folder for checkpoints.
-        parts: as in `polyalign.job.Job`.
-    """
-
-    settings: dict[str, Any]
-    model: dict[str, Any]
-    template: str
-    sampling: dict[str, Any]
-    seed: int
-    palette: dict[str, Any]
-    prompts: list[str]
-    values: dict[str, dict[str, Any]]
-    preferences: dict[str, dict[str, Any]]
-    held_out: dict[str, dict[str, Any]]
-    policies: dict[str, Path]
-    candidates: "pd.DataFrame | None"
-    work: Path
-    parts: int = 1
-
-
-def module(family: str) -> ModuleType:
-    """The module of a family, by the family's name in the config."""
-    return import_module(f"polyalign.families.{family.replace('-', '_')}")
-
-
-def makes_model(family: str) -> bool:
-    """Whether the policies of the family are models."""
-    return hasattr(module(family), "train")
-
-
-def guides(family: str) -> bool:
-    """Whether the policies of the family sample from the base model in a way of their own."""
-    return hasattr(module(family), "engine")
-
-
-def chooses(family: str) -> bool:
-    """Whether the policies of the family choose among the candidates of the base model."""
-    return hasattr(module(family), "decode")
+def family(name: str) -> Family:
+    """The declaration of the family `name`, one of `NAMES`."""
+    declared: Family = import_module(f"polyalign.families.{_module_name(name)}").FAMILY
+    return declared

@@ -1,16 +1,9 @@
-"""`best-of`: of a prompt's candidates the one that a palette's λ likes best, as a reference."""
-
-from typing import TYPE_CHECKING, Any
+"""`best-of`: best of K by λ·r, as a baseline."""
 
 from pydantic import Field
 
-from polyalign.families import Variant
+from polyalign.families import Family, Policy
 from polyalign.settings import Names, Strict
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from polyalign.decode import Decoded
 
 
 class Settings(Strict):
@@ -21,13 +14,9 @@ class Settings(Strict):
     )
 
 
-def variants(settings: Settings) -> dict[str, Variant]:
-    """One policy a palette, of the palette's name."""
-    return {name: Variant(settings={}, palette=name) for name in settings.palettes}
+def policies(settings: Settings) -> list[Policy]:
+    """One policy per palette, with the palette's name."""
+    return [Policy("best-of", name, palette=name) for name in settings.palettes]
 
 
-def decode(pool: "pd.DataFrame", palette: dict[str, Any], *, seed: int) -> "Decoded":
-    """The best of the pool's candidates by the palette's λ."""
-    from polyalign.decode import best_of
-
-    return best_of(pool, dict(zip(palette["values"], palette["lam"], strict=True)), seed=seed)
+FAMILY = Family("select", "polyalign.sampling.select:best_of_palette", Settings, policies)

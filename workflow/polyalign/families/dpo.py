@@ -5,16 +5,13 @@ p0 exp(λ·r) as that of decoding and reinforcement learning.
 """
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
-from polyalign.families import Ingredients, Variant
-from polyalign.families._palettes import PaletteOptions
-from polyalign.families._palettes import variants as for_palettes
+from polyalign.families import Family, Policy
+from polyalign.families.options import Options, PaletteOptions, palette_policies
 from polyalign.settings import Count, Name, Numbers, Weights
-from polyalign.train.options import Options, training
 
 
 class Labelled(PaletteOptions):
@@ -62,98 +59,21 @@ class Settings(Options):
         return self
 
 
-def variants(settings: Settings) -> dict[str, Variant]:
+def policies(settings: Settings) -> list[Policy]:
     """`beta-0.1_harmless-0.3` for every β and mixture; a palette's name for every palette."""
     common = settings.model_dump(exclude={"beta", "mixtures", "labelled"})
-    mixed = {
-        f"beta-{beta:g}_{name}": Variant(
-            settings={"beta": beta, "mixture": shares, **common},
+    mixed = [
+        Policy(
+            "dpo",
+            f"beta-{beta:g}_{name}",
+            {"beta": beta, "mixture": shares, **common},
             preferences=tuple(sorted(data for data, share in shares.items() if share > 0)),
         )
         for beta in settings.beta
         for name, shares in settings.mixtures.items()
-    }
-    labelled = for_palettes(settings.labelled) if settings.labelled else {}
-    return {**mixed, **{name: replace(made, candidates=True) for name, made in labelled.items()}}
+    ]
+    labelled = palette_policies("dpo", settings.labelled) if settings.labelled else []
+    return mixed + [replace(policy, uses_pool=True) for policy in labelled]
 
 
-def train(made_from: Ingredients, output: Path) -> dict[str, Any]:
-    """Train the policy's model into `output`; returns what the record shall say."""
-    from polyalign.train.dpo import train_dpo
-
-    settings, model = made_from.settings, made_from.model
-    test = None
-    if made_from.preferences:
-        pairs, facts = mixed_pairs(made_from)
-        if settings["test_pairs"]:
-            test, facts["read_test"] = held_out_pairs(made_from)
-    else:
-        pairs, facts = labelled_pairs(made_from)
-    record = train_dpo(
-        model["source"],
-        pairs,
-        output,
-        work=made_from.work,
-        template=made_from.template,
-        beta=settings.get("beta", 1.0),
-        training=training(
-            settings, made_from.seed, model["dtype"], model["device"], parts=made_from.parts
-        ),
-        epochs=settings["epochs"],
-        max_new_tokens=made_from.sampling["max_new_tokens"],
-        revision=model["revision"],
-        pairs_test=test,
-    )
-    return {**record, **facts}
-
-
-def mixed_pairs(made_from: Ingredients) -> tuple[Any, dict[str, Any]]:
-    """Pairs of the data sets in their shares, and what became of the rows they were read from."""
-    from polyalign.preferences import mixture
-
-    frames, counts = _read(made_from.preferences)
-    shares, size = _shares(made_from), made_from.settings["pairs"]
-    return mixture(frames, shares, size, made_from.seed), {"read": counts}
-
-
-def held_out_pairs(made_from: Ingredients) -> tuple[Any, dict[str, Any]]:
-    """Test pairs in the same shares, fewer than `test_pairs` where the data sets have no more."""
-    from polyalign.preferences import mixture
-
-    frames, counts = _read(made_from.held_out)
-    shares = _shares(made_from)
-    there = min(int(len(frames[name]) / share) for name, share in shares.items())
-    size = min(made_from.settings["test_pairs"], there)
-    return mixture(frames, shares, size, made_from.seed), counts
-
-
-def _shares(made_from: Ingredients) -> dict[str, float]:
-    return {name: share for name, share in made_from.settings["mixture"].items() if share > 0}
-
-
-def _read(sources: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Pairs of each data set, and what became of its rows."""
-    from polyalign.preferences import read_pairs
-
-    read = {name: read_pairs(**source) for name, source in sources.items()}
-    frames = {name: data.frame for name, data in read.items()}
-    return frames, {name: data.counts for name, data in read.items()}
-
-
-def labelled_pairs(made_from: Ingredients) -> tuple[Any, dict[str, Any]]:
-    """Pairs of candidates, labelled by the palette's λ·r, and whether they lead to p_λ itself."""
-    import numpy as np
-
-    from polyalign.train.dpo import is_exact, lambda_pairs
-
-    palette, pool = made_from.palette, made_from.candidates
-    if pool is None:
-        raise TypeError("a palette's pairs are drawn from candidates")
-    pairs = lambda_pairs(
-        pool,
-        pool[palette["values"]].to_numpy(np.float64),
-        np.array(palette["lam_train"]),
-        made_from.seed,
-        made_from.settings["pairs"],
-    )
-    return pairs, {"exact_target": is_exact(**made_from.sampling)}
+FAMILY = Family("train", "polyalign.train.dpo:train", Settings, policies)

@@ -1,19 +1,10 @@
-"""`map-d`: choose among the base model's candidates with λ, a palette's or one's own."""
-
-from typing import TYPE_CHECKING, Any
+"""`map-d`: choose among the base model's candidates with λ, from a palette or given directly."""
 
 from pydantic import Field
 
-from polyalign.families._lam import LamOptions, lam_of, variants
+from polyalign.families import Family, Policy
+from polyalign.families.options import LamOptions, lam_policies
 from polyalign.settings import Count
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from polyalign.decode import Decoded
-
-
-__all__ = ["Settings", "decode", "variants"]
 
 
 class Settings(LamOptions):
@@ -22,15 +13,9 @@ class Settings(LamOptions):
     draws: Count = Field(default=1, description="Independent draws a test prompt.")
 
 
-def decode(
-    pool: "pd.DataFrame",
-    palette: dict[str, Any],
-    *,
-    lam: dict[str, float] | None = None,
-    draws: int,
-    seed: int,
-) -> "Decoded":
-    """Draws among the pool's candidates with `lam`, or else the palette's λ."""
-    from polyalign.decode import resample
+def policies(settings: Settings) -> list[Policy]:
+    """One policy per palette and per λ."""
+    return lam_policies("map-d", settings)
 
-    return resample(pool, lam or lam_of(palette, "lam"), draws=draws, seed=seed)
+
+FAMILY = Family("select", "polyalign.sampling.select:map_d", Settings, policies)

@@ -1,16 +1,9 @@
 """`morl-d`: decode with random λ, which no palette asked for, as a reference for `map-d`."""
 
-from typing import TYPE_CHECKING, Any
-
 from pydantic import Field
 
-from polyalign.families import Variant
+from polyalign.families import Family, Policy
 from polyalign.settings import Count, Names, Positive, Strict
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from polyalign.decode import Decoded
 
 
 class Settings(Strict):
@@ -29,27 +22,13 @@ class Settings(Strict):
     draws: Count = Field(default=1, description="Independent draws a test prompt.")
 
 
-def variants(settings: Settings) -> dict[str, Variant]:
-    """One policy a random λ: `draw-1`, `draw-2`, …."""
+def policies(settings: Settings) -> list[Policy]:
+    """One policy per random λ: `draw-1`, `draw-2`, …."""
     common = settings.model_dump(include={"cap", "values", "draws"})
-    return {
-        f"draw-{number}": Variant(settings=common, values=tuple(settings.values or ()))
+    return [
+        Policy("morl-d", f"draw-{number}", common, values=tuple(settings.values or ()))
         for number in range(1, settings.count + 1)
-    }
+    ]
 
 
-def decode(
-    pool: "pd.DataFrame",
-    palette: dict[str, Any],
-    *,
-    cap: float,
-    values: list[str] | None,
-    draws: int,
-    seed: int,
-) -> "Decoded":
-    """Draws among the pool's candidates with the λ of this seed; there is no palette."""
-    from polyalign.decode import random_lam, resample
-    from polyalign.tables import value_columns
-
-    lam = random_lam(values or value_columns(pool), cap, seed)
-    return resample(pool, lam, draws=draws, seed=seed)
+FAMILY = Family("select", "polyalign.sampling.select:morl_d", Settings, policies)

@@ -1,16 +1,12 @@
 """`ppo`: reinforcement learning (proximal policy optimisation) with a palette's reward λ·r."""
 
-from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from polyalign.families import Ingredients
-from polyalign.families._palettes import PaletteOptions, lam_and_rewards, variants
+from polyalign.families import Family, Policy
+from polyalign.families.options import PaletteOptions, palette_policies
 from polyalign.settings import Count, Positive, Share
-from polyalign.train.options import training
-
-__all__ = ["Settings", "train", "variants"]
 
 
 class Settings(PaletteOptions):
@@ -47,27 +43,9 @@ class Settings(PaletteOptions):
         return self
 
 
-def train(made_from: Ingredients, output: Path) -> dict[str, Any]:
-    """Train the policy's model into `output`; returns what the record shall say."""
-    from polyalign.logprobs import Sampling
-    from polyalign.train.ppo import Ppo, train_ppo
+def policies(settings: Settings) -> list[Policy]:
+    """One policy per palette, with the palette's name."""
+    return palette_policies("ppo", settings)
 
-    settings, model = made_from.settings, made_from.model
-    lam, rewards = lam_and_rewards(made_from)
-    own = ("minibatches", "passes", "clip", "gae_lambda", "value_learning_rate")
-    return train_ppo(
-        model["source"],
-        made_from.prompts,
-        rewards,
-        lam,
-        output,
-        work=made_from.work,
-        template=made_from.template,
-        sampling=Sampling(**made_from.sampling),
-        training=training(
-            settings, made_from.seed, model["dtype"], model["device"], parts=made_from.parts
-        ),
-        steps=settings["steps"],
-        ppo=Ppo(**{name: settings[name] for name in own}),
-        revision=model["revision"],
-    )
+
+FAMILY = Family("train", "polyalign.train.ppo:train", Settings, policies)

@@ -1,16 +1,12 @@
 """`rloo`: reinforcement learning (REINFORCE leave-one-out, or GRPO) with a palette's reward λ·r."""
 
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from polyalign.families import Ingredients
-from polyalign.families._palettes import PaletteOptions, lam_and_rewards, variants
+from polyalign.families import Family, Policy
+from polyalign.families.options import PaletteOptions, palette_policies
 from polyalign.settings import Count
-from polyalign.train.options import training
-
-__all__ = ["Settings", "train", "variants"]
 
 
 class Settings(PaletteOptions):
@@ -37,27 +33,9 @@ class Settings(PaletteOptions):
         return self
 
 
-def train(made_from: Ingredients, output: Path) -> dict[str, Any]:
-    """Train the policy's model into `output`; returns what the record shall say."""
-    from polyalign.logprobs import Sampling
-    from polyalign.train.rloo import train_rloo
+def policies(settings: Settings) -> list[Policy]:
+    """One policy per palette, with the palette's name."""
+    return palette_policies("rloo", settings)
 
-    settings, model = made_from.settings, made_from.model
-    lam, rewards = lam_and_rewards(made_from)
-    return train_rloo(
-        model["source"],
-        made_from.prompts,
-        rewards,
-        lam,
-        output,
-        work=made_from.work,
-        template=made_from.template,
-        sampling=Sampling(**made_from.sampling),
-        training=training(
-            settings, made_from.seed, model["dtype"], model["device"], parts=made_from.parts
-        ),
-        steps=settings["steps"],
-        generations=settings["generations"],
-        algorithm=settings["algorithm"],
-        revision=model["revision"],
-    )
+
+FAMILY = Family("train", "polyalign.train.rloo:train", Settings, policies)

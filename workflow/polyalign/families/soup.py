@@ -1,11 +1,8 @@
 """`soup`: weighted averages of the parameters of trained models."""
 
-from pathlib import Path
-from typing import Any
-
 from pydantic import Field
 
-from polyalign.families import Ingredients, Variant
+from polyalign.families import Family, Policy
 from polyalign.settings import Name, Strict, Weights
 
 
@@ -18,19 +15,12 @@ class Settings(Strict):
     )
 
 
-def variants(settings: Settings) -> dict[str, Variant]:
-    """One policy a soup, of the soup's name."""
-    return {
-        name: Variant(settings={"weights": weights}, policies=tuple(sorted(weights)))
+def policies(settings: Settings) -> list[Policy]:
+    """One policy per soup, with the soup's name."""
+    return [
+        Policy("soup", name, {"weights": weights}, parts=tuple(sorted(weights)))
         for name, weights in settings.models.items()
-    }
+    ]
 
 
-def train(made_from: Ingredients, output: Path) -> dict[str, Any]:
-    """Write the soup into `output`; returns what the record shall say."""
-    from polyalign.train.soup import make_soup
-
-    weights = made_from.settings["weights"]
-    return make_soup(
-        [(made_from.policies[name], weight) for name, weight in weights.items()], output
-    )
+FAMILY = Family("train", "polyalign.train.soup:train", Settings, policies)

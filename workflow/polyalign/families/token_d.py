@@ -1,20 +1,10 @@
-"""`token-d`: token-level guidance: λ·r, a palette's or one's own, steers the sampling itself."""
-
-from typing import TYPE_CHECKING, Any
+"""`token-d`: token-level guidance: λ·r steers the sampling itself."""
 
 from pydantic import Field
 
-from polyalign.families._lam import LamOptions, lam_of, variants
+from polyalign.families import Family, Policy
+from polyalign.families.options import LamOptions, lam_policies
 from polyalign.settings import Count
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from polyalign.guide import GuidedEngine
-    from polyalign.logprobs import Sampling
-
-
-__all__ = ["Settings", "engine", "variants"]
 
 
 class Settings(LamOptions):
@@ -33,31 +23,9 @@ class Settings(LamOptions):
     )
 
 
-def engine(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    sampling: "Sampling",
-    palette: dict[str, Any],
-    *,
-    values: dict[str, dict[str, Any]],
-    settings: dict[str, Any],
-) -> "GuidedEngine":
-    """The engine that samples the policy.
+def policies(settings: Settings) -> list[Policy]:
+    """One policy per palette and per λ."""
+    return lam_policies("token-d", settings)
 
-    It draws fresh responses, so a palette's λ is the one for an endless pool (`lam_train`).
 
-    Args:
-        model: the base model.
-        tokenizer: its tokenizer.
-        sampling: how p0 samples.
-        palette: the solved palette; empty where the settings have `lam`.
-        values: value → settings of its reward function, for the values that λ weighs.
-        settings: the variant's settings.
-    """
-    from polyalign import values as kinds
-    from polyalign.guide import GuidedEngine
-
-    lam = settings.get("lam") or lam_of(palette, "lam_train")
-    guidance = {name: setting for name, setting in settings.items() if name != "lam"}
-    rewards = {name: kinds.load(values[name]) for name, weight in lam.items() if weight > 0}
-    return GuidedEngine(model, tokenizer, sampling, rewards, lam, **guidance)
+FAMILY = Family("sample", "polyalign.sampling.guided:engine", Settings, policies)

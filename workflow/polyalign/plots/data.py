@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polyalign.errors import InputError
-from polyalign.evaluate.csv import read_by_policy
-from polyalign.evaluate.palettes import Palette, read_palettes
+from polyalign.families import BASE, Policy
+from polyalign.palettes.record import Palette, read_palettes
+from polyalign.paths import model_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-BASE = "base/base"
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class FigureData:
     jobs: Sequence[tuple[str, str]] = ()
     tables: Mapping[str, "pd.DataFrame"] = field(default_factory=dict)
     chosen: Sequence[str] = ()
-    opponent: str = BASE
+    opponent: str = BASE.name
     evaluate_only: Sequence[str] = ()
     mixtures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     log_probabilities: Sequence[str] = ()
@@ -61,7 +60,7 @@ class FigureData:
     @property
     def families(self) -> list[str]:
         """Families of the policies without the base model, in order."""
-        return list(dict.fromkeys(family_of(name) for name in self.policies if name != BASE))
+        return list(dict.fromkeys(family_of(name) for name in self.policies if name != BASE.name))
 
     @property
     def raised(self) -> list[str]:
@@ -113,12 +112,12 @@ class FigureData:
 
 def family_of(policy: str) -> str:
     """`dpo` of `dpo/beta-0.1`."""
-    return policy.split("/")[0]
+    return Policy.parse(policy).family
 
 
 def variant_of(policy: str) -> str:
     """`beta-0.1` of `dpo/beta-0.1`."""
-    return policy.split("/")[1]
+    return Policy.parse(policy).variant
 
 
 def shown_of(shown: int, every: Sequence[str], what: str = "values") -> str:
@@ -153,7 +152,7 @@ def load(
     Raises:
         InputError: if a file cannot be read, or is of a policy that is not among `policies`.
     """
-    from polyalign.tables import read_table
+    from polyalign.data.tables import read_by_policy, read_table
 
     known = dict(policies)
     shared = ("levels", "winrate", "rewards", "pool", "palettes", "training", "jobs")
@@ -168,10 +167,7 @@ def load(
         rewards={name: frame[frame["split"] == "test"] for name, frame in rewards.items()},
         pool=pool[0] if pool else None,
         palettes=read_palettes(inputs.get("palettes", ())),
-        training={
-            f"{path.parent.name}/{path.stem}": read_metrics(path)
-            for path in inputs.get("training", ())
-        },
+        training={model_of(path).name: read_metrics(path) for path in inputs.get("training", ())},
         jobs=[edge for path in inputs.get("jobs", ()) for edge in read_graph(path)],
         tables={
             name: read_table(path)
@@ -192,7 +188,7 @@ def read_metrics(path: Path) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    from polyalign.tables import read_table
+    from polyalign.data.tables import read_table
 
     return read_table(path).apply(pd.to_numeric, errors="coerce")
 

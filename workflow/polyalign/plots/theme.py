@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polyalign.files import whole
+from polyalign.runtime.files import whole
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from polyalign.errors import InputError
-from polyalign.files import whole
+from polyalign.runtime.files import whole
 from polyalign.sandbox.topics import TOPICS, Kind, Topic
 
 TEST_SHARE = 0.4

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from polyalign.errors import InputError
-from polyalign.models import load_tokenizer, resolve
+from polyalign.models.load import load_tokenizer, resolve
 from polyalign.train import common
 
 HUMOR = {0: "not humorous", 1: "humorous"}

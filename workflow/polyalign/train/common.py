@@ -30,12 +30,13 @@ from transformers import (
 )
 
 from polyalign.errors import InputError
-from polyalign.files import versions, whole
-from polyalign.logprobs import encode_responses
-from polyalign.models import DTYPES, fused, load_model, load_tokenizer
-from polyalign.rendering import prompt_ids
+from polyalign.families.options import OPTIONS
+from polyalign.models.encoding import prompt_ids
+from polyalign.models.load import DTYPES, fused, load_model, load_tokenizer
+from polyalign.models.logprobs import encode_responses
+from polyalign.runtime.files import versions, whole
 from polyalign.settings import CHAT
-from polyalign.train.finite import REMEDY, check_number, check_weights
+from polyalign.train.divergence import REMEDY, check_number, check_weights
 
 METRICS = "metrics.csv"
 # The trainer's summary of a run, and a counter of trl that begins anew when a run is resumed.
@@ -170,6 +171,24 @@ class Training:
     report_to: str = "none"
     log_every: int = 10
     save_every: int = 50
+
+
+def training(
+    settings: dict[str, Any], seed: int, dtype: str, device: str = "auto", *, parts: int = 1
+) -> Training:
+    """The `Training` that a section with `Options` in it describes.
+
+    Args:
+        settings: the section.
+        seed: of the study.
+        dtype: as in `Training`.
+        device: as in `Training`.
+        parts: of the job (`polyalign.runtime.job.Job.parts`).
+    """
+    given = {name: settings[name] for name in OPTIONS}
+    if given["lora"]:
+        given["lora"] = Lora(**given["lora"])
+    return Training(**given, seed=seed, dtype=dtype, device=device, parts=parts)
 
 
 def rows_at_once(training: Training) -> int:

@@ -18,13 +18,85 @@ from transformers import PreTrainedTokenizerBase
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
+from polyalign.data.preferences import mixture, read_pairs
 from polyalign.errors import InputError
-from polyalign.logprobs import response_logprobs
+from polyalign.models.logprobs import response_logprobs
 from polyalign.train import common
 from polyalign.train.calibration import held_out
+from polyalign.train.inputs import TrainingInputs
 
 PREFERENCE = "preference"
 JUDGED_AT_ONCE = 64
+
+
+def train(inputs: TrainingInputs, output: Path) -> dict[str, Any]:
+    """Train the policy's model into `output`; returns the record of the training."""
+    settings, model = inputs.settings, inputs.model
+    test = None
+    if inputs.preferences:
+        pairs, facts = mixed_pairs(inputs)
+        if settings["test_pairs"]:
+            test, facts["read_test"] = held_out_pairs(inputs)
+    else:
+        pairs, facts = labelled_pairs(inputs)
+    record = train_dpo(
+        model["source"],
+        pairs,
+        output,
+        work=inputs.work,
+        template=inputs.template,
+        beta=settings.get("beta", 1.0),
+        training=common.training(
+            settings, inputs.seed, model["dtype"], model["device"], parts=inputs.parts
+        ),
+        epochs=settings["epochs"],
+        max_new_tokens=inputs.sampling["max_new_tokens"],
+        revision=model["revision"],
+        pairs_test=test,
+    )
+    return {**record, **facts}
+
+
+def mixed_pairs(inputs: TrainingInputs) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Pairs of the data sets in their shares, and what became of the rows they were read from."""
+    frames, counts = _read(inputs.preferences)
+    shares, size = _shares(inputs), inputs.settings["pairs"]
+    return mixture(frames, shares, size, inputs.seed), {"read": counts}
+
+
+def held_out_pairs(inputs: TrainingInputs) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Test pairs in the same shares, fewer than `test_pairs` where the data sets have no more."""
+    frames, counts = _read(inputs.held_out)
+    shares = _shares(inputs)
+    there = min(int(len(frames[name]) / share) for name, share in shares.items())
+    size = min(inputs.settings["test_pairs"], there)
+    return mixture(frames, shares, size, inputs.seed), counts
+
+
+def _shares(inputs: TrainingInputs) -> dict[str, float]:
+    return {name: share for name, share in inputs.settings["mixture"].items() if share > 0}
+
+
+def _read(sources: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Pairs of each data set, and what became of its rows."""
+    read = {name: read_pairs(**source) for name, source in sources.items()}
+    frames = {name: data.frame for name, data in read.items()}
+    return frames, {name: data.counts for name, data in read.items()}
+
+
+def labelled_pairs(inputs: TrainingInputs) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Pairs of candidates, labelled by the palette's λ·r, and whether they lead to p_λ itself."""
+    palette, pool = inputs.palette, inputs.candidates
+    if pool is None:
+        raise TypeError("a palette's pairs are drawn from candidates")
+    pairs = lambda_pairs(
+        pool,
+        pool[palette["values"]].to_numpy(np.float64),
+        np.array(palette["lam_train"]),
+        inputs.seed,
+        inputs.settings["pairs"],
+    )
+    return pairs, {"exact_target": is_exact(**inputs.sampling)}
 
 
 def lambda_pairs(

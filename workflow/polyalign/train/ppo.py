@@ -25,12 +25,13 @@ from transformers import (
 )
 from trl.trainer.utils import disable_dropout_in_model
 
-from polyalign.engines import end_tokens, left_padded, sampling_rule
+from polyalign.data.keys import batch_seed
 from polyalign.errors import InputError
-from polyalign.logprobs import Sampling
-from polyalign.models import load_model
-from polyalign.rendering import render
-from polyalign.seeds import batch_seed
+from polyalign.models.encoding import render
+from polyalign.models.load import load_model
+from polyalign.models.logprobs import Sampling
+from polyalign.rewards import Score
+from polyalign.sampling.engines import end_tokens, left_padded, sampling_rule
 from polyalign.train import common, rl
 from polyalign.train.actor_critic import (
     ActorCritic,
@@ -40,8 +41,8 @@ from polyalign.train.actor_critic import (
     padded,
     token_logprobs,
 )
-from polyalign.train.finite import check_number
-from polyalign.values import Score
+from polyalign.train.divergence import check_number
+from polyalign.train.inputs import TrainingInputs
 
 WEIGHTS = "model.safetensors"
 # The critic's share of the loss; it only matters where gradients are clipped.
@@ -295,6 +296,29 @@ class PpoTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         # What is not trained is not in the checkpoint.
         self.actor.load_state_dict(load_file(Path(resume_from_checkpoint) / WEIGHTS), strict=False)
+
+
+def train(inputs: TrainingInputs, output: Path) -> dict[str, Any]:
+    """Train the policy's model into `output`; returns the record of the training."""
+    settings, model = inputs.settings, inputs.model
+    lam, rewards = rl.lam_and_rewards(inputs)
+    own = ("minibatches", "passes", "clip", "gae_lambda", "value_learning_rate")
+    return train_ppo(
+        model["source"],
+        inputs.prompts,
+        rewards,
+        lam,
+        output,
+        work=inputs.work,
+        template=inputs.template,
+        sampling=Sampling(**inputs.sampling),
+        training=common.training(
+            settings, inputs.seed, model["dtype"], model["device"], parts=inputs.parts
+        ),
+        steps=settings["steps"],
+        ppo=Ppo(**{name: settings[name] for name in own}),
+        revision=model["revision"],
+    )
 
 
 def train_ppo(

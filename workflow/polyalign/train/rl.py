@@ -11,11 +11,22 @@ from typing import Any
 import numpy as np
 
 from polyalign.errors import InputError
-from polyalign.files import versions
-from polyalign.job import is_main_process
-from polyalign.logprobs import Sampling
+from polyalign.models.logprobs import Sampling
+from polyalign.palettes.record import lam_of
+from polyalign.rewards import Score, load
+from polyalign.runtime.files import versions
+from polyalign.runtime.job import is_main_process
 from polyalign.train import common
-from polyalign.values import Score
+from polyalign.train.inputs import TrainingInputs
+
+
+def lam_and_rewards(inputs: TrainingInputs) -> tuple[dict[str, float], dict[str, Any]]:
+    """The positive λ that training aims at, and the reward functions of their values."""
+    common.take_own_gpu()
+    palette = inputs.palette
+    lam = lam_of(palette, "lam_train")
+    rewards = {name: load(spec) for name, spec in inputs.values.items() if lam.get(name, 0) > 0}
+    return {name: lam[name] for name in rewards}, rewards
 
 
 def scored(name: str, score: Score, prompts: list[str], completions: list[str]) -> np.ndarray:

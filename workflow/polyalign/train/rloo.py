@@ -20,10 +20,11 @@ import datasets
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from polyalign.errors import InputError
-from polyalign.logprobs import Sampling
-from polyalign.rendering import render
+from polyalign.models.encoding import render
+from polyalign.models.logprobs import Sampling
+from polyalign.rewards import Score
 from polyalign.train import common, rl
-from polyalign.values import Score
+from polyalign.train.inputs import TrainingInputs
 
 PROMPT = "bare_prompt"
 
@@ -70,6 +71,29 @@ def reward_function(name: str, score: Score) -> Callable[..., list[float]]:
 
     reward.__name__ = name
     return reward
+
+
+def train(inputs: TrainingInputs, output: Path) -> dict[str, Any]:
+    """Train the policy's model into `output`; returns the record of the training."""
+    settings, model = inputs.settings, inputs.model
+    lam, rewards = rl.lam_and_rewards(inputs)
+    return train_rloo(
+        model["source"],
+        inputs.prompts,
+        rewards,
+        lam,
+        output,
+        work=inputs.work,
+        template=inputs.template,
+        sampling=Sampling(**inputs.sampling),
+        training=common.training(
+            settings, inputs.seed, model["dtype"], model["device"], parts=inputs.parts
+        ),
+        steps=settings["steps"],
+        generations=settings["generations"],
+        algorithm=settings["algorithm"],
+        revision=model["revision"],
+    )
 
 
 def train_rloo(

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from polyalign.errors import InputError
-from polyalign.files import whole
+from polyalign.runtime.files import whole
+from polyalign.train.inputs import TrainingInputs
 
 BLOCK = 2**20  # elements held at once of each model
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -130,6 +131,12 @@ def encode(numbers: np.ndarray, dtype: str) -> np.ndarray:
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) >> 16
     # Rounding up the mantissa of a NaN could make it an infinity.
     return np.where(np.isnan(numbers), np.uint32(0x7FC0), rounded).astype("<u2")
+
+
+def train(inputs: TrainingInputs, output: Path) -> dict[str, Any]:
+    """Write the soup into `output`; returns the record of the training."""
+    weights = inputs.settings["weights"]
+    return make_soup([(inputs.policies[name], weight) for name, weight in weights.items()], output)
 
 
 def make_soup(models: Sequence[tuple[str | Path, float]], output: Path) -> dict[str, Any]:

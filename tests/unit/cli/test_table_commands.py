@@ -1,0 +1,389 @@
+"""The command line: exit statuses, JSON, and one-line errors."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from polyalign.cli import table as table_commands
+from polyalign.map import solve
+from polyalign.palettes import streamed as streamed_pool
+
+KEYS = (
+    "values target lam scope status verdict realised kl ess max_weight kkt slack iterations "
+    "n_prompts n_samples message"
+)
+
+
+@pytest.fixture
+def table(tmp_path):
+    draws = np.random.default_rng(0)
+    rewards = draws.normal(size=(30, 1, 2)) + draws.normal(size=(30, 10, 2))
+    frame = pd.DataFrame(rewards.reshape(-1, 2), columns=["humor", "helpful"])
+    frame.insert(0, "prompt", np.repeat([f"question {i}" for i in range(30)], 10))
+    frame["response"] = "answer"
+    path = tmp_path / "rewards.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+def run(capsys, *arguments):
+    status = table_commands.main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_solve_json_has_the_fixed_keys_and_the_solution(capsys, table):
+    targets = ("--target", "humor=q70", "--target", "helpful=0.2")
+    status, out, err = run(capsys, "solve", table, *targets, "--json")
+    record = json.loads(out)
+    assert (status, err) == (0, "")
+    assert list(record) == KEYS.split()
+    assert record["values"] == ["humor", "helpful"]
+    assert record["scope"] == "prompt"
+    assert (record["n_prompts"], record["n_samples"]) == (30, 300)
+    assert record["kkt"] <= 1e-8
+    assert record["slack"] > 0
+    frame = pd.read_csv(table)
+    groups = pd.factorize(frame["prompt"])[0]
+    rewards = frame[["humor", "helpful"]].to_numpy()
+    direct = solve(rewards, np.array([np.quantile(rewards[:, 0], 0.7), 0.2]), groups=groups)
+    np.testing.assert_allclose(record["lam"], direct.lam, atol=1e-8)
+    status, out, _ = run(capsys, "solve", table, *targets)
+    assert status == 0
+    assert "supported" in out
+    assert f"{direct.lam[0]:.4g}" in out
+
+
+def test_subset_of_values_scope_and_split(capsys, table):
+    arguments = ("solve", table, "--target", "helpful=mean+0.1sd", "--scope", "joint", "--json")
+    counts = []
+    for split in ("all", "fit", "test"):
+        record = json.loads(run(capsys, *arguments, "--split", split)[1])
+        assert (record["values"], record["scope"]) == (["helpful"], "joint")
+        counts.append(record["n_samples"])
+    assert counts[0] == counts[1] + counts[2] == 300
+    assert min(counts) > 0
+
+
+def test_infeasible_is_status_3(capsys, table):
+    status, out, _ = run(capsys, "solve", table, "--target", "humor=99", "--json")
+    record = json.loads(out)
+    assert status == 3
+    assert (record["verdict"], record["lam"], record["kl"]) == ("infeasible", [None], None)
+    assert record["status"] == "infeasible"
+    assert record["slack"] < 0
+    assert "humor" in record["message"]
+    status, out, _ = run(capsys, "feasible", table, "--target", "humor=99", "--json")
+    record = json.loads(out)
+    assert status == 3
+    assert record["conflict"] == ["humor"]
+    assert 0 < record["supportable_share"] < record["share"] < 1
+    nearest = record["nearest"][0]
+    # 300 samples are fewer effective ones than 100 as soon as they are thinned to 30.
+    few = table.with_name("few.csv")
+    pd.read_csv(table).iloc[::10].to_csv(few, index=False)
+    status, out, _ = run(capsys, "feasible", few, "--target", "humor=q60", "--json")
+    thin = json.loads(out)
+    assert status == 0
+    assert (thin["scope"], thin["supportable_share"], thin["supportable"]) == (
+        "joint",
+        None,
+        [None],
+    )
+    assert "none supportable" in run(capsys, "feasible", few, "--target", "humor=q60")[1]
+    status, _, _ = run(capsys, "feasible", table, "--target", f"humor={nearest - 1e-6}")
+    assert status == 0
+    status, out, _ = run(capsys, "sequential", table, "--target", "humor=99", "--json")
+    assert status == 3
+    assert json.loads(out)["verdict"] == "infeasible"
+    status, out, err = run(capsys, "sequential", table, "--target", "humor=99")
+    assert (status, err) == (3, "")
+    assert "out of reach" in out
+    out = run(capsys, "solve", table, "--target", "humor=99")[1]
+    assert "nan" not in out
+
+
+def test_feasible_tells_how_far_each_value_alone_could_go(capsys, table):
+    targets = ("--target", "humor=q60", "--target", "helpful=q60")
+    record = json.loads(run(capsys, "feasible", table, *targets, "--json")[1])
+    for i, (held, raised) in enumerate((("helpful", "humor"), ("humor", "helpful"))):
+        fixed = ("--target", f"{held}={record['target'][1 - i]!r}")
+        edge = record["highest"][i]
+        for level, feasible in ((edge - 1e-6, True), (edge + 1e-6, False)):
+            at = ("--target", f"{raised}={level!r}")
+            assert (run(capsys, "solve", table, *fixed, *at)[0] == 3) is not feasible
+        for level, verdict in ((-1e-6, "supported"), (1e-6, "unsupported")):
+            at = ("--target", f"{raised}={record['highest_supportable'][i] + level!r}")
+            solved = json.loads(run(capsys, "solve", table, *fixed, *at, "--json")[1])
+            assert solved["verdict"] == verdict
+    out = run(capsys, "feasible", table, *targets)[1]
+    assert f"{record['highest'][0]:.4g}  " in out
+    assert out.splitlines()[3].endswith(f"{record['highest_supportable'][0]:.4g}")
+    apart = ("--target", "humor=99", "--target", "helpful=mean")
+    record = json.loads(run(capsys, "feasible", table, *apart, "--json")[1])
+    assert record["highest"][1] is record["highest_supportable"][1] is None
+    assert record["highest"][0] > record["highest_supportable"][0]
+
+
+def test_limits_of_feasible_are_those_asked_for(capsys, table):
+    arguments = ("feasible", table, "--target", "humor=mean", "--target", "helpful=99", "--json")
+    wide = json.loads(run(capsys, *arguments)[1])
+    for limit in (("--min-ess", "6"), ("--max-norm", "0.1")):
+        tight = json.loads(run(capsys, *arguments, *limit)[1])
+        assert tight["highest"] == wide["highest"]
+        assert tight["highest_supportable"][1] < wide["highest_supportable"][1]
+        assert tight["supportable_share"] < wide["supportable_share"]
+    level = tight["highest_supportable"][1]
+    at = ("--target", "humor=mean", "--target", f"helpful={level!r}")
+    solved = json.loads(run(capsys, "solve", table, *at, "--json")[1])
+    assert sum(solved["lam"]) == pytest.approx(0.1, abs=1e-6)
+
+
+def test_a_lam_without_a_certificate_is_status_1(capsys, table):
+    arguments = ("feasible", table, "--target", "humor=99", "--target", "helpful=99", "--json")
+    edge = json.loads(run(capsys, *arguments)[1])["nearest"]
+    # Past the exact edge by less than what still counts as on it: feasible, but lam is infinite.
+    past = [
+        f"{name}={level + 3e-9!r}" for name, level in zip(("humor", "helpful"), edge, strict=True)
+    ]
+    targets = ("--target", past[0], "--target", past[1])
+    status, out, err = run(capsys, "solve", table, *targets, "--json")
+    record = json.loads(out)
+    assert (status, err) == (1, "")
+    assert (record["status"], record["verdict"]) == ("stalled", "unsupported")
+    assert record["kkt"] > 1e-6
+    status, out, _ = run(capsys, "solve", table, *targets)
+    assert status == 1
+    assert "at the edge" in out
+    solved = json.loads(run(capsys, "solve", table, "--target", "humor=q60", "--json")[1])
+    assert solved["status"] == "solved"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["solve", "TABLE", "--target", "humour=q70"], "no column 'humour'"),
+        (["solve", "TABLE", "--target", "humor=often"], "--target humor: level 'often'"),
+        (["solve", "TABLE", "--target", "humor"], "expected NAME=LEVEL"),
+        (["solve", "TABLE", "--target", "humor=1", "--target", "humor=2"], "given twice"),
+        (["solve", "TABLE"], "--target"),
+        (["solve", "TABLE", "--target", "humor=1", "--scope", "all"], "scope"),
+        (["solve", "missing.csv", "--target", "humor=1"], "missing.csv: no such table"),
+        (["solve", "missing.parquet", "--target", "humor=1"], "no such table"),
+        (["random", "TABLE", "--value", "humor"], "at least 2"),
+        (["random", "TABLE", "--value", "humor", "--value", "humor"], "named twice"),
+        (["pareto", "TABLE", "--value", "humor"], "2 or 3"),
+        (["pareto", "TABLE", "--value", "humor", "--value", "helpful", "--kl", "9"], "budget"),
+        (["sequential", "TABLE", "--target", "humor=q60", "--block", "helpful"], "--block"),
+        (["feasible", "TABLE", "--target", "humor=q60", "--max-norm", "0"], "--max-norm: 0.0"),
+        (["feasible", "TABLE", "--target", "humor=q60", "--min-ess", "nan"], "above 0"),
+        (["levels", "TABLE", "--lam", "humour=1"], "no value humour"),
+        (["sequential", "TABLE", "--target", "humor=q60", "--rounds", "0"], "blocks humor"),
+        (["levels", "TABLE", "--lam", "humor=x"], "expected a number"),
+        (["levels", "TABLE", "--lam", "humor=nan"], "expected a number"),
+        (["random", "TABLE", "--seed", "-1"], "a seed of at least 0"),
+        (["random", "TABLE", "--cap", "0"], "a cap above 0"),
+        (["random", "TABLE", "--count", "0"], "1 palette"),
+        (["pareto", "TABLE", "--value", "humor", "--value", "helpful", "--kl", "nan"], "budget"),
+        (["solve", "TABLE", "--target", "humor=1", "--split", "dev"], "--split"),
+        (["unknown"], "invalid choice"),
+        ([], "COMMAND"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(capsys, table, arguments, message):
+    status, out, err = run(capsys, *[str(table) if a == "TABLE" else a for a in arguments])
+    assert (status, out) == (2, "")
+    assert err.startswith("polyalign: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl", "json"])
+def test_every_format_gives_the_same_answer(capsys, table, tmp_path, ending):
+    frame = pd.read_csv(table)
+    path = tmp_path / f"other.{ending}"
+    if ending == "parquet":
+        frame.to_parquet(path)
+    elif ending == "csv":
+        frame.to_csv(path, index=False)
+    elif ending == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:  # that of the MAP authors: prompt and response in one text
+        frame["generated"] = frame["prompt"] + " " + frame.pop("response")
+        frame.to_json(path, orient="records")
+    found = [
+        json.loads(run(capsys, "solve", p, "--target", "humor=q70", "--json")[1])
+        for p in (table, path)
+    ]
+    assert found[0]["lam"] == pytest.approx(found[1]["lam"], rel=1e-9)
+    assert found[0]["n_prompts"] == found[1]["n_prompts"] == 30
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl", "streamed.parquet"])
+@pytest.mark.parametrize("bad", [np.nan, "x"])
+def test_what_is_no_number_is_named_with_its_row(capsys, monkeypatch, table, tmp_path, ending, bad):
+    if ending == "streamed.parquet":
+        monkeypatch.setattr(table_commands, "STREAM_CELLS", 10)
+        monkeypatch.setattr(streamed_pool, "BATCH_ROWS", 3)
+    frame = pd.read_csv(table)
+    frame["humor"] = frame["humor"].astype(object)
+    frame.loc[7, "humor"] = bad
+    path = tmp_path / f"bad.{ending}"
+    if ending.endswith("parquet"):
+        frame.astype({"humor": str if bad == "x" else float}).to_parquet(path)
+    elif ending == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_json(path, orient="records", lines=True)
+    status, out, err = run(capsys, "solve", path, "--target", "humor=q70")
+    assert (status, out) == (2, "")
+    assert "'humor'" in err
+    assert "row 7" in err
+
+
+def test_a_long_list_is_cut_on_a_terminal_alone(capsys, table):
+    arguments = ("random", table, "--count", "200", "--cap", "9")
+    record = json.loads(run(capsys, *arguments, "--json")[1])
+    lines = run(capsys, *arguments)[1].splitlines()
+    assert len(record["lam"]) > table_commands.PRINTED_ROWS == len(lines) - 3
+    assert f"and {len(record['lam']) - table_commands.PRINTED_ROWS} more" in lines[-1]
+
+
+def test_pareto_random_sequential_and_levels(capsys, table):
+    values = ("--value", "humor", "--value", "helpful")
+    record = json.loads(run(capsys, "pareto", table, *values, "--kl", "0.7", "--json")[1])
+    np.testing.assert_allclose(record["kl"], 0.7, atol=1e-9)
+    assert len(record["levels"]) == 17
+    assert record["hypervolume"] > 0
+    arguments = ("random", table, "--count", "50", "--seed", "3", "--cap", "2", "--json")
+    first = run(capsys, *arguments)[1]
+    assert first == run(capsys, *arguments)[1]
+    record = json.loads(first)
+    assert record["success"] == len(record["lam"]) / 50
+    assert max(sum(lam) for lam in record["lam"]) <= 2
+    targets = ("--target", "humor=q65", "--target", "helpful=q65")
+    arguments = ("sequential", table, *targets, "--rounds", "30", "--json")
+    record = json.loads(run(capsys, *arguments)[1])
+    np.testing.assert_allclose(record["lam"][-1], record["simultaneous"]["lam"], atol=1e-4)
+    arguments = (
+        "sequential",
+        table,
+        *targets,
+        "--rounds",
+        "1",
+        "--block",
+        "humor,helpful",
+        "--json",
+    )
+    record = json.loads(run(capsys, *arguments)[1])
+    np.testing.assert_allclose(record["lam"][0], record["simultaneous"]["lam"], atol=1e-6)
+    lam = record["lam"][0]
+    given = ("--lam", f"humor={lam[0]!r}", "--lam", f"helpful={lam[1]!r}")
+    record = json.loads(run(capsys, "levels", table, *given, "--json")[1])
+    frame = pd.read_csv(table)
+    np.testing.assert_allclose(record["levels"], frame[record["values"]].quantile(0.65), atol=1e-6)
+    np.testing.assert_allclose(record["base"], frame[record["values"]].mean())
+    header, *lines = run(capsys, "levels", table, *given)[1].splitlines()
+    assert header.endswith("level  quantile")
+    for line, share in zip(lines, record["level_quantiles"], strict=False):
+        assert line.endswith(f"  q{100 * share:.4g}")
+
+
+@pytest.mark.parametrize(
+    "command", ["solve", "feasible", "sequential", "pareto", "random", "levels"]
+)
+def test_every_command_is_readable_on_a_terminal(capsys, table, command):
+    extra = {
+        "pareto": ["--value", "humor", "--value", "helpful", "--points", "3"],
+        "random": ["--count", "5"],
+        "levels": [],
+    }.get(command, ["--target", "humor=q60", "--target", "helpful=q60"])
+    status, out, _ = run(capsys, command, table, *extra)
+    assert status == 0
+    assert "humor" in out
+    assert "helpful" in out
+    assert len(out.splitlines()) >= 3
+    assert max(map(len, out.splitlines())) <= 200
+
+
+def test_large_parquet_tables_are_streamed_to_the_same_answer(capsys, table, monkeypatch, tmp_path):
+    path = tmp_path / "rewards.parquet"
+    frame = pd.read_csv(table)
+    frame["prompt_id"] = frame["prompt"]
+    frame["candidate"] = frame.groupby("prompt").cumcount()
+    frame.to_parquet(path)
+    arguments = ("solve", path, "--target", "humor=q70", "--json")
+    memory = json.loads(run(capsys, *arguments)[1])
+    monkeypatch.setattr(table_commands, "STREAM_CELLS", 10)
+    streamed = json.loads(run(capsys, *arguments)[1])
+    np.testing.assert_allclose(streamed["lam"], memory["lam"], atol=1e-8)
+    assert streamed["n_prompts"] == 30
+    assert list(streamed) == KEYS.split()
+
+
+@pytest.mark.parametrize("split", ["fit", "test"])
+def test_a_streamed_split_is_derived_as_in_memory(capsys, table, monkeypatch, tmp_path, split):
+    path = tmp_path / "rewards.parquet"
+    pd.read_csv(table).to_parquet(path)  # it has no column `split`
+    arguments = ("solve", path, "--target", "humor=q70", "--split", split, "--json")
+    memory = json.loads(run(capsys, *arguments)[1])
+    monkeypatch.setattr(table_commands, "STREAM_CELLS", 10)
+    monkeypatch.setattr(streamed_pool, "BATCH_ROWS", 7)
+    streamed = json.loads(run(capsys, *arguments)[1])
+    assert 0 < streamed["n_samples"] == memory["n_samples"] < 300
+    assert streamed["n_prompts"] == memory["n_prompts"]
+    np.testing.assert_allclose(streamed["lam"], memory["lam"], atol=1e-8)
+
+
+def _repeated(frame):
+    frame["prompt_id"] = frame["prompt"].str.removeprefix("question ").astype(int)
+    frame["candidate"] = frame.groupby("prompt").cumcount()
+    frame.loc[29, "candidate"] = 3  # prompt 2 has its candidate 3 in row 23
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_repeated, "(prompt_id 2, candidate 3) stands twice, again in row 29"),
+        (lambda frame: frame.rename(columns={"prompt": "prompt_id"}), "no column 'prompt'"),
+        (lambda frame: frame.assign(humor="funny"), "value 'humor' is 'funny' in row 0"),
+        (lambda frame: frame.drop(columns="humor"), "no column"),
+    ],
+    ids=["a key twice", "no prompt", "text", "no value"],
+)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_memory_refuses_is_refused_streamed(
+    capsys, table, monkeypatch, tmp_path, spoil, message, streamed
+):
+    if streamed:
+        monkeypatch.setattr(table_commands, "STREAM_CELLS", 10)
+        monkeypatch.setattr(streamed_pool, "BATCH_ROWS", 7)
+    path = tmp_path / "rewards.parquet"
+    spoil(pd.read_csv(table)).to_parquet(path)
+    status, out, err = run(capsys, "solve", path, "--target", "humor=q70")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+def test_keys_whose_hashes_agree_by_chance_are_no_repetition(capsys, table, monkeypatch, tmp_path):
+    monkeypatch.setattr(table_commands, "STREAM_CELLS", 10)
+    monkeypatch.setattr(streamed_pool, "_hashes", lambda keys: np.zeros(len(keys), dtype=np.uint64))
+    frame = pd.read_csv(table)
+    frame["candidate"] = frame.groupby("prompt").cumcount()
+    path = tmp_path / "rewards.parquet"
+    frame.to_parquet(path)
+    assert run(capsys, "solve", path, "--target", "humor=q70")[0] == 0
+
+
+def test_help_starts_without_heavy_modules():
+    code = (
+        "import sys\nfrom polyalign.cli.table import build_parser\nbuild_parser()\n"
+        "print({'torch', 'scipy', 'pandas', 'pyarrow', 'transformers'} & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "set()"

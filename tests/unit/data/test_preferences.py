@@ -1,0 +1,191 @@
+"""Preference pairs: formats, cutting, counting, mixing, and the published prompt list."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from polyalign.data.preferences import (
+    _read_hub,
+    apportion,
+    cut,
+    first_prompts,
+    first_turns,
+    mixture,
+    read_pairs,
+)
+from polyalign.errors import InputError
+
+REFERENCE = Path(__file__).parents[3] / "../shared/reference"
+
+
+def dialogue(prompt: str, response: str, rest: str = "") -> str:
+    return f"\n\nHuman: {prompt}\n\nAssistant: {response}{rest}"
+
+
+def write_jsonl(path: Path, rows: list) -> Path:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "wt", encoding="utf-8") as stream:
+        stream.writelines((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+    return path
+
+
+def frame(name: str, rows: int) -> pd.DataFrame:
+    return pd.DataFrame(
+        {column: [f"{name} {column} {i}" for i in range(rows)] for column in
+         ("prompt", "chosen", "rejected")}
+    )  # fmt: skip
+
+
+def test_cut_keeps_spacing_and_short_texts():
+    assert cut("one  two\nthree four", 3) == "one  two\nthree"
+    assert cut(" one two ", 5) == "one two"
+
+
+def test_first_turns_takes_only_the_first_exchange():
+    text = dialogue("hi\n\nthere", "hello Human: you", "\n\nHuman: more\n\nAssistant: no")
+    assert first_turns(text) == ("hi\n\nthere", "hello Human: you")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "plain", dialogue("", "x"), dialogue("x", ""), "\n\nAssistant: a\n\nHuman: b",
+     "\n\nHuman: a\n\nHuman: b\n\nAssistant: c", "before" + dialogue("a", "b")],
+)  # fmt: skip
+def test_first_turns_refuses_malformed_text(text):
+    assert first_turns(text) is None
+
+
+def test_reads_hh_folder_and_counts_every_row(tmp_path):
+    same = "the same start"
+    rows = [
+        {"chosen": dialogue("p1", "good"), "rejected": dialogue("p1", "bad")},
+        {"chosen": dialogue("p2", same, "\n\nHuman: x\n\nAssistant: good"),
+         "rejected": dialogue("p2", same, "\n\nHuman: x\n\nAssistant: bad")},
+        {"chosen": dialogue("p3", "a b c d"), "rejected": dialogue("p3", "a b c e")},
+        {"chosen": dialogue("p4", "good"), "rejected": dialogue("another", "bad")},
+        {"chosen": dialogue("p5", "good")},
+        {"chosen": "no turns", "rejected": "none"},
+        "{broken",
+        ["a list"],
+        {"chosen": 1, "rejected": 2},
+    ]  # fmt: skip
+    write_jsonl(tmp_path / "train.jsonl.gz", rows)
+    pairs = read_pairs(tmp_path, max_words=3)
+    assert pairs.counts == {"read": 9, "malformed": 6, "equal": 2, "kept": 1}
+    assert pairs.frame.to_dict("records") == [{"prompt": "p1", "chosen": "good", "rejected": "bad"}]
+
+
+def test_reads_plain_jsonl_and_the_split_asked(tmp_path):
+    rows = [{"prompt": " q ", "chosen": "Human: fine", "rejected": "no"},
+            {"prompt": "", "chosen": "a", "rejected": "b"}]  # fmt: skip
+    write_jsonl(tmp_path / "test.jsonl", rows)
+    pairs = read_pairs(tmp_path, split="test")
+    assert pairs.frame.iloc[0].tolist() == ["q", "Human: fine", "no"]
+    assert pairs.counts["malformed"] == 1
+    assert first_prompts(tmp_path / "test.jsonl") == ["q"]
+    with pytest.raises(InputError, match=r"no train\.jsonl"):
+        read_pairs(tmp_path)
+
+
+def test_a_single_file_is_divided_by_prompt(tmp_path):
+    rows = [{"prompt": f"question {n // 3}", "chosen": f"a {n}", "rejected": "b"}
+            for n in range(900)]  # fmt: skip
+    file = write_jsonl(tmp_path / "pairs.jsonl", rows)
+    read = {split: read_pairs(file, split=split, held_out=0.1) for split in ("train", "test")}
+    prompts = {split: set(pairs.frame["prompt"]) for split, pairs in read.items()}
+    assert not prompts["train"] & prompts["test"]
+    assert len(prompts["train"] | prompts["test"]) == 300
+    assert 15 <= len(prompts["test"]) <= 45
+    for split, other in (("train", "test"), ("test", "train")):
+        assert read[split].counts["kept"] == 3 * len(prompts[split])
+        assert read[split].counts["other_split"] == 3 * len(prompts[other])
+        assert read_pairs(file, split=split).counts["kept"] == 900
+    one = write_jsonl(tmp_path / "one.jsonl", rows[3:6])
+    with pytest.raises(InputError, match="none of its 3 usable pairs falls into the test"):
+        read_pairs(one, split="test", held_out=0.1)
+
+
+def test_a_hub_data_set_is_read_by_folder_and_split(tmp_path, monkeypatch):
+    """`datasets` takes a folder of the data set's name for the data set: all but the download."""
+    import datasets
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    source = "Anthropic/hh-rlhf/harmless-base"
+    folders = {name: tmp_path / "Anthropic/hh-rlhf" / name for name in ("harmless-base", "other")}
+    for name, folder in folders.items():
+        folder.mkdir(parents=True)
+        for split in ("train", "test"):
+            row = {"chosen": f"{name} {split}", "rejected": "b"}
+            with gzip.open(folder / f"{split}.jsonl.gz", "wt") as file:
+                file.write(json.dumps(row) + "\n")
+    assert list(_read_hub(source, "test")) == [{"chosen": "harmless-base test", "rejected": "b"}]
+    assert [row["chosen"] for row in _read_hub(source, "train")] == ["harmless-base train"]
+    with pytest.raises(InputError, match=r"harmless-base: neither .* with a split 'validation'"):
+        list(_read_hub(source, "validation"))
+    with pytest.raises(InputError, match=r"hh-rlhf/absent: neither .*check the name"):
+        list(_read_hub("Anthropic/hh-rlhf/absent", "train"))
+
+
+def test_says_what_is_wrong_with_a_source(tmp_path):
+    with pytest.raises(InputError, match="no such file or folder"):
+        read_pairs(tmp_path / "absent.jsonl")
+    with pytest.raises(InputError, match="no usable pair"):
+        read_pairs(write_jsonl(tmp_path / "bad.jsonl", ["{}"]))
+    whole = write_jsonl(tmp_path / "whole.jsonl.gz", [{"chosen": "x" * i} for i in range(500)])
+    (tmp_path / "cut.jsonl.gz").write_bytes(whole.read_bytes()[:-40])
+    with pytest.raises(InputError, match="cannot be read"):
+        read_pairs(tmp_path / "cut.jsonl.gz")
+    (tmp_path / "table.csv").write_text("a")
+    with pytest.raises(InputError, match="unknown format"):
+        read_pairs(tmp_path / "table.csv")
+
+
+def test_apportion_is_exact_by_largest_remainder():
+    assert apportion({"a": 0.1, "b": 0.9}, 1000) == {"a": 100, "b": 900}
+    assert apportion({"a": 0.3, "b": 0.7}, 10) == {"a": 3, "b": 7}
+    assert apportion({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}, 10) == {"a": 4, "b": 3, "c": 3}
+    assert sum(apportion({"a": 0.15, "b": 0.25, "c": 0.6}, 7).values()) == 7
+    with pytest.raises(InputError, match="sum to"):
+        apportion({"a": 0.5, "b": 0.6}, 10)
+
+
+def test_mixture_is_exact_seeded_and_without_repeats():
+    sources = {"harmless": frame("harmless", 50), "helpful": frame("helpful", 90)}
+    shares = {"harmless": 0.1, "helpful": 0.9}
+    mixed = mixture(sources, shares, 75, seed=1)
+    assert mixed["source"].value_counts().to_dict() == {"helpful": 67, "harmless": 8}
+    assert mixed["prompt"].is_unique
+    assert mixed["source"].iloc[:8].nunique() == 2, "the order is not by source"
+    assert mixed.equals(mixture(sources, dict(reversed(shares.items())), 75, seed=1))
+    assert not mixed.equals(mixture(sources, shares, 75, seed=2))
+    larger = mixture(sources, {"harmless": 0.5, "helpful": 0.5}, 75, seed=1)
+    few = set(mixed.loc[mixed["source"] == "harmless", "prompt"])
+    assert few < set(larger["prompt"])
+
+
+def test_mixture_of_three_and_its_refusals():
+    sources = {name: frame(name, 30) for name in "abc"}
+    mixed = mixture(sources, {"a": 0.2, "b": 0.3, "c": 0.5}, 10, seed=0)
+    assert mixed["source"].value_counts().to_dict() == {"c": 5, "b": 3, "a": 2}
+    with pytest.raises(InputError, match=r"'a' has 30 pairs but 40"):
+        mixture(sources, {"a": 1.0}, 40, seed=0)
+    with pytest.raises(InputError, match="no source 'd'"):
+        mixture(sources, {"d": 1.0}, 1, seed=0)
+
+
+def test_prompts_are_those_of_the_published_table():
+    pairs, table = (
+        REFERENCE / "hh-harmless-test.jsonl.gz",
+        REFERENCE / "llama2_chat-Anthropic-harmless.json",
+    )
+    if not pairs.is_file() or not table.is_file():
+        pytest.skip("the reference data are not beside this checkout")
+    published = [row["prompt"] for row in json.loads(table.read_text(encoding="utf-8"))]
+    assert first_prompts(pairs) == published
+    counts = read_pairs(pairs, split="test").counts
+    assert counts["read"] == 2312
+    assert counts["equal"] > 1600, "most pairs differ only after the first exchange"

@@ -1,0 +1,95 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from polyalign.evaluate.length_control import at_equal_length
+from polyalign.evaluate.winrate import winrate
+
+
+def table(rows: list[tuple[str, float, int]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["prompt_id", "humor", "n_tokens"])
+    return frame.assign(split="test", candidate=frame.groupby("prompt_id").cumcount())
+
+
+def row(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, float]:
+    return at_equal_length(ours, theirs, ["humor"]).iloc[0].to_dict()
+
+
+def test_two_lengths_have_a_closed_form() -> None:
+    # Longer by 3 in 4 prompts, of which 3 win; shorter by 3 in 8, of which 2 win: the model fits
+    # both shares, so a is the mean of their logits: (log 3 - log 3) / 2 = 0.
+    wins = [1, 1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0]
+    ours = table([(f"p{i}", win, 8 if i < 4 else 2) for i, win in enumerate(wins)])
+    theirs = table([(f"p{i}", 0.5, 5) for i in range(12)])
+    assert row(ours, theirs)["even_winrate"] == pytest.approx(0.5)
+    plain = winrate(ours, theirs, ["humor"], bootstrap=50, seed=1)["winrate"][0]
+    assert plain == pytest.approx(5 / 12)
+    # One more of the shorter wins: 3 of 8, logit log(3/5).
+    ours.loc[6, "humor"] = 1
+    expected = (math.log(3) + math.log(3 / 5)) / 2
+    assert row(ours, theirs)["even_winrate"] == pytest.approx(1 / (1 + math.exp(-expected)))
+
+
+def test_equal_lengths_leave_the_win_rate_and_its_error() -> None:
+    draws = np.random.default_rng(1)
+    # Prompts with one to five candidates weigh the same.
+    prompts = [f"p{i}" for i in range(30) for _ in range(1 + i % 5)]
+    ours = table([(prompt, draws.normal(0.3), 7) for prompt in prompts])
+    theirs = table([(f"p{i // 2}", draws.normal(), 7) for i in range(60)])
+    plain = winrate(ours, theirs, ["humor"], bootstrap=50, seed=1).iloc[0]
+    assert plain["even_winrate"] == pytest.approx(plain["winrate"], abs=1e-9)
+    assert plain["even_se"] == pytest.approx(plain["se"], rel=1e-6)
+    assert plain["even_low"] < plain["even_winrate"] < plain["even_high"]
+
+
+def test_against_itself_it_is_one_half_and_the_sides_sum_to_one() -> None:
+    draws = np.random.default_rng(2)
+    one, two = (
+        table([(f"p{i // 2}", draws.normal(), int(draws.integers(3, 30))) for i in range(80)])
+        for _ in range(2)
+    )
+    assert row(one, one)["even_winrate"] == pytest.approx(0.5, abs=1e-12)
+    there, back = row(one, two), row(two, one)
+    assert there["even_winrate"] + back["even_winrate"] == pytest.approx(1.0)
+    assert there["even_se"] == pytest.approx(back["even_se"])
+    assert there["even_low"] == pytest.approx(1 - back["even_high"])
+
+
+def simulated(draws: np.random.Generator, prompts: int) -> dict[str, float]:
+    """A policy that is only longer: rewards grow with length, and with nothing else."""
+    lengths = draws.integers(5, 30, size=(2, prompts, 2))
+    lengths[0] += 4
+    rewards = 0.15 * lengths + draws.normal(size=lengths.shape)
+    sides = [
+        table(
+            [
+                (f"p{i}", rewards[side, i, j], int(lengths[side, i, j]))
+                for i in range(prompts)
+                for j in range(2)
+            ]
+        )
+        for side in range(2)
+    ]
+    plain = winrate(*sides, ["humor"], bootstrap=2, seed=1).iloc[0]
+    return plain.to_dict()
+
+
+def test_a_gain_of_length_alone_is_none_at_equal_length() -> None:
+    draws = np.random.default_rng(3)
+    found = [simulated(draws, 80) for _ in range(60)]
+    even = np.array([one["even_winrate"] for one in found])
+    assert np.mean([one["winrate"] for one in found]) > 0.6
+    assert even.mean() == pytest.approx(0.5, abs=0.015)
+    assert np.mean([one["even_se"] for one in found]) == pytest.approx(even.std(), rel=0.3)
+    covered = [one["even_low"] <= 0.5 <= one["even_high"] for one in found]
+    assert np.mean(covered) >= 0.88
+
+
+def test_what_has_no_fit_is_nan() -> None:
+    ours = table([("p", 1.0, 9), ("q", 0.0, 2)])
+    theirs = table([("p", 0.5, 5), ("q", 0.5, 5)])
+    assert all(math.isnan(one) for one in row(ours, theirs).values())  # longer always wins
+    short = ours.drop(columns="n_tokens")
+    assert all(math.isnan(one) for one in row(short, theirs).values())

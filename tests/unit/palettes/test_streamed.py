@@ -1,0 +1,119 @@
+"""Tables solved batch by batch give what they give in memory."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from mapdata import skewed
+
+from polyalign.errors import InputError
+from polyalign.map import parse_target, solve
+from polyalign.map.base import Base
+from polyalign.palettes import streamed as streamed_pool
+from polyalign.palettes.streamed import Stream, solve_parquet
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    monkeypatch.setattr(streamed_pool, "BATCH_ROWS", 97)
+    monkeypatch.setattr(streamed_pool, "SAMPLE_ROWS", 300)
+    rewards, groups = skewed(250, 9, 3, 9)
+    keep = np.random.default_rng(0).random(len(rewards)) < 0.9
+    rewards, groups = rewards[keep] + [100.0, 0.0, -5.0], groups[keep]
+    path = tmp_path / "rewards.parquet"
+    columns = {name: rewards[:, i] for i, name in enumerate("abc")}
+    ids = [f"p{g:04d}" for g in groups]
+    split = np.where(groups % 3 == 0, "test", "fit")
+    pq.write_table(
+        pa.table({"prompt_id": ids, "split": split, **columns}), path, row_group_size=400
+    )
+    return path, rewards, groups
+
+
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+@pytest.mark.parametrize("split", ["all", "fit"])
+def test_same_answer_as_in_memory(table, scope, split):
+    path, rewards, groups = table
+    keep = groups % 3 > 0 if split == "fit" else np.ones(len(groups), dtype=bool)
+    rewards, groups = rewards[keep], groups[keep]
+    levels = {"a": "q65", "b": "mean+0.2sd", "c": -5.5}
+    target = parse_target(levels, rewards, list("abc"), groups, scope=scope)
+    memory = solve(rewards, target, groups=groups, scope=scope, tolerance=1e-12)
+    streamed = solve_parquet(path, levels, scope=scope, split=split, tolerance=1e-12)
+    np.testing.assert_allclose(streamed.target, target, rtol=1e-12)
+    np.testing.assert_allclose(streamed.lam, memory.lam, atol=1e-8)
+    np.testing.assert_allclose(streamed.realised, memory.realised, atol=1e-8)
+    for name in ("kl", "ess", "max_weight", "dual"):
+        assert getattr(streamed, name) == pytest.approx(getattr(memory, name), rel=1e-8), name
+    assert (streamed.n_samples, streamed.n_prompts) == (memory.n_samples, memory.n_prompts)
+    assert (streamed.verdict, streamed.scope) == (memory.verdict, scope)
+    assert streamed.kkt <= 1e-12
+
+
+def test_moments_are_those_of_memory(table):
+    path, rewards, groups = table
+    for scope in ("prompt", "joint"):
+        here, there = Stream(path, list("abc"), scope), Base(rewards, groups, scope)
+        np.testing.assert_allclose(here.center, there.center, rtol=1e-12)
+        np.testing.assert_allclose(here.scale, there.scale, rtol=1e-9)
+        assert here.max_kl == pytest.approx(there.max_kl)
+        lam = np.array([0.5, 0.1, 2.0])
+        for mine, other in zip(here.moments(lam), there.moments(lam), strict=True):
+            np.testing.assert_allclose(mine, other, atol=1e-9)
+
+
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+def test_slack_and_conflict_are_those_of_memory(table, scope):
+    path, rewards, groups = table
+    assert Stream(path, ["a"], "auto").scope == "prompt"
+    for levels in ({"a": "mean+0.3sd", "b": "mean", "c": -5.5}, {"a": 1e3, "b": 1e3, "c": -9.0}):
+        target = parse_target(levels, rewards, list("abc"), groups, scope=scope)
+        memory = solve(rewards, target, groups=groups, scope=scope, names=list("abc"), slack=True)
+        streamed = solve_parquet(path, levels, scope=scope, slack=True)
+        assert streamed.slack == pytest.approx(memory.slack, abs=1e-8)
+        assert (streamed.verdict, streamed.conflict) == (memory.verdict, memory.conflict)
+        assert streamed.message == memory.message
+    assert streamed.to_dict()["lam"] == [None] * 3
+
+
+def test_prompts_are_told_apart_by_their_text_where_there_is_no_id(table, tmp_path):
+    path, _, _ = table
+    with_id = pq.read_table(path)
+    names = ["prompt" if name == "prompt_id" else name for name in with_id.column_names]
+    renamed = tmp_path / "renamed.parquet"
+    pq.write_table(with_id.rename_columns(names), renamed)
+    one, two = (solve_parquet(p, {"a": "mean+0.3sd"}) for p in (path, renamed))
+    assert one.scope == two.scope == "prompt"
+    np.testing.assert_array_equal(one.lam, two.lam)
+
+
+def test_what_was_read_does_not_stay_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(streamed_pool, "BATCH_ROWS", 10_000)
+    path = tmp_path / "long.parquet"
+    values = np.random.default_rng(0).normal(size=1_000_000)
+    pq.write_table(pa.table({"a": values}), path, row_group_size=50_000)
+    opened = Stream(path, ["a"], "joint")
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in opened._pieces(["a"])]
+    assert max(held) < 0.4 * values.nbytes
+
+
+def test_bad_tables(table, tmp_path):
+    path, _, _ = table
+    with pytest.raises(InputError, match="no column d"):
+        Stream(path, ["d"], "joint")
+    with pytest.raises(InputError, match="no rows in split"):
+        Stream(path, ["a"], "joint", split="other")
+    mixed = tmp_path / "mixed.parquet"
+    pq.write_table(pa.table({"prompt_id": ["x", "y", "x"], "a": [1.0, 2.0, 3.0]}), mixed)
+    assert Stream(mixed, ["a"], "joint").n_prompts == 2
+    with pytest.raises(InputError, match="not adjacent"):
+        Stream(mixed, ["a"], "prompt")
+    gap = tmp_path / "gap.parquet"
+    pq.write_table(pa.table({"a": [1.0, np.nan]}), gap)
+    with pytest.raises(InputError, match="row 1"):
+        Stream(gap, ["a"], "joint")
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match="restore it"):
+        Stream(broken, ["a"], "joint")

@@ -1,0 +1,236 @@
+import math
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from test_summary import AIMS, LEVELS, OPTIONS, POLICIES, RECORD, WINRATES
+
+from polyalign.errors import InputError
+from polyalign.evaluate.summary import summary
+from polyalign.palettes.record import Diagnosis, Palette
+from polyalign.report.html_tables import frame_page, printed_page
+from polyalign.report.page import Story, side_by_side, summary_html
+from polyalign.report.render import Printed
+
+LABELS = {"humor": "Humor <wit>", "helpful": "Helpful"}
+FACTS = {"reward/helpful": {"accuracy": 0.953217, "pairs": 400}}
+
+FAMILIES = pd.DataFrame(
+    {
+        "family": ["map-d"],
+        "policies": [1],
+        "navigable": [1],
+        "efficiency": [1.0],
+        "low": [0.0],
+        "high": [1.0],
+        "level_efficiency": [0.5],
+        "level_low": [0.25],
+        "level_high": [0.75],
+        "hypervolume": [0.25],
+        "hypervolume_low": [0.125],
+        "hypervolume_high": [0.5],
+        "front": ["both"],
+    }
+)
+
+
+class Reader(HTMLParser):
+    """Tables of a page as rows of cell texts; everything that the page would load; open tags."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tables: list[list[list[str]]] = []
+        self.sort: list[str | None] = []
+        self.loads: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        self.loads += [str(named[key]) for key in ("src", "href") if key in named]
+        if tag not in ("meta", "input", "br"):
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+            self.sort.append(named.get("data-sort"))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("td", "th"):
+            self.tables[-1][-1][-1] += data
+
+
+def frame(policy: str, prompts: list[str]) -> pd.DataFrame:
+    rows = [
+        (prompt, candidate, f"<i>{prompt}</i>?", f"{policy} {prompt}.{candidate}", 0.5, 1.0)
+        for prompt in prompts
+        for candidate in (1, 0)
+    ]
+    names = ["prompt_id", "candidate", "prompt", "response", "humor", "helpful"]
+    return pd.DataFrame(rows, columns=names).assign(split="test")
+
+
+def page() -> str:
+    palette = Palette(
+        name=RECORD["palette"],
+        levels=RECORD["levels"],
+        asked={"humor": 2.0, "helpful": 0.5},
+        lam={"humor": 0.5, "helpful": 0.0},
+        lam_train={"humor": 0.4, "helpful": 0.1},
+        predicted={"humor": 1.8, "helpful": 0.55},
+        verdict="unsupported",
+        message=RECORD["message"],
+        scope="prompt",
+        reached=0.8,
+        kl=0.3,
+        ess=20.0,
+        diagnosis=Diagnosis(
+            warnings=["heavy tail: <0.9>", "joint: a choice of prompts"],
+            low={"humor": 0.2, "helpful": 0.0},
+            high={"humor": 0.9, "helpful": 0.0},
+            kkt=1e-9,
+            max_weight=0.25,
+            pareto_k=math.nan,
+            reweighting={"humor": 0.125, "helpful": math.nan},
+        ),
+    )
+    palettes = {"both": palette}
+    table = summary(LEVELS, WINRATES, palettes, POLICIES, AIMS, **OPTIONS)
+    frames = {name: frame(name, ["b", "a"]) for name in POLICIES}
+    story = Story(
+        study="small <study>",
+        labels=LABELS,
+        chosen=["humor"],
+        opponent="base/base",
+        families=FAMILIES,
+        facts=FACTS,
+        samples=side_by_side(frames, list(LABELS)),
+        methods=["Done <so>."],
+        citations=["A & B, 2020."],
+    )
+    return summary_html(story, table, palettes)
+
+
+def test_samples_follow_the_stated_rule() -> None:
+    frames = {
+        "base/base": frame("base/base", ["e", "a", "c", "b"]),
+        "dpo/x": frame("dpo/x", ["c", "b", "a", "d"]),
+    }
+    frames["base/base"].loc[frames["base/base"]["prompt_id"] == "a", "split"] = "fit"
+    samples = side_by_side(frames, ["humor"], prompts=5)
+    assert [sample.prompt for sample in samples] == ["<i>b</i>?", "<i>c</i>?"]
+    assert [answer.response for answer in samples[0].answers] == ["base/base b.0", "dpo/x b.0"]
+    assert samples[0].answers[0].rewards == {"humor": 0.5}
+    assert len(side_by_side(frames, ["humor"], prompts=1)) == 1
+
+
+def test_no_prompt_in_common_is_refused() -> None:
+    with pytest.raises(InputError, match="no test prompt in common"):
+        side_by_side({"base/base": frame("b", ["a"]), "dpo/x": frame("d", ["c"])}, ["humor"])
+
+
+def test_page_is_well_formed_and_loads_nothing() -> None:
+    read = Reader(page())
+    assert read.open == []
+    assert read.loads == []
+    assert "http" not in page()
+
+
+def test_text_of_users_is_escaped() -> None:
+    text = page()
+    assert "<title>small &lt;study&gt;</title>" in text
+    assert "&lt;i&gt;a&lt;/i&gt;?" in text
+    assert "<i>" not in text
+    assert "<wit>" not in text
+
+
+def test_verdict_in_a_sentence() -> None:
+    text = page()
+    assert "<b>both</b> asks for Humor &lt;wit&gt; q70 (2), Helpful mean (0.5)." in text
+    assert '<b class="unsupported">unsupported</b>. few samples carry the weight' in text
+    assert "its solution goes 80 % of the way" in text
+
+
+def test_warnings_stand_under_the_verdict() -> None:
+    text = page()
+    listed = "<li>heavy tail: &lt;0.9&gt;</li><li>joint: a choice of prompts</li>"
+    assert f'scope prompt.</p>\n<ul class="warnings">{listed}</ul>' in text
+
+
+def test_a_table_of_a_paper_is_a_page_that_sorts_by_its_numbers() -> None:
+    numbers = pd.DataFrame({"variant": ["a"]})
+    rows = [["dpo", "9_a", "-12.3 ± 1.3", "–"], ["dpo", "b", "mean 0.5", "50 (25 to 75)"]]
+    shown = Printed(["Family", "Policy", "Humor", "<Wit>"], rows, numbers)
+    read = Reader(printed_page("levels & more", shown))
+    assert read.tables == [[["Family", "Policy", "Humor", "<Wit>"], *rows]]
+    assert read.sort[4:] == [None, None, "-12.3", "", None, None, "0.5", "50.0"]
+    assert read.open == read.loads == []
+    assert '<input type="search"' in printed_page("levels", shown)
+
+
+def test_a_wide_table_is_a_page_with_four_digits() -> None:
+    frame = pd.DataFrame(
+        {
+            "family": ["dpo", "soup"],
+            "kl": [0.123456, math.nan],
+            "n": [1000, 2],
+            "best": [True, False],
+        }
+    )
+    read = Reader(frame_page("summary", frame))
+    assert read.tables[0][1:] == [["dpo", "0.1235", "1000", "yes"], ["soup", "–", "2", "no"]]
+    assert read.sort[5] == "0.123456"
+
+
+def test_tables_hold_the_numbers() -> None:
+    read = Reader(page())
+    winrates, delivered, families, *answers, diagnostics, worth, facts = read.tables
+    assert delivered[0][2:6] == ["Asked", "Predicted", "Realised", "Gain delivered"]
+    assert delivered[3] == [
+        "map-d/both", "Humor <wit>", "2 (adjusted to 80 %)",
+        "1.8", "1.75 ± 0.1", "75 %", "0.5", "0.3",
+    ]  # fmt: skip
+    assert delivered[1][2:6] == ["–", "–", "1 ± 0.1", "–"]
+    assert winrates[2] == ["map-d/both", "60.0 (50.0 to 70.0)", "50.0 (40.0 to 60.0)", "0.023"]
+    assert families[1] == [
+        "map-d",
+        "both",
+        "1",
+        "1",
+        "100 (0 to 100)",
+        "50 (25 to 75)",
+        "0.250 (0.125 to 0.500)",
+    ]
+    assert diagnostics[2] == ["map-d/both", "0.3", "12", "0 %", "25 %", "9", "8", "–"]
+    assert worth[1:] == [
+        [
+            "both", "Humor <wit>", "0.5", "0.2 to 0.9", "0.4", "1.8",
+            "12 %", "1e-09", "20", "0.25", "–",
+        ],
+        ["both", "Helpful", "0", "0 to 0", "0.1", "0.55", "–", "1e-09", "20", "0.25", "–"],
+    ]  # fmt: skip
+    assert [rows[2][:2] for rows in answers] == [
+        ["map-d/both", "map-d/both a.0"],
+        ["map-d/both", "map-d/both b.0"],
+    ]
+    assert facts[1:] == [
+        ["reward/helpful", "accuracy", "0.9532"],
+        ["reward/helpful", "pairs", "400"],
+    ]
+    assert "0.953217" in read.sort  # sorted by the number, not by its text
+
+
+def test_the_page_tells_question_answer_and_method() -> None:
+    text = page()
+    assert "On 10 test prompts the base model&#x27;s levels" in text
+    assert "Humor &lt;wit&gt; 1 ± 0.1, Helpful 0.4 ± 0.2. Each palette" in text
+    assert "Better than the base model in all of Humor &lt;wit&gt; at once" in text
+    assert "2 of 2 policies: map-d/both (p = 0.023), dpo/x (p = 0.023)." in text
+    assert "<p>Done &lt;so&gt;.</p>" in text
+    assert "<li>A &amp; B, 2020.</li>" in text

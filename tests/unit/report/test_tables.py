@@ -1,0 +1,120 @@
+import math
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from polyalign.palettes.record import Diagnosis, Palette
+from polyalign.report import tables
+
+LABELS = {"helpful": "Helpful", "humor": "Humor"}
+
+
+def by_value(**columns: list[float]) -> pd.DataFrame:
+    return pd.DataFrame({"value": ["humor", "helpful"], **columns}).set_index("value")
+
+
+def test_levels_show_as_many_digits_as_are_known() -> None:
+    table = by_value(
+        mean=[-0.92834, 12.3456],
+        se=[0.0328, 1.26],
+        low=[-1.0, 10.0],
+        high=[-0.8, 15.0],
+        base_quantile=[0.5, 0.7],
+    )
+    shown = tables.levels({"dpo/a": table}, LABELS)
+    assert shown.rows == [["dpo", "a", "12.3 ± 1.3", "-0.928 ± 0.033"]]
+    assert shown.numbers["helpful_base_quantile"].tolist() == [0.7]
+
+
+def test_realised_quantiles_with_and_without_the_mean_of_maintained_values() -> None:
+    table = by_value(mean=[-0.92834, 12.3456], base_quantile=[0.5, 0.7])
+    shown = tables.realised_quantiles({"dpo/a": table}, LABELS, ["humor"])
+    assert shown.head == ["Variant", "Family", "Policy", "Helpful", "Humor"]
+    assert shown.rows == [
+        ["all values", "dpo", "a", "70.0", "50.0"],
+        ["maintained at mean", "dpo", "a", "70.0", "mean -0.9283"],
+    ]
+    assert shown.numbers["helpful_base_quantile"].tolist() == [0.7, 0.7]
+    assert shown.numbers["humor_base_quantile"][0] == 0.5
+    assert math.isnan(shown.numbers["humor_base_quantile"][1])
+    assert shown.numbers["humor_mean"][1] == -0.92834
+    assert len(tables.realised_quantiles({"dpo/a": table}, LABELS, []).rows) == 1
+
+
+def test_maintained_values_show_their_mean() -> None:
+    base = by_value(
+        mean=[0.1, 0.2], q50=[1, 2], q60=[3, 4], q70=[5, 6], q80=[7, 8], q90=[9, 10], q99=[11, 12]
+    )
+    shown = tables.base_quantiles(base, LABELS, ["humor"])
+    assert len(shown.rows) == 12
+    assert shown.rows[1] == ["all values", "60 %", "4", "3"]
+    assert shown.rows[7] == ["maintained at mean", "60 %", "4", "0.1"]
+    assert shown.numbers["humor"].tolist()[6:] == [0.1] * 6
+    assert len(tables.base_quantiles(base, LABELS, []).rows) == 6
+
+
+def test_lambda_has_a_dash_where_a_value_is_free() -> None:
+    palette = Palette(
+        name="fun",
+        levels={"humor": "q70"},
+        asked={"humor": 1.0},
+        lam={"humor": 0.25},
+        lam_train={"humor": 0.2},
+        predicted={"humor": 1.0},
+        verdict="supported",
+        message="",
+        scope="prompt",
+        reached=1.0,
+        kl=0.1234,
+        ess=812.4,
+        diagnosis=Diagnosis([], {}, {}, 1e-9, 0.1, 0.2, {}),
+    )
+    shown = tables.lam({"fun": palette}, LABELS)
+    assert shown.rows == [["fun", "supported", "–", "0.250", "0.123", "812"]]
+    assert math.isnan(shown.numbers["helpful_lam"][0])
+    assert shown.numbers["reached"][0] == 1.0
+    moved = tables.lam({"fun": replace(palette, reached=0.637)}, LABELS)
+    assert moved.rows[0][:2] == ["fun", "supported, adjusted to 64 %"]
+    assert moved.numbers[["verdict", "reached"]].iloc[0].tolist() == [moved.rows[0][1], 0.637]
+    assert replace(palette, reached=0.9999).adjusted == "adjusted to 99 %"
+
+
+def test_families_show_their_intervals() -> None:
+    table = pd.DataFrame(
+        {
+            "family": ["map-d"],
+            "policies": [4],
+            "navigable": [2],
+            "efficiency": [0.5],
+            "low": [0.25],
+            "high": [0.75],
+            "level_efficiency": [0.25],
+            "level_low": [0.0],
+            "level_high": [0.5],
+            "hypervolume": [0.0567],
+            "hypervolume_low": [0.03],
+            "hypervolume_high": [0.08],
+            "front": ["a b"],
+        }
+    )
+    assert tables.families(table).rows == [
+        ["map-d", "a b", "4", "2", "50 (25 to 75)", "25 (0 to 50)", "0.057 (0.030 to 0.080)"]
+    ]
+
+
+def test_winrates_in_per_cent() -> None:
+    table = by_value(
+        winrate=[0.6123, 0.5],
+        se=[0.0149, 0.01],
+        low=[0.58, 0.48],
+        high=[0.64, 0.52],
+        even_winrate=[0.6, 0.5],
+        even_low=[0.5, 0.4],
+        even_high=[0.7, 0.6],
+    )
+    shown = tables.winrates({"soup/even": table}, LABELS)
+    assert shown.head == ["Family", "Policy", "Helpful", "Humor"]
+    assert shown.rows == [["soup", "even", "50.0 ± 1.0", "61.2 ± 1.5"]]
+    assert shown.numbers["humor_winrate"][0] == pytest.approx(0.6123)
+    assert shown.numbers["humor_even_high"][0] == 0.7

@@ -1,0 +1,315 @@
+"""What a job leaves beside its log, and what the next one makes of it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from polyalign.errors import InputError
+from polyalign.runtime import files, job_record
+
+STAGE = """
+import sys, time
+from polyalign.errors import InputError
+from polyalign.runtime.job import run
+
+def main(job):
+    end = job.settings["end"]
+    if end == "sleep":
+        print("at work", flush=True)
+        time.sleep(60)
+    if end == "input":
+        raise InputError("the table is empty")
+    if end == "memory":
+        raise MemoryError("no more")
+    if end == "gpu":
+        print("parts", job.parts, flush=True)
+        raise type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory")
+    if end == "nan":
+        raise FloatingPointError("loss is nan at step 3")
+    job.outputs["out"].write_text(end)
+
+run(main)
+"""
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Path:
+    path = tmp_path / "stage.py"
+    path.write_text(STAGE)
+    return path
+
+
+def command(stage: Path, end: str, *more: str) -> list[str]:
+    folder = stage.parent
+    return [
+        *(sys.executable, str(stage), "--settings", json.dumps({"end": end})),
+        *("--output", f"out={folder}/out", "--log", f"{folder}/logs/job.log", *more),
+    ]
+
+
+def call(stage: Path, end: str, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(stage, end, *more), capture_output=True, text=True, check=False)
+
+
+def record(stage: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((stage.parent / "logs/job.json").read_text())
+    return found
+
+
+def running(stage: Path) -> "subprocess.Popen[bytes]":
+    """A job that is at its work."""
+    process = subprocess.Popen(command(stage, "sleep"))
+    log, end = stage.parent / "logs/job.log", time.monotonic() + 60
+    while not (log.exists() and "at work" in log.read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return process
+
+
+def test_a_job_says_that_it_is_done(stage: Path) -> None:
+    assert call(stage, "well").returncode == 0
+    made = record(stage)
+    assert (made["state"], made["stage"], made["attempt"]) == ("done", "stage", 1)
+    assert made["seconds"] >= 0
+    assert made["rss_mb"] > 5
+    assert made["vram_mb"] is None
+    assert made["outputs"] == [f"{stage.parent}/out"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "environment", "held"),
+    [
+        (1, 0, {}, 0),
+        (1, 4, {}, 1),
+        (0, 4, {}, 0),
+        (4, 2, {}, 2),
+        (8, 4, {"WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}, 8),
+        (1, None, {}, 0),
+        (1, None, {"CUDA_VISIBLE_DEVICES": "3"}, 1),
+        (1, None, {"CUDA_VISIBLE_DEVICES": "NoDevFiles"}, 0),
+    ],
+)
+def test_a_job_held_what_it_asked_for_and_found(
+    monkeypatch: pytest.MonkeyPatch,
+    asked: int,
+    there: int | None,
+    environment: dict[str, str],
+    held: int,
+) -> None:
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    if there is not None:
+        cuda = SimpleNamespace(device_count=lambda: there, is_initialized=lambda: False)
+        monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    started = job_record.started("train", 1, "key", [], None, asked)
+    assert job_record.ended(started)["gpus_held"] == held
+
+
+def test_a_job_is_told_what_was_asked_for(stage: Path) -> None:
+    assert call(stage, "well", "--gpus", "2").returncode == 0
+    assert record(stage)["gpus_asked"] == 2
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "reason", "again"),
+    [
+        ("input", 2, "input", False),
+        ("memory", 1, "memory", True),
+        ("gpu", 1, "GPU memory", True),
+        ("nan", 1, "not a number", False),
+    ],
+)
+def test_a_job_says_why_it_failed(
+    stage: Path, end: str, status: int, reason: str, again: bool
+) -> None:
+    assert call(stage, end).returncode == status
+    made = record(stage)
+    assert (made["state"], made["reason"], made["again"]) == ("failed", reason, again)
+
+
+def test_bad_input_is_not_tried_again(stage: Path) -> None:
+    call(stage, "input")
+    again = call(stage, "input", "--attempt", "2")
+    assert again.returncode == 2
+    assert again.stderr == "error: the table is empty (not tried again: attempt 1)\n"
+    assert record(stage)["attempt"] == 1
+
+
+def test_what_may_pass_is_tried_again(stage: Path) -> None:
+    call(stage, "memory")
+    call(stage, "memory", "--attempt", "2")
+    assert record(stage)["attempt"] == 2
+
+
+def test_each_lack_of_gpu_memory_doubles_the_parts_of_a_batch(stage: Path) -> None:
+    log = stage.parent / "logs/job.log"
+    for attempt, parts in ((1, 1), (2, 2), (3, 4), (1, 1)):
+        call(stage, "gpu", "--attempt", str(attempt))
+        assert f"parts {parts}\n" in log.read_text()
+        assert record(stage)["parts"] == parts
+
+
+def test_parts_stay_as_they_are_for_another_reason_and_begin_anew_for_another_job() -> None:
+    short = {"key": "a", "parts": 2, "reason": "GPU memory"}
+    assert job_record.parts(short, 2, "a") == 4
+    for other in ("stopped", "memory"):
+        assert job_record.parts(short | {"reason": other}, 2, "a") == 2
+    assert job_record.parts({"key": "a", "parts": 2}, 2, "a") == 2, "it was killed while it ran"
+    assert job_record.parts(short, 2, "b") == job_record.parts(short, 1, "a") == 1
+
+
+def test_a_new_workflow_tries_from_the_start(stage: Path) -> None:
+    call(stage, "input")
+    first = record(stage)["started"]
+    assert call(stage, "input").stderr == "error: the table is empty\n"
+    assert record(stage)["started"] > first
+
+
+def test_another_setting_or_a_mended_input_clears_a_failure(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("a")
+    keys = [job_record.job_key("{}", [f"table={table}"]), job_record.job_key('{"k": 1}', [])]
+    table.write_text("ab")
+    keys.append(job_record.job_key("{}", [f"table={table}"]))
+    assert len(set(keys)) == 3
+    failed = {"key": keys[0], "attempt": 1, "again": False, "message": "bad"}
+    job_record.refuse_again(failed, 2, keys[2])
+    with pytest.raises(InputError, match="bad"):
+        job_record.refuse_again(failed, 2, keys[0])
+
+
+def test_edited_code_clears_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "polyalign").mkdir()
+    module = tmp_path / "polyalign/module.py"
+    module.write_text("a = 1")
+    monkeypatch.setattr(job_record, "LIBRARY", tmp_path)
+    before = job_record.job_key("{}", [])
+    module.write_text("a = 12")
+    assert job_record.job_key("{}", []) != before
+
+
+def test_a_stopped_job_says_so(stage: Path) -> None:
+    process = running(stage)
+    process.terminate()
+    assert process.wait() == -signal.SIGTERM
+    made = record(stage)
+    assert (made["state"], made["reason"], made["again"]) == ("failed", "stopped", True)
+    assert made["message"] == "RuntimeError: stopped by SIGTERM"
+
+
+def test_a_job_ends_its_forgotten_twin(stage: Path) -> None:
+    twin = running(stage)
+    assert call(stage, "well").returncode == 0
+    assert twin.wait(5) == -signal.SIGTERM
+    assert (
+        f"process {twin.pid} of an earlier workflow" in (stage.parent / "logs/job.log").read_text()
+    )
+    assert record(stage)["state"] == "done"
+
+
+def test_a_process_that_only_has_the_number_of_a_twin_is_left_alone(stage: Path) -> None:
+    call(stage, "well")
+    with subprocess.Popen(["sleep", "60"]) as other:
+        stale = record(stage) | {"state": "running", "pid": other.pid}
+        (stage.parent / "logs/job.json").write_text(json.dumps(stale))
+        call(stage, "well")
+        assert other.poll() is None
+        other.kill()
+
+
+def test_a_job_clears_what_a_killed_one_left_and_nothing_else(stage: Path) -> None:
+    left, others = stage.parent / ".out.abcd_123", stage.parent / ".out.json.abcd_123"
+    for folder in (left, others):
+        folder.mkdir()
+        (folder / "half").write_text("")
+    assert call(stage, "well").returncode == 0
+    assert not left.exists()
+    assert others.exists()
+
+
+def test_a_scratch_folder_has_the_name_that_is_cleared(tmp_path: Path) -> None:
+    with suppress(FileNotFoundError), files.whole(tmp_path / "out"):
+        assert len(list(tmp_path.iterdir())) == 1
+        files.clear_scratch(tmp_path / "out")
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Commands that stand in for SLURM's: its jobs are the lines of a file."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    queue = tmp_path / "queue"
+    for name, body in (("squeue", f"cat {queue}"), ("scancel", f"sed -i /^$1/d {queue}")):
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "3")
+    return queue
+
+
+@pytest.mark.parametrize(
+    ("job", "comment", "left"),
+    [("4711", "rule_solve_wildcards_a", ""), ("4711", "(null)", "4711 (null)\n")],
+)
+def test_a_forgotten_submission_is_cancelled_and_no_other_allocation(
+    stage: Path, slurm: Path, job: str, comment: str, left: str
+) -> None:
+    call(stage, "well")
+    slurm.write_text(f"{job} {comment}\n")
+    twin = record(stage) | {"state": "running", "slurm_job": job, "host": "node7"}
+    (stage.parent / "logs/job.json").write_text(json.dumps(twin))
+    assert call(stage, "well").returncode == 0
+    assert slurm.read_text() == left
+    assert record(stage)["slurm_job"] == "3"
+
+
+def test_a_requeued_job_does_not_cancel_itself(stage: Path, slurm: Path) -> None:
+    call(stage, "well")
+    slurm.write_text("3 rule_solve\n")
+    twin = record(stage) | {"state": "running", "slurm_job": "3", "host": "node7"}
+    (stage.parent / "logs/job.json").write_text(json.dumps(twin))
+    assert call(stage, "well").returncode == 0
+    assert slurm.read_text() == "3 rule_solve\n"
+
+
+def test_half_a_marker_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "job.json"
+    assert job_record.read_marker(path) is None
+    for text in ('{"state": "runn', "[]", '{"state": "done"}'):
+        path.write_text(text)
+        assert job_record.read_marker(path) is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (InputError("x"), "input"),
+        (MemoryError(), "memory"),
+        (type("OutOfMemoryError", (RuntimeError,), {})(), "GPU memory"),
+        (OSError(28, "No space left on device"), "disk"),
+        (FloatingPointError("loss is nan"), "not a number"),
+        (RuntimeError("x"), "error"),
+    ],
+)
+def test_reasons(fault: Exception, reason: str) -> None:
+    assert job_record.why(fault) == reason
+
+
+def test_birth_of_a_process() -> None:
+    assert job_record.born(os.getpid()) is not None
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    assert job_record.born(process.pid) is None

@@ -1,0 +1,109 @@
+"""A killed job goes on from its checkpoints if nothing that it is made from has changed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TRAINING = """
+from polyalign.runtime.job import run
+
+def main(job):
+    job.work.mkdir(parents=True, exist_ok=True)
+    kept = job.work / "checkpoint"
+    begun = int(kept.read_text()) if kept.exists() else 0
+    for step in range(begun + 1, 5):
+        kept.write_text(str(step))
+        if job.settings["killed"] == step:
+            raise MemoryError
+    job.outputs["out"].write_text(f"{begun} to {step}")
+
+run(main)
+"""
+
+
+class Study:
+    """A training with the inputs that one of the workflow has."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.code = "code"
+        (folder / "training.py").write_text(TRAINING)
+        (folder / "lam.json").write_text('{"lam": [1, 2]}')
+        (folder / "base").mkdir()
+        (folder / "base/model.safetensors").write_text("weights")
+        (folder / "base.json").write_text("hash of the weights")
+        (folder / "own").mkdir()
+        (folder / "own/model.safetensors").write_text("other weights")
+
+    def train(self, killed: int = 0, beta: float = 1.0) -> bool:
+        """Train until step `killed` (0: to the end); returns whether the model is made."""
+        # What kills a job is none of its settings.
+        script = TRAINING.replace('job.settings["killed"]', str(killed))
+        (self.folder / "training.py").write_text(script)
+        inputs = ("palette=lam.json", "base=base.json", "base=base", "model=own")
+        command = [
+            *(sys.executable, "training.py", "--settings", json.dumps({"beta": beta})),
+            *("--input", *inputs, "--output", "out=out", "--log", "logs/job.log"),
+            *("--work", "work/rloo-hhh", "--code", self.code),
+        ]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, check=False)
+        return done.returncode == 0
+
+    @property
+    def made(self) -> str:
+        return (self.folder / "out").read_text()
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    made = Study(tmp_path)
+    assert not made.train(killed=2)
+    assert len(list((tmp_path / "work/rloo-hhh").iterdir())) == 1
+    return made
+
+
+def test_nothing_changed(study: Study) -> None:
+    (study.folder / "lam.json").touch()
+    assert study.train()
+    assert study.made == "2 to 4"
+    assert "begins anew" not in (study.folder / "logs/job.log").read_text()
+
+
+@pytest.mark.parametrize("name", ["lam.json", "base.json", "own/model.safetensors"])
+def test_another_input(study: Study, name: str) -> None:
+    (study.folder / name).write_text("other")
+    assert study.train()
+    assert study.made == "0 to 4"
+    assert "begins anew" in (study.folder / "logs/job.log").read_text()
+
+
+def test_other_code(study: Study) -> None:
+    study.code = "other"
+    assert study.train()
+    assert study.made == "0 to 4"
+
+
+def test_other_settings(study: Study) -> None:
+    assert study.train(beta=2.0)
+    assert study.made == "0 to 4"
+
+
+def test_a_manifest_stands_for_its_folder(study: Study) -> None:
+    """A model made again that is the same: its manifest says so, and gigabytes need no reading."""
+    (study.folder / "base/model.safetensors").write_text("not read")
+    assert study.train()
+    assert study.made == "2 to 4"
+
+
+def test_a_change_that_is_taken_back(study: Study) -> None:
+    """Checkpoints are kept until the model is made; then none of them is."""
+    before = (study.folder / "lam.json").read_text()
+    (study.folder / "lam.json").write_text("other")
+    assert not study.train(killed=3)
+    (study.folder / "lam.json").write_text(before)
+    assert study.train()
+    assert study.made == "2 to 4"
+    assert not (study.folder / "work/rloo-hhh").exists()

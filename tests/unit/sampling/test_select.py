@@ -1,0 +1,137 @@
+"""Decoding by resampling, against exact expectations."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from pooldata import pool
+
+from polyalign.data.rewards_table import hold_out
+from polyalign.errors import InputError
+from polyalign.families import map_d, morl_d
+from polyalign.sampling.select import best_of, random_lam, resample
+
+
+def test_draws_have_the_expectation_of_the_tilted_policy() -> None:
+    frame = pool()
+    lam = {"humor": 0.8, "helpful": 0.3}
+    drawn = resample(frame, lam, draws=400, seed=1).frame
+    test = frame[frame["split"] == "test"].copy()
+    test["w"] = np.exp(test["humor"] * 0.8 + test["helpful"] * 0.3)
+    test["w"] /= test.groupby("prompt_id")["w"].transform("sum")
+    for value in lam:
+        expected = (test["w"] * test[value]).sum() / test["prompt_id"].nunique()
+        assert drawn[value].mean() == pytest.approx(expected, abs=0.015)
+    kl = (test["w"] * np.log(test["w"] * 16)).groupby(test["prompt_id"]).sum()
+    found = drawn.groupby("prompt_id")["kl"].first()
+    assert np.allclose(found, kl.loc[found.index])
+
+
+def test_lambda_zero_draws_uniformly_and_costs_nothing() -> None:
+    drawn = resample(pool(), {"humor": 0.0, "helpful": 0.0}, draws=200, seed=1).frame
+    assert np.allclose(drawn["kl"], 0.0, atol=1e-12)
+    counts = drawn["response"].value_counts()
+    assert counts.size == 200 * 16
+    assert counts.mean() == pytest.approx(200 / 16)
+
+
+def test_draws_repeat_with_the_seed() -> None:
+    one, same, other = (resample(pool(), {"humor": 1.0}, draws=2, seed=s).frame for s in (1, 1, 2))
+    pd.testing.assert_frame_equal(one, same)
+    assert (one["response"] != other["response"]).any()
+
+
+def test_a_single_candidate_is_refused() -> None:
+    frame = pool()
+    frame = frame[~((frame["prompt"] == "prompt 300") & (frame["candidate"] > 0))]
+    with pytest.raises(InputError, match=r"1 of 200 prompts"):
+        resample(frame, {"humor": 1.0}, draws=1, seed=1)
+
+
+def test_the_reference_shares_no_candidate_with_the_pool() -> None:
+    kept, reference = hold_out(pool())
+    assert (kept.groupby("prompt_id").size() == 12).all()
+    assert set(reference["split"]) == {"test"}
+    assert not set(kept["response"]) & set(reference["response"])
+
+
+def test_a_table_with_one_candidate_a_prompt_is_both() -> None:
+    kept, reference = hold_out(pool(candidates=1))
+    assert len(kept) == 400
+    assert len(reference) == 200
+
+
+def test_the_expectation_is_that_of_the_draws() -> None:
+    """Exact levels lie where many draws do; so do those of a value that λ leaves out."""
+    frame = pool(60).assign(other=lambda table: table["humor"] ** 2, truncated=False)
+    made = resample(frame, {"humor": 0.9}, draws=3000, seed=1)
+    assert set(made.expected) == {"humor", "helpful", "other"}
+    for value, found in made.expected.items():
+        assert made.frame[value].mean() == pytest.approx(found["level"], abs=0.02)
+    test = frame[frame["split"] == "test"]
+    weights = np.exp(0.9 * test["humor"])
+    weights /= weights.groupby(test["prompt_id"]).transform("sum")
+    levels = (weights * test["helpful"]).groupby(test["prompt_id"]).sum()
+    assert made.expected["helpful"]["level"] == pytest.approx(levels.mean())
+    assert made.expected["helpful"]["se"] == pytest.approx(levels.sem())
+
+
+def test_the_best_of_k_is_the_limit_of_large_lambda() -> None:
+    lam = {"humor": 0.8, "helpful": 0.3}
+    made = best_of(pool(), lam, seed=1)
+    test = pool()[lambda table: table["split"] == "test"]
+    best = (0.8 * test["humor"] + 0.3 * test["helpful"]).groupby(test["prompt_id"]).idxmax()
+    assert set(made.frame["response"]) == set(test.loc[best, "response"])
+    assert np.allclose(made.frame["kl"], np.log(16))
+    far = resample(pool(), {name: 1e7 * weight for name, weight in lam.items()}, draws=1, seed=1)
+    assert made.expected["humor"]["level"] == pytest.approx(far.expected["humor"]["level"])
+
+
+def test_equals_share_the_best_place() -> None:
+    frame = pool(400).assign(humor=lambda table: (table["candidate"] < 4).astype(float))
+    made = best_of(frame, {"humor": 1.0}, seed=1)
+    assert np.allclose(made.frame["kl"], np.log(16 / 4))
+    candidates = made.frame["response"].str[1:].astype(int) % 16
+    assert candidates.value_counts().sort_index().index.tolist() == [0, 1, 2, 3]
+    uniform = frame[(frame["split"] == "test") & (frame["candidate"] < 4)]
+    assert made.expected["helpful"]["level"] == pytest.approx(uniform["helpful"].mean())
+
+
+def test_random_lambda_is_uniform_in_direction_and_in_sum() -> None:
+    draws = [random_lam(["a", "b", "c"], 6.0, seed) for seed in range(3000)]
+    table = np.array([list(lam.values()) for lam in draws])
+    sums = table.sum(axis=1)
+    assert sums.max() <= 6.0
+    assert sums.mean() == pytest.approx(3.0, abs=0.1)
+    assert np.quantile(sums, 0.25) == pytest.approx(1.5, abs=0.15)
+    shares = table / sums[:, None]
+    assert np.allclose(shares.mean(axis=0), 1 / 3, atol=0.02)
+    # A Dirichlet of ones has variance 2 / 36 in each of three shares.
+    assert np.allclose(shares.var(axis=0), 2 / 36, atol=0.006)
+    assert draws[5] == random_lam(["a", "b", "c"], 6.0, 5)
+
+
+def test_lambda_of_ones_own_is_decoded_without_a_palette() -> None:
+    lam = {"humor": 0.7, "helpful": 0.0}
+    (made,) = map_d.variants(map_d.Settings(lam={"mine": lam}, draws=2)).values()
+    assert made.palette is None
+    own = map_d.decode(pool(), {}, seed=3, **made.settings)
+    direct = resample(pool(), lam, draws=2, seed=3)
+    assert own.lam == lam
+    pd.testing.assert_frame_equal(own.frame, direct.frame)
+    solved = {"values": ["humor", "helpful"], "lam": [0.7, 0.0]}
+    pd.testing.assert_frame_equal(map_d.decode(pool(), solved, seed=3, draws=2).frame, direct.frame)
+
+
+def test_more_random_policies_leave_the_first_as_they_were() -> None:
+    few = morl_d.variants(morl_d.Settings(count=2))
+    many = morl_d.variants(morl_d.Settings(count=12))
+    assert list(few) == ["draw-1", "draw-2"]
+    assert {name: many[name] for name in few} == few
+    one, other = (
+        morl_d.decode(pool(), {}, cap=2.0, values=None, draws=1, seed=seed) for seed in (1, 2)
+    )
+    assert set(one.lam) == {"humor", "helpful"}
+    assert one.lam != other.lam
+    alone = morl_d.decode(pool(), {}, cap=2.0, values=["humor"], draws=1, seed=1)
+    assert set(alone.lam) == {"humor"}
+    assert 0 < alone.lam["humor"] <= 2.0

@@ -1,0 +1,254 @@
+"""`polyalign status`: what runs where, what failed and why, and what finished jobs took."""
+
+import argparse
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from polyalign.errors import InputError
+from polyalign.runtime.job_record import NO_GPU, is_of_here, live_slurm_jobs, read_marker, runs_here
+
+TAIL = 4000
+"""Bytes at the end of a log that are searched for its progress."""
+
+GONE = "ended without a word: out of memory, past its time limit, or its node was lost"
+
+MEANT = {"TIMEOUT": "time", "OUT_OF_MEMORY": "memory"}
+"""What a state in which SLURM ended a job is, as a reason."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One job: its name (`train/rloo-hhh-60`), its log, and the record in its marker.
+
+    Its state is that of the marker, but `gone` where a job that says it runs does not.
+    """
+
+    name: str
+    log: Path
+    record: dict[str, Any]
+    state: str
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the state of a study's jobs; 0, or 2 if there are none.
+
+    Raises:
+        SystemExit: on an unknown argument.
+    """
+    parser = argparse.ArgumentParser(prog="polyalign status", description=__doc__)
+    parser.add_argument(
+        "folder", nargs="?", default="results", help="results/<study> (default: all studies)"
+    )
+    parser.add_argument(
+        "--times", action="store_true", help="time and memory of each finished job, as a table"
+    )
+    options = parser.parse_args(argv)
+    try:
+        entries = read_entries(Path(options.folder))
+    except InputError as fault:
+        print(f"polyalign: {fault}", file=sys.stderr)
+        return 2
+    print(times_text(entries) if options.times else status_text(entries))
+    return 0
+
+
+def read_entries(folder: Path) -> list[Entry]:
+    """All jobs with a marker below a folder, by name.
+
+    Raises:
+        InputError: if there are none.
+    """
+    found = [
+        (path, record)
+        for path in sorted(folder.rglob("*.json"))
+        if "logs" in path.parts and (record := read_marker(path)) is not None
+    ]
+    if not found:
+        raise InputError(
+            f"{folder}: no job has left a marker below it; expected the results folder of a study "
+            "that runs or ran; start it, or name its folder"
+        )
+    alive = _alive([record for _, record in found])
+    return [
+        Entry(
+            name="/".join(path.with_suffix("").parts[path.parts.index("logs") + 1 :]),
+            log=path.with_suffix(".log"),
+            record=record,
+            state="gone" if record["state"] == "running" and not on else record["state"],
+        )
+        for (path, record), on in zip(found, alive, strict=True)
+    ]
+
+
+def _alive(records: Sequence[dict[str, Any]]) -> list[bool]:
+    """Whether each job may still run; one of which nothing can be known here is believed."""
+    asked = any(record["slurm_job"] and record["state"] == "running" for record in records)
+    live = live_slurm_jobs() if asked else None
+    return [
+        live is None or record["slurm_job"] in live
+        if record["slurm_job"]
+        else runs_here(record) or not is_of_here(record)
+        for record in records
+    ]
+
+
+def status_text(entries: Sequence[Entry]) -> str:
+    """Running jobs with step, loss and memory; failed jobs with reason, message and log; counts."""
+    parts = []
+    running = [entry for entry in entries if entry.state == "running"]
+    if running:
+        head = ("running", "where", "since", "step", "loss", "MB")
+        parts.append(_table(head, map(_running_row, running)))
+    failed = [entry for entry in entries if entry.state in ("failed", "gone")]
+    if failed:
+        parts.append("\n".join(["failed", *(line for entry in failed for line in _why(entry))]))
+    counts = Counter(entry.state for entry in entries)
+    parts.append(", ".join(f"{count} {state}" for state, count in sorted(counts.items())))
+    return "\n\n".join(parts)
+
+
+def _running_row(entry: Entry) -> tuple[str, ...]:
+    record = entry.record
+    where = record["host"]
+    if record["gpus"] not in (None, *NO_GPU):
+        where += f" gpu {record['gpus']}"
+    if record["slurm_job"]:
+        where += f" (SLURM {record['slurm_job']})"
+    step, loss = _progress(entry)
+    since = datetime.now(UTC) - datetime.fromisoformat(record["started"])
+    return entry.name, where, str(since).partition(".")[0], step, loss, _memory(record)
+
+
+def _progress(entry: Entry) -> tuple[str, str]:
+    """Step and loss, from the metrics of a training or else the progress bar in the log."""
+    work = entry.record.get("work")
+    metrics = Path(work) / "metrics.csv" if work else None
+    if metrics is not None and metrics.is_file():
+        header, *rows = metrics.read_text(encoding="utf-8").splitlines()
+        if rows:
+            row = dict(zip(header.split(","), rows[-1].split(","), strict=False))
+            return row.get("step", ""), row.get("loss", "")
+    try:
+        with entry.log.open("rb") as stream:
+            stream.seek(max(0, entry.log.stat().st_size - TAIL))
+            tail = stream.read().decode(errors="replace")
+    except OSError:
+        return "", ""
+    bars = re.findall(r"(\d+/\d+) \[", tail)
+    return (bars[-1] if bars else ""), ""
+
+
+def _memory(record: dict[str, Any]) -> str:
+    """Memory that a job of this machine holds now, in MB; empty for others."""
+    try:
+        facts = Path(f"/proc/{record['pid']}/status").read_text() if runs_here(record) else ""
+    except OSError:
+        return ""
+    held = re.search(r"VmRSS:\s+(\d+) kB", facts)
+    return str(int(held[1]) // 1024) if held else ""
+
+
+def _why(entry: Entry) -> list[str]:
+    record = entry.record
+    gone = entry.state == "gone"
+    reason, message = ("gone", GONE) if gone else (record["reason"], record["message"].strip())
+    # What ended these came from outside, and SLURM knows what it was.
+    if record["slurm_job"] and reason in ("gone", "stopped"):
+        said = _slurm_says(record["slurm_job"])
+        reason = MEANT.get(said, reason)
+        message += f" (SLURM: {said})" if said else ""
+    return [f"  {entry.name}: {reason}", f"    {message}", f"    log: {entry.log}"]
+
+
+def _slurm_says(job: str) -> str:
+    """State of a job in SLURM's queue, or, once it has left that, in its accounts; else empty."""
+    for command in (
+        ["squeue", "--states=all", "-h", "-o", "%T", "-j", job],
+        ["sacct", "-X", "--noheader", "--format=State", "--jobs", job],
+    ):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        if done.stdout.strip():
+            return done.stdout.split()[0]
+    return ""
+
+
+def times_text(entries: Sequence[Entry]) -> str:
+    """One table of all finished jobs: seconds, memory of host and GPU, tokens a second.
+
+    Seconds and memory come from the benchmark file of a rule that has one, since that covers
+    processes that the job starts, and else from the job itself. The last line has the sum of the
+    jobs' own times, and the time from the first start to the last end: the difference, with as many
+    jobs at once as there were, is what the workflow itself took or waited.
+    """
+    head = ("job", "seconds", "RSS MB", "VRAM MB", "tokens/s")
+    done = [entry for entry in entries if entry.state == "done"]
+    table = _table(head, map(_times_row, done))
+    if not done:
+        return table
+    starts = [datetime.fromisoformat(entry.record["started"]) for entry in done]
+    ends = [datetime.fromisoformat(entry.record["ended"]) for entry in done]
+    work = sum(_benchmark(entry).get("s", entry.record["seconds"]) for entry in done)
+    span = (max(ends) - min(starts)).total_seconds()
+    return f"{table}\n{len(done)} jobs: {work:.1f} s of work within {span:.1f} s"
+
+
+def _times_row(entry: Entry) -> tuple[str, ...]:
+    record = entry.record
+    seconds, rss = record["seconds"], record["rss_mb"]
+    benchmark = _benchmark(entry)
+    if benchmark:
+        seconds, rss = benchmark.get("s", seconds), benchmark.get("max_rss", rss)
+    tokens = _tokens(record)
+    return (
+        entry.name,
+        f"{seconds:.1f}",
+        f"{rss:.0f}",
+        "" if record["vram_mb"] is None else str(record["vram_mb"]),
+        "" if tokens is None else f"{tokens / seconds:.0f}",
+    )
+
+
+def _benchmark(entry: Entry) -> dict[str, float]:
+    """Numbers of the job's benchmark file (Snakemake's), if its rule writes one."""
+    parts = list(entry.log.with_suffix(".tsv").parts)
+    parts[parts.index("logs")] = "benchmarks"
+    file = Path(*parts)
+    if not file.is_file():
+        return {}
+    header, row = (line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()[:2])
+    return {
+        name: float(number)
+        for name, number in zip(header, row, strict=True)
+        if re.fullmatch(r"[\d.]+", number)
+    }
+
+
+def _tokens(record: dict[str, Any]) -> int | None:
+    """Tokens that a job sampled; None for jobs that sample none."""
+    import pyarrow.parquet as pq
+
+    if record["stage"] != "generate":
+        return None
+    (path,) = record["outputs"]
+    if not Path(path).is_file():
+        return None
+    return int(pq.read_table(path, columns=["n_tokens"])["n_tokens"].to_numpy().sum())
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

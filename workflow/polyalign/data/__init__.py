@@ -1,0 +1,1 @@
+"""Tables: keys, files, specifications, prompts, preference pairs."""

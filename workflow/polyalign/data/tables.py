@@ -1,0 +1,96 @@
+"""Reading and writing tables: any supported format in, Parquet and CSV out, whole or not at all."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from polyalign.errors import InputError
+from polyalign.paths import policy_of
+from polyalign.runtime.files import whole
+
+FORMATS = (".parquet", ".csv", ".jsonl", ".json")
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a Parquet, CSV, JSONL or JSON (list of records) table, by its ending.
+
+    Raises:
+        InputError: if the file is missing, unreadable, truncated, empty or of another format.
+    """
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise InputError(f"{path}: unknown table format; expected one of {', '.join(FORMATS)}")
+    if not path.is_file():
+        raise InputError(f"{path}: no such table; check the path, or run the stage that makes it")
+    try:
+        if path.suffix == ".parquet":
+            frame = pd.read_parquet(path)
+        elif path.suffix == ".csv":
+            frame = pd.read_csv(path, keep_default_na=False, na_values=["nan", "NaN", "NA"])
+        else:
+            frame = pd.read_json(path, lines=path.suffix == ".jsonl", dtype=False)
+    except (ValueError, OSError, pa.ArrowException, pd.errors.ParserError) as fault:
+        raise InputError(
+            f"{path}: cannot be read as {path.suffix[1:]} ({fault}); it may be truncated: "
+            "restore it, or delete it and let its stage make it again"
+        ) from fault
+    if frame.empty:
+        raise InputError(f"{path}: the table has no rows; expected at least one")
+    return frame
+
+
+def write_table(frame: pd.DataFrame, path: str | Path, settings: Mapping[str, Any]) -> None:
+    """Write `frame` as Parquet, whole or not at all, with `settings` in the file's metadata.
+
+    The same frame and settings give the same bytes.
+    """
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    record = {b"polyalign": json.dumps(settings, sort_keys=True).encode()}
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **record})
+    with whole(path) as draft:
+        pq.write_table(table, draft, compression="zstd")
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """Settings that `write_table` stored in a Parquet file (empty if it has none)."""
+    metadata = pq.read_schema(path).metadata or {}
+    settings: dict[str, Any] = json.loads(metadata.get(b"polyalign", b"{}"))
+    return settings
+
+
+def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write a result table as CSV, whole or not at all, numbers in full.
+
+    What is not defined is written as `nan`, which `read_table` reads back; an
+    empty field would turn its column into text.
+    """
+    with whole(path) as draft:
+        frame.to_csv(draft, index=False, na_rep="nan")
+
+
+def read_by_policy(paths: Iterable[Path], policies: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """Tables `…/{family}/{variant}/NAME` by policy, in the policies' order, whatever the files'.
+
+    Args:
+        paths: the tables.
+        policies: names `family/variant`.
+
+    Raises:
+        InputError: if a table cannot be read, or is of a policy that is not among `policies`.
+    """
+    tables = {}
+    for path in map(Path, paths):
+        tables[policy_of(path).name] = read_table(path)
+    order = list(policies)
+    unknown = sorted(set(tables) - set(order))
+    if unknown:
+        raise InputError(
+            f"a table of {unknown[0]}, which is no policy of the study; expected one of "
+            f"{', '.join(order)}: add it to `policies`, or leave the file out"
+        )
+    return {policy: tables[policy] for policy in order if policy in tables}

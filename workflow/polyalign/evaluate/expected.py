@@ -1,0 +1,66 @@
+"""What each policy was made with: its own λ, and the levels that this λ is expected to give."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from polyalign.data.tables import read_settings
+from polyalign.errors import InputError
+from polyalign.palettes.record import Palette
+from polyalign.paths import policy_of
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What a policy was made with.
+
+    Attributes:
+        lam: value → weight; empty for a policy without λ.
+        predicted: value → level that is expected of the policy on test prompts, in the reward's
+            units; empty where nothing tells.
+    """
+
+    lam: Mapping[str, float]
+    predicted: Mapping[str, float]
+
+
+def read_aims(
+    policies: Mapping[str, str | None],
+    palettes: Mapping[str, Palette],
+    decoded: Iterable[str | Path],
+    given: Mapping[str, Mapping[str, float]],
+) -> dict[str, Aim]:
+    """Aims by policy.
+
+    A selection among candidates records its λ, which need not be a palette's, and its exact
+    expectation over the candidates. What is trained, or sampled anew, for a palette aims at the λ
+    for an endless pool, without one at the λ that the config gives; how far it gets with that
+    nobody knows beforehand.
+
+    Args:
+        policies: policy (`family/variant`) → name of the palette that it realises, or None.
+        palettes: name → solved palette.
+        decoded: rewards tables `…/{family}/{variant}/rewards.parquet` of the policies that choose
+            among candidates.
+        given: policy → value → λ that the config gives.
+
+    Raises:
+        InputError: if a table does not record what it was made with.
+    """
+    lam = {
+        policy: palettes[palette].lam_train
+        if palette and palette in palettes
+        else given.get(policy, {})
+        for policy, palette in policies.items()
+    }
+    aims = {policy: Aim(weights, {}) for policy, weights in lam.items()}
+    for path in map(Path, decoded):
+        record = read_settings(path)
+        if not {"lam", "expected"} <= set(record):
+            raise InputError(
+                f"{path}: does not record the λ that it was decoded with; expected the keys lam "
+                "and expected in its metadata: delete it and decode again"
+            )
+        levels = {value: one["level"] for value, one in record["expected"].items()}
+        aims[policy_of(path).name] = Aim(record["lam"], levels)
+    return aims

@@ -1,0 +1,106 @@
+"""What the sections of several families share: how to train, and whose λ is taken."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from polyalign.families import Policy
+from polyalign.settings import Count, Lam, Name, Names, Positive, Strict
+
+
+class Lora(Strict):
+    """Train low-rank adapters (LoRA) instead of all weights."""
+
+    rank: Count = Field(default=16, description="Rank of an adapter.")
+    alpha: Count = Field(
+        default=32, description="An adapter counts alpha / rank times in its layer."
+    )
+    targets: list[str] = Field(
+        default=["all-linear"],
+        min_length=1,
+        description="Ends of the names of the layers that are adapted; all-linear: every linear "
+        "layer but the output.",
+    )
+    merge: bool = Field(
+        default=True,
+        description="Merge the adapters into the weights at the end; else the model's folder holds "
+        "the adapters and names its base model.",
+    )
+    four_bit: bool = Field(
+        default=False,
+        description="Keep the frozen weights in 4 bits (QLoRA); needs CUDA and bitsandbytes.",
+    )
+
+
+class Options(Strict):
+    """How a model is trained, whatever its loss."""
+
+    learning_rate: Positive = Field(default=1.0e-6, description="Peak step size of the optimiser.")
+    batch_size: Count = Field(default=32, description="Rows in one step, over all processes.")
+    accumulation: Count = Field(
+        default=1, description="A step's batch is computed in this many parts, to save memory."
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="Compute activations twice, to save memory."
+    )
+    lora: Lora | None = Field(
+        default=None, description="Train adapters of low rank (default: train all weights)."
+    )
+    report_to: Literal["none", "tensorboard", "wandb", "trackio"] = Field(
+        default="none", description="Tracker to send metrics to, beside the model's own CSV file."
+    )
+    save_every: Count = Field(
+        default=50, description="Steps between checkpoints, at least; a killed run resumes there."
+    )
+
+
+OPTIONS = frozenset(Options.model_fields)
+
+
+class PaletteOptions(Options):
+    """How a model is trained for each of some palettes."""
+
+    palettes: Names = Field(description="Palettes to train for; each becomes a policy of its name.")
+
+
+class LamOptions(Strict):
+    """Whose λ is taken."""
+
+    palettes: Names | None = Field(
+        default=None, description="Palettes whose λ is taken; each becomes a policy of its name."
+    )
+    lam: dict[Name, Lam] = Field(
+        default={},
+        description="λ of your own by name, a number ≥ 0 a value in 1 / the rewards' units; each "
+        "becomes a policy of its name. Without a palette there is no target and no verdict.",
+    )
+
+    @model_validator(mode="after")
+    def _each_policy_once(self) -> Self:
+        if not self.palettes and not self.lam:
+            raise ValueError(
+                "has neither `palettes` nor `lam`; expected one of them, or both; add one"
+            )
+        if twice := sorted(set(self.palettes or ()) & set(self.lam)):
+            raise ValueError(
+                f"{twice[0]!r} names a palette and a λ of your own; expected one policy a name; "
+                "rename it in `lam`"
+            )
+        return self
+
+
+def palette_policies(family: str, settings: PaletteOptions) -> list[Policy]:
+    """One policy per palette, with the palette's name."""
+    training = settings.model_dump(exclude={"palettes"})
+    return [Policy(family, name, training, palette=name) for name in settings.palettes]
+
+
+def lam_policies(family: str, settings: LamOptions) -> list[Policy]:
+    """One policy per palette and one per λ of the user's own, with their names."""
+    options = settings.model_dump(exclude={"palettes", "lam"})
+    of_palettes = [Policy(family, name, options, palette=name) for name in settings.palettes or ()]
+    own = [
+        Policy(family, name, {**options, "lam": lam}, values=tuple(lam))
+        for name, lam in settings.lam.items()
+    ]
+    return of_palettes + own

@@ -1,0 +1,120 @@
+"""Exact log-probabilities of responses under a model, as the policy samples them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from transformers import (
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from polyalign.models.encoding import prompt_ids
+from polyalign.settings import CHAT
+
+LOGITS_AT_ONCE = 2**27
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a policy samples: part of what the policy is.
+
+    Attributes:
+        temperature: logits are divided by it.
+        top_k: only the k likeliest tokens (0: all).
+        top_p: only the likeliest tokens that hold this share of the probability (1: all).
+        max_new_tokens: longest response, its end token included.
+    """
+
+    temperature: float
+    top_k: int
+    top_p: float
+    max_new_tokens: int
+
+    def warpers(self) -> LogitsProcessorList:
+        """The same changes to the logits that `generate` makes."""
+        warpers = LogitsProcessorList()
+        if self.temperature != 1.0:
+            warpers.append(TemperatureLogitsWarper(self.temperature))
+        if self.top_k:
+            warpers.append(TopKLogitsWarper(self.top_k))
+        if self.top_p < 1.0:
+            warpers.append(TopPLogitsWarper(self.top_p))
+        return warpers
+
+
+def encode_responses(
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    prompts: Sequence[str],
+    responses: Sequence[str],
+) -> list[tuple[list[int], list[int]]]:
+    """Token ids of n rendered prompts, and of their responses with the end token.
+
+    A response follows a template after a space; a chat template opens the answer itself.
+    """
+    if not prompts:
+        return []
+    known = {prompt: prompt_ids(tokenizer, template, prompt) for prompt in dict.fromkeys(prompts)}
+    texts = [response if template == CHAT else f" {response}" for response in responses]
+    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return [
+        (known[prompt], [*ids, tokenizer.eos_token_id])
+        for prompt, ids in zip(prompts, encoded, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def response_logprobs(
+    model: PreTrainedModel,
+    pad_token_id: int,
+    pairs: list[tuple[list[int], list[int]]],
+    sampling: Sampling | None = None,
+    width: int | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each response token, in nats.
+
+    Args:
+        model: a causal language model.
+        pad_token_id: what shorter sequences are filled with (on the right, masked).
+        pairs: b pairs of prompt ids and response ids.
+        sampling: the sampling rule that the probabilities belong to (None: the model's own).
+        width: tokens to pad prompt and response to; default: those of the longest.
+
+    Returns:
+        Log-probabilities and mask, each float32 (b, longest response). A token that the sampling
+        rule excludes has -inf.
+    """
+    b, longest = len(pairs), max(len(response) for _, response in pairs)
+    width = width or max(len(prompt) + len(response) for prompt, response in pairs)
+    ids = torch.full((b, width), pad_token_id)
+    attention = torch.zeros((b, width), dtype=torch.long)
+    mask = torch.zeros((b, longest))
+    position = torch.zeros((b, longest), dtype=torch.long)
+    for row, (prompt, response) in enumerate(pairs):
+        end = len(prompt) + len(response)
+        ids[row, :end] = torch.tensor(prompt + response)
+        attention[row, :end] = 1
+        mask[row, : len(response)] = 1
+        position[row, : len(response)] = torch.arange(len(prompt) - 1, end - 1)
+    warpers = sampling.warpers() if sampling else LogitsProcessorList()
+    rows_at_once = max(1, LOGITS_AT_ONCE // (width * model.config.vocab_size))
+    chunks = []
+    for rows in torch.arange(b).split(rows_at_once):
+        logits = model(
+            input_ids=ids[rows].to(model.device), attention_mask=attention[rows].to(model.device)
+        ).logits
+        at = position[rows].to(model.device)
+        logits = logits.gather(1, at.unsqueeze(-1).expand(-1, -1, logits.shape[-1])).float()
+        # None of these rules looks at the ids that came before.
+        flat: Any = warpers(cast(Any, ids[rows]), cast(Any, logits.flatten(0, 1)))
+        flat = flat.log_softmax(-1).view_as(logits)
+        tokens = ids[rows].to(model.device).gather(1, (at + 1).clamp(max=width - 1))
+        chunks.append(flat.gather(-1, tokens.unsqueeze(-1)).squeeze(-1).cpu())
+    # Padding may hold -inf under a sampling rule; times a mask of 0 it would be NaN.
+    return torch.cat(chunks).masked_fill(mask == 0, 0.0), mask

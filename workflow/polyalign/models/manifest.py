@@ -1,0 +1,44 @@
+"""The manifest of a model, which jobs depend on, and the metrics of its training."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from polyalign import __version__
+from polyalign.models.sources import MODEL_SUFFIXES, VERSIONS
+from polyalign.runtime.files import sha256, versions, whole, write_json, write_text
+
+PASSING = {"seconds", "resumed_from", "versions"}
+METRICS = "metrics.csv"
+
+
+def write_manifest(
+    folder: str | Path, manifest: str | Path, settings: dict[str, Any], record: dict[str, Any]
+) -> None:
+    """Write a model's manifest: settings, record of its training, hashes of its files.
+
+    The hashes cover what a model answers with (weights, configuration, tokenizer). What differs
+    between two identical runs (times, where a run was resumed, versions of software) is left out,
+    so a rebuild that gives the same model leaves the manifest as it was, and no job that depends on
+    it runs again. The versions are in VERSIONS in the model's folder.
+    """
+    # In a conda environment or a container the library is on the path, but not installed.
+    used = {**versions("torch", "transformers"), "polyalign": __version__}
+    write_json(Path(folder) / VERSIONS, used)
+    files = {
+        file.name: sha256(file)
+        for file in sorted(Path(folder).iterdir())
+        if file.suffix in MODEL_SUFFIXES and file.name != VERSIONS
+    }
+    kept = {name: fact for name, fact in record.items() if name not in PASSING}
+    write_json(manifest, {"settings": settings, "record": kept, "files": files})
+
+
+def write_metrics(folder: str | Path, metrics: str | Path) -> None:
+    """Copy the metrics of a model's training, `step` and a column each; none for a soup."""
+    source = Path(folder) / METRICS
+    if source.is_file():
+        with whole(metrics) as draft:
+            shutil.copyfile(source, draft)
+    else:
+        write_text(metrics, "step\n")

@@ -1,0 +1,140 @@
+"""Where models lie and what they hold, told without loading them (nor PyTorch)."""
+
+import hashlib
+import json
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+from polyalign.errors import InputError
+
+PACKAGE = "package:"
+ADAPTER = "adapter_config.json"
+MODEL_SUFFIXES = (".safetensors", ".bin", ".json", ".txt", ".model", ".jinja", ".gguf", ".py")
+"""Endings of the files of a model folder that its answers depend on."""
+
+VERSIONS = "versions.json"
+"""File in the folder of a model that this workflow made: the software that made it."""
+
+WHOLE = 64 * 2**20
+"""Files up to this size are hashed whole; of larger ones, BLOCKS blocks of a MiB are."""
+
+BLOCKS = 16
+
+
+def resolve(source: str) -> str:
+    """Path or hub id of `source`; `package:NAME/PATH` is a path in an installed package.
+
+    The package itself is not imported, so one that only carries a model needs nothing else.
+
+    Raises:
+        InputError: if the package is not installed.
+    """
+    if not source.startswith(PACKAGE):
+        return source
+    name, _, inside = source.removeprefix(PACKAGE).partition("/")
+    spec = find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(f"{source}: no package {name} is installed; pip install {name}")
+    return str(Path(spec.submodule_search_locations[0]) / inside)
+
+
+def gguf_parts(source: str) -> tuple[str, str] | None:
+    """Folder (or hub repository) and file name of a GGUF source; None for any other."""
+    path = resolve(source)
+    folder, _, name = path.rpartition("/")
+    return (folder or ".", name) if name.endswith(".gguf") else None
+
+
+def adapter_base(source: str) -> tuple[str, str | None] | None:
+    """The base model that an adapter folder names, with its revision; None for any other source.
+
+    Raises:
+        InputError: if the adapter names none.
+    """
+    config = Path(resolve(source)) / ADAPTER
+    if not config.is_file():
+        return None
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    base, revision = settings.get("base_model_name_or_path"), settings.get("revision")
+    if not base:
+        raise InputError(
+            f"{config}: names no base model; expected `base_model_name_or_path`; write it there"
+        )
+    return str(base), revision
+
+
+def content(source: str, revision: str | None = None) -> str:
+    """What the model at `source` answers with, as a short text that changes when that does.
+
+    A model that the workflow made: the hashes in its manifest. Another folder or file: a hash of
+    its files, of large ones by their size and 16 blocks of a MiB spread over them; an adapter's
+    includes its base. A model on the hub: the commit that `revision` means now, from the local
+    cache where the hub cannot be asked.
+
+    Raises:
+        InputError: if nothing lies there, or the hub's commit cannot be found out.
+    """
+    path = Path(resolve(source))
+    manifest = path.with_name(f"{path.name}.json")
+    if path.is_dir() and manifest.is_file():
+        files = json.loads(manifest.read_text(encoding="utf-8")).get("files")
+        if files:
+            return _digest(json.dumps(files, sort_keys=True).encode())
+    if path.is_file():
+        return _digest(_file_digest(path))
+    if path.is_dir():
+        parts = [
+            f"{file.name} ".encode() + _file_digest(file)
+            for file in sorted(path.iterdir())
+            if file.suffix in MODEL_SUFFIXES and file.name != VERSIONS
+        ]
+        base = adapter_base(source)
+        return _digest(*parts, content(*base).encode() if base else b"")
+    return f"commit:{_hub_commit(source, revision)}"
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return f"sha256:{digest.hexdigest()[:16]}"
+
+
+def _file_digest(file: Path) -> bytes:
+    size = file.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with file.open("rb") as stream:
+        if size <= WHOLE:
+            digest.update(stream.read())
+        else:
+            for block in range(BLOCKS):
+                stream.seek((size - 2**20) * block // (BLOCKS - 1))
+                digest.update(stream.read(2**20))
+    return digest.digest()
+
+
+def _hub_commit(source: str, revision: str | None) -> str:
+    """The commit of a hub repository that `revision` (default: its main branch) means."""
+    if revision and re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
+    import huggingface_hub
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    repository = "/".join(source.split("/")[:2])
+    refusal = ""
+    try:
+        commit = huggingface_hub.HfApi().model_info(repository, revision=revision).sha
+        if commit:
+            return commit
+    # The hub's client raises classes of whichever HTTP library it is built on.
+    except Exception as fault:
+        refusal = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+    kept = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "refs"
+    reference = kept / (revision or "main")
+    if reference.is_file():
+        return reference.read_text(encoding="utf-8").strip()
+    raise InputError(
+        f"{source}: neither a folder or file, nor a model that the hub tells of ({refusal}), nor "
+        "one in the hub's local cache; check the name and the network"
+    )

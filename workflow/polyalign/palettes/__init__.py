@@ -1,0 +1,1 @@
+"""From a table of rewards to λ, its diagnostics, and sweeps over λ."""

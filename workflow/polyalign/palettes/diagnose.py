@@ -1,0 +1,197 @@
+"""What a palette's λ is worth: verdict, uncertainty, support, and levels on unseen prompts."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from polyalign.data.rewards_table import rewards_array
+from polyalign.map import policy_weights, solve
+from polyalign.map.base import Base
+from polyalign.map.budget import Budget, budget, budget_message
+from polyalign.map.diagnostics import (
+    PARETO_SAMPLES,
+    Interval,
+    bootstrap_interval,
+    delta_interval,
+    log_z_bias,
+    reweighting_share,
+    sensitivity,
+    tail_shape,
+)
+from polyalign.map.dual import Limits, Solution, plain, solve_on
+from polyalign.palettes.solve import fit_split
+
+UNRELIABLE_TAIL = 0.7
+"""Pareto shape above which expectations under the weights are not to be trusted."""
+
+
+def diagnose_palette(
+    pool: pd.DataFrame,
+    record: Mapping[str, Any],
+    *,
+    limits: Limits,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Add to a solved palette all that its λ does not depend on.
+
+    Args:
+        pool: rewards table of the base model's candidates.
+        record: what `polyalign.palettes.solve.solve_palette` returned for it.
+        limits: what the verdict `supported` asks.
+        resamples: resamples of the prompts behind the intervals; 0 takes the delta method.
+        seed: of the resamples.
+
+    Returns:
+        `record` with
+        `verdict` and `message`; `warnings` (sentences; none is a fault);
+        `interval` (fields of `polyalign.map.diagnostics.Interval`, clustered by prompt; a level
+        that is a quantile moves with the resamples, that of an adjusted palette is held);
+        `sensitivity` (of `polyalign.map.diagnostics.Sensitivity`);
+        `pareto_k` (None with too few samples or a tail without spread);
+        `reweighting_share` (of each value that is asked to rise: the share of a joint gain that is
+        only a choice of prompts; None for the others, and as a whole where the joint dual has no
+        solution or no prompt has two candidates);
+        `budget` (of `polyalign.map.budget.Budget`: decoding chooses within prompts in scope `joint`
+        too; None where no prompt has two candidates);
+        `log_z_bias` (None in scope `joint`);
+        `test` (`expected` levels of p_λ on the test split, with `se`, and `prompts`).
+    """
+    names, lam = list(record["values"]), np.array(record["lam"])
+    base, rewards, groups = fit_split(pool, names, record["scope"])
+    target = np.array(record["target"])
+    solution = solve_on(base, target, names=names, limits=limits, start=lam)
+    prompt = base.scope == "prompt"
+    need = _budget(rewards, groups, base, target)
+    shape = tail_shape(base, lam) if base.n_samples >= PARETO_SAMPLES else None
+    share = _reweighting(rewards, groups, base, solution)
+    extra = {
+        "verdict": solution.verdict,
+        "message": solution.message,
+        "warnings": _warnings(record, solution, need, shape, share),
+        "interval": asdict(
+            _interval(base, record, rewards, groups, resamples=resamples, seed=seed)
+        ),
+        "sensitivity": asdict(sensitivity(base, lam)),
+        "pareto_k": shape,
+        "reweighting_share": share,
+        "budget": None if need is None else asdict(need),
+        "log_z_bias": log_z_bias(base, lam) if prompt else None,
+        "test": expected_levels(pool[pool["split"] == "test"], names, solution),
+    }
+    return {**record, **plain(extra)}
+
+
+def _warnings(
+    record: Mapping[str, Any],
+    solution: Solution,
+    need: Budget | None,
+    shape: float | None,
+    share: np.ndarray | None,
+) -> list[str]:
+    """What a reader of this palette must know before trusting or realising its λ."""
+    warnings = []
+    if record["adjusted"]:
+        warnings.append(
+            f"adjusted: no policy reaches what it asks; the target lies {record['reached']:.1%} of "
+            "the way from the base levels"
+        )
+    if solution.verdict != "supported":
+        warnings.append(solution.message)
+    if need is not None and (need.suffices is None or need.suffices > need.candidates):
+        warnings.append(f"at the edge of selection: {budget_message(need)}")
+    if solution.scope == "prompt" and record["lam_bias"] is None:
+        warnings.append(
+            "λ for training is that of selection among these candidates: they are too few to "
+            "estimate its bias; draw more candidates"
+        )
+    if shape is not None and shape > UNRELIABLE_TAIL:
+        warnings.append(
+            f"heavy tail: the weights' Pareto shape is {shape:.2f}, above {UNRELIABLE_TAIL}: "
+            "levels and λ are not reliable; draw more candidates or lower the levels"
+        )
+    if solution.scope == "joint" and share is not None and np.nanmax(share, initial=0.0) > 0:
+        warnings.append(
+            f"joint: up to {np.nanmax(share):.0%} of a gain is only a choice of prompts, which no "
+            "policy can make"
+        )
+    return warnings
+
+
+def _budget(
+    rewards: np.ndarray, groups: np.ndarray, base: Base, target: np.ndarray
+) -> Budget | None:
+    if np.bincount(groups).max() < 2:
+        return None
+    within = base if base.scope == "prompt" else Base(rewards, groups, "prompt")
+    return budget(within, target)
+
+
+def _interval(
+    base: Base,
+    record: Mapping[str, Any],
+    rewards: np.ndarray,
+    groups: np.ndarray,
+    *,
+    resamples: int,
+    seed: int,
+) -> Interval:
+    if resamples == 0:
+        return delta_interval(base, np.array(record["lam"]), np.array(record["target"]))
+    held = dict(zip(record["values"], record["target"], strict=True))
+    return bootstrap_interval(
+        rewards,
+        held if record["adjusted"] else record["levels"],
+        names=record["values"],
+        groups=groups,
+        scope=base.scope,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def _reweighting(
+    rewards: np.ndarray, groups: np.ndarray, base: Base, solution: Solution
+) -> np.ndarray | None:
+    """Share (k,) of the joint gain that is only re-weighting of prompts; None where not defined."""
+    if np.bincount(groups).max() < 2:
+        return None
+    lam = solution.lam
+    if base.scope == "prompt":
+        joint = solve(rewards, solution.target, groups=groups, scope="joint")
+        if joint.status != "solved":
+            return None
+        lam = joint.lam
+    rises = solution.target > base.center + 1e-6 * base.scale
+    return np.where(rises, reweighting_share(rewards, lam, groups), np.nan)
+
+
+def expected_levels(
+    test: pd.DataFrame, names: list[str], solution: Solution
+) -> dict[str, Any] | None:
+    """Expected levels of p_λ on the test split, exact over its candidates.
+
+    Returns:
+        `expected` and `se` (k,) in the rewards' units, the latter clustered by prompt, and the
+        number of `prompts`; None if there is no test split.
+    """
+    if test.empty:
+        return None
+    rewards, groups = rewards_array(test, names)
+    weights = policy_weights(rewards, solution.lam, groups=groups, scope=solution.scope)
+    share = np.bincount(groups, weights) / weights.sum()
+    by_prompt = np.stack(
+        [
+            np.bincount(groups, weights * column) / np.bincount(groups, weights)
+            for column in rewards.T
+        ],
+        axis=1,
+    )
+    expected = share @ by_prompt
+    prompts = len(share)
+    correction = prompts / max(prompts - 1, 1)
+    variance = correction * np.square(share[:, None] * (by_prompt - expected)).sum(axis=0)
+    return {"expected": expected.tolist(), "se": np.sqrt(variance).tolist(), "prompts": prompts}

@@ -1,0 +1,147 @@
+"""Solved palettes as tables and figures need them: everything by the value's name."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polyalign.errors import InputError
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the λ of a palette is worth; NaN where something is not defined.
+
+    Attributes:
+        warnings: what a reader must know before trusting or realising λ, a sentence each.
+        low: value → lower end of the 95 % interval of λ, clustered by prompt.
+        high: value → its upper end.
+        kkt: largest residual of the optimality conditions.
+        max_weight: largest weight of a sample (scope `prompt`: its mean over the prompts).
+        pareto_k: shape of the weights' tail.
+        reweighting: value → share of a joint gain that is only a choice of prompts.
+    """
+
+    warnings: list[str]
+    low: dict[str, float]
+    high: dict[str, float]
+    kkt: float
+    max_weight: float
+    pareto_k: float
+    reweighting: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Palette:
+    """One solved palette.
+
+    Attributes:
+        name: the palette's name.
+        levels: value → level as the config asks for it (`q70`, `mean`).
+        asked: value → that level as a number, in the reward's units.
+        lam: value → weight of the solution, which decoding uses.
+        lam_train: value → weight that training and guided sampling use.
+        predicted: value → level that the solution expects on test prompts, or on the prompts of its
+            fit where there was no test split.
+        verdict: `supported`, `unsupported` or `infeasible`.
+        message: what the verdict rests on, in a sentence.
+        scope: `prompt` or `joint`.
+        reached: share of the way from the base levels to the asked ones that the solution goes; 1
+            if the palette was not adjusted.
+        kl: KL of the solution to the base model (nats).
+        ess: effective sample size of the solution.
+        diagnosis: what λ is worth.
+    """
+
+    name: str
+    levels: dict[str, str]
+    asked: dict[str, float]
+    lam: dict[str, float]
+    lam_train: dict[str, float]
+    predicted: dict[str, float]
+    verdict: str
+    message: str
+    scope: str
+    reached: float
+    kl: float
+    ess: float
+    diagnosis: Diagnosis
+
+    @property
+    def raised(self) -> list[str]:
+        """The values that the palette moves: all but those asked to stay at their mean."""
+        return [value for value, level in self.levels.items() if level != "mean"]
+
+    @property
+    def adjusted(self) -> str:
+        """`adjusted to 64 %` where the solution goes only that far; empty where all the way."""
+        return f"adjusted to {min(99.0, 100 * self.reached):.0f} %" if self.reached < 1 else ""
+
+
+def read_palettes(paths: Iterable[str | Path]) -> dict[str, Palette]:
+    """Palettes by name, in the order of the files.
+
+    Raises:
+        InputError: if a file is missing, is no JSON, or lacks a key.
+    """
+    found = {}
+    for path in paths:
+        try:
+            record = json.loads(Path(path).read_text(encoding="utf-8"))
+            palette = _palette(record)
+        except (OSError, ValueError) as fault:
+            raise InputError(
+                f"{path}: is no palette that can be read ({fault}); expected the JSON of a solved "
+                "palette: delete it and solve again"
+            ) from fault
+        except KeyError as fault:
+            raise InputError(
+                f"{path}: the palette has no key {fault}; it was solved by another version: "
+                "delete it and solve again"
+            ) from fault
+        found[palette.name] = palette
+    return found
+
+
+def _palette(record: Mapping[str, Any]) -> Palette:
+    values = record["values"]
+
+    def by_value(numbers: list[float | None]) -> dict[str, float]:
+        return {value: _number(one) for value, one in zip(values, numbers, strict=True)}
+
+    test = record["test"]
+    return Palette(
+        name=record["palette"],
+        levels={value: str(level) for value, level in record["levels"].items()},
+        asked=by_value(record["asked"]),
+        lam=by_value(record["lam"]),
+        lam_train=by_value(record["lam_train"]),
+        predicted=by_value(test["expected"] if test else record["realised"]),
+        verdict=record["verdict"],
+        message=record["message"],
+        scope=record["scope"],
+        reached=record["reached"],
+        kl=_number(record["kl"]),
+        ess=_number(record["ess"]),
+        diagnosis=Diagnosis(
+            warnings=record["warnings"],
+            low=by_value(record["interval"]["lam_low"]),
+            high=by_value(record["interval"]["lam_high"]),
+            kkt=_number(record["kkt"]),
+            max_weight=_number(record["max_weight"]),
+            pareto_k=_number(record["pareto_k"]),
+            reweighting=by_value(record["reweighting_share"] or [None] * len(values)),
+        ),
+    )
+
+
+def _number(number: float | None) -> float:
+    """JSON has no NaN: what is not defined stands there as null."""
+    return math.nan if number is None else float(number)
+
+
+def lam_of(palette: dict[str, Any], key: str) -> dict[str, float]:
+    """Value → λ of a solved palette; `key` is `lam` or `lam_train`."""
+    return dict(zip(palette["values"], palette[key], strict=True))

@@ -1,0 +1,137 @@
+"""λ of one palette of a study, solved on the base model's pool."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from polyalign.data.rewards_table import rewards_array
+from polyalign.errors import InputError
+from polyalign.map import Solution, parse_target, solve
+from polyalign.map.base import Base
+from polyalign.map.budget import budget, budget_message
+from polyalign.map.dual import DEFAULT_LIMITS, Limits, solve_on
+from polyalign.map.search import interpolate
+
+
+def solve_palette(
+    pool: pd.DataFrame,
+    palette: str,
+    levels: Mapping[str, str | float],
+    *,
+    scope: str = "auto",
+    on_infeasible: str = "fail",
+    limits: Limits = DEFAULT_LIMITS,
+) -> dict[str, Any]:
+    """λ of one palette, fitted on the `fit` split.
+
+    Args:
+        pool: rewards table of the base model's candidates.
+        palette: name of the palette.
+        levels: value → level asked for, in the palettes' grammar.
+        scope: `auto`, `prompt` or `joint`.
+        on_infeasible: `fail`, or `adjust`: go from the base levels towards the target only as far
+            as the palette stays supported.
+        limits: what counts as supported; only an adjusted palette depends on it.
+
+    Returns:
+        The fields of `polyalign.map.Solution` without verdict and message (`diagnose_palette` adds
+        them, and all else that λ does not depend on), and
+        `palette`, `levels` (as asked), `asked` (as numbers),
+        `adjusted` (whether the target is another than asked),
+        `reached` (share of the way from base to asked that the target goes; 1 if not adjusted),
+        `lam_decode` (λ for selection among as many candidates as it was fitted on: `lam`),
+        `lam_train` (λ for training, see `training_lam`), `lam_bias` (None where not estimable).
+
+    Raises:
+        InputError: if the palette is infeasible, or so near the edge that no λ can be certified,
+            and may not be adjusted; or if the table lacks a value.
+    """
+    base, rewards, groups = fit_split(pool, list(levels), scope)
+    asked = parse_target(levels, rewards, list(levels), groups, scope=base.scope)
+    solution = solve_on(base, asked, names=list(levels), slack=True)
+    reached = 1.0
+    if solution.status != "solved":
+        if on_infeasible == "fail":
+            room = f"; {budget_message(budget(base, asked))}" if base.scope == "prompt" else ""
+            raise InputError(
+                f"palette '{palette}': {solution.message}{room}; lower its levels, or set "
+                "map.on_infeasible to adjust"
+            )
+        moved = interpolate(base, asked, limits, list(levels))
+        reached = moved.share
+        solution = solve_on(base, moved.target, names=list(levels), slack=True)
+    lam_train, bias = training_lam(rewards, groups, solution)
+    record = solution.to_dict()
+    for judged in ("verdict", "message"):
+        del record[judged]
+    return {
+        "palette": palette,
+        "levels": dict(levels),
+        "asked": asked.tolist(),
+        "adjusted": reached < 1.0,
+        "reached": reached,
+        **record,
+        "lam_decode": record["lam"],
+        "lam_train": lam_train.tolist(),
+        "lam_bias": None if bias is None else bias.tolist(),
+    }
+
+
+def fit_split(
+    pool: pd.DataFrame, names: list[str], scope: str
+) -> tuple[Base, np.ndarray, np.ndarray]:
+    """The base policy on the `fit` split, its rewards (n, k) and prompt index (n,).
+
+    Raises:
+        InputError: if there is no such row, or the table lacks a value.
+    """
+    fit = pool[pool["split"] == "fit"]
+    if fit.empty:
+        raise InputError("the pool has no rows of the fit split; raise or lower prompts.test_share")
+    rewards, groups = rewards_array(fit, names)
+    return Base(rewards, groups, scope), rewards, groups
+
+
+def training_lam(
+    rewards: np.ndarray, groups: np.ndarray, solution: Solution
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """λ for training, where the policy is not limited to the K candidates it was fitted on.
+
+    The mean over K samples inside the logarithm biases λ by order 1/K. Solving on both halves of
+    the candidates shows the bias at K/2, and the jackknife takes its leading order off:
+    λ_train = 2 λ_K − mean λ_{K/2} (Efron, "The Jackknife, the Bootstrap and Other Resampling
+    Plans", 1982, ch. 2). Values with λ = 0 stay at 0. In scope `joint`, where a half is
+    infeasible, and where the bias is no longer small (above half of a λ, as near the edge of what
+    the halves can reach), nothing is corrected.
+
+    Args:
+        rewards: (n, k) rewards of the fit split.
+        groups: (n,) prompt index.
+        solution: solution on all candidates.
+
+    Returns:
+        λ_train (k,), and the estimated bias of λ_K (k,), or None where it cannot be had.
+    """
+    if solution.scope == "joint":
+        return solution.lam, None
+    rank = pd.Series(groups).groupby(groups).cumcount().to_numpy()
+    single = np.bincount(groups)[groups] == 1  # nothing to halve: in both halves, as it is
+    halves = []
+    for half in (0, 1):
+        rows = (rank % 2 == half) | single
+        part = solve(
+            rewards[rows],
+            solution.target,
+            groups=pd.factorize(groups[rows])[0],
+            scope="prompt",
+            names=solution.values,
+        )
+        if part.status != "solved":
+            return solution.lam, None
+        halves.append(part.lam)
+    bias = np.where(solution.lam > 0, np.mean(halves, axis=0) - solution.lam, 0.0)
+    if (np.abs(bias) > solution.lam / 2).any():
+        return solution.lam, None
+    return solution.lam - bias, bias

@@ -1,0 +1,194 @@
+"""The grammar of all paths below results/: written once, built here and parsed back here.
+
+    results/{study}/
+      prompts.parquet, config.json, overview.html, report.html
+      world/…                                     data that the sandbox writes
+      models/{family}/{variant}/ .json .csv       a model, its manifest, the metrics of its training
+      policies/{family}/{variant}/
+        shards/samples_{i}-of-{n}.parquet         one scatter item of a policy's responses
+        shards/{value}_{i}-of-{n}.parquet         the rewards of one value for that item
+        rewards.parquet, levels.csv, winrate.csv
+      palettes/lam/{palette}.json                 λ; palettes/{palette}.json adds its diagnostics
+      explore/{name}.csv, tables/{name}.{kind}, plots/{figure}.{kind}
+      logs/{stage}/{job}.log .json                a job's log, and its record beside it
+      benchmarks/{stage}/{job}.tsv                what Snakemake measured of a job
+      cache/{value}/, work/{stage}-{variant}/     kept for later runs and attempts; no rule's output
+
+A part in braces may also be a wildcard of Snakemake (`"{variant}"`): rules call the same functions.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from polyalign.families import NAMES, Policy
+
+OF_ANY = Policy("{family}", "{variant}")
+"""Stands for any policy in the files of a rule."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The paths of one study, relative to the folder that Snakemake runs in.
+
+    Attributes:
+        study: name of the study.
+    """
+
+    study: str
+
+    @property
+    def results(self) -> str:
+        """The folder of the study."""
+        return f"results/{self.study}"
+
+    def file(self, name: str) -> str:
+        """A file of the whole study, such as `prompts.parquet`."""
+        return f"{self.results}/{name}"
+
+    def world(self, name: str) -> str:
+        """A file that the sandbox writes."""
+        return f"{self.results}/world/{name}"
+
+    def model(self, policy: Policy) -> str:
+        """Folder of a model; of a reward model as `Policy("reward", name)`."""
+        return f"{self.results}/models/{policy.name}"
+
+    def manifest(self, policy: Policy) -> str:
+        """What the model's weights and settings are: the file that other jobs depend on."""
+        return f"{self.model(policy)}.json"
+
+    def metrics(self, policy: Policy) -> str:
+        """Metrics of the model's training by step."""
+        return f"{self.model(policy)}.csv"
+
+    def makes(self, source: str) -> bool:
+        """Whether `source` names a model that this study makes."""
+        return source.startswith(f"{self.results}/models/")
+
+    def samples(self, policy: Policy, i: int | str = "{i}", n: int | str = "{n}") -> str:
+        """Scatter item `i` of `n` of a policy's responses."""
+        return self.shard(policy, "samples", i, n)
+
+    def shard(
+        self, policy: Policy, what: str = "{value}", i: int | str = "{i}", n: int | str = "{n}"
+    ) -> str:
+        """One scatter item of a policy: `samples`, or the rewards of the value `what`."""
+        return f"{self.results}/policies/{policy.name}/shards/{what}_{i}-of-{n}.parquet"
+
+    def rewards(self, policy: Policy = OF_ANY) -> str:
+        """Samples and rewards of a policy."""
+        return self.of_policy(policy, "rewards.parquet")
+
+    def levels(self, policy: Policy = OF_ANY) -> str:
+        """Levels of a policy."""
+        return self.of_policy(policy, "levels.csv")
+
+    def winrate(self, policy: Policy = OF_ANY) -> str:
+        """Win rates of a policy."""
+        return self.of_policy(policy, "winrate.csv")
+
+    def of_policy(self, policy: Policy, name: str) -> str:
+        """A file of one policy."""
+        return f"{self.results}/policies/{policy.name}/{name}"
+
+    def lam(self, palette: str = "{palette}") -> str:
+        """λ of a palette, without diagnostics."""
+        return f"{self.results}/palettes/lam/{palette}.json"
+
+    def palette(self, palette: str = "{palette}") -> str:
+        """λ of a palette with its diagnostics."""
+        return f"{self.results}/palettes/{palette}.json"
+
+    def explored(self, name: str, kind: str = "csv") -> str:
+        """A table that figures alone are drawn from."""
+        return f"{self.results}/explore/{name}.{kind}"
+
+    def table(self, name: str, kind: str = "csv") -> str:
+        """A table of the report."""
+        return f"{self.results}/tables/{name}.{kind}"
+
+    def plot(self, figure: str = "{figure}", kind: str = "pdf") -> str:
+        """A figure; one of a policy has the policy's name behind a slash."""
+        return f"{self.results}/plots/{figure}.{kind}"
+
+    def cache(self, value: str) -> str:
+        """Folder of the scores of a value, by content."""
+        return f"{self.results}/cache/{value}"
+
+    def work(self, stage: str, variant: str) -> str:
+        """Folder of the checkpoints of a training."""
+        return f"{self.results}/work/{stage}-{variant}"
+
+    def log(self, stage: str, job: str = "") -> str:
+        """Log of a job (`job_name`), or of the one job of a stage."""
+        return f"{self.results}/logs/{stage}{f'/{job}' if job else ''}.log"
+
+    def benchmark(self, stage: str, job: str = "") -> str:
+        """Snakemake's measurements of a job."""
+        return f"{self.results}/benchmarks/{stage}{f'/{job}' if job else ''}.tsv"
+
+
+def job_name(policy: Policy = OF_ANY, value: str = "", i: int | str = "", n: int | str = "") -> str:
+    """Name of a job of one policy below logs/{stage}/: `rloo-hhh-60_humor_0-of-1`."""
+    scored = f"_{value}" if value else ""
+    item = f"_{i}-of-{n}" if n else ""
+    return f"{policy.family}-{policy.variant}{scored}{item}"
+
+
+@dataclass(frozen=True)
+class JobFile:
+    """What the path of a log, record or benchmark says of its job.
+
+    Attributes:
+        stage: name of the stage, the first folder or the file's own name.
+        name: the job's name within its stage; empty for the one job of a stage.
+        policy: the policy, for a stage whose jobs are of one policy.
+        value: the value that is scored, for a stage whose jobs are of one value.
+    """
+
+    stage: str
+    name: str = ""
+    policy: Policy | None = None
+    value: str | None = None
+
+
+OF_POLICIES = ("annotate", "decode", "generate", "levels", "merge", "train", "winrate")
+"""Stages whose jobs are of one policy each."""
+
+FAMILIES = ("base", *NAMES)
+
+
+def parse_job(path: Path, values: Iterable[str] = ()) -> JobFile:
+    """Read what `Paths.log` and `Paths.benchmark` wrote.
+
+    Args:
+        path: relative to the folder `logs` or `benchmarks`.
+        values: the study's values, which the names of scoring jobs end in.
+    """
+    stage, *names = path.with_suffix("").parts
+    name = "/".join(names)
+    if stage not in OF_POLICIES:
+        return JobFile(stage, name)
+    stem = re.sub(r"_\d+-of-\d+$", "", name)
+    value = None
+    if stage == "annotate":
+        ends = [known for known in values if stem.endswith(f"_{known}")]
+        value = max(ends, key=len, default=None)
+        stem = stem.removesuffix(f"_{value}")
+    begins = [family for family in FAMILIES if stem.startswith(f"{family}-")]
+    if not begins:
+        return JobFile(stage, name, None, value)
+    family = max(begins, key=len)
+    return JobFile(stage, name, Policy(family, stem.removeprefix(f"{family}-")), value)
+
+
+def policy_of(path: Path) -> Policy:
+    """The policy of a file in policies/{family}/{variant}/."""
+    return Policy(path.parent.parent.name, path.parent.name)
+
+
+def model_of(path: Path) -> Policy:
+    """The model of models/{family}/{variant}, of its manifest or of its metrics."""
+    return Policy(path.parent.name, path.name.removesuffix(".json").removesuffix(".csv"))

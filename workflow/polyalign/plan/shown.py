@@ -1,0 +1,234 @@
+"""What tables, figures, the overview page and captions show of a study, beside the numbers."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from polyalign import plots
+from polyalign.families import BASE, POOL, Policy
+from polyalign.paths import Paths
+from polyalign.plots import FigureSpec
+from polyalign.settings import Strict
+from polyalign.study import Study
+
+Settings = dict[str, Any]
+
+# Tables for a paper, as pages in the report; and those that are pages and CSV alone.
+PRINTED = {
+    "winrates": "win rates",
+    "levels": "levels",
+    "lambda": "λ of the palettes",
+    "quantiles": "levels that quantile palettes ask for",
+    "realised_quantiles": "realised levels as quantiles of the base model",
+    "families": "families of policies",
+}
+WIDE = {
+    "summary": "summary of all policies",
+    "mixing": "soups against the mean of their parts",
+}
+
+
+def _paths(study: Study) -> Paths:
+    return Paths(study.study)
+
+
+def _pick(section: Strict, *keys: str) -> Settings:
+    return section.model_dump(include=set(keys))
+
+
+def soups(study: Study) -> list[Policy]:
+    """The policies that are made of other policies' models."""
+    return [policy for policy in study.all_policies.values() if policy.parts]
+
+
+def mixed(study: Study) -> list[Policy]:
+    """Soups and the policies that they are made of, in the study's order."""
+    named = {name for policy in soups(study) for name in (policy.name, *policy.parts)}
+    return [policy for policy in study.evaluated if policy.name in named]
+
+
+def tables(study: Study) -> dict[str, tuple[str, ...]]:
+    """Name of each table of the report → the kinds of its files."""
+    wide = [name for name in WIDE if name != "mixing" or soups(study)]
+    return {
+        **dict.fromkeys(PRINTED, ("html", "csv", "md", "tex")),
+        **dict.fromkeys(wide, ("html", "csv")),
+    }
+
+
+def palettes(study: Study) -> list[str]:
+    """The solved and diagnosed palettes."""
+    return [_paths(study).palette(palette) for palette in study.palettes]
+
+
+def model_manifests(study: Study) -> list[str]:
+    """Manifests of the models that policies and rewards are made from."""
+    made = [Policy("reward", name) for name in study.reward_models]
+    if study.model and study.model.source == _paths(study).model(BASE):
+        made.append(BASE)
+    return [_paths(study).manifest(policy) for policy in made]
+
+
+def judged_manifests(study: Study) -> list[str]:
+    """Manifests of the models whose quality the report states."""
+    preferred = [policy for policy in study.of_kind("train") if policy.preferences]
+    return model_manifests(study) + [_paths(study).manifest(policy) for policy in preferred]
+
+
+def training_metrics(study: Study) -> list[str]:
+    """Metrics of every model that the workflow trains."""
+    of_models = [path.removesuffix(".json") + ".csv" for path in model_manifests(study)]
+    trained = [policy for policy in study.of_kind("train") if not policy.parts]
+    return of_models + [_paths(study).metrics(policy) for policy in trained]
+
+
+def figure_tables(study: Study, policies: Iterable[Policy]) -> dict[str, Callable[[], list[str]]]:
+    """Name of each table that a figure may need → its files; of policies, those of `policies`."""
+    paths, shown = _paths(study), list(policies)
+    explored = ("random", "fronts", "rounds", "paths")
+    others = ("summary", "families", *(["mixing"] if soups(study) else []))
+    return {
+        "levels": lambda: [paths.levels(policy) for policy in shown],
+        "winrate": lambda: [paths.winrate(policy) for policy in shown],
+        "rewards": lambda: [paths.rewards(policy) for policy in shown],
+        "pool": lambda: [paths.rewards(POOL)],
+        "palettes": lambda: palettes(study),
+        "training": lambda: training_metrics(study),
+        "jobs": lambda: [paths.explored("jobs", "dot")],
+        **{name: partial(_one, paths.table(name)) for name in others},
+        **{name: partial(_one, paths.explored(name)) for name in explored},
+    }
+
+
+def _one(path: str) -> list[str]:
+    return [path]
+
+
+def names_and_order(study: Study) -> Settings:
+    """Names and order of values and policies, for tables and figures.
+
+    Pairs, since the canonical text sorts keys, and readers must see the config's order.
+    """
+    return {
+        "labels": list(study.labels.items()),
+        "units": {name: spec.unit for name, spec in study.values.items()},
+        "policies": [(policy.name, policy.palette) for policy in study.evaluated],
+    }
+
+
+def figure_settings(study: Study, figure: FigureSpec) -> Settings:
+    """What a figure shows beside its tables: what it asks for, and nothing of the others'."""
+    known: dict[str, Callable[[], Any]] = {
+        "chosen": lambda: study.chosen,
+        "opponent": lambda: study.evaluation.opponent,
+        "evaluate_only": lambda: study.evaluation.evaluate_only,
+        "mixtures": lambda: {
+            policy.name: policy.settings.get("mixture") or policy.settings.get("weights")
+            for policy in study.all_policies.values()
+            if policy.preferences or policy.parts
+        },
+        "log_probabilities": lambda: study.log_probabilities,
+    }
+    return {**names_and_order(study), **{name: known[name]() for name in figure.shows}}
+
+
+def table_settings(study: Study) -> Settings:
+    """What the tables show beside the numbers."""
+    titles = {name: (PRINTED | WIDE)[name] for name in tables(study)}
+    return {
+        **names_and_order(study),
+        "chosen": study.chosen,
+        "maintained": study.maintained,
+        "results": _paths(study).results,
+        "titles": titles,
+        "given": {
+            policy.name: policy.settings["lam"]
+            for policy in study.all_policies.values()
+            if "lam" in policy.settings
+        },
+    }
+
+
+def page_settings(study: Study) -> Settings:
+    """What the overview page shows beside the numbers."""
+    return {
+        **names_and_order(study),
+        "study": study.study,
+        "chosen": study.chosen,
+        "sandbox": study.sandbox is not None,
+        "methods": method_settings(study),
+    }
+
+
+def method_settings(study: Study) -> Settings:
+    """What the page says about how the study was done."""
+    made = [policy.family for policy in study.all_policies.values()]
+    facts: Settings = {
+        "rewards": study.rewards,
+        "test_share": study.prompts.test_share,
+        "values": {name: study.scorer(name) for name in study.values},
+        "palettes": {name: list(levels.items()) for name, levels in study.palettes.items()},
+        "reward_models": {name: model.model_dump() for name, model in study.reward_models.items()},
+        "map": {
+            **_pick(study.map, "min_ess", "max_weight", "max_kl_share", "max_norm"),
+            **_pick(study.map, "scope", "on_infeasible", "resamples"),
+        },
+        "evaluation": {
+            **_pick(study.evaluation, "bootstrap", "opponent", "evaluate_only"),
+            "slack": study.slack,
+        },
+        "families": [
+            (name, made.count(name), study.policies[name].model_dump())
+            for name in dict.fromkeys(made)
+        ],
+        "seed": study.seed,
+    }
+    if study.model and not study.rewards:
+        sampling = _pick(
+            study.sampling,
+            *("temperature", "top_k", "top_p", "max_new_tokens"),
+            *("candidates", "evaluation_candidates"),
+        )
+        facts |= {
+            "model": study.model.source,
+            "prompts": [source.path for source in study.prompts.sources],
+            "sampling": sampling,
+        }
+    return facts
+
+
+def caption_numbers(study: Study) -> str:
+    """The sizes behind a figure, for its caption."""
+    sizes = [
+        f"{len(study.evaluated)} policies",
+        f"{len(study.values)} values",
+        f"{len(study.palettes)} palettes",
+        f"{study.evaluation.bootstrap} resamples of the prompts behind an interval",
+    ]
+    if not study.rewards:
+        sizes.append(f"{study.sampling.candidates} candidates a prompt in the pool")
+    return f"Study {study.study}: {', '.join(sizes)}."
+
+
+def rule_graph_settings(study: Study) -> Settings:
+    """What decides which rules a study uses, and what they hand to each other."""
+    needs = {name for entry in study.plots for name in plots.figure(entry).needs}
+    return {
+        "families": sorted({policy.family for policy in study.all_policies.values()}),
+        "sandbox": study.sandbox is not None,
+        "scores": study.rewards is not None,
+        "reward_models": bool(study.reward_models),
+        "palettes": bool(study.palettes),
+        "needs": sorted(needs),
+    }
+
+
+def sampled_families(study: Study) -> list[str]:
+    """Families whose policies' samples are merged with their rewards, sorted."""
+    kinds = {policy.family for policy in study.of_kind("train") + study.of_kind("sample")}
+    return sorted({BASE.family, *kinds})
+
+
+def model_families(study: Study) -> list[str]:
+    """Families whose policies are sampled from a model as it is, sorted."""
+    return sorted({BASE.family, *(policy.family for policy in study.of_kind("train"))})

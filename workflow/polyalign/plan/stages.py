@@ -1,0 +1,682 @@
+"""What each rule is told, waits for and runs: functions of the study and the job's wildcards.
+
+A `Stage` belongs to one rule, or to one rule per family (`train_rloo`, `train_ppo`); the wildcards
+then have the key `family` as well. Settings are JSON-ready; a job gets them as one canonical text,
+so Snakemake sees every change, also two numbers that changed places. Nothing here depends on
+Snakemake, and no job imports it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from polyalign import plots, rewards
+from polyalign.data.pairs_files import HELD_OUT, has_splits, split_file
+from polyalign.families import BASE, POOL, Policy, family
+from polyalign.families.options import OPTIONS
+from polyalign.paths import Paths
+from polyalign.plan import resources, shown
+from polyalign.plan.resources import Need
+from polyalign.runtime.code import canonical, code
+from polyalign.settings import Strict
+from polyalign.study import Study
+
+Wildcards = Mapping[str, str]
+Settings = dict[str, Any]
+Inputs = dict[str, str | list[str]]
+"""Name of an input → its path or paths."""
+
+
+class Folder(str):
+    """A folder that an input names: it only has to exist, whatever its time of change."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a rule's jobs are told, wait for and run.
+
+    Attributes:
+        script: name of the script in workflow/scripts/.
+        settings: what the script is told.
+        inputs: the files that a job waits for, by the name that the script has for them.
+        modules: modules of polyalign that the settings choose, which no import statement names.
+        values: the values whose rewards a job computes.
+        environment: software of the jobs: `models`, or `light` for those that never load any.
+        need: memory, time and GPUs of a job that loads a model; None for a light one.
+    """
+
+    script: str
+    settings: Callable[[Study, Wildcards], Settings]
+    inputs: Callable[[Study, Wildcards], Inputs]
+    modules: Callable[[Study, Wildcards], Sequence[str]] = lambda study, wildcards: ()
+    values: Callable[[Study, Wildcards], Sequence[str]] = lambda study, wildcards: ()
+    environment: Literal["light", "models"] = "light"
+    need: Callable[[Study, Wildcards], Need | None] = lambda study, wildcards: None
+
+
+def settings_text(study: Study, stage: str, wildcards: Wildcards) -> str:
+    """The settings of a job as canonical JSON."""
+    return canonical(STAGES[stage].settings(study, wildcards))
+
+
+def code_text(study: Study, stage: str, wildcards: Wildcards) -> str:
+    """The code that a job runs, with hashes; the user's own rewards included."""
+    found = STAGES[stage]
+    scored = found.values(study, wildcards)
+    kinds = sorted({f"polyalign.rewards.kinds.{study.values[name].kind}" for name in scored})
+    own = [rewards.user_code(study.scorer(name)) for name in scored]
+    chosen = [*found.modules(study, wildcards), *kinds]
+    return " ".join([code(found.script, *chosen), *filter(None, own)])
+
+
+def rules_of(study: Study, stage: str) -> list[str]:
+    """The families of a study that have a rule of their own at this stage, sorted."""
+    kind = {"train": "train", "decode": "select", "generate_guided": "sample"}[stage]
+    return sorted({policy.family for policy in study.of_kind(kind)})
+
+
+def rule_name(stage: str, name: str) -> str:
+    """Name of the rule of one family at a stage."""
+    return f"{stage.removesuffix('_guided')}_{name.replace('-', '_')}"
+
+
+# What jobs share.
+
+
+def paths(study: Study) -> Paths:
+    """The paths of a study."""
+    return Paths(study.study)
+
+
+def policy_named(study: Study, wildcards: Wildcards) -> Policy:
+    """The policy that a job is of."""
+    found = Policy(wildcards["family"], wildcards["variant"])
+    return study.all_policies.get(found.name, found)
+
+
+def pick(section: Strict, *keys: str) -> Settings:
+    """Some settings of a section of the config."""
+    return section.model_dump(include=set(keys))
+
+
+def sampling_rule(study: Study) -> Settings:
+    """How p0 samples, without what only says how the work is divided."""
+    return pick(study.sampling, "temperature", "top_k", "top_p", "max_new_tokens")
+
+
+def limits(study: Study) -> Settings:
+    """What counts as a supported palette."""
+    return pick(study.map, "min_ess", "max_weight", "max_kl_share", "max_norm")
+
+
+def model_files(study: Study, source: str) -> list[str]:
+    """What a job that loads `source` waits for: its manifest, if the workflow makes the model.
+
+    The manifest holds the hash of the weights, so a rebuild that gives the same model reruns
+    nothing; the folder itself only has to exist.
+    """
+    return [f"{source}.json", Folder(source)] if paths(study).makes(source) else []
+
+
+def trained_model(study: Study, policy: Policy) -> list[str]:
+    """What a job that loads a policy's own model waits for."""
+    return model_files(study, paths(study).model(policy))
+
+
+def base_model(study: Study) -> list[str]:
+    """What a job that loads the base model waits for."""
+    return model_files(study, study.model.source) if study.model else []
+
+
+def model_settings(study: Study) -> Settings:
+    """How the base model is loaded."""
+    if study.model is None:
+        raise ValueError("a study from scores alone loads no model")
+    return study.model.model_dump()
+
+
+def reward_models(study: Study, names: Sequence[str]) -> list[str]:
+    """What a job that computes the rewards of some values waits for."""
+    return [
+        path for name in names for path in model_files(study, study.scorer(name).get("model", ""))
+    ]
+
+
+def pairs_settings(study: Study, name: str) -> Settings:
+    """How a preference data set is read."""
+    made = study.preferences[name]
+    divided = {} if has_splits(made.path) else {"held_out": HELD_OUT}
+    return {"source": made.path, "max_words": made.max_words, **divided}
+
+
+def pairs_file(path: str, split: str) -> str | list[str]:
+    """The file of a split of a local data set; nothing for one on the hub."""
+    if Path(path).is_file() or not has_splits(path):
+        return path
+    if path.startswith("results/") or Path(path).is_dir():
+        return str(split_file(path, split) or f"{path}/{split}.jsonl.gz")
+    return []
+
+
+def given(inputs: Inputs) -> Inputs:
+    """The inputs that there are."""
+    return {name: path for name, path in inputs.items() if path}
+
+
+def shards(study: Study, policy: Policy) -> int:
+    """Number of scatter items of a policy: all but the pool are sampled in one."""
+    return study.sampling.shards if policy.name == POOL.name else 1
+
+
+def scattered(study: Study, policy: Policy, names: Sequence[str]) -> list[str]:
+    """The scatter items of a policy, of its samples or of some values' rewards."""
+    n = shards(study, policy)
+    return [paths(study).shard(policy, name, i, n) for name in names for i in range(n)]
+
+
+def pool(study: Study, values: Sequence[str]) -> Inputs:
+    """The pool with the rewards of some values.
+
+    Not the merged table: a value added to the study would change that, and with it, as far as
+    Snakemake can tell beforehand, every λ and every model trained on one.
+    """
+    if study.rewards:
+        return {"pool": paths(study).rewards(POOL)}
+    return {
+        "samples": scattered(study, POOL, ["samples"]),
+        "scores": scattered(study, POOL, values),
+    }
+
+
+def palette_of(study: Study, policy: Policy) -> Inputs:
+    """The λ of a policy's palette.
+
+    Jobs that use λ depend on this file, not on the diagnostics computed later.
+    """
+    return {"palette": paths(study).lam(policy.palette)} if policy.palette else {"palette": []}
+
+
+# Prompts, responses and rewards.
+
+
+def _prompts_settings(study: Study, wildcards: Wildcards) -> Settings:
+    """The seed counts only where openings are cut."""
+    cut = any(source.opening for source in study.prompts.sources)
+    prompts = study.prompts.model_dump(exclude={"template"})
+    return {**prompts, "seed": study.seed if cut else 0}
+
+
+def _prompts_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    files = [pairs_file(source.path, source.split) for source in study.prompts.sources]
+    return {"sources": [path for path in files if isinstance(path, str)]}
+
+
+def _sampled(study: Study, wildcards: Wildcards) -> Settings:
+    """Settings shared by all generation jobs."""
+    policy, sampling = policy_named(study, wildcards), study.sampling
+    is_pool = policy.name == POOL.name
+    return {
+        "policy": policy.name,
+        "base": model_settings(study),
+        "template": study.prompts.template,
+        "sampling": sampling_rule(study),
+        "splits": ["fit", "test"] if is_pool else ["test"],
+        "candidates": sampling.candidates if is_pool else sampling.evaluation_candidates,
+        "batch_size": resources.responses_at_once(study),
+        "seed": study.seed,
+        "shard": int(wildcards["i"]),
+        "shards": int(wildcards["n"]),
+    }
+
+
+def _generate_settings(study: Study, wildcards: Wildcards) -> Settings:
+    base, policy = model_settings(study), policy_named(study, wildcards)
+    trained = {**base, "source": paths(study).model(policy), "revision": None}
+    model = trained if policy.name in study.all_policies else base
+    return {**_sampled(study, wildcards), "model": model, "engine": study.sampling.engine}
+
+
+def _generate_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    policy, base = policy_named(study, wildcards), base_model(study)
+    model = base if policy.family == BASE.family else trained_model(study, policy)
+    return {"prompts": paths(study).file("prompts.parquet"), "model": model, "base": base}
+
+
+def _guided_settings(study: Study, wildcards: Wildcards) -> Settings:
+    policy = policy_named(study, wildcards)
+    guided = {
+        "settings": policy.settings,
+        "values": {name: study.scorer(name) for name in study.weighed(policy)},
+    }
+    model = {"model": model_settings(study), "guided": guided}
+    return {**_sampled(study, wildcards), **model}
+
+
+def _guided_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    policy = policy_named(study, wildcards)
+    return {
+        "prompts": paths(study).file("prompts.parquet"),
+        "base": base_model(study),
+        **palette_of(study, policy),
+        "rewards": reward_models(study, study.weighed(policy)),
+    }
+
+
+def _annotate_settings(study: Study, wildcards: Wildcards) -> Settings:
+    return {"value": wildcards["value"], "spec": study.scorer(wildcards["value"])}
+
+
+def _annotate_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    policy = policy_named(study, wildcards)
+    return {
+        "samples": paths(study).samples(policy, wildcards["i"], wildcards["n"]),
+        "model": reward_models(study, [wildcards["value"]]),
+    }
+
+
+def _merge_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    policy = policy_named(study, wildcards)
+    return {
+        "samples": scattered(study, policy, ["samples"]),
+        "scores": scattered(study, policy, list(study.values)),
+    }
+
+
+# Palettes, decoding and training.
+
+
+def _solve_settings(study: Study, wildcards: Wildcards) -> Settings:
+    """What λ depends on: on what counts as supported only where a palette may be adjusted to it."""
+    palette = wildcards["palette"]
+    settings = {
+        "palette": palette,
+        "levels": study.palettes[palette],
+        **pick(study.map, "scope", "on_infeasible"),
+    }
+    return settings | ({"limits": limits(study)} if study.map.on_infeasible == "adjust" else {})
+
+
+def _solve_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    return pool(study, list(study.palettes[wildcards["palette"]]))
+
+
+def _diagnose_settings(study: Study, wildcards: Wildcards) -> Settings:
+    return {"limits": limits(study), "resamples": study.map.resamples, "seed": study.seed}
+
+
+def _diagnose_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    return {**_solve_inputs(study, wildcards), "lam": paths(study).lam(wildcards["palette"])}
+
+
+def _decode_settings(study: Study, wildcards: Wildcards) -> Settings:
+    policy = policy_named(study, wildcards)
+    return {
+        "family": policy.family,
+        "policy": policy.name,
+        "seed": study.seed,
+        "settings": policy.settings,
+    }
+
+
+def _decode_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    return {
+        "pool": paths(study).rewards(POOL),
+        **palette_of(study, policy_named(study, wildcards)),
+    }
+
+
+def _family_module(study: Study, wildcards: Wildcards) -> list[str]:
+    return [family(wildcards["family"]).module]
+
+
+def _train_settings(study: Study, wildcards: Wildcards) -> Settings:
+    """What a policy's own training needs, and nothing of other families' settings."""
+    policy = policy_named(study, wildcards)
+    settings: Settings = {
+        "family": policy.family,
+        "variant": policy.variant,
+        "settings": policy.settings,
+    }
+    if policy.preferences or policy.palette:
+        settings |= {
+            "model": model_settings(study),
+            "template": study.prompts.template,
+            "seed": study.seed,
+            "sampling": sampling_rule(study),
+        }
+    if policy.preferences:
+        settings["preferences"] = {name: pairs_settings(study, name) for name in policy.preferences}
+    if policy.palette and not policy.uses_pool:
+        scored = study.palettes[policy.palette]
+        settings["values"] = {name: study.scorer(name) for name in scored}
+    return settings
+
+
+def _train_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    policy, inputs = policy_named(study, wildcards), Inputs()
+    if policy.preferences or policy.palette:
+        inputs["base"] = base_model(study)
+    for name in policy.preferences:
+        path = study.preferences[name].path
+        inputs[f"pairs:{name}"] = pairs_file(path, "train")
+        if policy.settings.get("test_pairs"):
+            inputs[f"held_out:{name}"] = pairs_file(path, "test")
+    if policy.palette:
+        inputs |= palette_of(study, policy)
+    if policy.palette and policy.uses_pool:
+        inputs |= pool(study, list(study.palettes[policy.palette]))
+    elif policy.palette:
+        inputs["prompts"] = paths(study).file("prompts.parquet")
+        inputs["rewards"] = reward_models(study, study.weighed(policy))
+    for part in policy.parts:
+        inputs[f"model:{part}"] = trained_model(study, Policy.parse(part))
+    return given(inputs)
+
+
+def _train_values(study: Study, wildcards: Wildcards) -> list[str]:
+    policy = policy_named(study, wildcards)
+    return [] if policy.uses_pool else study.weighed(policy)
+
+
+def _guided_values(study: Study, wildcards: Wildcards) -> list[str]:
+    return study.weighed(policy_named(study, wildcards))
+
+
+def _reward_model_settings(study: Study, wildcards: Wildcards) -> Settings:
+    made, model = study.reward_models[wildcards["variant"]], model_settings(study)
+    return {
+        "name": wildcards["variant"],
+        "source": made.source or model["source"],
+        "revision": None if made.source else model["revision"],
+        "template": study.prompts.template,
+        "seed": study.seed,
+        "device": model["device"],
+        "pairs": pairs_settings(study, made.preferences) if made.preferences else None,
+        "training": pick(made, "epochs", "dtype", *OPTIONS),
+    }
+
+
+def _reward_model_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    made = study.reward_models[wildcards["variant"]]
+    source = made.source or model_settings(study)["source"]
+    inputs: Inputs = {"base": model_files(study, source)}
+    if made.labels:
+        inputs["labels"] = made.labels
+    elif made.preferences:
+        path = study.preferences[made.preferences].path
+        inputs |= {split: pairs_file(path, split) for split in ("train", "test")}
+    return given(inputs)
+
+
+# The sandbox, and a study from scores alone.
+
+
+def _world_settings(study: Study, wildcards: Wildcards) -> Settings:
+    sandbox = pick(study.sandbox, "dialogues", "pairs") if study.sandbox else {}
+    return {"seed": study.seed, **sandbox}
+
+
+BASE_MODEL_THREADS = 2
+"""Threads of the base model's training. Another number of them would be another model."""
+
+
+def _base_model_settings(study: Study, wildcards: Wildcards) -> Settings:
+    sandbox = pick(study.sandbox, "steps") if study.sandbox else {}
+    return {
+        "seed": study.seed,
+        **sandbox,
+        "threads": BASE_MODEL_THREADS,
+        "template": study.prompts.template,
+    }
+
+
+def _import_settings(study: Study, wildcards: Wildcards) -> Settings:
+    return {"columns": study.columns, "test_share": study.prompts.test_share}
+
+
+# Levels, win rates, sweeps, figures and the report.
+
+
+def _measured(study: Study, wildcards: Wildcards) -> Settings:
+    return {
+        "values": list(study.values),
+        "bootstrap": study.evaluation.bootstrap,
+        "seed": study.seed,
+    }
+
+
+def _levels_settings(study: Study, wildcards: Wildcards) -> Settings:
+    longest = None if study.rewards else study.sampling.max_new_tokens
+    return {**_measured(study, wildcards), "max_new_tokens": longest}
+
+
+def _levels_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    own = paths(study).rewards(policy_named(study, wildcards))
+    return {"rewards": own, "base": paths(study).rewards(BASE)}
+
+
+def _winrate_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    opponent = Policy.parse(study.evaluation.opponent)
+    own = paths(study).rewards(policy_named(study, wildcards))
+    return {"rewards": own, "opponent": paths(study).rewards(opponent)}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A table that figures alone are drawn from, computed from the pool.
+
+    Attributes:
+        module: module of polyalign.palettes.sweeps.
+        settings: what it is told.
+        of_palettes: whether it starts from the solved palettes.
+    """
+
+    module: str
+    settings: Callable[[Study], Settings]
+    of_palettes: bool = False
+
+
+SWEEPS = {
+    "random": Sweep(
+        "random_lambda",
+        lambda study: {
+            "values": study.explored,
+            "scope": study.map.scope,
+            "draws": study.explore.draws,
+            "max_norm": study.explore.max_norm,
+            "seed": study.seed,
+        },
+    ),
+    "fronts": Sweep(
+        "fronts",
+        lambda study: {
+            "values": study.explored,
+            "traded": study.traded,
+            "scope": study.map.scope,
+            **pick(study.explore, "budgets", "points"),
+        },
+    ),
+    "rounds": Sweep("rounds", lambda study: pick(study.explore, "rounds"), of_palettes=True),
+    "paths": Sweep(
+        "paths",
+        lambda study: {**pick(study.explore, "steps", "beyond"), "limits": limits(study)},
+        of_palettes=True,
+    ),
+}
+"""Name of a sweep's table → what it is."""
+
+
+def _explore_settings(study: Study, wildcards: Wildcards) -> Settings:
+    sweep = SWEEPS[wildcards["name"]]
+    return {"kind": sweep.module, "settings": sweep.settings(study)}
+
+
+def _explore_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    palettes = shown.palettes(study) if SWEEPS[wildcards["name"]].of_palettes else []
+    return {**pool(study, study.explored), "palettes": palettes}
+
+
+def _explore_modules(study: Study, wildcards: Wildcards) -> list[str]:
+    return [f"polyalign.palettes.sweeps.{SWEEPS[wildcards['name']].module}"]
+
+
+def figure_policy(name: str) -> Policy | None:
+    """The policy that a figure is of, or None for a figure of the whole study."""
+    if not plots.figure(name).of_a_policy:
+        return None
+    _, _, policy = name.partition("/")
+    return Policy.parse(policy) if policy else BASE
+
+
+def _plot_settings(study: Study, wildcards: Wildcards) -> Settings:
+    policy = figure_policy(wildcards["figure"])
+    return {
+        "figure": wildcards["figure"].partition("/")[0],
+        "policy": policy.name if policy else None,
+        "shown": shown.figure_settings(study, plots.figure(wildcards["figure"])),
+    }
+
+
+def _plot_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    """Of the policies' files, a figure of one policy waits for its own and the base model's."""
+    policy = figure_policy(wildcards["figure"])
+    of = [BASE, policy] if policy else study.evaluated
+    tables = shown.figure_tables(study, {found.name: found for found in of}.values())
+    return {name: tables[name]() for name in plots.figure(wildcards["figure"]).needs}
+
+
+def _plot_modules(study: Study, wildcards: Wildcards) -> list[str]:
+    return [plots.module(wildcards["figure"]).__name__]
+
+
+def _tables_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    return {
+        "levels": [paths(study).levels(policy) for policy in study.evaluated],
+        "winrate": [paths(study).winrate(policy) for policy in study.evaluated],
+        "palettes": shown.palettes(study),
+        # They record the λ that they were made with, and what was expected of it.
+        "decoded": [paths(study).rewards(policy) for policy in study.of_kind("select")],
+    }
+
+
+def _families_settings(study: Study, wildcards: Wildcards) -> Settings:
+    return {
+        "title": shown.PRINTED["families"],
+        "policies": [policy.name for policy in study.evaluated],
+        "values": study.chosen,
+        "opponent": study.evaluation.opponent,
+        "slack": study.slack,
+        **study.evaluation.hypervolume.model_dump(),
+        "bootstrap": study.evaluation.bootstrap,
+        "seed": study.seed,
+    }
+
+
+def _rewards_inputs(policies: Callable[[Study], list[Policy]]) -> Callable[..., Inputs]:
+    """Input function: the rewards tables of some policies."""
+    return lambda study, wildcards: {
+        "rewards": [paths(study).rewards(policy) for policy in policies(study)]
+    }
+
+
+def _mixing_settings(study: Study, wildcards: Wildcards) -> Settings:
+    return {
+        "title": shown.WIDE["mixing"],
+        "policies": [policy.name for policy in shown.mixed(study)],
+        "parts": {policy.name: policy.settings["weights"] for policy in shown.soups(study)},
+        **_measured(study, wildcards),
+    }
+
+
+def _overview_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    return {
+        "summary": paths(study).table("summary"),
+        "families": paths(study).table("families"),
+        "palettes": shown.palettes(study),
+        "manifests": shown.judged_manifests(study),
+        "rewards": [paths(study).rewards(policy) for policy in study.evaluated],
+    }
+
+
+def _nothing(study: Study, wildcards: Wildcards) -> Inputs:
+    return {}
+
+
+STAGES = {
+    "world": Stage("world", _world_settings, _nothing),
+    "base_model": Stage(
+        "base_model",
+        _base_model_settings,
+        lambda study, wildcards: {"corpus": paths(study).world("corpus.jsonl")},
+        environment="models",
+        need=lambda study, wildcards: resources.base_model(study),
+    ),
+    "import_rewards": Stage(
+        "import_rewards",
+        _import_settings,
+        lambda study, wildcards: {"table": study.rewards or []},
+    ),
+    "prompts": Stage("prompts", _prompts_settings, _prompts_inputs, environment="models"),
+    "reward_model": Stage(
+        "reward_model",
+        _reward_model_settings,
+        _reward_model_inputs,
+        environment="models",
+        need=lambda study, wildcards: resources.reward_model(study, wildcards["variant"]),
+    ),
+    "generate": Stage(
+        "generate",
+        _generate_settings,
+        _generate_inputs,
+        environment="models",
+        need=lambda study, wildcards: resources.generate(study, policy_named(study, wildcards)),
+    ),
+    "generate_guided": Stage(
+        "generate",
+        _guided_settings,
+        _guided_inputs,
+        modules=_family_module,
+        values=_guided_values,
+        environment="models",
+        need=lambda study, wildcards: resources.generate(study, policy_named(study, wildcards)),
+    ),
+    "annotate": Stage(
+        "annotate",
+        _annotate_settings,
+        _annotate_inputs,
+        values=lambda study, wildcards: [wildcards["value"]],
+        environment="models",
+        need=lambda study, wildcards: resources.annotate(
+            study, wildcards["value"], policy_named(study, wildcards)
+        ),
+    ),
+    "merge": Stage("merge", lambda study, wildcards: {"values": list(study.values)}, _merge_inputs),
+    "train": Stage(
+        "train",
+        _train_settings,
+        _train_inputs,
+        modules=_family_module,
+        values=_train_values,
+        environment="models",
+        need=lambda study, wildcards: resources.train(study, policy_named(study, wildcards)),
+    ),
+    "solve": Stage("solve", _solve_settings, _solve_inputs),
+    "diagnose": Stage("diagnose", _diagnose_settings, _diagnose_inputs),
+    "decode": Stage("decode", _decode_settings, _decode_inputs, modules=_family_module),
+    "levels": Stage("levels", _levels_settings, _levels_inputs),
+    "winrate": Stage("winrate", _measured, _winrate_inputs),
+    "tables": Stage("tables", lambda study, wildcards: shown.table_settings(study), _tables_inputs),
+    "families": Stage(
+        "families", _families_settings, _rewards_inputs(lambda study: study.evaluated)
+    ),
+    "mixing": Stage("mixing", _mixing_settings, _rewards_inputs(shown.mixed)),
+    "explore": Stage("explore", _explore_settings, _explore_inputs, modules=_explore_modules),
+    "plot": Stage("plot", _plot_settings, _plot_inputs, modules=_plot_modules),
+    "overview": Stage(
+        "overview", lambda study, wildcards: shown.page_settings(study), _overview_inputs
+    ),
+    # The settings are the config as Snakemake read it.
+    "resolved_config": Stage("resolved_config", lambda study, wildcards: {}, _nothing),
+}
+"""Name of a stage → what its jobs are told, wait for and run."""

@@ -1,0 +1,123 @@
+"""Rewards before and after alignment: the base model's samples, unweighted and weighted by λ.
+
+One row a palette, one column a value that palettes raise. Grey is the density of the base model's
+rewards on test prompts, colour that of the same samples with the weights of the palette's solution.
+Lines mark the two levels and the arrow leads from one to the other where they differ visibly; the
+dotted line is the level asked for. Densities are smoothed alike (Gaussian kernels).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polyalign.errors import InputError
+from polyalign.plots import FigureSpec, theme
+from polyalign.plots.data import FigureData, shown_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from polyalign.palettes.record import Palette
+
+FIGURE = FigureSpec(needs=("pool", "palettes"))
+MOST = 4  # rows
+ACROSS = 3
+POINTS = 256
+SHORTEST = 0.03  # of the axis: a shorter arrow is all head
+
+
+def draw(data: FigureData, output: Sequence[Path]) -> None:
+    """Draw the figure to every path of `output`.
+
+    Raises:
+        InputError: if the study has no palette.
+    """
+    palettes = list(data.palettes.values())[:MOST]
+    if not palettes:
+        raise InputError(
+            "figure before_after: the study has no palette; add one, or leave the figure out of "
+            "`plots`"
+        )
+    values = data.raised[:ACROSS]
+    width = theme.PAGE if len(values) > 1 else theme.COLUMN
+    height = 1.35 * len(palettes) + 0.5
+    shape = (len(palettes), len(values))
+    sheet = theme.sheet(output, *shape, width=width, height=height, sharex="col")
+    with sheet as (figure, panels):
+        for row, palette in enumerate(palettes):
+            rewards, weights = weighted(data, palette)
+            for column, value in enumerate(values):
+                axes = panels[row, column]
+                ours = rewards[value].to_numpy()
+                _panel(axes, ours, weights, palette.asked.get(value))
+                if row == 0:
+                    axes.set_title(data.labels[value])
+                if row == len(palettes) - 1:
+                    axes.set_xlabel(data.axis(value))
+            panels[row, 0].set_ylabel(
+                palette.name + data.adjusted(palette.name).replace(" (", "\n(")
+            )
+        handles, labels = panels[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower left", ncols=5, columnspacing=1.2)
+
+
+def finding(data: FigureData) -> str:
+    """Where each palette that is shown takes the value that it moves most."""
+    import numpy as np
+
+    parts = []
+    for palette in list(data.palettes.values())[:MOST]:
+        rows, weights = weighted(data, palette)
+        moves = {}
+        for value in data.raised[:ACROSS]:
+            rewards = rows[value].to_numpy()
+            start, end = float(rewards.mean()), float(np.average(rewards, weights=weights))
+            moves[value] = (abs(end - start) / (float(rewards.std()) or 1.0), start, end)
+        value = max(moves, key=moves.__getitem__)
+        _, start, end = moves[value]
+        parts.append(f"{palette.name} {data.labels[value]} from {start:.3g} to {end:.3g}")
+    text = f"Moved most, in standard deviations of the base model: {'; '.join(parts)}."
+    palettes = shown_of(len(parts), list(data.palettes), "palettes")
+    values = shown_of(len(data.raised[:ACROSS]), data.raised)
+    return " ".join(filter(None, (text, palettes, values)))
+
+
+def weighted(data: FigureData, palette: "Palette") -> tuple["pd.DataFrame", "np.ndarray"]:
+    """The pool's test rows, and the weights (n,) that the palette's solution gives them."""
+    import numpy as np
+
+    from polyalign.data.rewards_table import rewards_array
+    from polyalign.map import policy_weights
+
+    rows = data.pool_rows
+    rewards, groups = rewards_array(rows, list(palette.lam))
+    lam = np.array(list(palette.lam.values()))
+    return rows, policy_weights(rewards, lam, groups=groups, scope=palette.scope)
+
+
+def _panel(axes: "Axes", rewards: "np.ndarray", weights: "np.ndarray", asked: float | None) -> None:
+    import numpy as np
+    from scipy.stats import gaussian_kde
+
+    colour = theme.COLOURS[0]
+    low, high = np.percentile(rewards, [0.2, 99.8])
+    line = np.linspace(low - 0.1 * (high - low), high + 0.1 * (high - low), POINTS)
+    # One bandwidth for both, or the smaller effective sample would look smoother.
+    before = gaussian_kde(rewards)
+    after = gaussian_kde(rewards, bw_method=before.factor, weights=weights)
+    axes.fill_between(line, before(line), color=theme.LIGHT, linewidth=0, label="base model")
+    axes.plot(line, after(line), color=colour, label="weighted by λ")
+    start, end = float(rewards.mean()), float(np.average(rewards, weights=weights))
+    axes.axvline(start, color=theme.GREY, linestyle="--", linewidth=0.9, label="base level")
+    axes.axvline(end, color=colour, linewidth=0.9, label="level of the solution")
+    if asked is not None:
+        axes.axvline(asked, color="black", linestyle=":", linewidth=1.2, label="asked level")
+    top = 1.12 * max(before(line).max(), after(line).max())
+    arrow = {"arrowstyle": "-|>", "color": colour, "shrinkA": 0, "shrinkB": 0, "linewidth": 0.9}
+    if abs(end - start) > SHORTEST * (high - low):
+        axes.annotate("", (end, 0.96 * top), (start, 0.96 * top), arrowprops=arrow)
+    axes.set(ylim=(0, top), yticks=[])
+    axes.spines["left"].set_visible(False)
+    axes.locator_params(axis="x", nbins=5)

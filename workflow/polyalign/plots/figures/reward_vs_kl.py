@@ -1,0 +1,87 @@
+"""Levels against KL to the base model, all families on one plot: who pays most for what.
+
+One column a value that palettes raise, and one for each value that is evaluated but never in λ,
+where a fall at a higher KL is over-optimisation. Above against the KL in nats, below against its
+square root, in which small gains are straight lines. Intervals are 95 %, clustered by prompt; the
+star is the base model.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from polyalign.families import BASE
+from polyalign.plots import FigureSpec, theme
+from polyalign.plots.data import FigureData, family_of, interval, shown_of
+from polyalign.plots.points import interval_point, number_policies, policy_legend
+
+FIGURE = FigureSpec(needs=("levels", "palettes"), shows=("evaluate_only",))
+ACROSS = 3
+Z = 1.96
+
+
+def draw(data: FigureData, output: Sequence[Path]) -> None:
+    """Draw the figure to every path of `output`."""
+    values = shown_values(data)
+    known = [name for name in data.policies if name != BASE.name and nats(data, name)]
+    numbers = number_policies(known)
+    styles = theme.family_styles(data.families)
+    width = theme.PAGE if len(values) > 1 else theme.COLUMN
+    height = 2 * 0.9 * width / len(values) + 0.7
+    sheet = theme.sheet(output, 2, len(values), width=width, height=height, sharey="col")
+    with sheet as (figure, panels):
+        for column, value in enumerate(values):
+            start = float(data.levels[BASE.name]["mean"][value])
+            for row, axes in enumerate(panels[:, column]):
+                theme.grid(axes)
+                axes.axhline(start, color=theme.GREY, linestyle="--", linewidth=0.7)
+                axes.plot(0, start, marker="*", color="black", markersize=9, linestyle="", zorder=7)
+                for name, number in numbers.items():
+                    x = nats(data, name)
+                    x = [math.sqrt(one) for one in x] if row else x
+                    y = interval(data.levels[name], value, "mean")
+                    interval_point(axes, x, y, styles[family_of(name)], number)
+                axes.set_xlabel("√KL (√nats)" if row else "KL (nats)")
+            only = "\n(evaluated only)" if value in data.evaluate_only else ""
+            panels[0, column].set_title(f"{data.labels[value]}{only}")
+            for axes in panels[:, column]:
+                axes.set_ylabel("level" if column == 0 else "")
+        policy_legend(figure, data, numbers)
+
+
+def finding(data: FigureData) -> str:
+    """The highest levels with their KL, and who is furthest from the base model."""
+    known = {name: nats(data, name) for name in data.policies if name != BASE.name}
+    known = {name: kl for name, kl in known.items() if kl}
+    if not known:
+        return ""
+    parts = []
+    for value in shown_values(data):
+        best = max(known, key=lambda name: float(data.levels[name]["mean"][value]))
+        level = float(data.levels[best]["mean"][value])
+        parts.append(f"{data.labels[value]} {level:.3g} at {known[best][0]:.3g} nats ({best})")
+    furthest = max(known, key=known.__getitem__)
+    kl, low, high = known[furthest]
+    text = (
+        f"Highest levels: {', '.join(parts)}. Furthest from the base model: {furthest}, {kl:.3g} "
+        f"nats, interval {low:.3g} to {high:.3g}."
+    )
+    every = list(dict.fromkeys([*data.raised, *data.evaluate_only]))
+    return f"{text} {shown_of(len(shown_values(data)), every)}".strip()
+
+
+def shown_values(data: FigureData) -> list[str]:
+    """The raised values, then those that are evaluated only; at most two of them, four in all."""
+    only = [value for value in data.labels if value in data.evaluate_only][:2]
+    raised = [value for value in data.raised if value not in only]
+    return [*raised[: ACROSS + 1 - len(only)], *only][: ACROSS + (1 if only else 0)]
+
+
+def nats(data: FigureData, policy: str) -> list[float]:
+    """KL of a policy with its 95 % interval, cut at 0; empty where it is not known."""
+    first = data.levels[policy].iloc[0]
+    kl, se = float(first["kl"]), float(first["kl_se"])
+    if math.isnan(kl):
+        return []
+    half = 0.0 if math.isnan(se) else Z * se
+    return [max(0.0, one) for one in (kl, kl - half, kl + half)]

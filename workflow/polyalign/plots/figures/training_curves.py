@@ -1,0 +1,104 @@
+"""How the models were trained: loss or reward, KL, entropy and length, step by step.
+
+One panel a family and metric, one line a model. Thin lines are the numbers as they were logged, the
+thick ones their running median over a twentieth of the training.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polyalign.errors import InputError
+from polyalign.plots import FigureSpec, theme
+from polyalign.plots.data import FigureData, family_of, variant_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+FIGURE = FigureSpec(needs=("training",))
+METRICS = {
+    "loss": "loss",
+    "reward": "reward λ·r/Λ",
+    "kl": "KL (nats)",
+    "entropy": "entropy (nats/token)",
+    "length": "length (tokens)",
+    "truncated": "truncated (share)",
+}
+ACROSS = 3
+WINDOW = 20  # a running median spans one part in so many
+
+
+def draw(data: FigureData, output: Sequence[Path]) -> None:
+    """Draw the figure to every path of `output`.
+
+    Raises:
+        InputError: if the study trains no model.
+    """
+    panels_of = panels_shown(data)
+    if not panels_of:
+        raise InputError(
+            "figure training_curves: the study trains no model with metrics; add a family that "
+            "trains, or leave the figure out of `plots`"
+        )
+    with theme.tiles(output, len(panels_of), ACROSS, aspect=0.78, foot=0.0) as (_, panels):
+        for axes, (family, metric) in zip(panels, panels_of, strict=True):
+            members = {
+                name: table
+                for name, table in data.training.items()
+                if family_of(name) == family and metric in table
+            }
+            styles = theme.series_styles(members)
+            for name, table in members.items():
+                _curve(axes, table, metric, styles[name], variant_of(name))
+            axes.set(title=f"{family}: {METRICS[metric]}", xlabel="step")
+            theme.grid(axes)
+            axes.margins(x=0.02)
+            axes.legend(fontsize=6, handlelength=1.2)
+
+
+def finding(data: FigureData) -> str:
+    """What each model's loss or reward was at first and at last."""
+    parts = []
+    for name, table in data.training.items():
+        metric = "reward" if "reward" in table and table["reward"].notna().any() else "loss"
+        if metric not in table or not table[metric].notna().any():
+            continue
+        logged = table.sort_values("step")[metric].dropna()
+        part = max(1, len(logged) // WINDOW)
+        first, last = logged.iloc[:part].median(), logged.iloc[-part:].median()
+        parts.append(f"{name} {metric} {first:.3g} to {last:.3g}")
+    return f"From the first to the last twentieth of the training: {'; '.join(parts)}."
+
+
+def panels_shown(data: FigureData) -> list[tuple[str, str]]:
+    """Families and the metrics that at least one of their models has, in order."""
+    families = dict.fromkeys(map(family_of, data.training))
+    return [
+        (family, metric)
+        for family in families
+        for metric in METRICS
+        if any(
+            family_of(name) == family and metric in table and table[metric].notna().any()
+            for name, table in data.training.items()
+        )
+    ]
+
+
+def _curve(
+    axes: "Axes", table: "pd.DataFrame", metric: str, style: theme.Style, label: str
+) -> None:
+    rows = table[["step", metric]].dropna()
+    window = max(1, len(rows) // WINDOW)
+    smooth = rows[metric].rolling(window, center=True, min_periods=1).median()
+    axes.plot(rows["step"], rows[metric], color=style.colour, linewidth=0.5, alpha=0.35)
+    axes.plot(
+        rows["step"],
+        smooth,
+        color=style.colour,
+        linewidth=1.2,
+        marker=style.marker,
+        markersize=3,
+        markevery=0.2,
+        label=label,
+    )

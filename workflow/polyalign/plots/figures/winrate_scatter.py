@@ -1,0 +1,148 @@
+"""Win rates of two values against each other: who is better in both, who trades one for the other.
+
+One panel a pair of the values that the palettes raise, helpful against harmless first; one point a
+policy, coloured by family, with 95 % bootstrap intervals clustered by prompt, and a cross for the
+mean of a family. The star is the opponent that all are compared with, at one half in both: the base
+model, or the policy that the key names, beside which the base model is a black diamond. Up and to
+the right of both dashed lines a policy is better in both values; the shaded band is the slack
+within which it still counts as navigable. The key gives each family's navigation efficiency: the
+share of its policies that are navigable in all chosen values, with a 95 % interval.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polyalign.families import BASE
+from polyalign.plots import FigureSpec, theme
+from polyalign.plots.data import FigureData, family_of, interval, shown_of
+from polyalign.plots.points import (
+    family_means,
+    interval_point,
+    key_height,
+    number_policies,
+    policy_legend,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+FIGURE = FigureSpec(needs=("winrate", "palettes", "families"), shows=("opponent",))
+FIRST = ("helpful", "harmless")
+MOST = 3  # values, hence panels
+BASE_STYLE = theme.Style("black", "D")  # where another policy is the opponent
+
+
+def draw(data: FigureData, output: Sequence[Path]) -> None:
+    """Draw the figure to every path of `output`."""
+    pairs = value_pairs(data)
+    numbers = number_policies(name for name in data.policies if name != data.opponent)
+    columns = min(len(pairs), MOST)
+    width = theme.PAGE if columns > 1 else theme.COLUMN
+    height = width / columns + key_height(data, 2)
+    with theme.sheet(output, 1, columns, width=width, height=height) as (figure, panels):
+        for axes, (across, up) in zip(panels[0], pairs, strict=True):
+            _panel(axes, data, across, up, numbers)
+        star, extra = "base model", []
+        if data.opponent != BASE.name:
+            star, extra = f"{data.opponent} (the opponent)", [_base_handle()]
+        notes = efficiencies(data)
+        policy_legend(figure, data, numbers, base=star, notes=notes, means=True, extra=extra)
+
+
+def finding(data: FigureData) -> str:
+    """The policy that is best in its worst value, and each family's navigation efficiency."""
+    values = list(dict.fromkeys(value for pair in value_pairs(data) for value in pair))
+    worst = {}
+    for name, table in data.winrates.items():
+        if name not in (BASE.name, data.opponent):
+            worst[name] = min((float(table["winrate"][value]), value) for value in values)
+    if not worst:
+        return ""
+    best = max(worst, key=worst.__getitem__)
+    rate, value = worst[best]
+    return " ".join(
+        filter(
+            None,
+            (
+                f"Best in its worst value: {best}, {rate:.3f} in {data.labels[value]}.",
+                navigable(data),
+                part_shown(data),
+            ),
+        )
+    )
+
+
+def part_shown(data: FigureData) -> str:
+    """How many of the raised values the panels show, if not all."""
+    return shown_of(len({value for pair in value_pairs(data) for value in pair}), data.raised)
+
+
+def navigable(data: FigureData, kind: str = "") -> str:
+    """Each family's navigation efficiency as a sentence; `kind` as in `efficiencies`."""
+    found = efficiencies(data, kind)
+    parts = [f"{family} {found[family]}" for family in data.families if family in found]
+    return f"Navigation efficiency: {'; '.join(parts)}." if parts else ""
+
+
+def efficiencies(data: FigureData, kind: str = "") -> dict[str, str]:
+    """Family → its navigation efficiency with its interval, as text.
+
+    Args:
+        data: the study.
+        kind: how the columns start: `level_` for that of levels, else that of win rates.
+    """
+    return {
+        row["family"]: f"{100 * row[f'{kind}efficiency']:.0f} % navigable, "
+        f"interval {100 * row[f'{kind}low']:.0f} to {100 * row[f'{kind}high']:.0f}"
+        for _, row in data.tables["families"].iterrows()
+    }
+
+
+def value_pairs(data: FigureData) -> list[tuple[str, str]]:
+    """Pairs of the values that a palette raises (of all, if fewer than two are), at most three."""
+    values = data.raised if len(data.raised) > 1 else list(data.labels)
+    # Stable: helpful and harmless come first, the others keep the config's order.
+    values = sorted(values, key=lambda value: value not in FIRST)[:MOST]
+    return list(combinations(values, 2)) or [(values[0], values[0])]
+
+
+def _base_handle() -> "Line2D":
+    from matplotlib.lines import Line2D
+
+    marker, colour = BASE_STYLE.marker, BASE_STYLE.colour
+    return Line2D([], [], marker=marker, color=colour, linestyle="", label="base model")
+
+
+def _panel(axes: "Axes", data: FigureData, across: str, up: str, numbers: dict[str, str]) -> None:
+    theme.grid(axes)
+    slack = float(data.tables["families"]["slack"].max())
+    axes.axhspan(0.5 - slack, 0.5, color=theme.LIGHT, alpha=0.6, linewidth=0, zorder=0)
+    axes.axvspan(0.5 - slack, 0.5, color=theme.LIGHT, alpha=0.6, linewidth=0, zorder=0)
+    axes.axhline(0.5, color=theme.GREY, linewidth=0.7, linestyle="--")
+    axes.axvline(0.5, color=theme.GREY, linewidth=0.7, linestyle="--")
+    axes.plot(0.5, 0.5, marker="*", color="black", markersize=9, linestyle="", zorder=4)
+    styles = theme.family_styles(data.families)
+    if data.opponent != BASE.name:
+        x, y = (interval(data.winrates[BASE.name], value, "winrate") for value in (across, up))
+        interval_point(axes, x, y, BASE_STYLE, "")
+    for name, number in numbers.items():
+        table = data.winrates[name]
+        interval_point(
+            axes,
+            interval(table, across, "winrate"),
+            interval(table, up, "winrate"),
+            styles[family_of(name)],
+            number,
+        )
+    rates = {
+        name: (data.winrates[name]["winrate"][across], data.winrates[name]["winrate"][up])
+        for name in numbers
+    }
+    family_means(axes, rates, styles)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.margins(0.08)
+    axes.set_xlabel(f"win rate: {data.labels[across]}")
+    axes.set_ylabel(f"win rate: {data.labels[up]}")

@@ -1,0 +1,1 @@
+"""What a reader sees: tables, the overview page, the methods text."""

@@ -1,0 +1,337 @@
+"""The study on one self-contained HTML page: verdicts, tables, samples side by side."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from polyalign.errors import InputError
+from polyalign.evaluate.clusters import check_columns, judged_rows
+from polyalign.palettes.record import Palette
+from polyalign.report.html_tables import number, page, percent, plain, printed, table
+from polyalign.report.tables import families as families_table
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One policy's answer to a prompt, and its reward a value."""
+
+    policy: str
+    response: str
+    rewards: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One prompt and the answers of all policies to it."""
+
+    prompt: str
+    answers: list[Answer]
+
+
+def side_by_side(
+    frames: Mapping[str, pd.DataFrame], values: Sequence[str], *, prompts: int = 5
+) -> list[Sample]:
+    """Answers of all policies to the same test prompts.
+
+    Nobody picks them: they are the first test prompts by `prompt_id` (a hash of the text), and of
+    each policy its answer with the lowest `candidate`.
+
+    Args:
+        frames: policy → rewards table, in the order of the answers.
+        values: values whose rewards are shown.
+        prompts: how many prompts.
+
+    Raises:
+        InputError: if a table has no test row, lacks a value, or the policies share no prompt.
+    """
+    first = {}
+    for policy, frame in frames.items():
+        rows = judged_rows(frame)
+        check_columns(rows, list(values), f"the rewards table of {policy}")
+        rows = rows.sort_values(["prompt_id", "candidate"], kind="stable")
+        first[policy] = rows.drop_duplicates("prompt_id").set_index("prompt_id")
+    shared = set.intersection(*(set(rows.index) for rows in first.values()))
+    if not shared:
+        raise InputError(
+            "the policies have no test prompt in common; expected all of them to answer the same "
+            "prompts: generate their samples again"
+        )
+    samples = []
+    for prompt_id in sorted(shared)[:prompts]:
+        answers = [
+            Answer(
+                policy,
+                str(rows["response"][prompt_id]),
+                {value: float(rows[value][prompt_id]) for value in values},
+            )
+            for policy, rows in first.items()
+        ]
+        prompt = next(iter(first.values()))["prompt"][prompt_id]
+        samples.append(Sample(str(prompt), answers))
+    return samples
+
+
+@dataclass(frozen=True)
+class Story:
+    """What the page tells beside the summary and the palettes.
+
+    Attributes:
+        study: name of the study.
+        labels: value → its name.
+        chosen: the values in which a policy has to be better.
+        opponent: the policy that win rates compare with.
+        families: table of `polyalign.evaluate.navigation.families`.
+        facts: model → what is known of it (`{"reward/helpful": {"accuracy": 0.95}}`).
+        samples: answers to the same prompts.
+        methods: paragraphs on how it was done.
+        citations: the works that they rest on.
+    """
+
+    study: str
+    labels: Mapping[str, str]
+    chosen: Sequence[str]
+    opponent: str
+    families: pd.DataFrame
+    facts: Mapping[str, Mapping[str, Any]]
+    samples: Sequence[Sample]
+    methods: Sequence[str]
+    citations: Sequence[str]
+
+
+def summary_html(story: Story, summary: pd.DataFrame, palettes: Mapping[str, Palette]) -> str:
+    """The page.
+
+    Args:
+        story: the study.
+        summary: table of `polyalign.evaluate.summary.summary`.
+        palettes: name → solved palette.
+
+    Returns:
+        HTML that loads nothing from anywhere; tables sort by a click and filter by typing.
+    """
+    labels = story.labels
+    sections = [
+        f"<h1>Study {escape(story.study)}</h1>",
+        "<h2>What was asked, and can it be had?</h2>",
+        f"<p>{escape(_question(summary, labels))}</p>",
+        *(_verdict(palette, labels) for palette in palettes.values()),
+        "<h2>Who is better?</h2>",
+        f"<p>{escape(_answer(story, summary))}</p>",
+        "<p>P(win) + ½ P(tie) in per cent with its 95 % interval, over all pairs of answers to the "
+        "same prompt: 50 is as good as the opponent. The last column is the p-value of being "
+        "better in all chosen values at once.</p>",
+        _winrates(summary, labels),
+        "<h2>What was delivered?</h2>",
+        "<p>Levels are mean rewards on test prompts, which no palette was fitted on; ± is the "
+        "standard error, clustered by prompt. A share is left out where the gain asked for is "
+        "within two standard errors of the base level.</p>",
+        _delivered(summary, labels, palettes),
+        "<h2>Families</h2>",
+        "<p>Navigable is a policy whose win rates are at most the slack below one half in all "
+        "chosen values; by levels one whose levels are at most the slack, in standard deviations "
+        "of the base model's rewards, below the base levels. The hypervolume is that of the "
+        "family's front, chosen on one half of the prompts and measured on the other. In brackets "
+        "95 % intervals over prompts.</p>",
+        printed(families_table(story.families), search=False),
+        "<h2>Answers side by side</h2>",
+        f"<p>The first {len(story.samples)} test prompts by their identifier (a hash of the text), "
+        "and the first answer of each policy: nobody picked them.</p>",
+        *(_sample(sample, labels) for sample in story.samples),
+        "<h2>Diagnostics</h2>",
+        "<p>Seconds are those of a policy's own training, sampling and scoring; what serves all "
+        "policies is nobody's.</p>",
+        _diagnostics(summary),
+    ]
+    if palettes:
+        sections += [
+            "<h3>What each λ is worth</h3>",
+            "<p>λ is that of the solution, with its 95 % interval clustered by prompt; training "
+            "and guided sampling use the one in the fifth column. The predicted level is that of "
+            "the solution on test prompts. Re-weighting is the share of a joint gain that would "
+            "only be a choice of prompts, which no policy can make. KKT is the largest residual "
+            "of the optimality conditions. Above 0.7, Pareto's k says that the tail of the "
+            "weights is too heavy to trust the levels.</p>",
+            _worth(palettes, labels),
+        ]
+    if story.facts:
+        sections += ["<h3>The models behind the numbers</h3>", _facts(story.facts)]
+    sections += [
+        "<h2>How it was done</h2>",
+        *(f"<p>{escape(paragraph)}</p>" for paragraph in story.methods),
+        "<h3>References</h3>",
+        "<ul>",
+        *(f"<li>{escape(work)}</li>" for work in story.citations),
+        "</ul>",
+    ]
+    return page(story.study, sections)
+
+
+def _question(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
+    base = summary[summary["family"] == "base"].iloc[0]
+    levels = ", ".join(
+        f"{label} {plain(base[f'{value}_level'])} ± {plain(base[f'{value}_se'])}"
+        for value, label in labels.items()
+    )
+    return (
+        f"On {base['n_prompts']} test prompts the base model's levels (mean rewards ± standard "
+        f"error) are {levels}. Each palette below asks for others."
+    )
+
+
+def _answer(story: Story, summary: pd.DataFrame) -> str:
+    """How many policies may claim to be better in all chosen values, and which."""
+    names = [story.labels[value] for value in story.chosen]
+    whom = "the base model" if story.opponent == "base/base" else story.opponent
+    others = summary[summary["family"] + "/" + summary["variant"] != story.opponent]
+    better = others[others["better_in_all"]]
+    listed = ", ".join(
+        f"{row['family']}/{row['variant']} (p = {row['p_all']:.2g})" for _, row in better.iterrows()
+    )
+    return (
+        f"Better than {whom} in all of {', '.join(names)} at once, at the 5 % level: "
+        f"{len(better)} of {len(others)} policies{': ' + listed if listed else ''}."
+    )
+
+
+def _verdict(palette: Palette, labels: Mapping[str, str]) -> str:
+    asked = ", ".join(
+        f"{label} {palette.levels[value]} ({plain(palette.asked[value])})"
+        for value, label in labels.items()
+        if value in palette.levels
+    )
+    lam = ", ".join(
+        f"{label} {plain(palette.lam[value])}"
+        for value, label in labels.items()
+        if value in palette.lam
+    )
+    said = palette.message.removeprefix(palette.verdict)
+    if said == palette.message:
+        said = f". {said}"
+    adjusted = (
+        f" It was adjusted: its solution goes {100 * palette.reached:.0f} % of the way from the "
+        "base levels to the asked ones."
+        if palette.adjusted
+        else ""
+    )
+    warnings = "".join(f"<li>{escape(one)}</li>" for one in palette.diagnosis.warnings)
+    listed = f'\n<ul class="warnings">{warnings}</ul>' if warnings else ""
+    return (
+        f"<p><b>{escape(palette.name)}</b> asks for {escape(asked)}. Verdict: "
+        f'<b class="{escape(palette.verdict)}">{escape(palette.verdict)}</b>'
+        f"{escape(said.rstrip('.'))}.{adjusted} λ = {escape(lam)}; KL to the base model "
+        f"{plain(palette.kl)} nats, effective sample size {plain(palette.ess)}, scope "
+        f"{escape(palette.scope)}.</p>{listed}"
+    )
+
+
+def _delivered(
+    summary: pd.DataFrame, labels: Mapping[str, str], palettes: Mapping[str, Palette]
+) -> str:
+    rows = []
+    for _, row in summary.iterrows():
+        palette = palettes.get(row["palette"])
+        adjusted = f" ({palette.adjusted})" if palette and palette.adjusted else ""
+        for value, label in labels.items():
+            level, se = row[f"{value}_level"], row[f"{value}_se"]
+            asked = float(row[f"{value}_asked"])
+            rows.append(
+                [
+                    f"{row['family']}/{row['variant']}",
+                    label,
+                    (plain(asked) + (adjusted if math.isfinite(asked) else ""), asked),
+                    number(row[f"{value}_predicted"]),
+                    (f"{plain(level)} ± {plain(se)}", level),
+                    percent(row[f"{value}_delivered"]),
+                    number(row[f"{value}_lam"]),
+                    number(row["kl"]),
+                ]
+            )
+    head = ["Policy", "Value", "Asked", "Predicted", "Realised", "Gain delivered", "λ", "KL (nats)"]
+    return table(head, rows, search=True)
+
+
+def _winrates(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
+    rows = []
+    for _, row in summary.iterrows():
+        cells: list[Any] = [f"{row['family']}/{row['variant']}"]
+        for value in labels:
+            middle, low, high = (
+                100 * row[f"{value}_winrate{end}"] for end in ("", "_low", "_high")
+            )
+            cells.append((f"{middle:.1f} ({low:.1f} to {high:.1f})", middle))
+        cells.append((f"{row['p_all']:.2g}", float(row["p_all"])))
+        rows.append(cells)
+    return table(["Policy", *labels.values(), "p (all)"], rows, search=True)
+
+
+def _diagnostics(summary: pd.DataFrame) -> str:
+    rows = [
+        [
+            f"{row['family']}/{row['variant']}",
+            number(row["kl"]),
+            number(row["n_tokens"]),
+            percent(row["empty"]),
+            percent(row["truncated"]),
+            number(row["job_seconds"]),
+            number(row["cpu_seconds"]),
+            number(row["gpu_seconds"]),
+        ]
+        for _, row in summary.iterrows()
+    ]
+    head = ["Policy", "KL (nats)", "Tokens", "Empty", "Cut off", "Seconds", "CPU s", "GPU s"]
+    return table(head, rows, search=True)
+
+
+def _worth(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> str:
+    rows = []
+    for palette in palettes.values():
+        found = palette.diagnosis
+        for value, label in labels.items():
+            if value not in palette.lam:
+                continue
+            ends = (found.low[value], found.high[value])
+            rows.append(
+                [
+                    palette.name,
+                    label,
+                    number(palette.lam[value]),
+                    (f"{plain(ends[0])} to {plain(ends[1])}", ends[0]),
+                    number(palette.lam_train[value]),
+                    number(palette.predicted[value]),
+                    percent(found.reweighting[value]),
+                    number(found.kkt),
+                    number(palette.ess),
+                    number(found.max_weight),
+                    number(found.pareto_k),
+                ]
+            )
+    head = ["Palette", "Value", "λ", "95 % interval", "λ for training", "Predicted level"]
+    head += ["Re-weighting", "KKT", "ESS", "Largest weight", "Pareto k"]
+    return table(head, rows, search=True)
+
+
+def _sample(sample: Sample, labels: Mapping[str, str]) -> str:
+    rows = [
+        [
+            answer.policy,
+            answer.response or "(empty)",
+            *(number(answer.rewards[value]) for value in labels if value in answer.rewards),
+        ]
+        for answer in sample.answers
+    ]
+    shown = [labels[value] for value in labels if value in sample.answers[0].rewards]
+    answers = table(["Policy", "Answer", *shown], rows, search=False)
+    return f'<h3>Prompt</h3>\n<div class="prompt">{escape(sample.prompt)}</div>\n{answers}'
+
+
+def _facts(facts: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        [model, name, number(fact) if isinstance(fact, int | float) else str(fact)]
+        for model, known in facts.items()
+        for name, fact in known.items()
+    ]
+    return table(["Model", "Fact", ""], rows, search=False)

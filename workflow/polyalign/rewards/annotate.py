@@ -1,0 +1,55 @@
+"""Rewards of samples: one value at a time, equal texts once."""
+
+import numpy as np
+import pandas as pd
+
+from polyalign.data.keys import KEY, content_key
+from polyalign.data.rewards_table import check_values
+from polyalign.rewards import Score
+from polyalign.rewards.score_cache import ScoreCache
+
+AT_ONCE = 8192
+"""Texts scored before their scores are kept."""
+
+
+def annotate(
+    samples: pd.DataFrame,
+    value: str,
+    score: Score,
+    cache: ScoreCache | None = None,
+    *,
+    reads_prompt: bool = True,
+) -> pd.DataFrame:
+    """Score every sample; equal ones are scored once.
+
+    Args:
+        samples: `prompt_id`, `candidate`, `prompt`, `response`; one row a sample.
+        value: name of the value.
+        score: its reward function.
+        cache: scores of this reward function from earlier; new ones are added.
+        reads_prompt: whether samples are equal only where their prompts are equal too.
+
+    Returns:
+        `prompt_id`, `candidate`, and a float64 column named after the value.
+
+    Raises:
+        InputError: if a reward is not a finite number; the message names the row.
+    """
+    read = ["prompt", "response"] if reads_prompt else ["response"]
+    texts = samples[["prompt", "response"]].drop_duplicates(read)
+    keys = [content_key(*texts_read) for texts_read in texts[read].itertuples(index=False)]
+    known = cache.read() if cache else pd.Series(dtype=np.float64)
+    found = known.reindex(keys).to_numpy(dtype=np.float64, copy=True)
+    missing = np.flatnonzero(np.isnan(found))
+    print(f"{len(samples)} samples, {len(texts)} texts, {len(texts) - len(missing)} in the cache")
+    for rows in np.array_split(missing, -(-len(missing) // AT_ONCE)) if len(missing) else []:
+        asked = texts.iloc[rows]
+        found[rows] = score(asked["prompt"].tolist(), asked["response"].tolist())
+        if cache:
+            cache.add([keys[row] for row in rows], found[rows])
+    scored = samples[[*KEY, *read]].merge(
+        texts[read].assign(**{value: found}), on=read, how="left", validate="many_to_one"
+    )
+    scored = scored[[*KEY, value]].reset_index(drop=True)
+    check_values(scored, scored[[value]], f"reward '{value}'")
+    return scored

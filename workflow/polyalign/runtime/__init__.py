@@ -1,0 +1,1 @@
+"""How a job runs. No result may depend on it, so it is not part of the code hash."""

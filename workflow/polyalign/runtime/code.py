@@ -1,0 +1,213 @@
+"""What a stage depends on besides its files: its settings as text, and the code that it runs.
+
+The code counts by what it computes. Docstrings, comments, annotations of functions and variables,
+and the descriptions of the config's fields change no result and no hash. How a job runs
+(polyalign.runtime) and the package's version are left out for the same reason.
+"""
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+"""The folder of the package polyalign and of the scripts."""
+
+NOT_COMPUTED = ("polyalign/__init__.py", "polyalign/runtime/")
+"""Beginnings of the names of files that no result depends on."""
+
+ANNOTATIONS = ("typing", "typing_extensions", "collections.abc", "__future__")
+"""Modules that are imported for annotations, which do not count."""
+
+UNSTABLE = ("ctx", "kind", "type_comment", "type_ignores", "type_params")
+"""Fields of syntax nodes that say nothing, or that not every version of Python has."""
+
+
+def canonical(settings: Any) -> str:
+    """Settings as JSON with sorted keys: equal settings are equal text, whatever their order."""
+    return json.dumps(settings, sort_keys=True, allow_nan=False)
+
+
+def short_hash(text: str) -> str:
+    """First 12 hex digits of the SHA-256 of `text`, to name a folder."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@cache
+def code(script: str, *modules: str) -> str:
+    """The files that a stage runs, each with a hash of what it computes, as one sorted text.
+
+    Args:
+        script: name of a script of workflow/scripts/.
+        modules: modules that it chooses by its settings (`polyalign.rewards.kinds.column`), since
+            no import statement names them.
+
+    Returns:
+        `file=hash` for the script and every module of polyalign that they import, at whatever
+        depth. Editing what one of them computes changes the text.
+    """
+    return _text(ROOT / "scripts" / f"{script}.py", *map(_library, modules))
+
+
+def module_code(module: str) -> str:
+    """As `code`, for a module of polyalign alone."""
+    return _text(_library(module))
+
+
+def imported(root: Path, script: Path) -> str:
+    """As `code`, for a file of the user's below `root` and the modules there that it imports."""
+    return _text(script, root=root)
+
+
+def fingerprint(source: str) -> str:
+    """Hash of what a module computes, the same in every version of Python: 12 hex digits.
+
+    Raises:
+        SyntaxError: if `source` is not Python.
+    """
+    return short_hash(json.dumps(_plain(_computed(source))))
+
+
+def _library(module: str) -> Path:
+    return ROOT / f"{module.replace('.', '/')}.py"
+
+
+def _text(*starts: Path, root: Path = ROOT) -> str:
+    open_ends, found = list(starts), {}
+    while open_ends:
+        file = open_ends.pop()
+        name = file.relative_to(root).as_posix()
+        if name in found or name.startswith(NOT_COMPUTED):
+            continue
+        found[name], more = _facts(file, root)
+        open_ends += more
+    return " ".join(f"{name}={digest}" for name, digest in sorted(found.items()))
+
+
+@cache
+def _facts(file: Path, root: Path) -> tuple[str, tuple[Path, ...]]:
+    """A file's fingerprint, and the files below `root` that it imports itself."""
+    tree = _computed(file.read_text(encoding="utf-8"))
+    files = {found for name in _imports(tree, file, root) for found in _files(name, root)}
+    return short_hash(json.dumps(_plain(tree))), tuple(sorted(files))
+
+
+def _imports(tree: ast.AST, file: Path, root: Path) -> Iterator[str]:
+    """Dotted names that code imports, at its top level or in functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = file.relative_to(root).parts[: -node.level]
+                base = ".".join([*package, *filter(None, [node.module])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _files(module: str, root: Path) -> Iterator[Path]:
+    """The files below `root` that importing a module runs: its packages' and its own."""
+    parts = module.split(".") if module else []
+    for end in range(1, len(parts) + 1):
+        place = root.joinpath(*parts[:end])
+        for file in (place / "__init__.py", place.with_name(f"{place.name}.py")):
+            if file.is_file():
+                yield file
+                break
+        else:
+            if not place.is_dir():
+                return
+
+
+class _Computed(ast.NodeTransformer):
+    """Keeps of a module what it computes."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        # A module that reads its docstrings computes with them.
+        read = (getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(tree))
+        self.keeps_docstrings = "__doc__" in read
+
+    def visit_Expr(self, node: ast.Expr) -> Any:
+        """Drop docstrings, also those of attributes."""
+        text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if text and not self.keeps_docstrings else self.generic_visit(node)
+
+    def visit_If(self, node: ast.If) -> Any:
+        """Drop imports for annotations alone."""
+        if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            return [self.visit(line) for line in node.orelse]
+        return self.generic_visit(node)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> Any:
+        """Drop imports of names for annotations."""
+        return None if node.module in ANNOTATIONS and not node.level else node
+
+    def visit_arg(self, node: ast.arg) -> Any:
+        """Drop the annotation of a parameter."""
+        node.annotation = None
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Any:
+        """Drop the annotation of what a function returns."""
+        node.returns = None
+        return self.generic_visit(node)
+
+    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> Any:
+        """Keep the annotations of fields, which pydantic computes with and dataclasses do not."""
+        dataclass = any("dataclass" in ast.unparse(line) for line in node.decorator_list)
+        kept = []
+        for line in node.body:
+            if not isinstance(line, ast.AnnAssign):
+                kept.append(self.visit(line))
+                continue
+            special = re.search("ClassVar|InitVar|KW_ONLY", ast.unparse(line.annotation))
+            if dataclass and not special:
+                line.annotation = ast.Constant(None)
+            kept.append(self.generic_visit(line))
+        node.body = [line for line in kept if line is not None]
+        node.decorator_list = [self.visit(line) for line in node.decorator_list]
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
+        """A variable without its annotation."""
+        if node.value is None:
+            return None
+        return ast.Assign([self.visit(node.target)], self.visit(node.value))
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> Any:
+        """Drop the empty text that Python 3.12 puts behind the width of a format."""
+        self.generic_visit(node)
+        node.values = [part for part in node.values if getattr(part, "value", None) != ""]
+        return node
+
+    def visit_Call(self, node: ast.Call) -> Any:
+        """Drop what the docs of the config say of a field."""
+        if ast.unparse(node.func).rpartition(".")[2] == "Field":
+            node.keywords = [word for word in node.keywords if word.arg != "description"]
+        return self.generic_visit(node)
+
+
+def _computed(source: str) -> ast.AST:
+    """The syntax of what a module computes."""
+    tree = ast.parse(source)
+    computed: ast.AST = _Computed(tree).visit(tree)
+    return computed
+
+
+def _plain(node: Any) -> Any:
+    """Syntax as lists and texts, without places and without what is empty or unstable."""
+    if isinstance(node, ast.AST):
+        fields = {name: _plain(part) for name, part in ast.iter_fields(node)}
+        kept = {name: part for name, part in fields.items() if part not in (None, [])}
+        named = [[name, part] for name, part in sorted(kept.items()) if name not in UNSTABLE]
+        return [type(node).__name__, *named]
+    if isinstance(node, list):
+        return [_plain(part) for part in node]
+    return node if node is None else repr(node)

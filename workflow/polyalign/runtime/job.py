@@ -1,0 +1,187 @@
+"""What every script of the workflow shares: its command line, its log, and how it fails.
+
+A script is called as `python SCRIPT.py --settings JSON --input NAME=PATH … --output NAME=PATH …`
+and hands `run` a function of a `Job`.
+"""
+
+import argparse
+import gc
+import json
+import os
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polyalign.errors import InputError
+from polyalign.runtime import job_record
+from polyalign.runtime.code import canonical, short_hash
+from polyalign.runtime.files import clear_scratch, sha256
+
+# Imports make many objects that stay. Looking for garbage among them every 700 objects takes a
+# sixth of the time until a job with a model begins.
+gc.set_threshold(10_000)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job: its settings and its files by name.
+
+    Attributes:
+        settings: everything from the config that this job depends on.
+        inputs: name → paths.
+        outputs: name → path.
+        work: folder for checkpoints or caches, kept when the job fails; None if the stage has none.
+        parts: a training computes its batches in so many times more parts than its settings say,
+            since earlier attempts ran out of GPU memory.
+    """
+
+    settings: dict[str, Any]
+    inputs: dict[str, list[Path]]
+    outputs: dict[str, Path]
+    work: Path | None
+    parts: int = 1
+
+    def input(self, name: str) -> Path:
+        """The one input of that name."""
+        (path,) = self.inputs[name]
+        return path
+
+
+def is_main_process() -> bool:
+    """Whether this process writes the results; a launcher that starts several numbers them."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _paths(tokens: list[str]) -> dict[str, list[Path]]:
+    paths: dict[str, list[Path]] = {}
+    for token in tokens:
+        name, _, path = token.partition("=")
+        paths.setdefault(name, []).append(Path(path))
+    return paths
+
+
+def run(main: Callable[..., None]) -> None:
+    """Parse the command line, redirect all output to the log, call `main`, and exit.
+
+    `main` takes the job, and its settings as keywords.
+
+    Bad input is one line on standard error and in the log, with exit status 2. Any other fault
+    leaves its traceback in the log and its last line on standard error, with exit status 1.
+    The marker beside the log says how the job goes (polyalign.runtime.job_record).
+    """
+    arguments = _arguments()
+    terminal = os.fdopen(os.dup(2), "w")
+    if arguments.log:
+        _redirect(arguments.log)
+    outputs = {name: paths[0] for name, paths in _paths(arguments.output).items()}
+    try:
+        settings = json.loads(arguments.settings)
+        parts = _parts(arguments)
+        job = Job(settings, _paths(arguments.input), outputs, _work(arguments), parts)
+        with _marked(arguments, job):
+            main(job, **settings)
+        # Else Python's exit looks for garbage in all that was imported: a second with a model.
+        gc.freeze()
+    except InputError as fault:
+        for stream in {sys.stderr, terminal}:
+            print(f"error: {fault}", file=stream, flush=True)
+        sys.exit(2)
+    except Exception as fault:
+        traceback.print_exc()
+        print(f"error: {type(fault).__name__}: {fault}", file=terminal, flush=True)
+        sys.exit(1)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
+    parser.add_argument("--settings", default="{}", help="settings, as JSON")
+    parser.add_argument("--input", nargs="*", default=[], metavar="NAME=PATH")
+    parser.add_argument("--output", nargs="*", default=[], metavar="NAME=PATH")
+    parser.add_argument("--work", type=Path, help="folder for checkpoints, kept on failure")
+    parser.add_argument("--code", help="hash of the code: its checkpoints are not for another")
+    parser.add_argument("--log", type=Path, help="file for everything that is printed")
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs that the workflow asked for")
+    parser.add_argument("--attempt", type=int, default=1, help="2 when the workflow tries again")
+    return parser.parse_args()
+
+
+def _work(arguments: argparse.Namespace) -> Path | None:
+    """The work folder; with `--code` the one below it for what this job is made from.
+
+    Checkpoints of other settings, inputs (by content) or code are so never gone on from.
+    """
+    if arguments.work is None or arguments.code is None:
+        return arguments.work
+    inputs = [(name, _hashes(paths)) for name, paths in _paths(arguments.input).items()]
+    made_from = canonical([arguments.settings, arguments.code, sorted(inputs)])
+    work: Path = arguments.work / short_hash(made_from)
+    if is_main_process() and not work.exists() and any(arguments.work.glob("*")):
+        print(f"{arguments.work}: checkpoints of other settings, inputs or code; begins anew")
+    return work
+
+
+def _hashes(paths: list[Path]) -> list[str]:
+    """Content of inputs; a model folder counts by the manifest that is an input beside it."""
+    return [sha256(path) for path in paths if path.with_name(f"{path.name}.json") not in paths]
+
+
+def _redirect(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    begin = os.O_TRUNC if is_main_process() else 0
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | begin)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+
+
+def _parts(arguments: argparse.Namespace) -> int:
+    """What `Job.parts` is, by the marker of the attempt before."""
+    if arguments.log is None:
+        return 1
+    key = job_record.job_key(arguments.settings, arguments.input)
+    before = job_record.read_marker(job_record.marker_of(arguments.log))
+    return job_record.parts(before, arguments.attempt, key)
+
+
+@contextmanager
+def _marked(arguments: argparse.Namespace, job: Job) -> Iterator[None]:
+    """Keep the job's marker while the block runs, and its checkpoints until it has succeeded."""
+    if arguments.log is None or not is_main_process():
+        yield
+        return
+    path = job_record.marker_of(arguments.log)
+    key = job_record.job_key(arguments.settings, arguments.input)
+    before = job_record.read_marker(path)
+    job_record.refuse_again(before, arguments.attempt, key)
+    job_record.end_twin(before)
+    outputs = job.outputs.values()
+    for output in outputs:
+        clear_scratch(output)
+    stage = Path(sys.argv[0]).stem
+    record = job_record.started(
+        stage, arguments.attempt, key, outputs, job.work, arguments.gpus, job.parts
+    )
+
+    def stopped(number: int, frame: Any) -> None:
+        if os.getpid() == record["pid"]:  # a worker that the job forked has this handler too
+            fault = RuntimeError(f"stopped by {signal.Signals(number).name}")
+            job_record.write_marker(path, job_record.ended(record, fault, "stopped"))
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stopped)
+    job_record.write_marker(path, record)
+    try:
+        yield
+    except Exception as fault:
+        job_record.write_marker(path, job_record.ended(record, fault))
+        raise
+    if arguments.code is not None:
+        shutil.rmtree(arguments.work, ignore_errors=True)
+    job_record.write_marker(path, job_record.ended(record))

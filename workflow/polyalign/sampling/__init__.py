@@ -1,0 +1,1 @@
+"""Responses: sampled, guided, or selected among candidates."""

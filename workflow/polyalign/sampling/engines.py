@@ -1,0 +1,172 @@
+"""What draws responses to a batch of prompts: transformers, or vLLM where it is installed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Protocol, cast
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from polyalign.errors import InputError
+from polyalign.models.logprobs import Sampling
+from polyalign.models.sources import adapter_base, gguf_parts, resolve
+
+
+@dataclass(frozen=True)
+class Response:
+    """One response.
+
+    Attributes:
+        ids: its token ids, the end token included where there is one.
+        text: what it says.
+        truncated: whether the token limit ended it.
+        logprob: its log-probability (nats) under the policy, where the engine alone knows it.
+    """
+
+    ids: list[int]
+    text: str
+    truncated: bool
+    logprob: float | None = None
+
+
+class Engine(Protocol):
+    """Draws one response a prompt; the same batch and seed draw the same."""
+
+    def __call__(
+        self, prompts: Sequence[str], encoded: Sequence[list[int]], seed: int
+    ) -> list[Response]: ...
+
+
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids of the tokens that end a response."""
+    ends = getattr(model.generation_config, "eos_token_id", None)
+    if ends is None:
+        ends = tokenizer.eos_token_id
+    return list(ends) if isinstance(ends, list) else [ends]
+
+
+def sampling_rule(
+    sampling: Sampling, ends: list[int], tokenizer: PreTrainedTokenizerBase
+) -> GenerationConfig:
+    """What `generate` is told, so that it samples as p0 does and in no other way.
+
+    A fresh configuration: a hub model's own may carry sampling rules that p0 does not have.
+    """
+    return GenerationConfig(
+        do_sample=True,
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        max_new_tokens=sampling.max_new_tokens,
+        eos_token_id=ends,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def finished(
+    ids: Sequence[int], ends: Sequence[int], tokenizer: PreTrainedTokenizerBase
+) -> Response:
+    """The response that token ids give, cut behind the first end token."""
+    end = next((place for place, token in enumerate(ids) if token in ends), None)
+    kept = list(ids) if end is None else list(ids[: end + 1])
+    text = str(tokenizer.decode(kept, skip_special_tokens=True)).strip()
+    return Response(kept, text, truncated=end is None)
+
+
+class TransformersEngine:
+    """Samples from a loaded model, left-padded, with a key-value cache."""
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sampling: Sampling
+    ) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.ends = end_tokens(model, tokenizer)
+        self.rule = sampling_rule(sampling, self.ends, tokenizer)
+
+    def __call__(
+        self, prompts: Sequence[str], encoded: Sequence[list[int]], seed: int
+    ) -> list[Response]:
+        """One response a prompt; `encoded` are the rendered prompts."""
+        batch = left_padded(self.tokenizer, encoded).to(self.model.device)
+        torch.manual_seed(seed)
+        with torch.inference_mode():
+            output = cast(Any, self.model).generate(**batch, generation_config=self.rule)
+        width = batch["input_ids"].shape[1]
+        return [finished(ids, self.ends, self.tokenizer) for ids in output[:, width:].tolist()]
+
+
+def left_padded(tokenizer: PreTrainedTokenizerBase, encoded: Sequence[list[int]]) -> Any:
+    """`input_ids` and `attention_mask`, (b, longest), padded on the left."""
+    return tokenizer.pad({"input_ids": list(encoded)}, padding_side="left", return_tensors="pt")
+
+
+class VllmEngine:
+    """Samples with vLLM; log-probabilities are computed by transformers afterwards.
+
+    Args:
+        model: `source`, `revision` and `dtype` of the model.
+        ends: ids of the tokens that end a response.
+        tokenizer: decodes, so that texts do not depend on the engine.
+        sampling: the sampling rule.
+
+    Raises:
+        InputError: if vLLM is not installed, or the model is an adapter or a GGUF file.
+    """
+
+    def __init__(
+        self,
+        model: dict[str, Any],
+        ends: list[int],
+        tokenizer: PreTrainedTokenizerBase,
+        sampling: Sampling,
+    ) -> None:
+        if find_spec("vllm") is None:
+            raise InputError(
+                "sampling.engine: vllm is not installed; expected it in the environment of the "
+                "job; pip install vllm, or write `engine: transformers`"
+            )
+        if adapter_base(model["source"]) or gguf_parts(model["source"]):
+            raise InputError(
+                f"{model['source']}: adapters and GGUF files are sampled by transformers alone; "
+                "expected a full model for `engine: vllm`; write `engine: transformers`"
+            )
+        import vllm
+
+        self.ends, self.tokenizer = ends, tokenizer
+        self.vllm: Any = vllm
+        self.model = vllm.LLM(
+            model=resolve(model["source"]),
+            revision=model["revision"],
+            dtype=model["dtype"],
+            # Another model's log-probabilities are computed on the same GPU.
+            gpu_memory_utilization=0.5,
+            generation_config="vllm",
+        )
+        self.rule = {
+            "temperature": sampling.temperature,
+            "top_k": sampling.top_k,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_new_tokens,
+            "stop_token_ids": ends,
+            "detokenize": False,
+        }
+
+    def __call__(
+        self, prompts: Sequence[str], encoded: Sequence[list[int]], seed: int
+    ) -> list[Response]:
+        """One response a prompt; each has a seed of its own, so that the batch plays no part."""
+        rules = [
+            self.vllm.SamplingParams(seed=(seed + row) % 2**63, **self.rule)
+            for row in range(len(encoded))
+        ]
+        asked = [{"prompt_token_ids": ids} for ids in encoded]
+        outputs = self.model.generate(asked, rules, use_tqdm=False)
+        return [self._response(output.outputs[0]) for output in outputs]
+
+    def _response(self, output: Any) -> Response:
+        """The response of vLLM's output, which may leave out the token that ended it."""
+        ids = list(output.token_ids)
+        if output.finish_reason == "stop" and not set(ids) & set(self.ends):
+            ids.append(output.stop_reason if output.stop_reason in self.ends else self.ends[0])
+        return finished(ids, self.ends, self.tokenizer)

@@ -1,0 +1,168 @@
+"""Sampling responses: batched, sharded by whole batches, exactly repeatable."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from polyalign.data.keys import KEY, batch_seed
+from polyalign.errors import InputError
+from polyalign.models.encoding import prompt_ids
+from polyalign.models.logprobs import Sampling, response_logprobs
+from polyalign.models.sources import content
+from polyalign.sampling.engines import Engine, Response
+
+
+def generate(
+    prompts: pd.DataFrame,
+    engine: Engine,
+    model: PreTrainedModel,
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    policy: str,
+    template: str,
+    sampling: Sampling,
+    candidates: int,
+    batch_size: int,
+    seed: int,
+    shard: int = 0,
+    shards: int = 1,
+) -> pd.DataFrame:
+    """Sample `candidates` responses to each prompt; this shard's part of them.
+
+    All (prompt, candidate) pairs of the policy are sorted by length and cut into batches. A batch
+    has its own seed, and a shard is every `shards`-th batch, so the number and the order of the
+    shards change nothing.
+
+    Args:
+        prompts: `prompt_id`, `prompt`, `split`; one row a prompt.
+        engine: draws the responses of a batch.
+        model: the policy's model, for `logprob` where the engine does not know it.
+        base: the base model, for `logprob_base` (may be `model` itself).
+        tokenizer: the tokenizer of both.
+        policy: `family/variant`, a part of the seed.
+        template: text around a prompt, with `{prompt}`, or `chat`.
+        sampling: the sampling rule of p0, for the log-probabilities.
+        candidates: responses a prompt.
+        batch_size: responses sampled at once.
+        seed: the study's seed.
+        shard: index of this shard.
+        shards: number of shards.
+
+    Returns:
+        One row a response: `prompt_id`, `candidate`, `prompt`, `response`, `split`, `n_tokens`
+        (end token included), `truncated` (the token limit ended it), `logprob`, `logprob_base`
+        (nats, sums over the tokens).
+
+    Raises:
+        InputError: if a prompt leaves no room for the response, a shard would be empty, or a batch
+            does not fit the memory.
+    """
+    encoded = [prompt_ids(tokenizer, template, text) for text in prompts["prompt"]]
+    _check_lengths(prompts, encoded, model, sampling.max_new_tokens)
+    rows = [
+        (len(ids), prompt_id, candidate, place)
+        for place, (prompt_id, ids) in enumerate(zip(prompts["prompt_id"], encoded, strict=True))
+        for candidate in range(candidates)
+    ]
+    rows.sort()
+    batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    if shards > len(batches):
+        raise InputError(
+            f"{policy}: {shards} shards asked of {len(batches)} batches of {batch_size}; "
+            "lower sampling.shards or sampling.batch_size"
+        )
+    records = []
+    for number in tqdm(range(shard, len(batches), shards), unit="batch", mininterval=5):
+        places = [place for *_, place in batches[number]]
+        asked = [encoded[place] for place in places]
+        texts = [prompts["prompt"].iloc[place] for place in places]
+        try:
+            responses = engine(texts, asked, batch_seed(seed, policy, number))
+            own, reference = _logprobs(model, base, tokenizer, asked, responses, sampling)
+        except torch.cuda.OutOfMemoryError as fault:
+            # Half a batch would have other seeds, and so other responses.
+            raise InputError(
+                f"{policy}: a batch of {len(asked)} responses does not fit the GPU's memory; "
+                "expected a smaller one; lower sampling.batch_size"
+            ) from fault
+        for row, (_, prompt_id, candidate, place) in enumerate(batches[number]):
+            records.append(
+                {
+                    "prompt_id": prompt_id,
+                    "candidate": candidate,
+                    "prompt": texts[row],
+                    "response": responses[row].text,
+                    "split": prompts["split"].iloc[place],
+                    "n_tokens": len(responses[row].ids),
+                    "truncated": responses[row].truncated,
+                    "logprob": own[row],
+                    "logprob_base": reference[row],
+                }
+            )
+    return pd.DataFrame(records).sort_values(KEY).reset_index(drop=True)
+
+
+def counts(samples: pd.DataFrame) -> dict[str, int]:
+    """How many responses there are, and how many of them are empty or were cut by the limit."""
+    return {
+        "responses": len(samples),
+        "empty": int((samples["response"] == "").sum()),
+        "truncated": int(samples["truncated"].sum()),
+    }
+
+
+def _check_lengths(
+    prompts: pd.DataFrame, encoded: list[list[int]], model: PreTrainedModel, new_tokens: int
+) -> None:
+    positions = getattr(model.config, "max_position_embeddings", None)
+    longest = max(range(len(encoded)), key=lambda place: len(encoded[place]))
+    if positions is not None and len(encoded[longest]) + new_tokens > positions:
+        raise InputError(
+            f"prompt {prompts['prompt_id'].iloc[longest]} has {len(encoded[longest])} tokens, "
+            f"which with sampling.max_new_tokens {new_tokens} exceeds the model's {positions} "
+            "positions; "
+            "leave out such prompts or lower max_new_tokens"
+        )
+
+
+def _logprobs(
+    model: PreTrainedModel,
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    asked: list[list[int]],
+    responses: list[Response],
+    sampling: Sampling,
+) -> tuple[list[float], list[float]]:
+    """Log-probabilities of the responses under the policy and under the base model."""
+    pairs = [(ids, response.ids) for ids, response in zip(asked, responses, strict=True)]
+
+    def sums(of: PreTrainedModel) -> list[float]:
+        logprobs, _ = response_logprobs(of, tokenizer.pad_token_id, pairs, sampling)
+        result: list[float] = logprobs.double().sum(-1).tolist()
+        return result
+
+    known = [response.logprob for response in responses if response.logprob is not None]
+    if len(known) == len(responses):
+        return known, sums(base)
+    own = sums(model)
+    return own, own if base is model else sums(base)
+
+
+def sampling_spec(
+    sampling: Mapping[str, Any], template: str, base: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The `sampling` part of a table's `spec`: how p0 samples, its template and its base model.
+
+    Args:
+        sampling: the sampling rule.
+        template: text around a prompt.
+        base: `source`, `revision` and `dtype` of the base model.
+    """
+    named = {key: base[key] for key in ("source", "revision", "dtype")}
+    model = {**named, "content": content(named["source"], named["revision"])}
+    return {**sampling, "template": template, "base": model}

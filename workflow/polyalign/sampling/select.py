@@ -1,0 +1,167 @@
+"""Decoding with λ by choosing among the candidates of the base model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from polyalign.data.keys import KEY
+from polyalign.data.rewards_table import rewards_array, value_columns
+from polyalign.errors import InputError
+from polyalign.map import policy_weights
+from polyalign.map.search import dirichlet_lam
+from polyalign.palettes.record import lam_of
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A policy that chooses among candidates: what it drew, and what it gives in expectation.
+
+    Attributes:
+        frame: a rewards table, one row a draw, `candidate` counting the draws of a prompt; `kl`
+            holds the KL divergence (nats) of the prompt's choice from the uniform one, at most
+            log K; `logprob` is left out, since a selection has no exact sequence probability.
+        lam: value → weight λ.
+        expected: value → `level`, the exact expectation over the candidates, averaged over the
+            prompts, and its standard error `se` over prompts (None with one prompt).
+    """
+
+    frame: pd.DataFrame
+    lam: dict[str, float]
+    expected: dict[str, dict[str, float | None]]
+
+
+def map_d(
+    pool: pd.DataFrame,
+    palette: dict[str, Any],
+    *,
+    lam: dict[str, float] | None = None,
+    draws: int,
+    seed: int,
+) -> Decoded:
+    """Draws among the pool's candidates with `lam`, or else the palette's λ."""
+    return resample(pool, lam or lam_of(palette, "lam"), draws=draws, seed=seed)
+
+
+def morl_d(
+    pool: pd.DataFrame,
+    palette: dict[str, Any],
+    *,
+    cap: float,
+    values: list[str] | None,
+    draws: int,
+    seed: int,
+) -> Decoded:
+    """Draws among the pool's candidates with the λ of this seed; there is no palette."""
+    lam = random_lam(values or value_columns(pool), cap, seed)
+    return resample(pool, lam, draws=draws, seed=seed)
+
+
+def best_of_palette(pool: pd.DataFrame, palette: dict[str, Any], *, seed: int) -> Decoded:
+    """The best of the pool's candidates by the palette's λ."""
+    return best_of(pool, lam_of(palette, "lam"), seed=seed)
+
+
+def resample(
+    pool: pd.DataFrame, lam: Mapping[str, float], *, draws: int, seed: int, split: str = "test"
+) -> Decoded:
+    """Draw responses to each prompt with probability ∝ exp(λ·r) among its candidates.
+
+    Args:
+        pool: rewards table of the base model's candidates.
+        lam: value → weight λ ≥ 0.
+        draws: independent draws a prompt, with replacement.
+        seed: seed of the draws.
+        split: the split whose prompts are answered.
+
+    Raises:
+        InputError: if a prompt has one candidate only, or a value has no column.
+    """
+    frame, rewards, groups = _candidates(pool, lam, split)
+    weights = policy_weights(rewards, np.array(list(lam.values())), groups=groups, scope="prompt")
+    return _choose(frame, groups, weights, lam, draws, seed)
+
+
+def best_of(
+    pool: pd.DataFrame, lam: Mapping[str, float], *, seed: int, split: str = "test"
+) -> Decoded:
+    """Take the candidate of largest λ·r for each prompt: `resample` as λ grows without bound.
+
+    Candidates that are equally good share the choice, so `kl` is log(K / number of the best).
+
+    Args:
+        pool: rewards table of the base model's candidates.
+        lam: value → weight λ ≥ 0.
+        seed: seed of the choice among equals.
+        split: the split whose prompts are answered.
+
+    Raises:
+        InputError: if a prompt has one candidate only, or a value has no column.
+    """
+    frame, rewards, groups = _candidates(pool, lam, split)
+    score = rewards @ np.array(list(lam.values()))
+    top = pd.Series(score).groupby(groups).transform("max").to_numpy()
+    best = (score == top).astype(np.float64)
+    weights = best / np.bincount(groups, best)[groups]
+    return _choose(frame, groups, weights, lam, 1, seed)
+
+
+def random_lam(values: list[str], cap: float, seed: int) -> dict[str, float]:
+    """λ in a uniform direction with a uniform sum: the reference that random palettes are held to.
+
+    Args:
+        values: names of the values.
+        cap: largest sum of λ, in 1 / the rewards' units.
+        seed: seed of the draw.
+    """
+    (lam,) = dirichlet_lam(len(values), 1, seed=seed, cap=cap)
+    return dict(zip(values, lam.tolist(), strict=True))
+
+
+def _candidates(
+    pool: pd.DataFrame, lam: Mapping[str, float], split: str
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Sorted candidates of the split, their rewards (n, k) and prompt index (n,)."""
+    frame = pool[pool["split"] == split].sort_values(KEY)
+    rewards, groups = rewards_array(frame, list(lam))
+    sizes = np.bincount(groups)
+    if sizes.size == 0 or sizes.min() < 2:
+        raise InputError(
+            f"choosing needs at least 2 candidates a prompt in the {split} split; "
+            f"{int((sizes < 2).sum())} of {sizes.size} prompts have fewer: leave the families that "
+            "decode out of `policies`, or generate more candidates"
+        )
+    return frame, rewards, groups
+
+
+def _choose(
+    frame: pd.DataFrame,
+    groups: np.ndarray,
+    weights: np.ndarray,
+    lam: Mapping[str, float],
+    draws: int,
+    seed: int,
+) -> Decoded:
+    """Draw from weights (n,) that sum to 1 within each prompt, whose rows stand together."""
+    sizes = np.bincount(groups)
+    log_ratio = np.log(np.maximum(weights * sizes[groups], np.finfo(float).tiny))
+    kl = np.bincount(groups, weights * log_ratio)
+    generator = np.random.default_rng(seed)
+    cumulative = np.cumsum(weights)
+    ends = np.cumsum(sizes)
+    before = np.concatenate([[0.0], cumulative[ends[:-1] - 1]])
+    mass = cumulative[ends - 1] - before
+    points = before[:, None] + generator.random((sizes.size, draws)) * mass[:, None]
+    rows = np.searchsorted(cumulative, points.ravel(), side="right")
+    rows = np.clip(rows, np.repeat(ends - sizes, draws), np.repeat(ends - 1, draws))
+    chosen = frame.iloc[rows].drop(columns=["logprob", "logprob_base"], errors="ignore")
+    chosen["candidate"] = np.tile(np.arange(draws), sizes.size)
+    chosen["kl"] = np.repeat(kl, draws)
+    expected = {}
+    for name in value_columns(frame):
+        levels = np.bincount(groups, weights * frame[name].to_numpy(dtype=np.float64))
+        se = float(levels.std(ddof=1) / np.sqrt(levels.size)) if levels.size > 1 else None
+        expected[name] = {"level": float(levels.mean()), "se": se}
+    return Decoded(chosen.reset_index(drop=True), dict(lam), expected)

@@ -1,0 +1,419 @@
+"""Checks across sections: names that must exist somewhere else, paths, and sizes."""
+
+import re
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from polyalign import families, plots, rewards
+from polyalign.data.pairs_files import PAIRS_FILES, split_file
+from polyalign.errors import InputError
+from polyalign.families import Policy
+from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
+from polyalign.rewards.spec import ModelSpec
+from polyalign.study.messages import nearest, unknown
+from polyalign.study.partial import Partial
+from polyalign.study.yaml_lines import Key, walk
+
+TABLES = (".parquet", ".csv", ".jsonl", ".json")
+PROMPT_TABLES = (".csv", ".parquet", ".json")
+
+
+def check(made: Partial) -> None:
+    """Note all faults that lie between sections."""
+    _sections(made)
+    _palettes(made)
+    _policies(made)
+    _reward_models(made)
+    _sizes(made)
+    _evaluation(made)
+    _engine(made)
+    _training(made)
+    _plots(made)
+    _values(made)
+    _made_paths(made)
+    _sources(made)
+
+
+def _sections(made: Partial) -> None:
+    """Sections that a study with a model needs, and one from scores alone has no use for."""
+    raw = made.raw
+    for name in ("study", "values"):
+        if name not in raw:
+            made.add((name,), "missing; expected in every study; add it")
+    if raw.get("rewards") is None:
+        if raw.get("model") is None:
+            made.add(
+                ("model",),
+                "missing; expected the base model, or `rewards` (a table of scores); add one",
+            )
+        prompts = made.sections.get("prompts")
+        if (prompts is None and "prompts" not in raw) or (prompts and not prompts.sources):
+            made.add(("prompts", "sources"), "missing; expected at least one source; add one")
+        return
+    for name in ("sandbox", "model", "sampling", "reward_models", "preferences"):
+        if name in raw:
+            _meaningless(made, (name,))
+    prompts = raw.get("prompts")
+    for name in prompts if isinstance(prompts, dict) else ():
+        if name not in ("test_share",):
+            _meaningless(made, ("prompts", name))
+    for family in made.sections.get("policies", {}):
+        if families.family(family).kind != "select":
+            _meaningless(made, ("policies", family))
+
+
+def _meaningless(made: Partial, key: Key) -> None:
+    made.add(
+        key, "needs a model; expected none in a study from scores (`rewards`); remove one of them"
+    )
+
+
+def _palettes(made: Partial) -> None:
+    if made.broken("values"):
+        return
+    known = made.names("values")
+    palettes = made.raw.get("palettes")
+    for name, levels in palettes.items() if isinstance(palettes, dict) else ():
+        for value in levels if isinstance(levels, dict) else ():
+            if value not in known:
+                made.add(("palettes", name, value), unknown(value, "value", known))
+
+
+def _policies(made: Partial) -> None:
+    """Palettes, preferences and policies that policies name."""
+    policies = made.policies()
+    for policy in policies.values():
+        needs = [(policy.palette, "palettes", "palette")] if policy.palette else []
+        needs += [(name, "preferences", "preference data set") for name in policy.preferences]
+        needs += [(name, "values", "value") for name in policy.values]
+        for name, section, what in needs:
+            if not made.broken(section) and name not in made.names(section):
+                key = _locate(made, policy.family, name)
+                made.add(key, unknown(name, what, made.names(section)))
+        for part in policy.parts:
+            _model_of(made, policies, policy, part)
+
+
+def _model_of(made: Partial, policies: Mapping[str, Policy], policy: Policy, part: str) -> None:
+    """`part`, whose model `policy` is made from, must be trained in this study."""
+    key = _locate(made, policy.family, part)
+    trained = [name for name in _trained(policies) if name != policy.name]
+    maker = part.partition("/")[0]
+    if part in policies and part not in _trained(policies):
+        made.add(
+            key,
+            f"{part!r} has no model of its own (`{maker}` draws on the base "
+            "model); expected a trained policy; take another",
+        )
+    elif part == policy.name:
+        made.add(key, f"{part!r} is made from itself; expected other policies; take another")
+    elif part not in policies and not _faulty(made, maker):
+        made.add(key, f"{part!r} is not trained in this study; {_one_of(part, trained)}")
+
+
+def _trained(policies: Mapping[str, Policy]) -> list[str]:
+    """Names of the policies that are models."""
+    return [
+        name for name, policy in policies.items() if families.family(policy.family).kind == "train"
+    ]
+
+
+def _one_of(name: str, known: list[str]) -> str:
+    listed = f"one of {', '.join(sorted(known))}" if known else "a path of yours (it makes none)"
+    return f"expected {listed}; {nearest(name, known)}"
+
+
+def _faulty(made: Partial, family: str) -> bool:
+    """Whether the family stands in the config with a fault, so its policies are not known."""
+    return family in made.names("policies") and family not in made.sections.get("policies", {})
+
+
+def _locate(made: Partial, family: str, name: str) -> Key:
+    """Key where `name` stands, as a key or a value, in the section of a family."""
+    section = made.raw["policies"][family]
+    for key, value in walk(section, ("policies", family)):
+        if value == name or key[-1] == name:
+            return key
+    return ("policies", family)
+
+
+def _reward_models(made: Partial) -> None:
+    known = made.names("preferences")
+    for name, model in made.sections.get("reward_models", {}).items():
+        data = model.preferences
+        if data is not None and data not in known and not made.broken("preferences"):
+            key = ("reward_models", name, "preferences")
+            made.add(key, unknown(data, "preference data set", known))
+
+
+def _sizes(made: Partial) -> None:
+    """Enough candidates for what is asked of them."""
+    sampling, scope = made.sections.get("sampling"), made.sections.get("map")
+    if made.raw.get("rewards") is not None or ("sampling" in made.raw and not sampling):
+        return
+    candidates = sampling.candidates if sampling else 16
+    key = ("sampling", "candidates")
+    choosing = {policy.family for policy in made.policies().values() if policy.uses_pool}
+    for family in made.sections.get("policies", {}):
+        if (families.family(family).kind == "select" or family in choosing) and candidates < 2:
+            made.add(
+                key,
+                f"{candidates} a prompt leaves `{family}` no choice; expected at least 2; raise it",
+            )
+    if scope and scope.scope == "prompt" and candidates < PROMPT_SCOPE_CANDIDATES:
+        made.add(
+            key,
+            f"{candidates} a prompt is too few for `map.scope: prompt`; expected at least "
+            f"{PROMPT_SCOPE_CANDIDATES}; raise it, or write `scope: joint`",
+        )
+
+
+def _evaluation(made: Partial) -> None:
+    """Values and policies that the evaluation names, and values that λ must not weigh."""
+    evaluation = made.sections.get("evaluation")
+    if evaluation is None:
+        return
+    policies = [families.BASE.name, *made.policies()]
+    opponent = evaluation.opponent
+    if opponent not in policies and not _faulty(made, opponent.partition("/")[0]):
+        made.add(("evaluation", "opponent"), unknown(opponent, "policy", policies))
+    if made.broken("values"):
+        return
+    known = made.names("values")
+    named = [
+        *((("values", i), name) for i, name in enumerate(evaluation.values)),
+        *((("evaluate_only", i), name) for i, name in enumerate(evaluation.evaluate_only)),
+        *((("hypervolume", "reference", name), name) for name in evaluation.hypervolume.reference),
+        *((("hypervolume", "scale", name), name) for name in evaluation.hypervolume.scale),
+    ]
+    for key, name in named:
+        if name not in known:
+            made.add(("evaluation", *key), unknown(name, "value", known))
+    random_lam = {
+        policy.family: set(policy.values or known)
+        for policy in made.policies().values()
+        if "values" in policy.settings
+    }
+    for family, weighed in random_lam.items():
+        for name in sorted(weighed & set(evaluation.evaluate_only)):
+            made.add(
+                ("policies", family, "values"),
+                f"λ would weigh {name!r}, which is in evaluation.evaluate_only; expected a list of "
+                "other values; write it without",
+            )
+    for policy in made.policies().values():
+        for name, weight in policy.settings.get("lam", {}).items():
+            if weight > 0 and name in evaluation.evaluate_only:
+                made.add(
+                    ("policies", policy.family, "lam", policy.variant, name),
+                    f"λ would weigh {name!r}, which is in evaluation.evaluate_only; expected "
+                    "other values; remove it here or there",
+                )
+    for palette, levels in made.sections.get("palettes", {}).items():
+        for name in set(levels) & set(evaluation.evaluate_only):
+            made.add(
+                ("palettes", palette, name),
+                f"{name!r} is in evaluation.evaluate_only; expected values that λ may weigh; "
+                "remove it here or there",
+            )
+
+
+def _engine(made: Partial) -> None:
+    """What generates must be installed, and able to load the model."""
+    sampling, model = made.sections.get("sampling"), made.sections.get("model")
+    if not sampling or sampling.engine != "vllm":
+        return
+    key = ("sampling", "engine")
+    if find_spec("vllm") is None:
+        made.add(
+            key,
+            "vllm is not installed; expected it in this environment; pip install vllm, or write "
+            "`engine: transformers`",
+        )
+    if model and model.source.endswith(".gguf"):
+        made.add(
+            key,
+            f"{model.source!r} is a GGUF file; expected a full model for vllm; write "
+            "`engine: transformers`",
+        )
+
+
+def _training(made: Partial) -> None:
+    """Number formats that models can be trained in."""
+    model = made.sections.get("model")
+    trained = [
+        name for name in made.sections.get("policies", {}) if families.family(name).kind == "train"
+    ]
+    if model and model.dtype == "float16" and trained:
+        made.add(
+            ("model", "dtype"),
+            f"'float16' overflows where models are trained (`{trained[0]}`); expected float32 or "
+            "bfloat16; write bfloat16",
+        )
+
+
+def _plots(made: Partial) -> None:
+    """Figures that exist, and the policies behind a slash."""
+    known = plots.names()
+    policies = [families.BASE.name, *made.policies()]
+    for index, entry in enumerate(made.sections.get("plots", [])):
+        name, slash, policy = entry.partition("/")
+        if name not in known:
+            made.add(("plots", index), unknown(name, "figure", known))
+        elif slash and not plots.figure(name).of_a_policy:
+            made.add(
+                ("plots", index),
+                f"{name!r} is a figure of the whole study; expected no policy; write {name}",
+            )
+        elif slash and policy not in policies and not _faulty(made, policy.partition("/")[0]):
+            made.add(("plots", index), unknown(policy, "policy", policies))
+
+
+def _values(made: Partial) -> None:
+    """Columns of a table only where there is one, and models that can be there."""
+    scores = made.raw.get("rewards") is not None
+    for name, spec in made.sections.get("values", {}).items():
+        if scores and spec.kind != "column":
+            made.add(
+                ("values", name, "kind"),
+                f"{spec.kind!r} computes scores; expected 'column' in a study from scores "
+                "(`rewards`); write 'column'",
+            )
+        elif not scores and spec.kind == "column":
+            made.add(
+                ("values", name, "kind"),
+                "'column' needs a table of scores; expected `rewards` in the study; add it, or "
+                "take a kind that computes",
+            )
+        try:
+            rewards.user_code(spec.model_dump())
+        except InputError as fault:
+            made.add(("values", name, "function"), str(fault))
+        if isinstance(spec, ModelSpec) and spec.model:
+            _model_source(made, ("values", name, "model"), spec.model)
+
+
+def _made_paths(made: Partial) -> None:
+    """Paths below results/<study>/ must be ones that a rule makes."""
+    study = made.sections.get("study")
+    if study is None:
+        return
+    home = f"results/{study}/"
+    for key, path in walk(dict(made.raw)):
+        if isinstance(path, str) and path.startswith(home):
+            _made_path(made, key, path.removeprefix(home).rstrip("/"))
+
+
+def _made_path(made: Partial, key: Key, path: str) -> None:
+    sandbox = made.raw.get("sandbox") is not None
+    reward_models = [f"models/reward/{name}" for name in made.names("reward_models")]
+    trained = [f"models/{name}" for name in _trained(made.policies())]
+    if key == ("model", "source"):
+        reward_models, trained = [], []
+    if path == "models/base/base" or re.match("world(/|$)", path):
+        if not sandbox:
+            made.add(
+                key,
+                f"{path!r} is made by the sandbox alone; expected a `sandbox` section, or a path "
+                "or hub id of yours; change it",
+            )
+        return
+    known = [*reward_models, *trained, *(["models/base/base"] if sandbox else [])]
+    if path not in known and not any(
+        path.startswith(f"models/{family}/") and _faulty(made, family) for family in families.NAMES
+    ):
+        made.add(key, f"nothing makes {path!r}; {_one_of(path, known)}")
+
+
+def _sources(made: Partial) -> None:
+    """Data, tables and models of the user must exist."""
+    sections = made.sections
+    if rewards := sections.get("rewards"):
+        _table(made, ("rewards",), rewards)
+    if model := sections.get("model"):
+        _model_source(made, ("model", "source"), model.source)
+    if prompts := sections.get("prompts"):
+        for index, source in enumerate(prompts.sources):
+            at = ("prompts", "sources", index, "path")
+            _data_source(made, at, source.path, [source.split], PROMPT_TABLES)
+    for name, data in sections.get("preferences", {}).items():
+        _data_source(made, ("preferences", name, "path"), data.path, _splits(made, name))
+    for name, model in sections.get("reward_models", {}).items():
+        key = ("reward_models", name)
+        if model.labels is not None:
+            _table(made, (*key, "labels"), model.labels)
+        if model.source is not None:
+            _model_source(made, (*key, "source"), model.source)
+
+
+def _ours(made: Partial, path: str) -> bool:
+    """Whether the workflow makes the path; `_made_paths` looks after those."""
+    return path.startswith(f"results/{made.raw.get('study')}/")
+
+
+def _table(made: Partial, key: Key, path: str) -> None:
+    if not path.endswith(TABLES):
+        made.add(
+            key, f"{path!r} is no table; expected an ending of {', '.join(TABLES)}; convert it"
+        )
+    elif not _ours(made, path) and not Path(path).is_file():
+        made.add(key, _absent(path, "a table"))
+
+
+def _splits(made: Partial, name: str) -> list[str]:
+    """The splits of a preference data set that are read."""
+    judged = any(
+        name in policy.preferences and policy.settings.get("test_pairs")
+        for policy in made.policies().values()
+    )
+    reward_models = made.sections.get("reward_models", {}).values()
+    if judged or any(model.preferences == name for model in reward_models):
+        return ["train", "test"]
+    return ["train"]
+
+
+def _data_source(
+    made: Partial, key: Key, path: str, splits: list[str], tables: tuple[str, ...] = ()
+) -> None:
+    hub = path.count("/") >= 1 and not path.endswith(PAIRS_FILES + tables) and _hub_id(path)
+    if not (_ours(made, path) or Path(path).exists() or hub):
+        made.add(
+            key,
+            _absent(
+                path,
+                f"a folder, a {', '.join(PAIRS_FILES + tables)} file, or a hub id `owner/name`",
+            ),
+        )
+    if _ours(made, path) or not Path(path).is_dir():
+        return
+    for split in splits:
+        if split_file(path, split) is None:
+            listed = " or ".join(f"{split}{ending}" for ending in PAIRS_FILES)
+            made.add(key, f"the folder {path!r} has no {listed}; expected one of them; add it")
+
+
+def _model_source(made: Partial, key: Key, path: str) -> None:
+    if path.startswith("package:"):
+        package = path.removeprefix("package:").split("/")[0]
+        if not re.fullmatch(r"\w+", package) or find_spec(package) is None:
+            made.add(
+                key,
+                f"no package {package!r} is installed; expected `package:NAME/FOLDER`; "
+                f"pip install {package}, or correct the name",
+            )
+    elif not (_ours(made, path) or Path(path).exists() or (path.count("/") < 2 and _hub_id(path))):
+        made.add(key, _absent(path, "a model folder or a hub id `owner/name`"))
+
+
+def _hub_id(path: str) -> bool:
+    """Whether a path can be a name on the hub, which cannot be checked here."""
+    start = path.startswith(("./", "../", "/", "~", "results/"))
+    return not start and re.fullmatch(r"[\w.-]+(/[\w.-]+)*", path) is not None
+
+
+def _absent(path: str, what: str) -> str:
+    return (
+        f"{path!r} does not exist; expected {what}; correct the path, which starts at the folder "
+        "that Snakemake is called in"
+    )

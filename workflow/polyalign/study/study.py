@@ -1,0 +1,178 @@
+"""The typed study: every section of the config, and what the plan asks it for."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, SerializeAsAny
+
+from polyalign.families import BASE, Policy, family
+from polyalign.rewards.spec import ModelSpec, ValueSpec
+from polyalign.settings import Name, Strict, unique
+from polyalign.study.sections import (
+    SLACKS,
+    Evaluation,
+    Explore,
+    Level,
+    Map,
+    Model,
+    Preferences,
+    Prompts,
+    RewardModel,
+    Sampling,
+    Sandbox,
+    value_name,
+)
+
+
+class Study(Strict):
+    """A study: one base model, one prompt set, its values, palettes and policies."""
+
+    study: Name = Field(description="Name; everything is written below results/<study>/.")
+    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="Seed of every random choice.")
+    sandbox: Sandbox | None = Field(
+        default=None, description="The small world of the sandbox study; leave it out in your own."
+    )
+    rewards: str | None = Field(
+        default=None,
+        description="A table that already has prompts and scores (.parquet, .csv, .jsonl, .json): "
+        "a study from scores alone, without a model.",
+    )
+    model: Model | None = Field(
+        default=None, description="The base model; needed unless `rewards` is given."
+    )
+    prompts: Prompts = Field(
+        default=Prompts(),
+        description="The prompts; with `rewards` only `test_share` has a meaning.",
+    )
+    sampling: Sampling = Field(default=Sampling(), description="How the base policy samples.")
+    values: dict[Annotated[Name, AfterValidator(value_name)], SerializeAsAny[ValueSpec]] = Field(
+        min_length=1, description="One reward function a value, by the value's name."
+    )
+    reward_models: dict[Name, RewardModel] = Field(
+        default={}, description="Reward models that the workflow trains, by name."
+    )
+    preferences: dict[Name, Preferences] = Field(
+        default={}, description="Preference data sets, by name."
+    )
+    palettes: dict[Name, Annotated[dict[str, Level], Field(min_length=1)]] = Field(
+        default={},
+        description="Target levels by palette and value: a number, a quantile of the base policy "
+        "(q70), mean, mean+0.5sd, +10% (of the base's spread from q5 to q95), max. A value left "
+        "out is free.",
+    )
+    map: Map = Field(default=Map(), description="How λ is found.")
+    policies: dict[str, SerializeAsAny[Strict]] = Field(
+        default={}, description="The policies to make and compare with the base model, by family."
+    )
+    evaluation: Evaluation = Field(default=Evaluation(), description="How policies are judged.")
+    explore: Explore = Field(
+        default=Explore(), description="Sweeps, fronts and paths that figures are drawn from."
+    )
+    plots: Annotated[list[str], AfterValidator(unique)] = Field(
+        default=["winrate_scatter", "radar", "asked_vs_realised"],
+        description="Figures to draw: modules of polyalign.plots. Those of one policy take its "
+        "name behind a slash (`reward_histograms/rloo/hhh-60`; default: the base model).",
+    )
+
+    @cached_property
+    def all_policies(self) -> dict[str, Policy]:
+        """Policies by name, in the config's order, without the base model."""
+        return policies_of(self.policies)
+
+    @property
+    def evaluated(self) -> list[Policy]:
+        """The base model, then all policies."""
+        return [BASE, *self.all_policies.values()]
+
+    def of_kind(self, kind: str) -> list[Policy]:
+        """The policies of the families of one kind (`train`, `select` or `sample`)."""
+        return [made for made in self.all_policies.values() if family(made.family).kind == kind]
+
+    def weighed(self, policy: Policy) -> list[str]:
+        """The values that a policy's λ may weigh: those of its palette, or that it names itself."""
+        return list(self.palettes[policy.palette] if policy.palette else policy.values)
+
+    def scorer(self, value: str) -> dict[str, Any]:
+        """What a value's rewards depend on, JSON-ready: its entry without label and unit.
+
+        A model, template, dtype or device that the entry leaves to the study is filled in.
+        """
+        spec = self.values[value]
+        settings = spec.model_dump(exclude={"label", "unit"})
+        if isinstance(spec, ModelSpec) and not spec.model and self.model is not None:
+            base = self.model.model_dump()
+            settings |= {"model": base.pop("source"), "revision": base.pop("revision")}
+            settings |= {key: base[key] for key in base if key not in spec.model_fields_set}
+            if settings.get("template", "") is None:
+                settings["template"] = self.prompts.template
+        return settings
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Value → column of the table that `rewards` names."""
+        return {name: spec.model_dump().get("column") or name for name, spec in self.values.items()}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Value → its name on axes and in tables."""
+        return {name: spec.label or name for name, spec in self.values.items()}
+
+    @property
+    def raised(self) -> list[str]:
+        """The values that some palette raises: asks for another level than the mean; in order."""
+        asked = {
+            value
+            for levels in self.palettes.values()
+            for value, level in levels.items()
+            if level != "mean"
+        }
+        return [value for value in self.values if value in asked]
+
+    @property
+    def maintained(self) -> list[str]:
+        """The values that palettes name only to keep them at their mean, in order."""
+        named = {value for levels in self.palettes.values() for value in levels}
+        return [value for value in self.values if value in named and value not in self.raised]
+
+    @property
+    def chosen(self) -> list[str]:
+        """The values in which a policy has to be better: as given, or raised, or all in λ.
+
+        In the order of the config.
+        """
+        given = self.evaluation.values or self.raised
+        kept = [value for value in self.values if value not in self.evaluation.evaluate_only]
+        return [value for value in self.values if value in given] or kept
+
+    @property
+    def explored(self) -> list[str]:
+        """The values that λ may weigh: those in palettes (else all), raised ones first."""
+        named = {value for levels in self.palettes.values() for value in levels} or set(self.values)
+        order = [*self.raised, *(value for value in self.values if value not in self.raised)]
+        only = self.evaluation.evaluate_only
+        return [value for value in order if value in named and value not in only]
+
+    @property
+    def traded(self) -> list[str]:
+        """The values whose fronts are drawn: the first three chosen ones that λ may weigh."""
+        return [value for value in self.chosen if value in self.explored][:3]
+
+    @property
+    def log_probabilities(self) -> list[str]:
+        """The values whose rewards are logs of probabilities."""
+        return [name for name, spec in self.values.items() if spec.is_log_probability()]
+
+    @property
+    def slack(self) -> float:
+        """How far below one half a win rate may be and still count as navigable."""
+        given = self.evaluation.slack
+        return SLACKS[given] if isinstance(given, str) else given
+
+
+def policies_of(sections: Mapping[str, Strict]) -> dict[str, Policy]:
+    """Policies by name that the sections of the families make, in their order."""
+    made = (
+        policy for name, section in sections.items() for policy in family(name).policies(section)
+    )
+    return {policy.name: policy for policy in made}

@@ -1,0 +1,92 @@
+"""What a policy is trained from, read from the settings and files of its job."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from polyalign.data.rewards_table import read_scored
+from polyalign.data.tables import read_table
+from polyalign.runtime.job import Job
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What a policy is trained from; a part that the policy does not ask for is empty.
+
+    Attributes:
+        settings: the policy's settings.
+        model: `source`, `revision`, `dtype` and `device` of the base model.
+        template: text around a prompt.
+        sampling: how p0 samples.
+        seed: the study's seed.
+        palette: the solved palette.
+        prompts: prompts of the `fit` split.
+        values: value → settings of its reward function, for the values of the palette.
+        preferences: name → arguments of `read_pairs` for the training pairs.
+        held_out: the same for the test pairs.
+        policies: `family/variant` → folder of its model.
+        candidates: rewards table of the base model's candidates, prompts of the `fit` split.
+        work: folder for checkpoints.
+        parts: as in `polyalign.runtime.job.Job`.
+    """
+
+    settings: dict[str, Any]
+    model: dict[str, Any]
+    template: str
+    sampling: dict[str, Any]
+    seed: int
+    palette: dict[str, Any]
+    prompts: list[str]
+    values: dict[str, dict[str, Any]]
+    preferences: dict[str, dict[str, Any]]
+    held_out: dict[str, dict[str, Any]]
+    policies: dict[str, Path]
+    candidates: pd.DataFrame | None
+    work: Path
+    parts: int = 1
+
+
+def training_inputs(job: Job) -> TrainingInputs:
+    """Read the inputs of a training job that are tables, and name those that the family reads.
+
+    Raises:
+        InputError: if a table cannot be read, or scores do not join their samples.
+    """
+    settings, inputs = job.settings, job.inputs
+    if job.work is None:
+        raise TypeError("a training job needs a folder for its checkpoints (--work)")
+    prompts = read_table(job.input("prompts")) if "prompts" in inputs else None
+    candidates = None
+    if "samples" in inputs:
+        candidates = read_scored(inputs["samples"], inputs["scores"]).query("split == 'fit'")
+    preferences = settings.get("preferences", {})
+    return TrainingInputs(
+        settings=settings["settings"],
+        model=settings.get("model", {}),
+        template=settings.get("template", ""),
+        sampling=settings.get("sampling", {}),
+        seed=settings.get("seed", 0),
+        palette=json.loads(job.input("palette").read_text()) if "palette" in inputs else {},
+        prompts=[] if prompts is None else list(prompts.query("split == 'fit'")["prompt"]),
+        values=settings.get("values", {}),
+        preferences={name: _pairs(job, "pairs", name) for name in preferences},
+        held_out={name: {**_pairs(job, "held_out", name), "split": "test"} for name in preferences},
+        policies={
+            name.removeprefix("model:"): paths[-1]
+            for name, paths in inputs.items()
+            if name.startswith("model:")
+        },
+        candidates=candidates,
+        work=job.work,
+        parts=job.parts,
+    )
+
+
+def _pairs(job: Job, what: str, name: str) -> dict[str, Any]:
+    """How a preference data set is read: from the job's input, or, without one, from the hub."""
+    source = job.settings["preferences"][name]
+    path = job.inputs.get(f"{what}:{name}", [source["source"]])[0]
+    return {**source, "source": str(path)}
