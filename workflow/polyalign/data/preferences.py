@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from polyalign.data.keys import split_of
-from polyalign.data.pairs_files import PAIRS_FILES, split_file
+from polyalign.data.formats import PAIRS_FILES, split_file
 from polyalign.errors import InputError
 
 COLUMNS = ["prompt", "chosen", "rejected"]

@@ -7,12 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from polyalign.data.formats import PROMPT_TABLE_FILES
 from polyalign.data.keys import prompt_id, split_of
 from polyalign.data.preferences import first_prompts, read_rows
 from polyalign.data.tables import read_table
 from polyalign.errors import InputError
-
-TABLES = (".csv", ".parquet", ".json")
 
 
 def prompt_table(
@@ -79,7 +78,7 @@ def source_prompts(
     Raises:
         InputError: if the source cannot be read or holds no prompt.
     """
-    table = path.endswith(TABLES)
+    table = path.endswith(PROMPT_TABLE_FILES)
     if not table and column is None and opening is None:
         return first_prompts(path, split)
     column = column or ("text" if opening else "prompt")

@@ -9,11 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from polyalign.data.formats import TABLE_FILES
 from polyalign.errors import InputError
 from polyalign.paths import policy_of
 from polyalign.runtime.files import whole
-
-FORMATS = (".parquet", ".csv", ".jsonl", ".json")
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -23,8 +22,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
         InputError: if the file is missing, unreadable, truncated, empty or of another format.
     """
     path = Path(path)
-    if path.suffix not in FORMATS:
-        raise InputError(f"{path}: unknown table format; expected one of {', '.join(FORMATS)}")
+    if path.suffix not in TABLE_FILES:
+        raise InputError(f"{path}: unknown table format; expected one of {', '.join(TABLE_FILES)}")
     if not path.is_file():
         raise InputError(f"{path}: no such table; check the path, or run the stage that makes it")
     try:

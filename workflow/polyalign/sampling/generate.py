@@ -10,9 +10,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from polyalign.data.keys import KEY, batch_seed
 from polyalign.errors import InputError
-from polyalign.models.encoding import prompt_ids
+from polyalign.models.encoding import check_lengths, max_positions, prompt_ids
 from polyalign.models.logprobs import Sampling, response_logprobs
-from polyalign.models.sources import content
+from polyalign.models.sources import fingerprint
 from polyalign.sampling.engines import Engine, Response
 
 
@@ -63,7 +63,10 @@ def generate(
             does not fit the memory.
     """
     encoded = [prompt_ids(tokenizer, template, text) for text in prompts["prompt"]]
-    _check_lengths(prompts, encoded, model, sampling.max_new_tokens)
+    check_lengths(
+        prompts["prompt_id"].tolist(), encoded, source=policy,
+        positions=max_positions(model), new_tokens=sampling.max_new_tokens,
+    )  # fmt: skip
     rows = [
         (len(ids), prompt_id, candidate, place)
         for place, (prompt_id, ids) in enumerate(zip(prompts["prompt_id"], encoded, strict=True))
@@ -116,20 +119,6 @@ def counts(samples: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def _check_lengths(
-    prompts: pd.DataFrame, encoded: list[list[int]], model: PreTrainedModel, new_tokens: int
-) -> None:
-    positions = getattr(model.config, "max_position_embeddings", None)
-    longest = max(range(len(encoded)), key=lambda place: len(encoded[place]))
-    if positions is not None and len(encoded[longest]) + new_tokens > positions:
-        raise InputError(
-            f"prompt {prompts['prompt_id'].iloc[longest]} has {len(encoded[longest])} tokens, "
-            f"which with sampling.max_new_tokens {new_tokens} exceeds the model's {positions} "
-            "positions; "
-            "leave out such prompts or lower max_new_tokens"
-        )
-
-
 def _logprobs(
     model: PreTrainedModel,
     base: PreTrainedModel,
@@ -164,5 +153,5 @@ def sampling_spec(
         base: `source`, `revision` and `dtype` of the base model.
     """
     named = {key: base[key] for key in ("source", "revision", "dtype")}
-    model = {**named, "content": content(named["source"], named["revision"])}
+    model = {**named, "content": fingerprint(named["source"], named["revision"])}
     return {**sampling, "template": template, "base": model}
