@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from polyalign.data.keys import split_of
 from polyalign.data.formats import PAIRS_FILES, split_file
+from polyalign.data.keys import split_of
 from polyalign.errors import InputError
 
 COLUMNS = ["prompt", "chosen", "rejected"]

@@ -68,9 +68,7 @@ def max_tokens(model: Any, tokenizer: Any, max_length: int | None = None) -> int
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def length_sorted_batches(
-    lengths: np.ndarray, batch_size: int
-) -> Iterator[tuple[np.ndarray, int]]:
+def length_sorted_batches(lengths: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
     """Rows and padded length of batches, the longest texts first."""
     order = np.argsort(lengths, kind="stable")[::-1]
     for start in range(0, len(order), batch_size):
