@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from polyalign import families
-from polyalign.data import tables
 from polyalign.families import Variant
 from polyalign.study import (
     ConfigError,
@@ -25,7 +24,7 @@ from polyalign.study import (
     traded,
     weighed,
 )
-from polyalign.study.checks import TABLES, figures
+from polyalign.study.checks import figures
 
 ROOT = Path(__file__).parents[3]
 SCORES = """\
@@ -184,10 +183,6 @@ def test_shipped_studies_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -
     study = load(name)
     assert study.palettes
     assert policies(study)
-
-
-def test_formats_that_stand_elsewhere_too_are_the_same() -> None:
-    assert tables.FORMATS == TABLES
 
 
 def test_figures_are_found_by_their_files() -> None:

@@ -65,8 +65,8 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
     """Write a result table as CSV, whole or not at all, numbers in full.
 
-    What is not defined is written as `nan`, which `read_table` reads back; an
-    empty field would turn its column into text.
+    Undefined numbers are written as `nan`, which `read_table` reads back; an empty field would turn
+    its column into text.
     """
     with whole(path) as draft:
         frame.to_csv(draft, index=False, na_rep="nan")
@@ -89,7 +89,7 @@ def read_by_policy(paths: Iterable[Path], policies: Iterable[str]) -> dict[str, 
     unknown = sorted(set(tables) - set(order))
     if unknown:
         raise InputError(
-            f"a table of {unknown[0]}, which is no policy of the study; expected one of "
+            f"a table of {unknown[0]}, which is not a policy of the study; expected one of "
             f"{', '.join(order)}: add it to `policies`, or leave the file out"
         )
     return {policy: tables[policy] for policy in order if policy in tables}

@@ -1,4 +1,4 @@
-"""Sampling responses: batched, sharded by whole batches, exactly repeatable."""
+"""Sampling responses in batches; a shard is some whole batches, and every run is repeatable."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -32,29 +32,29 @@ def generate(
     shard: int = 0,
     shards: int = 1,
 ) -> pd.DataFrame:
-    """Sample `candidates` responses to each prompt; this shard's part of them.
+    """Sample `candidates` responses to each prompt, as far as they are in this shard.
 
-    All (prompt, candidate) pairs of the policy are sorted by length and cut into batches. A batch
-    has its own seed, and a shard is every `shards`-th batch, so the number and the order of the
-    shards change nothing.
+    All (prompt, candidate) pairs of the policy are sorted by length and cut into batches. Each
+    batch has its own seed, and a shard is every `shards`-th batch, so the number and the order of
+    the shards change nothing.
 
     Args:
-        prompts: `prompt_id`, `prompt`, `split`; one row a prompt.
+        prompts: `prompt_id`, `prompt`, `split`; one row per prompt.
         engine: draws the responses of a batch.
-        model: the policy's model, for `logprob` where the engine does not know it.
+        model: the policy's model, for `logprob` if the engine does not know it.
         base: the base model, for `logprob_base` (may be `model` itself).
         tokenizer: the tokenizer of both.
-        policy: `family/variant`, a part of the seed.
+        policy: `family/variant`; the seeds depend on it.
         template: text around a prompt, with `{prompt}`, or `chat`.
         sampling: the sampling rule of p0, for the log-probabilities.
-        candidates: responses a prompt.
+        candidates: responses per prompt.
         batch_size: responses sampled at once.
         seed: the study's seed.
         shard: index of this shard.
         shards: number of shards.
 
     Returns:
-        One row a response: `prompt_id`, `candidate`, `prompt`, `response`, `split`, `n_tokens`
+        One row per response: `prompt_id`, `candidate`, `prompt`, `response`, `split`, `n_tokens`
         (end token included), `truncated` (the token limit ended it), `logprob`, `logprob_base`
         (nats, sums over the tokens).
 
@@ -88,7 +88,7 @@ def generate(
             responses = engine(texts, asked, batch_seed(seed, policy, number))
             own, reference = _logprobs(model, base, tokenizer, asked, responses, sampling)
         except torch.cuda.OutOfMemoryError as fault:
-            # Half a batch would have other seeds, and so other responses.
+            # Half a batch would have another seed, and so other responses.
             raise InputError(
                 f"{policy}: a batch of {len(asked)} responses does not fit the GPU's memory; "
                 "expected a smaller one; lower sampling.batch_size"
@@ -111,7 +111,7 @@ def generate(
 
 
 def counts(samples: pd.DataFrame) -> dict[str, int]:
-    """How many responses there are, and how many of them are empty or were cut by the limit."""
+    """The number of responses, of empty ones, and of those that the token limit ended."""
     return {
         "responses": len(samples),
         "empty": int((samples["response"] == "").sum()),
