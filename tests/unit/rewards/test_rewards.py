@@ -287,6 +287,18 @@ def test_a_python_reward_that_cannot_work_says_why(mine: Path, function: str, wo
         rewards.load(python(function))(["a", "b"], ["c", "d"])
 
 
+def test_a_deferred_reward_is_loaded_once_and_at_its_first_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded = []
+    load = rewards.load
+    monkeypatch.setattr(rewards, "load", lambda spec: loaded.append(spec) or load(spec))
+    score = rewards.deferred({"kind": "ngram_diversity"})
+    assert loaded == []
+    assert score(["p"], ["a b"]).tolist() == score(["p"], ["c d"]).tolist() == [1.0]
+    assert len(loaded) == 1
+
+
 def test_speed_settings_are_no_part_of_the_specification(folders: dict[str, str]) -> None:
     spec = {"kind": "sequence_classifier", "model": folders["classifier"], "index": 1}
     same = identity({**spec, "batch_size": 3, "device": "cpu"})
