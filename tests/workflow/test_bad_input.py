@@ -129,7 +129,7 @@ def test_rows_that_do_not_join(tmp_path: Path, samples: pd.DataFrame) -> None:
 
 def test_repeated_rows(tmp_path: Path, samples: pd.DataFrame) -> None:
     run, out = merge(tmp_path, samples, pd.concat([scores(samples), scores(samples)[:1]]))
-    refused(run, out, "stands twice", str(samples["prompt_id"][0]))
+    refused(run, out, "occurs twice", str(samples["prompt_id"][0]))
 
 
 def test_a_prompt_without_candidates_to_choose_from(tmp_path: Path, samples: pd.DataFrame) -> None:

@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from polyalign import families, plots
-from polyalign.data import tables
 from polyalign.families import Policy
 from polyalign.study import ConfigError, load
-from polyalign.study.checks import TABLES
 
 ROOT = Path(__file__).parents[3]
 SCORES = """\
@@ -184,10 +182,6 @@ def test_shipped_studies_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -
     study = load(name)
     assert study.palettes
     assert study.all_policies
-
-
-def test_formats_that_stand_elsewhere_too_are_the_same() -> None:
-    assert tables.FORMATS == TABLES
 
 
 def test_figures_are_found_by_their_files() -> None:
