@@ -11,7 +11,7 @@ import pandas as pd
 from polyalign.errors import InputError
 from polyalign.evaluate.clusters import check_columns, judged_rows
 from polyalign.palettes.record import Palette
-from polyalign.report.html_tables import number, page, percent, plain, printed, table
+from polyalign.report.html_tables import number, page, percent, printed, short, table
 from polyalign.report.tables import families as families_table
 
 
@@ -76,7 +76,7 @@ def side_by_side(
 
 
 @dataclass(frozen=True)
-class Story:
+class PageContent:
     """What the page tells beside the summary and the palettes.
 
     Attributes:
@@ -102,25 +102,27 @@ class Story:
     citations: Sequence[str]
 
 
-def summary_html(story: Story, summary: pd.DataFrame, palettes: Mapping[str, Palette]) -> str:
+def summary_html(
+    content: PageContent, summary: pd.DataFrame, palettes: Mapping[str, Palette]
+) -> str:
     """The page.
 
     Args:
-        story: the study.
+        content: the study.
         summary: table of `polyalign.evaluate.summary.summary`.
         palettes: name → solved palette.
 
     Returns:
         HTML that loads nothing from anywhere; tables sort by a click and filter by typing.
     """
-    labels = story.labels
+    labels = content.labels
     sections = [
-        f"<h1>Study {escape(story.study)}</h1>",
+        f"<h1>Study {escape(content.study)}</h1>",
         "<h2>What was asked, and can it be had?</h2>",
         f"<p>{escape(_question(summary, labels))}</p>",
         *(_verdict(palette, labels) for palette in palettes.values()),
         "<h2>Who is better?</h2>",
-        f"<p>{escape(_answer(story, summary))}</p>",
+        f"<p>{escape(_answer(content, summary))}</p>",
         "<p>P(win) + ½ P(tie) in per cent with its 95 % interval, over all pairs of answers to the "
         "same prompt: 50 is as good as the opponent. The last column is the p-value of being "
         "better in all chosen values at once.</p>",
@@ -136,11 +138,11 @@ def summary_html(story: Story, summary: pd.DataFrame, palettes: Mapping[str, Pal
         "of the base model's rewards, below the base levels. The hypervolume is that of the "
         "family's front, chosen on one half of the prompts and measured on the other. In brackets "
         "95 % intervals over prompts.</p>",
-        printed(families_table(story.families), search=False),
+        printed(families_table(content.families), search=False),
         "<h2>Answers side by side</h2>",
-        f"<p>The first {len(story.samples)} test prompts by their identifier (a hash of the text), "
-        "and the first answer of each policy: nobody picked them.</p>",
-        *(_sample(sample, labels) for sample in story.samples),
+        f"<p>The first {len(content.samples)} test prompts by identifier (a hash of the text), and "
+        "the first answer of each policy: nobody picked them.</p>",
+        *(_sample(sample, labels) for sample in content.samples),
         "<h2>Diagnostics</h2>",
         "<p>Seconds are those of a policy's own training, sampling and scoring; what serves all "
         "policies is nobody's.</p>",
@@ -157,23 +159,23 @@ def summary_html(story: Story, summary: pd.DataFrame, palettes: Mapping[str, Pal
             "weights is too heavy to trust the levels.</p>",
             _worth(palettes, labels),
         ]
-    if story.facts:
-        sections += ["<h3>The models behind the numbers</h3>", _facts(story.facts)]
+    if content.facts:
+        sections += ["<h3>The models behind the numbers</h3>", _facts(content.facts)]
     sections += [
         "<h2>How it was done</h2>",
-        *(f"<p>{escape(paragraph)}</p>" for paragraph in story.methods),
+        *(f"<p>{escape(paragraph)}</p>" for paragraph in content.methods),
         "<h3>References</h3>",
         "<ul>",
-        *(f"<li>{escape(work)}</li>" for work in story.citations),
+        *(f"<li>{escape(work)}</li>" for work in content.citations),
         "</ul>",
     ]
-    return page(story.study, sections)
+    return page(content.study, sections)
 
 
 def _question(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
     base = summary[summary["family"] == "base"].iloc[0]
     levels = ", ".join(
-        f"{label} {plain(base[f'{value}_level'])} ± {plain(base[f'{value}_se'])}"
+        f"{label} {short(base[f'{value}_level'])} ± {short(base[f'{value}_se'])}"
         for value, label in labels.items()
     )
     return (
@@ -182,11 +184,11 @@ def _question(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
     )
 
 
-def _answer(story: Story, summary: pd.DataFrame) -> str:
+def _answer(content: PageContent, summary: pd.DataFrame) -> str:
     """How many policies may claim to be better in all chosen values, and which."""
-    names = [story.labels[value] for value in story.chosen]
-    whom = "the base model" if story.opponent == "base/base" else story.opponent
-    others = summary[summary["family"] + "/" + summary["variant"] != story.opponent]
+    names = [content.labels[value] for value in content.chosen]
+    whom = "the base model" if content.opponent == "base/base" else content.opponent
+    others = summary[summary["family"] + "/" + summary["variant"] != content.opponent]
     better = others[others["better_in_all"]]
     listed = ", ".join(
         f"{row['family']}/{row['variant']} (p = {row['p_all']:.2g})" for _, row in better.iterrows()
@@ -199,12 +201,12 @@ def _answer(story: Story, summary: pd.DataFrame) -> str:
 
 def _verdict(palette: Palette, labels: Mapping[str, str]) -> str:
     asked = ", ".join(
-        f"{label} {palette.levels[value]} ({plain(palette.asked[value])})"
+        f"{label} {palette.levels[value]} ({short(palette.asked[value])})"
         for value, label in labels.items()
         if value in palette.levels
     )
     lam = ", ".join(
-        f"{label} {plain(palette.lam[value])}"
+        f"{label} {short(palette.lam[value])}"
         for value, label in labels.items()
         if value in palette.lam
     )
@@ -223,7 +225,7 @@ def _verdict(palette: Palette, labels: Mapping[str, str]) -> str:
         f"<p><b>{escape(palette.name)}</b> asks for {escape(asked)}. Verdict: "
         f'<b class="{escape(palette.verdict)}">{escape(palette.verdict)}</b>'
         f"{escape(said.rstrip('.'))}.{adjusted} λ = {escape(lam)}; KL to the base model "
-        f"{plain(palette.kl)} nats, effective sample size {plain(palette.ess)}, scope "
+        f"{short(palette.kl)} nats, effective sample size {short(palette.ess)}, scope "
         f"{escape(palette.scope)}.</p>{listed}"
     )
 
@@ -242,9 +244,9 @@ def _delivered(
                 [
                     f"{row['family']}/{row['variant']}",
                     label,
-                    (plain(asked) + (adjusted if math.isfinite(asked) else ""), asked),
+                    (short(asked) + (adjusted if math.isfinite(asked) else ""), asked),
                     number(row[f"{value}_predicted"]),
-                    (f"{plain(level)} ± {plain(se)}", level),
+                    (f"{short(level)} ± {short(se)}", level),
                     percent(row[f"{value}_delivered"]),
                     number(row[f"{value}_lam"]),
                     number(row["kl"]),
@@ -299,7 +301,7 @@ def _worth(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> str:
                     palette.name,
                     label,
                     number(palette.lam[value]),
-                    (f"{plain(ends[0])} to {plain(ends[1])}", ends[0]),
+                    (f"{short(ends[0])} to {short(ends[1])}", ends[0]),
                     number(palette.lam_train[value]),
                     number(palette.predicted[value]),
                     percent(found.reweighting[value]),

@@ -9,7 +9,7 @@ from polyalign.settings import Strict
 
 
 class ValueSpec(Strict):
-    """One value: what rewards are called in figures; each kind adds what it computes them with."""
+    """One value and its name in figures; each kind adds the settings of its reward."""
 
     kind: str = Field(description="Kind of reward: a module of polyalign.rewards.")
     label: str = Field(default="", description="Name on axes and in tables (default: the key).")

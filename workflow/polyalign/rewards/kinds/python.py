@@ -22,9 +22,9 @@ def _function(name: str) -> str:
 
 
 class Spec(ValueSpec):
-    """A function of your own: lists of prompts and responses in, one number a response out.
+    """A function of your own, from lists of prompts and responses to one number per response.
 
-    The module is looked for in the folder that Snakemake is called in. Editing it, or a module that
+    The module is searched in the folder that Snakemake is called in. Editing it, or a module that
     it imports from there (a file, or a package with an `__init__.py`), scores the value again.
     """
 
@@ -34,8 +34,8 @@ class Spec(ValueSpec):
     )
     scope: Literal["response", "prompt and response"] = Field(
         default="prompt and response",
-        description="What the number depends on; `response` scores equal responses once, whatever "
-        "they answer.",
+        description="What the number depends on; with `response`, equal responses are scored once, "
+        "whatever their prompts.",
     )
 
     def file(self) -> Path:
