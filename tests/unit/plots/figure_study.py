@@ -119,14 +119,12 @@ def explored(base_pool: pd.DataFrame) -> dict[str, pd.DataFrame]:
     }
     common: dict[str, Any] = {"values": values, "scope": "prompt"}
     return {
-        "random": random_lambda.compute(
-            base_pool, {}, common | {"draws": 60, "max_norm": 4.0, "seed": 1}
-        ),
+        "random": random_lambda.compute(base_pool, {}, draws=60, max_norm=4.0, seed=1, **common),
         "fronts": fronts.compute(
-            base_pool, {}, common | {"traded": values[:3], "budgets": [0.1, 0.3], "points": 9}
+            base_pool, {}, traded=values[:3], budgets=[0.1, 0.3], points=9, **common
         ),
-        "rounds": rounds.compute(base_pool, records, {"rounds": 4}),
-        "paths": paths.compute(base_pool, records, {"steps": 12, "beyond": 3.0, "limits": {}}),
+        "rounds": rounds.compute(base_pool, records, rounds=4),
+        "paths": paths.compute(base_pool, records, steps=12, beyond=3.0, limits={}),
     }
 
 

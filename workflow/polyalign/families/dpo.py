@@ -79,4 +79,4 @@ def policies(settings: Settings) -> list[Policy]:
     return mixed + [replace(policy, uses_pool=True) for policy in labelled]
 
 
-FAMILY = Family("train", "polyalign.train.dpo:train", Settings, policies)
+FAMILY = Family("train", "polyalign.train.dpo:train", Settings, policies, colour=2)

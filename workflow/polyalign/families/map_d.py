@@ -22,4 +22,4 @@ def policies(settings: Settings) -> list[Policy]:
     return lam_policies("map-d", settings)
 
 
-FAMILY = Family("select", "polyalign.sampling.select:map_d", Settings, policies)
+FAMILY = Family("select", "polyalign.sampling.select:map_d", Settings, policies, colour=0)

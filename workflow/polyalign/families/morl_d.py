@@ -36,4 +36,4 @@ def policies(settings: Settings) -> list[Policy]:
     ]
 
 
-FAMILY = Family("select", "polyalign.sampling.select:morl_d", Settings, policies)
+FAMILY = Family("select", "polyalign.sampling.select:morl_d", Settings, policies, colour=5)

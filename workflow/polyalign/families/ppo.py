@@ -57,4 +57,4 @@ def policies(settings: Settings) -> list[Policy]:
     return palette_policies("ppo", settings)
 
 
-FAMILY = Family("train", "polyalign.train.ppo:train", Settings, policies)
+FAMILY = Family("train", "polyalign.train.ppo:train", Settings, policies, colour=4)

@@ -48,4 +48,4 @@ def policies(settings: Settings) -> list[Policy]:
     return palette_policies("rloo", settings)
 
 
-FAMILY = Family("train", "polyalign.train.rloo:train", Settings, policies)
+FAMILY = Family("train", "polyalign.train.rloo:train", Settings, policies, colour=1)

@@ -27,4 +27,4 @@ def policies(settings: Settings) -> list[Policy]:
     ]
 
 
-FAMILY = Family("train", "polyalign.train.soup:train", Settings, policies)
+FAMILY = Family("train", "polyalign.train.soup:train", Settings, policies, colour=3)

@@ -35,4 +35,4 @@ def policies(settings: Settings) -> list[Policy]:
     return lam_policies("token-d", settings)
 
 
-FAMILY = Family("sample", "polyalign.sampling.guided:engine", Settings, policies)
+FAMILY = Family("sample", "polyalign.sampling.guided:engine", Settings, policies, colour=6)

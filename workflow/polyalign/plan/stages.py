@@ -548,7 +548,10 @@ def _plot_inputs(study: Study, wildcards: Wildcards) -> Inputs:
 
 
 def _plot_modules(study: Study, wildcards: Wildcards) -> list[str]:
-    return [plots.module(wildcards["figure"]).__name__]
+    """The figure's own module, and those of the families, which declare their colours."""
+    made = {made.family for made in study.all_policies.values()}
+    declared = sorted(family(name).settings.__module__ for name in made)
+    return [plots.module(wildcards["figure"]).__name__, *declared]
 
 
 def _tables_inputs(study: Study, wildcards: Wildcards) -> Inputs:

@@ -47,7 +47,7 @@ def paragraphs(facts: Mapping[str, Any]) -> list[str]:
         _palettes(facts),
         f"Policies: {_listed(made) or 'the base model alone'}. Everything reported was measured on "
         "test prompts.",
-        *(f"{family['name']}: {_with_settings(family)}" for family in facts["families"]),
+        *(_family(family) for family in facts["families"]),
         _evaluation(facts["evaluation"], [labels[value] for value in facts["chosen"]])
         + f" Every random choice has the seed {facts['seed']}.",
     ]
@@ -55,7 +55,7 @@ def paragraphs(facts: Mapping[str, Any]) -> list[str]:
 
 def citations(facts: Mapping[str, Any]) -> list[str]:
     """The works that a study rests on; `references` of the facts are those of its families."""
-    return [MAP, *facts["references"], *EVALUATION]
+    return list(dict.fromkeys([MAP, *facts["references"], *EVALUATION]))
 
 
 def _answers(facts: Mapping[str, Any]) -> str:
@@ -75,7 +75,12 @@ def _answers(facts: Mapping[str, Any]) -> str:
 def _rewards(facts: Mapping[str, Any]) -> str:
     """What scores each value, and how the reward models were trained."""
     labels = facts["labels"]
-    scored = [f"{label}: {_with_settings(facts['values'][name])}" for name, label in labels.items()]
+    scorers: dict[str, list[str]] = {}
+    for value, label in labels.items():
+        scorer = facts["values"][value]
+        settings = f" ({scorer['settings']})" if scorer["settings"] else ""
+        scorers.setdefault(scorer["sentence"], []).append(f"{label}{settings}")
+    scored = [f"{_listed(values)}: {sentence}" for sentence, values in scorers.items()]
     only = [labels[value] for value in facts["evaluation"]["evaluate_only"]]
     unused = [f"{_listed(only)}: measured, but never weighted by λ."] if only else []
     trained = [_reward_model(model) for model in facts["reward_models"]]
@@ -158,10 +163,9 @@ def _evaluation(section: Mapping[str, Any], chosen: Sequence[str]) -> str:
     )
 
 
-def _with_settings(told: Mapping[str, str]) -> str:
-    """The sentences of a section, and its settings where there are any."""
-    settings = f" Settings: {told['settings']}." if told["settings"] else ""
-    return f"{told['sentence']}{settings}"
+def _family(family: Mapping[str, Any]) -> str:
+    """What a family is, and its settings."""
+    return f"{family['name']}: {family['sentence']} Settings: {family['settings']}."
 
 
 def _listed(names: Sequence[str]) -> str:

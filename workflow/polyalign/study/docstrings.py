@@ -73,21 +73,33 @@ def given(section: BaseModel, leave_out: frozenset[str]) -> dict[str, Any]:
 
 
 def listed(settings: dict[str, Any]) -> str:
-    """Settings as `name value`, those that are given: `draws 3, palettes (hhh-60, humor-70)`."""
-    return ", ".join(
-        f"{name} {_value(value)}" for name, value in settings.items() if value not in (None, [], {})
-    )
+    """Settings on one line, those that are given: `palettes = hhh-60 and hhh-65; draws = 3`."""
+    parts = [
+        f"{name} ({_text(value)})" if isinstance(value, dict) else f"{name} = {_text(value)}"
+        for name, value in settings.items()
+        if _given(value)
+    ]
+    return "; ".join(parts)
 
 
-def _value(value: Any) -> str:
+def _given(value: Any) -> bool:
+    return value not in (None, [], {}, "")
+
+
+def _text(value: Any) -> str:
+    """A setting as text: `a, b and c`, or `harmless: 0.1, helpful: 0.9`."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
-    if isinstance(value, dict):
-        return f"({listed(value)})"
     if isinstance(value, list):
-        parts = [_value(part) for part in value]
-        return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
+        *most, last = map(_text, value)
+        return f"{', '.join(most)} and {last}" if most else last
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{name} ({_text(part)})" if isinstance(part, dict) else f"{name}: {_text(part)}"
+            for name, part in value.items()
+            if _given(part)
+        )
     text = str(value)
-    return text if text and text.split() == [text] else repr(text)
+    return text if text.split() == [text] else repr(text)

@@ -1,11 +1,10 @@
 """Aligning one value after the other, round by round, against aligning all of them at once.
 
-One panel a palette: how far each value's level is from its target, in standard deviations of the
-base model's rewards, after each round through all values. At 0 the target is kept, which the
-simultaneous solution, the open markers at the right edge, does for every value that it weighs; a
-value without weight may end above it.
-One round, as sequential alignment is usually done, undoes part of what its earlier turns reached.
-Measured on the prompts of the fit, where the optimum is known.
+One panel per palette: how far each value's level is from its target, in standard deviations of the
+base model's rewards, after each round through all values. At 0 the target is reached. The
+simultaneous solution, the open markers at the right edge, is at 0 for every value that it weighs; a
+value without weight may end above it. One round, as sequential alignment is usually done, undoes
+part of what its earlier turns reached. Measured on the fit prompts, where the optimum is known.
 """
 
 from collections.abc import Sequence
