@@ -32,8 +32,9 @@ def first_paragraph(model: type[BaseModel]) -> str:
 
 def first_sentence(text: str) -> str:
     """The first sentence of a docstring, without its stop; a question keeps its mark."""
-    found = re.match(r".*?(?=\.(?:\s|$))|.*?\?(?=\s|$)", " ".join(text.split()))
-    return found[0] if found else " ".join(text.split())
+    line = " ".join(text.split())
+    found = re.match(r".*?(?:\?(?=\s|$)|(?=\.(?:\s|$)))", line)
+    return found[0] if found else line
 
 
 def references(section: BaseModel) -> list[str]:
