@@ -128,7 +128,7 @@ def test_the_same_figure_gives_the_same_bytes(name: str, tmp_path: Path) -> None
 
 
 def test_both_files_of_a_figure_have_one_layout(tmp_path: Path) -> None:
-    """Panels of a fixed aspect move in a second layout: the PNG must not have one of its own."""
+    """Panels of a fixed aspect move in a second layout: the PNG must not have another one."""
     asked_vs_realised.draw(study(), [tmp_path / "both.pdf", tmp_path / "both.png"])
     asked_vs_realised.draw(study(), [tmp_path / "alone.png"])
     assert (tmp_path / "both.png").read_bytes() == (tmp_path / "alone.png").read_bytes()

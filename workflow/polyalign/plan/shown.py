@@ -1,4 +1,4 @@
-"""What tables, figures, the overview page and captions show of a study, beside the numbers."""
+"""What tables, figures, the overview page and captions show of a study, besides the numbers."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -109,7 +109,7 @@ def names_and_order(study: Study) -> Settings:
 
 
 def figure_settings(study: Study, figure: FigureSpec) -> Settings:
-    """What a figure shows beside its tables: what it asks for, and nothing of the others'."""
+    """What a figure shows besides its tables: what it asks for, and nothing of the others'."""
     known: dict[str, Callable[[], Any]] = {
         "chosen": lambda: study.chosen,
         "opponent": lambda: study.evaluation.opponent,
@@ -125,7 +125,7 @@ def figure_settings(study: Study, figure: FigureSpec) -> Settings:
 
 
 def table_settings(study: Study) -> Settings:
-    """What the tables show beside the numbers."""
+    """What the tables show besides the numbers."""
     return {
         **names_and_order(study),
         "chosen": study.chosen,
@@ -141,7 +141,7 @@ def table_settings(study: Study) -> Settings:
 
 
 def page_settings(study: Study) -> Settings:
-    """What the overview page shows beside the numbers."""
+    """What the overview page shows besides the numbers."""
     return {
         **names_and_order(study),
         "study": study.study,
@@ -257,7 +257,7 @@ def caption_numbers(study: Study) -> str:
         f"{study.evaluation.bootstrap} resamples of the prompts behind an interval",
     ]
     if not study.rewards:
-        sizes.append(f"{study.sampling.candidates} candidates a prompt in the pool")
+        sizes.append(f"{study.sampling.candidates} candidates per prompt in the pool")
     return f"Study {study.study}: {', '.join(sizes)}."
 
 

@@ -62,7 +62,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.set_title(palette + data.adjusted(palette))
             axes.set_xlabel("round" if place + ACROSS >= len(palettes) else "")
             axes.set_ylabel("level − target (sd)" if place % ACROSS == 0 else "")
-            axes.set_xticks(range(0, last + 1, 1 + last // MOST))  # beyond them is no round
+            axes.set_xticks(range(0, last + 1, 1 + last // MOST))  # no round is beyond them
         handles, labels = panels[0].get_legend_handles_labels()
         once = Line2D([], [], color=theme.GREY, marker="o", markerfacecolor="none", linestyle="")
         figure.legend(
