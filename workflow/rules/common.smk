@@ -19,6 +19,7 @@ from polyalign.families import BASE, POOL, Policy
 from polyalign.paths import OF_ANY, Paths, job_name
 from polyalign.plan import resources as needed
 from polyalign.plan import shown, stages
+from polyalign.report import registry
 from polyalign.runtime.code import canonical, short_hash
 
 # Jobs find the Python that runs Snakemake and this checkout's library, activated or not.
@@ -37,14 +38,14 @@ except InputError as fault:
     raise WorkflowError(f"the config has faults:\n{fault}") from None
 
 CONFIG = canonical(config)
-# The report's first page names the figures, those of a config that lists none too.
-config["plots"] = list(STUDY.plots)
+# The report's first page can only read the config.
+config["front_page"] = shown.front_page(STUDY)
 PATHS = Paths(STUDY.study)
 PLOTS = [PATHS.plot(name, kind) for name in STUDY.plots for kind in ("pdf", "png")]
 TABLES = [
     PATHS.table(name, kind)
-    for name, kinds in shown.tables(STUDY).items()
-    for kind in kinds
+    for name in shown.tables(STUDY)
+    for kind in registry.TABLES[name].kinds
 ]
 # A figure is a target whether the config lists it or not; one of a policy takes the policy's name.
 FIGURES = [
@@ -190,15 +191,19 @@ def table_page(name):
     return report(
         PATHS.table(name, "html"),
         category="Tables",
-        labels={"table": (shown.PRINTED | shown.WIDE)[name]},
+        labels={"table": registry.TABLES[name].title},
         caption=f"../report/{name}.rst",
     )
 
 
-def table_outputs(name):
-    """Outputs of a table that readers see."""
-    ends = {f"{name}_{kind}": PATHS.table(name, kind) for kind in ("csv", "md", "tex")}
-    return {f"{name}_html": table_page(name), **ends}
+def table_outputs(rule):
+    """The files of every table that a rule makes."""
+    return {
+        registry.output(name, kind): table_page(name) if kind == "html" else PATHS.table(name, kind)
+        for name, table in registry.TABLES.items()
+        if table.rule == rule
+        for kind in table.kinds
+    }
 
 
 def in_captions(**more):

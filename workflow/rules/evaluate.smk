@@ -41,13 +41,7 @@ rule tables:
     input:
         unpack(inputs("tables")),
     output:
-        **table_outputs("winrates"),
-        **table_outputs("levels"),
-        **table_outputs("lambda"),
-        **table_outputs("quantiles"),
-        **table_outputs("realised_quantiles"),
-        summary=PATHS.table("summary"),
-        summary_html=table_page("summary"),
+        **table_outputs("tables"),
         prompts=PATHS.table("prompts", "txt"),
     log:
         PATHS.log("tables"),

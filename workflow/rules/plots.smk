@@ -1,4 +1,4 @@
-# One figure, one module of polyalign.plots.figures, one job; each is a target of its own.
+# One figure, one module of polyalign.plots.figures, one job; each is a target.
 # Needs: the tables that the figure names. Makes: plots/{figure}.pdf, .png and .txt (its finding).
 
 

@@ -2,10 +2,8 @@
 
 from polyalign.data.rewards_table import read_policies
 from polyalign.evaluate.navigation import families
-from polyalign.report import tables
-from polyalign.report.html_tables import printed_page
-from polyalign.report.render import write_printed
-from polyalign.runtime.files import write_text
+from polyalign.report.registry import TABLES, output
+from polyalign.report.render import write_table
 from polyalign.runtime.job import Job, run
 
 
@@ -33,10 +31,9 @@ def main(
         bootstrap=bootstrap,
         seed=seed,
     )
-    table = tables.families(found)
-    ends = {"csv": "csv", "markdown": "md", "latex": "tex"}
-    write_printed(table, **{kind: job.outputs[f"families_{end}"] for kind, end in ends.items()})
-    write_text(job.outputs["families_html"], printed_page(title, table))
+    table = TABLES["families"]
+    paths = {kind: job.outputs[output("families", kind)] for kind in table.kinds}
+    write_table(table.make(found), title, paths)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
 """How far the levels of soups are from linear in their weights."""
 
 from polyalign.data.rewards_table import read_policies
-from polyalign.data.tables import write_csv
-from polyalign.evaluate.linearity import defects
-from polyalign.report.html_tables import frame_page
-from polyalign.runtime.files import write_text
+from polyalign.report.registry import TABLES
+from polyalign.report.render import write_table
 from polyalign.runtime.job import Job, run
 
 
@@ -19,9 +17,8 @@ def main(
     seed: int,
 ) -> None:
     frames = read_policies(policies, job.inputs["rewards"])
-    table = defects(frames, parts, values, bootstrap=bootstrap, seed=seed)
-    write_csv(table, job.outputs["table"])
-    write_text(job.outputs["page"], frame_page(title, table))
+    table = TABLES["mixing"].make(frames, parts, values, bootstrap=bootstrap, seed=seed)
+    write_table(table, title, {"csv": job.outputs["table"], "html": job.outputs["page"]})
 
 
 if __name__ == "__main__":

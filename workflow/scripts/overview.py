@@ -1,18 +1,17 @@
 """The study on one page."""
 
 import json
+from importlib import import_module
 from typing import Any
 
 from polyalign.data.tables import read_table
 from polyalign.families import BASE
 from polyalign.palettes.record import read_palettes
 from polyalign.paths import model_of
-from polyalign.report.methods import citations
-from polyalign.report.methods import methods as method_text
-from polyalign.report.page import Story, side_by_side, summary_html
+from polyalign.report.methods import citations, paragraphs
+from polyalign.report.page import PageContent, side_by_side, summary_html
 from polyalign.runtime.files import write_text
 from polyalign.runtime.job import Job, run
-from polyalign.sandbox.world import well_formed
 
 
 def main(
@@ -23,7 +22,7 @@ def main(
     units: dict[str, str],
     policies: list[tuple[str, str | None]],
     chosen: list[str],
-    sandbox: bool,
+    checks: dict[str, str],
     methods: dict[str, Any],
 ) -> None:
     names = dict(labels)
@@ -35,11 +34,13 @@ def main(
         name = model_of(path).name
         loss = {"loss (nats/token)": record["loss"]} if "loss" in record else {}
         facts[name] = loss | record.get("held_out", {})
-    if sandbox:
-        base = frames[BASE.name]
-        share = [well_formed(*pair) for pair in zip(base["prompt"], base["response"], strict=True)]
-        facts.setdefault(BASE.name, {})["well-formed samples"] = sum(share) / len(share)
-    story = Story(
+    base = frames[BASE.name]
+    for fact, check in checks.items():
+        module, _, name = check.partition(":")
+        passes = getattr(import_module(module), name)
+        passed = [passes(*pair) for pair in zip(base["prompt"], base["response"], strict=True)]
+        facts.setdefault(BASE.name, {})[fact] = sum(passed) / len(passed)
+    content = PageContent(
         study=study,
         labels=names,
         chosen=chosen,
@@ -47,11 +48,11 @@ def main(
         families=read_table(job.input("families")),
         facts=facts,
         samples=side_by_side(frames, list(names)),
-        methods=method_text({**methods, "labels": names, "chosen": chosen}),
+        methods=paragraphs({**methods, "labels": names, "chosen": chosen}),
         citations=citations(methods),
     )
     palettes = read_palettes(job.inputs.get("palettes", []))
-    page = summary_html(story, read_table(job.input("summary")), palettes)
+    page = summary_html(content, read_table(job.input("summary")), palettes)
     write_text(job.outputs["page"], page)
 
 

@@ -1,14 +1,13 @@
 """Summary of the study, and its tables as pages, CSV, Markdown and LaTeX."""
 
-from polyalign.data.tables import read_by_policy, write_csv
+from polyalign.data.tables import read_by_policy
 from polyalign.evaluate.costs import read_costs
 from polyalign.evaluate.expected import read_aims
 from polyalign.evaluate.summary import summary
-from polyalign.families import BASE
 from polyalign.palettes.record import read_palettes
-from polyalign.report import tables as printed
-from polyalign.report.html_tables import frame_page, printed_page
-from polyalign.report.render import write_printed
+from polyalign.report.registry import TABLES, output
+from polyalign.report.render import write_table
+from polyalign.report.tables import StudyTables
 from polyalign.runtime.files import write_text
 from polyalign.runtime.job import Job, run
 
@@ -32,22 +31,19 @@ def main(
     costs = {name: read_costs(results, name, names) for name in of_policies}
     aims = read_aims(of_policies, palettes, job.inputs.get("decoded", []), given)
     table = summary(levels, winrates, palettes, of_policies, aims, chosen=chosen, costs=costs)
-    write_csv(table, job.outputs["summary"])
     write_text(job.outputs["prompts"], f"{table['n_prompts'].iloc[0]} test prompts")
-    write_text(job.outputs["summary_html"], frame_page(titles["summary"], table))
-    levels = {name: one.set_index("value") for name, one in levels.items()}
-    winrates = {name: one.set_index("value") for name, one in winrates.items()}
-    tables = {
-        "winrates": printed.winrates(winrates, names),
-        "levels": printed.levels(levels, names),
-        "lambda": printed.lam(palettes, names),
-        "quantiles": printed.base_quantiles(levels[BASE.name], names, maintained),
-        "realised_quantiles": printed.realised_quantiles(levels, names, maintained),
-    }
-    for name, one in tables.items():
-        kinds = {"csv": "csv", "markdown": "md", "latex": "tex"}
-        write_printed(one, **{kind: job.outputs[f"{name}_{end}"] for kind, end in kinds.items()})
-        write_text(job.outputs[f"{name}_html"], printed_page(titles[name], one))
+    numbers = StudyTables(
+        labels=names,
+        levels={name: one.set_index("value") for name, one in levels.items()},
+        winrates={name: one.set_index("value") for name, one in winrates.items()},
+        palettes=palettes,
+        maintained=maintained,
+        summary=table,
+    )
+    for name, made in TABLES.items():
+        if made.rule == "tables":
+            paths = {kind: job.outputs[output(name, kind)] for kind in made.kinds}
+            write_table(made.make(numbers), titles[name], paths)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ SPREADS = dict(zip(LABELS, (1.8, 1.1, 1.5, 0.08, 0.17, 0.4), strict=True))
 
 
 def rewards(policy: str, prompts: int = 200, candidates: int = 3) -> pd.DataFrame:
-    """Rewards table of one policy: half of the variance lies between the prompts."""
+    """Rewards table of one policy: half of the variance is between the prompts."""
     shared = np.random.default_rng(0).normal(size=(prompts, 1, len(LABELS)))
     own = np.random.default_rng(list(SHIFTS).index(policy) + 1)
     noise = (shared + own.normal(size=(prompts, candidates, len(LABELS)))) / np.sqrt(2)
@@ -59,14 +59,14 @@ def rewards(policy: str, prompts: int = 200, candidates: int = 3) -> pd.DataFram
             "prompt": np.repeat([f"Question {i} <b>?" for i in index], candidates),
             "response": [f"answer {i} of {policy}" for i in range(prompts * candidates)],
             "split": "test",
-            # A mean length of its own, around which the answers to a prompt lie.
+            # Each policy has its mean length; the answers to a prompt are around it.
             "n_tokens": np.tile(np.arange(candidates) - candidates // 2, prompts)
             + 11
             + list(SHIFTS).index(policy),
             "logprob": own.normal(-20, 3, size=prompts * candidates),
         }
     )
-    # Each policy at a KL of its own.
+    # Each policy has another KL.
     frame["logprob_base"] = frame["logprob"] - 0.1 * list(SHIFTS).index(policy)
     frame[list(LABELS)] = scores.reshape(-1, len(LABELS))
     return frame
@@ -119,14 +119,12 @@ def explored(base_pool: pd.DataFrame) -> dict[str, pd.DataFrame]:
     }
     common: dict[str, Any] = {"values": values, "scope": "prompt"}
     return {
-        "random": random_lambda.compute(
-            base_pool, {}, common | {"draws": 60, "max_norm": 4.0, "seed": 1}
-        ),
+        "random": random_lambda.compute(base_pool, {}, draws=60, max_norm=4.0, seed=1, **common),
         "fronts": fronts.compute(
-            base_pool, {}, common | {"traded": values[:3], "budgets": [0.1, 0.3], "points": 9}
+            base_pool, {}, traded=values[:3], budgets=[0.1, 0.3], points=9, **common
         ),
-        "rounds": rounds.compute(base_pool, records, {"rounds": 4}),
-        "paths": paths.compute(base_pool, records, {"steps": 12, "beyond": 3.0, "limits": {}}),
+        "rounds": rounds.compute(base_pool, records, rounds=4),
+        "paths": paths.compute(base_pool, records, steps=12, beyond=3.0, limits={}),
     }
 
 

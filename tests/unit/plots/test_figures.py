@@ -21,7 +21,10 @@ from PIL import Image
 
 from polyalign.data.tables import write_csv
 from polyalign.errors import InputError
-from polyalign.plots import (
+from polyalign.families import NAMES, family
+from polyalign.plots import theme
+from polyalign.plots.data import FigureData, load, read_graph, read_metrics
+from polyalign.plots.figures import (
     asked_vs_realised,
     before_after,
     feasible_lambda,
@@ -38,12 +41,10 @@ from polyalign.plots import (
     reward_vs_kl,
     reward_vs_length,
     sequential,
-    theme,
     training_curves,
     winrate_scatter,
     workflow_dag,
 )
-from polyalign.plots.data import FigureData, load, read_graph, read_metrics
 
 FOLDER = Path(theme.__file__).parent / "figures"
 FIGURES = sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__init__")
@@ -94,8 +95,8 @@ def test_figure_is_whole_legible_and_as_it_was(
     name: str, drawn: list[Figure], tmp_path: Path
 ) -> None:
     figure = import_module(f"polyalign.plots.figures.{name}")
-    assert set(figure.NEEDS) <= TABLES
-    assert set(getattr(figure, "SETTINGS", ())) <= {field.name for field in fields(FigureData)}
+    assert set(figure.FIGURE.needs) <= TABLES
+    assert set(figure.FIGURE.shows) <= {field.name for field in fields(FigureData)}
     pdf, png = (tmp_path / file for file in ("a.pdf", "a.png"))
     figure.draw(study(), [pdf, png])
     assert pdf.read_bytes().startswith(b"%PDF")
@@ -127,7 +128,7 @@ def test_the_same_figure_gives_the_same_bytes(name: str, tmp_path: Path) -> None
 
 
 def test_both_files_of_a_figure_have_one_layout(tmp_path: Path) -> None:
-    """Panels of a fixed aspect move in a second layout: the PNG must not have one of its own."""
+    """Panels of a fixed aspect move in a second layout: the PNG must not have another one."""
     asked_vs_realised.draw(study(), [tmp_path / "both.pdf", tmp_path / "both.png"])
     asked_vs_realised.draw(study(), [tmp_path / "alone.png"])
     assert (tmp_path / "both.png").read_bytes() == (tmp_path / "alone.png").read_bytes()
@@ -142,7 +143,7 @@ def test_a_lost_point_is_seen(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_imports_neither_matplotlib_nor_pandas() -> None:
-    code = "import sys\n" + "".join(f"import polyalign.plots.{name}\n" for name in FIGURES)
+    code = "import sys\n" + "".join(f"import polyalign.plots.figures.{name}\n" for name in FIGURES)
     code += "print([name for name in ('matplotlib', 'pandas', 'numpy') if name in sys.modules])"
     environment = {"PYTHONPATH": str(FOLDER.parents[2])}
     command = [sys.executable, "-c", code]
@@ -155,7 +156,7 @@ def test_scatter_shows_every_win_rate_with_its_interval(
 ) -> None:
     winrate_scatter.draw(study(), [tmp_path / "figure.pdf"])
     panels = drawn[0].axes
-    pairs = [("helpful", "harmless"), ("helpful", "humor"), ("harmless", "humor")]
+    pairs = [("humor", "helpful"), ("humor", "harmless"), ("helpful", "harmless")]
     shown = [name for name in study().policies if name != "base/base"]
     assert winrate_scatter.value_pairs(study()) == pairs
     for axes, (across, up) in zip(panels, pairs, strict=True):
@@ -179,9 +180,9 @@ def test_scatter_shows_every_win_rate_with_its_interval(
     assert note in [" ".join(text.split()) for text in key]
 
 
-def test_scatter_without_palettes_takes_helpful_and_harmless_first(tmp_path: Path) -> None:
+def test_scatter_without_palettes_takes_the_first_values(tmp_path: Path) -> None:
     data = replace(only("dpo/beta-0.1_harmless-0.1"), palettes={})
-    assert winrate_scatter.value_pairs(data)[0] == ("helpful", "harmless")
+    assert winrate_scatter.value_pairs(data)[0] == ("humor", "helpful")
     one = replace(data, labels={"humor": "Humor"})
     assert winrate_scatter.value_pairs(one) == [("humor", "humor")]
     winrate_scatter.draw(one, [tmp_path / "figure.pdf"])
@@ -308,7 +309,7 @@ def test_an_adjusted_palette_says_so_wherever_it_is_named(
     written = " ".join(text.get_text() for text in drawn[0].findobj(match=_written))
     assert re.search(r"hhh-60\s+\(adjusted\s+to\s+64\s+%\)", written)
     assert written.count("adjusted") == len(re.findall(r"hhh-60\s+\(adjusted", written))
-    assert "palettes" in figure.NEEDS
+    assert "palettes" in figure.FIGURE.needs
     assert data.caption("Found.").startswith("Found. No policy reaches")
     assert data.caption("Found.").endswith(": hhh-60 (adjusted to 64 %).")
     assert study().caption("Found.") == "Found."
@@ -323,6 +324,12 @@ def test_figures_of_the_base_model_alone(drawn: list[Figure], tmp_path: Path) ->
 
 def _written(artist: Any) -> bool:
     return hasattr(artist, "get_fontsize") and bool(artist.get_text())
+
+
+def test_no_two_families_declare_one_colour() -> None:
+    declared = [place for name in NAMES if (place := family(name).colour) is not None]
+    assert len(set(declared)) == len(declared)
+    assert set(declared) <= set(range(len(theme.COLOURS)))
 
 
 def test_styles_keep_families_apart_and_the_known_ones_as_they_are() -> None:
@@ -468,8 +475,8 @@ def test_the_slack_band_of_levels_is_that_of_the_table(drawn: list[Figure], tmp_
     base = study().levels["base/base"]["mean"]
     across, up = axes.patches
     for band, value, low in (
-        (across, "helpful", across.get_x()),
-        (up, "harmless", up.get_y()),
+        (across, "humor", across.get_x()),
+        (up, "helpful", up.get_y()),
     ):
         spread = study().rewards["base/base"][value].std(ddof=0)
         size = band.get_width() if band is across else band.get_height()
@@ -819,7 +826,7 @@ def test_a_caption_says_what_its_figure_leaves_out() -> None:
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_study_of_the_base_model_alone_has_nothing_to_find(name: str) -> None:
     figure = import_module(f"polyalign.plots.figures.{name}")
-    if hasattr(figure, "finding") and not {"paths", "winrate"} & set(figure.NEEDS):
+    if not {"paths", "winrate"} & set(figure.FIGURE.needs):
         found = figure.finding(only())
         assert "Highest" not in found
         assert "Largest" not in found

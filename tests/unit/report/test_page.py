@@ -3,18 +3,53 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from test_summary import AIMS, LEVELS, OPTIONS, POLICIES, RECORD, WINRATES
 
 from polyalign.errors import InputError
-from polyalign.evaluate.summary import summary
 from polyalign.palettes.record import Diagnosis, Palette
 from polyalign.report.html_tables import frame_page, printed_page
-from polyalign.report.page import Story, side_by_side, summary_html
-from polyalign.report.render import Printed
+from polyalign.report.page import PageContent, side_by_side, summary_html
+from polyalign.report.printed import Printed
 
 LABELS = {"humor": "Humor <wit>", "helpful": "Helpful"}
 FACTS = {"reward/helpful": {"accuracy": 0.953217, "pairs": 400}}
 
+NONE = math.nan
+SUMMARY = pd.DataFrame(
+    {
+        "family": ["base", "map-d", "dpo"],
+        "variant": ["base", "both", "x"],
+        "palette": ["", "both", ""],
+        "kl": [0.0, 0.3, 0.7],
+        "better_in_all": True,
+        "p_all": 0.02275,
+        "n_tokens": 12.0,
+        "empty": 0.0,
+        "truncated": 0.25,
+        "job_seconds": 9.0,
+        "cpu_seconds": 8.0,
+        "gpu_seconds": NONE,
+        "n_prompts": 10,
+        "humor_lam": [NONE, 0.5, NONE],
+        "humor_asked": [NONE, 2.0, NONE],
+        "humor_predicted": [NONE, 1.8, NONE],
+        "humor_level": [1.0, 1.75, 0.9],
+        "humor_se": 0.1,
+        "humor_delivered": [NONE, 0.75, NONE],
+        "humor_winrate": 0.6,
+        "humor_winrate_low": 0.5,
+        "humor_winrate_high": 0.7,
+        "helpful_lam": [NONE, 0.0, NONE],
+        "helpful_asked": [NONE, 0.5, NONE],
+        "helpful_predicted": [NONE, 0.55, NONE],
+        "helpful_level": [0.4, 0.6, 0.9],
+        "helpful_se": 0.2,
+        "helpful_delivered": NONE,
+        "helpful_winrate": 0.5,
+        "helpful_winrate_low": 0.4,
+        "helpful_winrate_high": 0.6,
+    }
+)
+POLICIES = ("base/base", "map-d/both", "dpo/x")
 FAMILIES = pd.DataFrame(
     {
         "family": ["map-d"],
@@ -78,14 +113,14 @@ def frame(policy: str, prompts: list[str]) -> pd.DataFrame:
 
 def page() -> str:
     palette = Palette(
-        name=RECORD["palette"],
-        levels=RECORD["levels"],
+        name="both",
+        levels={"humor": "q70", "helpful": "mean"},
         asked={"humor": 2.0, "helpful": 0.5},
         lam={"humor": 0.5, "helpful": 0.0},
         lam_train={"humor": 0.4, "helpful": 0.1},
         predicted={"humor": 1.8, "helpful": 0.55},
         verdict="unsupported",
-        message=RECORD["message"],
+        message="few samples carry the weight",
         scope="prompt",
         reached=0.8,
         kl=0.3,
@@ -101,9 +136,8 @@ def page() -> str:
         ),
     )
     palettes = {"both": palette}
-    table = summary(LEVELS, WINRATES, palettes, POLICIES, AIMS, **OPTIONS)
     frames = {name: frame(name, ["b", "a"]) for name in POLICIES}
-    story = Story(
+    content = PageContent(
         study="small <study>",
         labels=LABELS,
         chosen=["humor"],
@@ -111,10 +145,10 @@ def page() -> str:
         families=FAMILIES,
         facts=FACTS,
         samples=side_by_side(frames, list(LABELS)),
-        methods=["Done <so>."],
+        methods=["Done <so>, with `this`."],
         citations=["A & B, 2020."],
     )
-    return summary_html(story, table, palettes)
+    return summary_html(content, SUMMARY, palettes)
 
 
 def test_samples_follow_the_stated_rule() -> None:
@@ -157,7 +191,7 @@ def test_verdict_in_a_sentence() -> None:
     assert "its solution goes 80 % of the way" in text
 
 
-def test_warnings_stand_under_the_verdict() -> None:
+def test_warnings_are_listed_under_the_verdict() -> None:
     text = page()
     listed = "<li>heavy tail: &lt;0.9&gt;</li><li>joint: a choice of prompts</li>"
     assert f'scope prompt.</p>\n<ul class="warnings">{listed}</ul>' in text
@@ -226,11 +260,10 @@ def test_tables_hold_the_numbers() -> None:
     assert "0.953217" in read.sort  # sorted by the number, not by its text
 
 
-def test_the_page_tells_question_answer_and_method() -> None:
+def test_the_page_has_question_answer_and_method() -> None:
     text = page()
-    assert "On 10 test prompts the base model&#x27;s levels" in text
-    assert "Humor &lt;wit&gt; 1 ± 0.1, Helpful 0.4 ± 0.2. Each palette" in text
-    assert "Better than the base model in all of Humor &lt;wit&gt; at once" in text
+    assert "On 10 test prompts" in text
+    assert "Humor &lt;wit&gt; 1 ± 0.1, Helpful 0.4 ± 0.2" in text
     assert "2 of 2 policies: map-d/both (p = 0.023), dpo/x (p = 0.023)." in text
-    assert "<p>Done &lt;so&gt;.</p>" in text
+    assert "<p>Done &lt;so&gt;, with <code>this</code>.</p>" in text
     assert "<li>A &amp; B, 2020.</li>" in text

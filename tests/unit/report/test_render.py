@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from polyalign.data.tables import read_table
-from polyalign.report.render import Printed, escape, write_printed
+from polyalign.report.printed import Printed
+from polyalign.report.render import escape, write_table
 
 HEAD = ["Family", "Policy", "Helpful & kind", "Humor|wit"]
 CELLS = ["50.0 ± 1.0", "61.2 ± 1.5"]
@@ -16,9 +17,17 @@ def write(folder: Path) -> tuple[str, str, pd.DataFrame]:
     names = ("dpo/beta_0.1", "dpo/100%", "soup/even")
     rows = [[*name.split("/"), *CELLS] for name in names]
     numbers = pd.DataFrame({"variant": [row[1] for row in rows], "humor_winrate": 0.6123})
-    paths = {"latex": folder / "w.tex", "markdown": folder / "w.md", "csv": folder / "w.csv"}
-    write_printed(Printed(HEAD, rows, numbers), **paths)
-    return paths["latex"].read_text(), paths["markdown"].read_text(), read_table(paths["csv"])
+    paths = {kind: folder / f"w.{kind}" for kind in ("html", "csv", "md", "tex")}
+    write_table(Printed(HEAD, rows, numbers), "Win rates", paths)
+    return paths["tex"].read_text(), paths["md"].read_text(), read_table(paths["csv"])
+
+
+def test_a_data_frame_is_a_page_and_a_csv_alone(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"family": ["dpo"], "kl": [0.125]})
+    write_table(frame, "Summary", {"csv": tmp_path / "s.csv", "html": tmp_path / "s.html"})
+    assert read_table(tmp_path / "s.csv").to_dict("list") == {"family": ["dpo"], "kl": [0.125]}
+    assert "<h1>Summary</h1>" in (tmp_path / "s.html").read_text()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["s.csv", "s.html"]
 
 
 def test_every_special_character_is_escaped() -> None:

@@ -1,13 +1,58 @@
 import math
+import subprocess
+import sys
 from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_type_hints
 
 import pandas as pd
 import pytest
 
 from polyalign.palettes.record import Diagnosis, Palette
 from polyalign.report import tables
+from polyalign.report.printed import Printed
+from polyalign.report.registry import TABLES
+from polyalign.report.tables import StudyTables
 
 LABELS = {"helpful": "Helpful", "humor": "Humor"}
+CAPTIONS = Path(__file__).parents[3] / "workflow/report"
+
+
+def study(**numbers: Any) -> StudyTables:
+    """A study with some of its numbers."""
+    empty: dict[str, Any] = {
+        "levels": {},
+        "winrates": {},
+        "palettes": {},
+        "maintained": [],
+        "summary": pd.DataFrame({"family": ["base"]}),
+    }
+    return StudyTables(labels=LABELS, **empty | numbers)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_has_a_caption_and_a_maker(name: str) -> None:
+    assert (CAPTIONS / f"{name}.rst").read_text(encoding="utf-8").strip()
+    table = TABLES[name]
+    assert table.title
+    made = get_type_hints(getattr(import_module(table.module), table.maker.partition(":")[2]))
+    assert made["return"] is (Printed if table.printed else pd.DataFrame)
+
+
+def test_the_summary_is_shown_as_it_is() -> None:
+    made = TABLES["summary"].make(study())
+    assert made["family"].tolist() == ["base"]
+
+
+def test_the_plan_reads_the_entries_without_pandas() -> None:
+    code = (
+        "import sys, polyalign.report.registry as r\n"
+        "print([name for name in ('pandas', 'numpy') if name in sys.modules], len(r.TABLES))"
+    )
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["[]", str(len(TABLES))]
 
 
 def by_value(**columns: list[float]) -> pd.DataFrame:
@@ -22,14 +67,14 @@ def test_levels_show_as_many_digits_as_are_known() -> None:
         high=[-0.8, 15.0],
         base_quantile=[0.5, 0.7],
     )
-    shown = tables.levels({"dpo/a": table}, LABELS)
+    shown = tables.levels(study(levels={"dpo/a": table}))
     assert shown.rows == [["dpo", "a", "12.3 ± 1.3", "-0.928 ± 0.033"]]
     assert shown.numbers["helpful_base_quantile"].tolist() == [0.7]
 
 
 def test_realised_quantiles_with_and_without_the_mean_of_maintained_values() -> None:
     table = by_value(mean=[-0.92834, 12.3456], base_quantile=[0.5, 0.7])
-    shown = tables.realised_quantiles({"dpo/a": table}, LABELS, ["humor"])
+    shown = tables.realised_quantiles(study(levels={"dpo/a": table}, maintained=["humor"]))
     assert shown.head == ["Variant", "Family", "Policy", "Helpful", "Humor"]
     assert shown.rows == [
         ["all values", "dpo", "a", "70.0", "50.0"],
@@ -39,19 +84,19 @@ def test_realised_quantiles_with_and_without_the_mean_of_maintained_values() -> 
     assert shown.numbers["humor_base_quantile"][0] == 0.5
     assert math.isnan(shown.numbers["humor_base_quantile"][1])
     assert shown.numbers["humor_mean"][1] == -0.92834
-    assert len(tables.realised_quantiles({"dpo/a": table}, LABELS, []).rows) == 1
+    assert len(tables.realised_quantiles(study(levels={"dpo/a": table})).rows) == 1
 
 
 def test_maintained_values_show_their_mean() -> None:
     base = by_value(
         mean=[0.1, 0.2], q50=[1, 2], q60=[3, 4], q70=[5, 6], q80=[7, 8], q90=[9, 10], q99=[11, 12]
     )
-    shown = tables.base_quantiles(base, LABELS, ["humor"])
+    shown = tables.base_quantiles(study(levels={"base/base": base}, maintained=["humor"]))
     assert len(shown.rows) == 12
     assert shown.rows[1] == ["all values", "60 %", "4", "3"]
     assert shown.rows[7] == ["maintained at mean", "60 %", "4", "0.1"]
     assert shown.numbers["humor"].tolist()[6:] == [0.1] * 6
-    assert len(tables.base_quantiles(base, LABELS, []).rows) == 6
+    assert len(tables.base_quantiles(study(levels={"base/base": base})).rows) == 6
 
 
 def test_lambda_has_a_dash_where_a_value_is_free() -> None:
@@ -70,11 +115,11 @@ def test_lambda_has_a_dash_where_a_value_is_free() -> None:
         ess=812.4,
         diagnosis=Diagnosis([], {}, {}, 1e-9, 0.1, 0.2, {}),
     )
-    shown = tables.lam({"fun": palette}, LABELS)
+    shown = tables.lam(study(palettes={"fun": palette}))
     assert shown.rows == [["fun", "supported", "–", "0.250", "0.123", "812"]]
     assert math.isnan(shown.numbers["helpful_lam"][0])
     assert shown.numbers["reached"][0] == 1.0
-    moved = tables.lam({"fun": replace(palette, reached=0.637)}, LABELS)
+    moved = tables.lam(study(palettes={"fun": replace(palette, reached=0.637)}))
     assert moved.rows[0][:2] == ["fun", "supported, adjusted to 64 %"]
     assert moved.numbers[["verdict", "reached"]].iloc[0].tolist() == [moved.rows[0][1], 0.637]
     assert replace(palette, reached=0.9999).adjusted == "adjusted to 99 %"
@@ -113,7 +158,7 @@ def test_winrates_in_per_cent() -> None:
         even_low=[0.5, 0.4],
         even_high=[0.7, 0.6],
     )
-    shown = tables.winrates({"soup/even": table}, LABELS)
+    shown = tables.winrates(study(winrates={"soup/even": table}))
     assert shown.head == ["Family", "Policy", "Helpful", "Humor"]
     assert shown.rows == [["soup", "even", "50.0 ± 1.0", "61.2 ± 1.5"]]
     assert shown.numbers["humor_winrate"][0] == pytest.approx(0.6123)

@@ -75,12 +75,15 @@ class Family:
         settings: the family's section in the config. Its docstring says in the report and in
             docs/config.md what the family is; the line `Reference:` in it is its citation.
         policies: the policies that a section makes.
+        colour: place of its colour and marker in polyalign.plots.theme, so that it looks the same
+            in every study; None takes the first place that no other family of the study has.
     """
 
     kind: Literal["train", "select", "sample"]
     runs: str
     settings: type[Strict]
     policies: Callable[[Any], list[Policy]]
+    colour: int | None = None
 
     @property
     def module(self) -> str:

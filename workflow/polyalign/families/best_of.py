@@ -7,10 +7,15 @@ from polyalign.settings import Names, Strict
 
 
 class Settings(Strict):
-    """Choose the candidate of largest λ·r: best of K, a reference that spends all of its KL."""
+    """Take the candidate with the largest λ·r (best of K), for comparison. This spends all the KL
+    that choosing among the candidates can spend.
+
+    Reference: Stiennon, Ouyang, Wu, Ziegler, Lowe, Voss, Radford, Amodei and Christiano: Learning
+    to summarize from human feedback. arXiv 2009.01325, 2020.
+    """
 
     palettes: Names = Field(
-        description="Palettes whose λ weighs the rewards; each becomes a policy of its name."
+        description="Palettes whose λ weighs the rewards; each becomes a policy with its name."
     )
 
 

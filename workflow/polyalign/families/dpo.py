@@ -15,17 +15,21 @@ from polyalign.settings import Count, Name, Numbers, Weights
 
 
 class Labelled(PaletteOptions):
-    """Pairs of the base model's candidates, labelled by a palette's λ·r; β is 1."""
+    """Pairs of the base model's candidates, labelled by λ·r with λ for training; β is 1."""
 
-    pairs: Count = Field(
-        default=10000, description="Pairs that one model is trained on, or all there are if fewer."
-    )
+    pairs: Count = Field(default=10000, description="Most pairs that one model is trained on.")
     epochs: Count = Field(default=1, description="Passes over the pairs.")
     batch_size: Count = Field(default=32, description="Pairs in one step.")
 
 
 class Settings(Options):
-    """Train a model on preference pairs, for every β and every mixture of the data sets."""
+    """Train a model on preference pairs by direct preference optimisation. There is one model for
+    every β and every mixture of the data sets. With `labelled`, there is also one for each of its
+    palettes, on pairs of the base model's candidates that λ·r labels, with β = 1.
+
+    Reference: Rafailov, Sharma, Mitchell, Ermon, Manning and Finn: Direct preference optimization.
+    arXiv 2305.18290, 2023.
+    """
 
     beta: Numbers = Field(
         default=[0.1], description="Strengths of the pull towards the base model."
@@ -40,8 +44,7 @@ class Settings(Options):
     test_pairs: int = Field(
         default=500,
         ge=0,
-        description="Test pairs, in the same mixture, that a model's preferences are judged on at "
-        "most.",
+        description="Most test pairs, in the same mixture, that judge a model's preferences.",
     )
     epochs: Count = Field(default=1, description="Passes over the pairs.")
     batch_size: Count = Field(default=32, description="Pairs in one step.")
@@ -76,4 +79,4 @@ def policies(settings: Settings) -> list[Policy]:
     return mixed + [replace(policy, uses_pool=True) for policy in labelled]
 
 
-FAMILY = Family("train", "polyalign.train.dpo:train", Settings, policies)
+FAMILY = Family("train", "polyalign.train.dpo:train", Settings, policies, colour=2)

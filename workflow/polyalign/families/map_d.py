@@ -8,9 +8,13 @@ from polyalign.settings import Count
 
 
 class Settings(LamOptions):
-    """Choose one of the candidates of a prompt with weights exp(λ·r)."""
+    """Draw one of the base model's candidates of each prompt with weights exp(λ·r).
 
-    draws: Count = Field(default=1, description="Independent draws a test prompt.")
+    Reference: Wang, Le, Ahmed, Diao, Zhou, Baracaldo, Ding and Anwar: MAP: multi-human-value
+    alignment palette. arXiv 2410.19198, 2024.
+    """
+
+    draws: Count = Field(default=1, description="Independent draws per test prompt.")
 
 
 def policies(settings: Settings) -> list[Policy]:
@@ -18,4 +22,4 @@ def policies(settings: Settings) -> list[Policy]:
     return lam_policies("map-d", settings)
 
 
-FAMILY = Family("select", "polyalign.sampling.select:map_d", Settings, policies)
+FAMILY = Family("select", "polyalign.sampling.select:map_d", Settings, policies, colour=0)

@@ -1,4 +1,4 @@
-"""`morl-d`: decode with random λ, which no palette asked for, as a reference for `map-d`."""
+"""`morl-d`: decode with random λ, as a baseline for `map-d`."""
 
 from pydantic import Field
 
@@ -7,19 +7,24 @@ from polyalign.settings import Count, Names, Positive, Strict
 
 
 class Settings(Strict):
-    """Choose among the candidates with weights exp(λ·r) for random λ.
+    """Draw one of the candidates as map-d does, with random λ, for comparison. The direction of λ
+    is uniform, and its sum is uniform between 0 and the cap.
 
-    λ has a uniform direction and a sum that is uniform up to the cap. The λ of a draw depends on
-    the seed, its number, the cap and the values alone, so more draws leave the first ones as they
-    were.
+    The λ of a draw depends only on the seed, its number, the cap and the values, so more draws
+    leave the first ones as they were.
+
+    Reference: Roijers, Vamplew, Whiteson and Dazeley: A survey of multi-objective sequential
+    decision-making. Journal of Artificial Intelligence Research 48, 2013.
     """
 
-    count: Count = Field(default=10, description="Random λ; they become `draw-1`, `draw-2`, ….")
+    count: Count = Field(
+        default=10, description="How many random λ; they become `draw-1`, `draw-2`, …."
+    )
     cap: Positive = Field(default=6.0, description="Largest sum of λ, in 1 / the rewards' units.")
     values: Names | None = Field(
         default=None, description="Values that get a weight (default: all of the study)."
     )
-    draws: Count = Field(default=1, description="Independent draws a test prompt.")
+    draws: Count = Field(default=1, description="Independent draws per test prompt.")
 
 
 def policies(settings: Settings) -> list[Policy]:
@@ -31,4 +36,4 @@ def policies(settings: Settings) -> list[Policy]:
     ]
 
 
-FAMILY = Family("select", "polyalign.sampling.select:morl_d", Settings, policies)
+FAMILY = Family("select", "polyalign.sampling.select:morl_d", Settings, policies, colour=5)

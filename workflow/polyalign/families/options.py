@@ -9,22 +9,26 @@ from polyalign.settings import Count, Lam, Name, Names, Positive, Strict
 
 
 class Lora(Strict):
-    """Train low-rank adapters (LoRA) instead of all weights."""
+    """Train low-rank adapters (LoRA) instead of all weights.
+
+    Reference: Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen: LoRA: low-rank adaptation of
+    large language models. arXiv 2106.09685, 2021.
+    """
 
     rank: Count = Field(default=16, description="Rank of an adapter.")
     alpha: Count = Field(
-        default=32, description="An adapter counts alpha / rank times in its layer."
+        default=32, description="An adapter is scaled by alpha / rank in its layer."
     )
     targets: list[str] = Field(
         default=["all-linear"],
         min_length=1,
-        description="Ends of the names of the layers that are adapted; all-linear: every linear "
-        "layer but the output.",
+        description="Layers that get adapters, by how their names end; all-linear: every linear "
+        "layer except the output.",
     )
     merge: bool = Field(
         default=True,
-        description="Merge the adapters into the weights at the end; else the model's folder holds "
-        "the adapters and names its base model.",
+        description="Merge the adapters into the weights at the end; otherwise the model's folder "
+        "holds the adapters and names its base model.",
     )
     four_bit: bool = Field(
         default=False,
@@ -44,13 +48,14 @@ class Options(Strict):
         default=False, description="Compute activations twice, to save memory."
     )
     lora: Lora | None = Field(
-        default=None, description="Train adapters of low rank (default: train all weights)."
+        default=None, description="Train low-rank adapters (default: train all weights)."
     )
     report_to: Literal["none", "tensorboard", "wandb", "trackio"] = Field(
         default="none", description="Tracker to send metrics to, beside the model's own CSV file."
     )
     save_every: Count = Field(
-        default=50, description="Steps between checkpoints, at least; a killed run resumes there."
+        default=50,
+        description="Least steps between checkpoints; a killed run resumes at the last one.",
     )
 
 
@@ -60,19 +65,21 @@ OPTIONS = frozenset(Options.model_fields)
 class PaletteOptions(Options):
     """How a model is trained for each of some palettes."""
 
-    palettes: Names = Field(description="Palettes to train for; each becomes a policy of its name.")
+    palettes: Names = Field(
+        description="Palettes to train for; each becomes a policy with its name."
+    )
 
 
 class LamOptions(Strict):
     """Whose λ is taken."""
 
     palettes: Names | None = Field(
-        default=None, description="Palettes whose λ is taken; each becomes a policy of its name."
+        default=None, description="Palettes whose λ is used; each becomes a policy with its name."
     )
     lam: dict[Name, Lam] = Field(
         default={},
-        description="λ of your own by name, a number ≥ 0 a value in 1 / the rewards' units; each "
-        "becomes a policy of its name. Without a palette there is no target and no verdict.",
+        description="Your own λ by name: one number ≥ 0 per value, in 1 / the rewards' units; each "
+        "becomes a policy with its name. Without a palette there is no target and no verdict.",
     )
 
     @model_validator(mode="after")

@@ -10,24 +10,33 @@ from polyalign.settings import Count, Positive, Share
 
 
 class Settings(PaletteOptions):
-    """Train a model towards p0 exp(λ·r) on the prompts of the study, with a critic beside it."""
+    """Train a model towards p0 exp(λ·r) by reinforcement learning with a critic (PPO). The reward
+    is λ·r with the palette's λ for training, minus the KL to the base model with β = 1. Advantages
+    are estimated by GAE.
+
+    Reference: Schulman, Wolski, Dhariwal, Radford and Klimov: Proximal policy optimization
+    algorithms. arXiv 1707.06347, 2017.
+    """
 
     steps: Count = Field(
         default=500, description="Optimisation steps; a multiple of minibatches × passes."
     )
     batch_size: Count = Field(default=128, description="Responses in one step.")
     minibatches: Count = Field(
-        default=2, description="New responses are sampled for this many steps at once."
+        default=2,
+        description="Minibatches per rollout: responses are sampled for this many steps at once.",
     )
-    passes: Count = Field(default=2, description="And each of them is used this often.")
+    passes: Count = Field(
+        default=2, description="Optimisation epochs per rollout: how often each response is used."
+    )
     clip: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.2,
-        description="A token's probability, relative to when it was sampled, counts to 1 ± this.",
+        description="Clip range of the probability ratio: it counts from 1 - clip to 1 + clip.",
     )
     gae_lambda: Share = Field(
         default=1.0,
-        description="1 judges a token by the rewards after it alone (no bias), less also by the "
-        "critic (less noise).",
+        description="λ of GAE: 1 is unbiased; a smaller one also uses the critic and has less "
+        "variance.",
     )
     value_learning_rate: Positive = Field(
         default=1.0e-3, description="Peak step size of the critic."
@@ -48,4 +57,4 @@ def policies(settings: Settings) -> list[Policy]:
     return palette_policies("ppo", settings)
 
 
-FAMILY = Family("train", "polyalign.train.ppo:train", Settings, policies)
+FAMILY = Family("train", "polyalign.train.ppo:train", Settings, policies, colour=4)

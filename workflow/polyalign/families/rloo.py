@@ -10,12 +10,22 @@ from polyalign.settings import Count
 
 
 class Settings(PaletteOptions):
-    """Train a model towards p0 exp(λ·r) on the prompts of the study."""
+    """Train a model towards p0 exp(λ·r) by reinforcement learning: REINFORCE leave-one-out (RLOO),
+    or GRPO. The reward is λ·r with the palette's λ for training, minus the KL to the base model
+    with β = 1. RLOO has this KL in the reward, GRPO in the loss.
+
+    Reference: Ahmadian, Cremer, Gallé, Fadaee, Kreutzer, Pietquin, Üstün and Hooker: Back to
+    basics: revisiting REINFORCE style optimization for learning from human feedback in LLMs.
+    arXiv 2402.14740, 2024.
+    Reference, with algorithm grpo: Shao, Wang, Zhu, Xu, Song, Bi, Zhang, Zhang, Li, Wu and Guo:
+    DeepSeekMath: pushing the limits of mathematical reasoning in open language models.
+    arXiv 2402.03300, 2024.
+    """
 
     algorithm: Literal["rloo", "grpo"] = Field(
         default="rloo",
-        description="rloo has the KL in the reward, and p0 exp(λ·r) as its optimum; grpo has it in "
-        "the loss, and an optimum near that.",
+        description="rloo has the KL in the reward; its optimum is p0 exp(λ·r). grpo has the KL in "
+        "the loss; its optimum is near that.",
     )
     steps: Count = Field(default=500, description="Optimisation steps.")
     batch_size: Count = Field(
@@ -38,4 +48,4 @@ def policies(settings: Settings) -> list[Policy]:
     return palette_policies("rloo", settings)
 
 
-FAMILY = Family("train", "polyalign.train.rloo:train", Settings, policies)
+FAMILY = Family("train", "polyalign.train.rloo:train", Settings, policies, colour=1)

@@ -7,11 +7,15 @@ from polyalign.settings import Name, Strict, Weights
 
 
 class Settings(Strict):
-    """Average the parameters of models that other families train."""
+    """Average the parameters of models that other families train, for comparison.
+
+    Reference: Ramé, Couairon, Shukor, Dancette, Gaya, Soulier and Cord: Rewarded soups.
+    arXiv 2306.04488, 2023.
+    """
 
     models: dict[Name, Weights] = Field(
         min_length=1,
-        description="Soups by name; each gives trained policies (`family/variant`) their weights.",
+        description="Soups by name; each gives weights to trained policies (`family/variant`).",
     )
 
 
@@ -23,4 +27,4 @@ def policies(settings: Settings) -> list[Policy]:
     ]
 
 
-FAMILY = Family("train", "polyalign.train.soup:train", Settings, policies)
+FAMILY = Family("train", "polyalign.train.soup:train", Settings, policies, colour=3)

@@ -8,14 +8,21 @@ from polyalign.settings import Count
 
 
 class Settings(LamOptions):
-    """Draw every few tokens among the likeliest continuations with weights exp(λ·r).
+    """Guide the base model's sampling, token by token. Every `interval` tokens, the next token is
+    drawn among the `top_k` likeliest with weights p0 exp(λ·r). Here r are the rewards of the text
+    so far, and λ is the palette's λ for training.
 
     Every continuation is scored by every reward that has a weight, so this costs far more than
     map-d. docs/decoding.md says which distribution it draws from.
+
+    Reference: Khanov, Burapacheep and Li: ARGS: alignment as reward-guided search.
+    arXiv 2402.01694, 2024.
     """
 
-    interval: Count = Field(default=1, description="Guide at every so many tokens.")
-    top_k: Count = Field(default=10, description="Likeliest continuations that are scored.")
+    interval: Count = Field(
+        default=1, description="Tokens from one guided token to the next; 1 guides every token."
+    )
+    top_k: Count = Field(default=10, description="How many of the likeliest tokens are scored.")
     stop: list[str] = Field(
         default=[],
         description="Texts before which a response ends, besides the end token and "
@@ -28,4 +35,4 @@ def policies(settings: Settings) -> list[Policy]:
     return lam_policies("token-d", settings)
 
 
-FAMILY = Family("sample", "polyalign.sampling.guided:engine", Settings, policies)
+FAMILY = Family("sample", "polyalign.sampling.guided:engine", Settings, policies, colour=6)

@@ -1,4 +1,4 @@
-"""What tables, figures, the overview page and captions show of a study, beside the numbers."""
+"""What tables, figures, the overview page and captions show of a study, besides the numbers."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -8,24 +8,21 @@ from polyalign import plots
 from polyalign.families import BASE, POOL, Policy
 from polyalign.paths import Paths
 from polyalign.plots import FigureSpec
+from polyalign.report.registry import TABLES
 from polyalign.settings import Strict
-from polyalign.study import Study
+from polyalign.study import Study, docstrings
 
 Settings = dict[str, Any]
 
-# Tables for a paper, as pages in the report; and those that are pages and CSV alone.
-PRINTED = {
-    "winrates": "win rates",
-    "levels": "levels",
-    "lambda": "λ of the palettes",
-    "quantiles": "levels that quantile palettes ask for",
-    "realised_quantiles": "realised levels as quantiles of the base model",
-    "families": "families of policies",
-}
-WIDE = {
-    "summary": "summary of all policies",
-    "mixing": "soups against the mean of their parts",
-}
+NO_RESULT = frozenset({"accumulation", "gradient_checkpointing", "report_to", "save_every"})
+"""Settings of a training that say how it runs; the methods text leaves them out."""
+
+NO_SCORE = frozenset({"kind", "device", "device_map", "batch_size"})
+"""Settings of a value that the methods text leaves out, for the same reason."""
+
+SANDBOX_CHECKS = {"well-formed samples": "polyalign.sandbox.world:well_formed"}
+"""Fact about the sandbox's base model → the `module:function` that judges a prompt and a response;
+the fact is the share of the samples that pass."""
 
 
 def _paths(study: Study) -> Paths:
@@ -47,13 +44,9 @@ def mixed(study: Study) -> list[Policy]:
     return [policy for policy in study.evaluated if policy.name in named]
 
 
-def tables(study: Study) -> dict[str, tuple[str, ...]]:
-    """Name of each table of the report → the kinds of its files."""
-    wide = [name for name in WIDE if name != "mixing" or soups(study)]
-    return {
-        **dict.fromkeys(PRINTED, ("html", "csv", "md", "tex")),
-        **dict.fromkeys(wide, ("html", "csv")),
-    }
+def tables(study: Study) -> list[str]:
+    """Names of the tables of the report."""
+    return [name for name in TABLES if name != "mixing" or soups(study)]
 
 
 def palettes(study: Study) -> list[str]:
@@ -86,8 +79,8 @@ def figure_tables(study: Study, policies: Iterable[Policy]) -> dict[str, Callabl
     """Name of each table that a figure may need → its files; of policies, those of `policies`."""
     paths, shown = _paths(study), list(policies)
     explored = ("random", "fronts", "rounds", "paths")
-    others = ("summary", "families", *(["mixing"] if soups(study) else []))
     return {
+        **{name: partial(_one, paths.table(name)) for name in tables(study)},
         "levels": lambda: [paths.levels(policy) for policy in shown],
         "winrate": lambda: [paths.winrate(policy) for policy in shown],
         "rewards": lambda: [paths.rewards(policy) for policy in shown],
@@ -95,7 +88,6 @@ def figure_tables(study: Study, policies: Iterable[Policy]) -> dict[str, Callabl
         "palettes": lambda: palettes(study),
         "training": lambda: training_metrics(study),
         "jobs": lambda: [paths.explored("jobs", "dot")],
-        **{name: partial(_one, paths.table(name)) for name in others},
         **{name: partial(_one, paths.explored(name)) for name in explored},
     }
 
@@ -117,7 +109,7 @@ def names_and_order(study: Study) -> Settings:
 
 
 def figure_settings(study: Study, figure: FigureSpec) -> Settings:
-    """What a figure shows beside its tables: what it asks for, and nothing of the others'."""
+    """What a figure shows besides its tables: what it asks for, and nothing of the others'."""
     known: dict[str, Callable[[], Any]] = {
         "chosen": lambda: study.chosen,
         "opponent": lambda: study.evaluation.opponent,
@@ -133,14 +125,13 @@ def figure_settings(study: Study, figure: FigureSpec) -> Settings:
 
 
 def table_settings(study: Study) -> Settings:
-    """What the tables show beside the numbers."""
-    titles = {name: (PRINTED | WIDE)[name] for name in tables(study)}
+    """What the tables show besides the numbers."""
     return {
         **names_and_order(study),
         "chosen": study.chosen,
         "maintained": study.maintained,
         "results": _paths(study).results,
-        "titles": titles,
+        "titles": {name: TABLES[name].title for name in tables(study)},
         "given": {
             policy.name: policy.settings["lam"]
             for policy in study.all_policies.values()
@@ -150,25 +141,38 @@ def table_settings(study: Study) -> Settings:
 
 
 def page_settings(study: Study) -> Settings:
-    """What the overview page shows beside the numbers."""
+    """What the overview page shows besides the numbers."""
     return {
         **names_and_order(study),
         "study": study.study,
         "chosen": study.chosen,
-        "sandbox": study.sandbox is not None,
+        "checks": SANDBOX_CHECKS if study.sandbox else {},
         "methods": method_settings(study),
     }
 
 
 def method_settings(study: Study) -> Settings:
-    """What the page says about how the study was done."""
+    """What the page says about how the study was done.
+
+    The sentences are those of the docstrings of families, kinds of reward and LoRA. They are
+    settings, so an edited sentence makes the page again, and nothing else.
+    """
     made = [policy.family for policy in study.all_policies.values()]
+    used = {name: study.policies[name] for name in dict.fromkeys(made)}
+    cited = [*used.values(), *study.reward_models.values(), *study.values.values()]
     facts: Settings = {
         "rewards": study.rewards,
         "test_share": study.prompts.test_share,
-        "values": {name: study.scorer(name) for name in study.values},
+        "values": {name: _value_settings(study, name) for name in study.values},
         "palettes": {name: list(levels.items()) for name, levels in study.palettes.items()},
-        "reward_models": {name: model.model_dump() for name, model in study.reward_models.items()},
+        "reward_models": [
+            {
+                "name": name,
+                **_pick(model, "preferences", "labels", "source"),
+                "settings": _listed(model, "preferences", "labels", "source"),
+            }
+            for name, model in study.reward_models.items()
+        ],
         "map": {
             **_pick(study.map, "min_ess", "max_weight", "max_kl_share", "max_norm"),
             **_pick(study.map, "scope", "on_infeasible", "resamples"),
@@ -178,9 +182,17 @@ def method_settings(study: Study) -> Settings:
             "slack": study.slack,
         },
         "families": [
-            (name, made.count(name), study.policies[name].model_dump())
-            for name in dict.fromkeys(made)
+            {
+                "name": name,
+                "policies": made.count(name),
+                "sentence": docstrings.first_paragraph(type(section)),
+                "settings": _listed(section),
+            }
+            for name, section in used.items()
         ],
+        "references": list(
+            dict.fromkeys(work for section in cited for work in docstrings.references(section))
+        ),
         "seed": study.seed,
     }
     if study.model and not study.rewards:
@@ -197,6 +209,45 @@ def method_settings(study: Study) -> Settings:
     return facts
 
 
+def _listed(section: Strict, *leave_out: str) -> str:
+    """The settings of a training as text."""
+    return docstrings.listed(docstrings.given(section, NO_RESULT | set(leave_out)))
+
+
+def _value_settings(study: Study, value: str) -> Settings:
+    """What a value's reward is, and its settings that are not the defaults of its kind."""
+    kind = type(study.values[value])
+    defaults = {name: field.default for name, field in kind.model_fields.items()}
+    changed = {
+        name: setting
+        for name, setting in study.scorer(value).items()
+        if name not in NO_SCORE and setting != defaults[name]
+    }
+    return {
+        "sentence": docstrings.first_paragraph(kind),
+        "settings": docstrings.listed(changed),
+    }
+
+
+def front_page(study: Study) -> Settings:
+    """What the report's first page says of a study: its families and figures, in a sentence each.
+
+    A figure of one policy is named once, whatever the number of policies it is drawn of.
+    """
+    figures = dict.fromkeys(entry.partition("/")[0] for entry in study.plots)
+    return {
+        "opponent": study.evaluation.opponent,
+        "from_scores": study.rewards is not None,
+        "families": {
+            name: docstrings.first_sentence(docstrings.prose(type(study.policies[name])))
+            for name in dict.fromkeys(policy.family for policy in study.all_policies.values())
+        },
+        "figures": {
+            name: docstrings.first_sentence(plots.module(name).__doc__ or "") for name in figures
+        },
+    }
+
+
 def caption_numbers(study: Study) -> str:
     """The sizes behind a figure, for its caption."""
     sizes = [
@@ -206,7 +257,7 @@ def caption_numbers(study: Study) -> str:
         f"{study.evaluation.bootstrap} resamples of the prompts behind an interval",
     ]
     if not study.rewards:
-        sizes.append(f"{study.sampling.candidates} candidates a prompt in the pool")
+        sizes.append(f"{study.sampling.candidates} candidates per prompt in the pool")
     return f"Study {study.study}: {', '.join(sizes)}."
 
 

@@ -18,6 +18,7 @@ from polyalign.families.options import OPTIONS
 from polyalign.paths import Paths
 from polyalign.plan import resources, shown
 from polyalign.plan.resources import Need
+from polyalign.report.registry import TABLES
 from polyalign.runtime.code import canonical, code
 from polyalign.settings import Strict
 from polyalign.study import Study
@@ -547,7 +548,10 @@ def _plot_inputs(study: Study, wildcards: Wildcards) -> Inputs:
 
 
 def _plot_modules(study: Study, wildcards: Wildcards) -> list[str]:
-    return [plots.module(wildcards["figure"]).__name__]
+    """The figure's own module, and those of the families, which declare their colours."""
+    made = {made.family for made in study.all_policies.values()}
+    declared = sorted(family(name).settings.__module__ for name in made)
+    return [plots.module(wildcards["figure"]).__name__, *declared]
 
 
 def _tables_inputs(study: Study, wildcards: Wildcards) -> Inputs:
@@ -562,7 +566,7 @@ def _tables_inputs(study: Study, wildcards: Wildcards) -> Inputs:
 
 def _families_settings(study: Study, wildcards: Wildcards) -> Settings:
     return {
-        "title": shown.PRINTED["families"],
+        "title": TABLES["families"].title,
         "policies": [policy.name for policy in study.evaluated],
         "values": study.chosen,
         "opponent": study.evaluation.opponent,
@@ -582,11 +586,22 @@ def _rewards_inputs(policies: Callable[[Study], list[Policy]]) -> Callable[..., 
 
 def _mixing_settings(study: Study, wildcards: Wildcards) -> Settings:
     return {
-        "title": shown.WIDE["mixing"],
+        "title": TABLES["mixing"].title,
         "policies": [policy.name for policy in shown.mixed(study)],
         "parts": {policy.name: policy.settings["weights"] for policy in shown.soups(study)},
         **_measured(study, wildcards),
     }
+
+
+def _makers(rule: str) -> Callable[[Study, Wildcards], list[str]]:
+    """Modules function: the modules that make the tables of a rule."""
+    modules = {table.module for table in TABLES.values() if table.rule == rule}
+    return lambda study, wildcards: sorted(modules)
+
+
+def _overview_modules(study: Study, wildcards: Wildcards) -> list[str]:
+    checks = shown.page_settings(study)["checks"].values()
+    return [check.partition(":")[0] for check in checks]
 
 
 def _overview_inputs(study: Study, wildcards: Wildcards) -> Inputs:
@@ -666,15 +681,28 @@ STAGES = {
     "decode": Stage("decode", _decode_settings, _decode_inputs, modules=_family_module),
     "levels": Stage("levels", _levels_settings, _levels_inputs),
     "winrate": Stage("winrate", _measured, _winrate_inputs),
-    "tables": Stage("tables", lambda study, wildcards: shown.table_settings(study), _tables_inputs),
-    "families": Stage(
-        "families", _families_settings, _rewards_inputs(lambda study: study.evaluated)
+    "tables": Stage(
+        "tables",
+        lambda study, wildcards: shown.table_settings(study),
+        _tables_inputs,
+        modules=_makers("tables"),
     ),
-    "mixing": Stage("mixing", _mixing_settings, _rewards_inputs(shown.mixed)),
+    "families": Stage(
+        "families",
+        _families_settings,
+        _rewards_inputs(lambda study: study.evaluated),
+        modules=_makers("families"),
+    ),
+    "mixing": Stage(
+        "mixing", _mixing_settings, _rewards_inputs(shown.mixed), modules=_makers("mixing")
+    ),
     "explore": Stage("explore", _explore_settings, _explore_inputs, modules=_explore_modules),
     "plot": Stage("plot", _plot_settings, _plot_inputs, modules=_plot_modules),
     "overview": Stage(
-        "overview", lambda study, wildcards: shown.page_settings(study), _overview_inputs
+        "overview",
+        lambda study, wildcards: shown.page_settings(study),
+        _overview_inputs,
+        modules=_overview_modules,
     ),
     # The settings are the config as Snakemake read it.
     "resolved_config": Stage("resolved_config", lambda study, wildcards: {}, _nothing),

@@ -29,7 +29,7 @@ class FigureData:
         pool: rewards table of the base model's candidates, or None.
         palettes: name → solved palette.
         training: model (`family/variant`) → its metrics by step.
-        jobs: pairs of rules of which the first hands something to the second.
+        jobs: pairs of rules; the first one hands a file to the second.
         tables: the study's other tables, by name.
         chosen: the values in which a policy has to be better.
         opponent: the policy that win rates compare with.
@@ -70,7 +70,7 @@ class FigureData:
 
     @property
     def pool_rows(self) -> "pd.DataFrame":
-        """The test rows of the pool, which the figure's `NEEDS` must name."""
+        """The test rows of the pool, which the figure's `needs` must name."""
         assert self.pool is not None
         return self.pool[self.pool["split"] == "test"]
 
@@ -80,7 +80,7 @@ class FigureData:
         return variant_of(policy) + (self.adjusted(name) if name else "")
 
     def adjusted(self, palette: str) -> str:
-        """` (adjusted to 64 %)` of a palette that was, to stand behind a name; empty for others."""
+        """` (adjusted to 64 %)` of a palette that was, to follow its name; empty for others."""
         known = self.palettes.get(palette)
         return f" ({known.adjusted})" if known and known.adjusted else ""
 
@@ -145,9 +145,9 @@ def load(
         labels: pairs of a value and its name on axes, in order.
         units: value → its unit, maybe empty.
         policies: pairs of a policy and its palette or None, in order.
-        inputs: the files of each table that the figure's `NEEDS` names.
+        inputs: the files of each table that the figure's `needs` names.
         policy: the policy that a figure of one policy is of.
-        settings: further attributes of `FigureData`, those that the figure's `SETTINGS` names.
+        settings: further attributes of `FigureData`, those that the figure's `shows` names.
 
     Raises:
         InputError: if a file cannot be read, or is of a policy that is not among `policies`.

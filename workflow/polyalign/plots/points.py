@@ -18,7 +18,7 @@ LETTERS = 16  # letters of the key that fit in an inch
 
 
 def number_policies(policies: Iterable[str]) -> dict[str, str]:
-    """Policy → the number that stands in its point; empty texts if there are too many."""
+    """Policy → the number in its point; empty texts if there are too many."""
     policies = [name for name in policies if name != BASE.name]
     if len(policies) > MOST_NUMBERED:
         return dict.fromkeys(policies, "")
@@ -106,7 +106,7 @@ def family_means(
 
 
 def key_height(data: FigureData, more: int = 0) -> float:
-    """Inches that `policy_legend` needs for a line a family, the base model, and `more` lines."""
+    """Inches that `policy_legend` needs: one line per family, the base model, and `more` lines."""
     return LINE * (len(data.families) + 1 + more) + 0.1
 
 
@@ -120,16 +120,16 @@ def policy_legend(
     means: bool = False,
     extra: Iterable[Any] = (),
 ) -> None:
-    """The key below the panels: a block a family, its policies by number.
+    """The key below the panels: one block per family, with its policies by number.
 
     Args:
         figure: the figure.
         data: the study.
         numbers: policy → the number in its point.
         base: what the star is.
-        notes: family → what its key says at its end.
+        notes: family → text at the end of its key.
         means: whether families have a cross at their mean.
-        extra: handles of what is no policy.
+        extra: handles of what is not a policy.
     """
     from matplotlib.lines import Line2D
 

@@ -1,7 +1,7 @@
 """The look of every figure: sizes, fonts, colours, markers; and how a figure is written.
 
-Colours are those of Okabe and Ito ("Color Universal Design", 2008), which stay apart for
-colour-blind readers; families differ in marker as well, so that they survive a grey print.
+Colours are those of Okabe and Ito ("Color Universal Design", 2008), which
+colour-blind readers can tell apart; families differ in marker as well, for prints in grey.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polyalign import families
 from polyalign.runtime.files import whole
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ COLOURS = (
 MARKERS = ("o", "s", "D", "h", "p", "8", "H", "d")  # each has room for a number
 DASHED = (0, (3, 1.5))  # lines to palettes that raise a single value
 PALE = ("#E69F00", "#56B4E9", "#CC79A7")  # text on these is black
-KNOWN = ("map-d", "rloo", "dpo", "soup", "ppo", "morl-d", "token-d")  # each keeps its colour
 RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -78,18 +78,19 @@ class Style:
         return "black" if self.colour in PALE else "white"
 
 
-def family_styles(families: Iterable[str]) -> dict[str, Style]:
-    """Styles by family: the known ones keep theirs in every study, others take what is left."""
-    families = list(families)
-    others = [name for name in families if name not in KNOWN]
-    free = [i for i in range(len(COLOURS)) if i >= len(KNOWN) or KNOWN[i] not in families]
-    places = {name: KNOWN.index(name) for name in families if name in KNOWN}
+def family_styles(names: Iterable[str]) -> dict[str, Style]:
+    """Styles by family: the declared ones are the same in every study, others take what is left."""
+    names = list(names)
+    declared = {name: families.family(name).colour for name in names if name in families.NAMES}
+    places = {name: place for name, place in declared.items() if place is not None}
+    free = [place for place in range(len(COLOURS)) if place not in places.values()]
+    others = [name for name in names if name not in places]
     places |= {name: free[i % len(free)] if free else i for i, name in enumerate(others)}
-    return {name: Style(COLOURS[places[name] % 8], MARKERS[places[name] % 8]) for name in families}
+    return {name: Style(COLOURS[places[name] % 8], MARKERS[places[name] % 8]) for name in names}
 
 
 def series_styles(names: Iterable[str]) -> dict[str, Style]:
-    """Styles of things that are no families, such as palettes, in order; 64 of them differ."""
+    """Styles of series that are not families, such as palettes, in order; 64 of them differ."""
     count = len(COLOURS)
     return {
         name: Style(COLOURS[i % count], MARKERS[(i + i // count) % len(MARKERS)])

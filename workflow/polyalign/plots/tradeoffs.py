@@ -57,7 +57,7 @@ def draw_pairs(data: FigureData, output: Sequence[Path], scale: Scale, axis: str
 
 
 def _zoom(axes: "Axes") -> None:
-    """Limits that hold all but the cloud, whose far ends nobody asked for."""
+    """Limits that hold all but the cloud, whose extremes are outside the region of interest."""
     import numpy as np
 
     points = np.concatenate([line.get_xydata() for line in axes.lines if line.get_gid() != "cloud"])

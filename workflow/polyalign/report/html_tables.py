@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from polyalign.report.render import Printed
+from polyalign.report.printed import Printed
 
-Cell = tuple[str, float]  # what stands there, and the number that it sorts by
+Cell = tuple[str, float]  # the text, and the number that it sorts by
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 70rem; margin: 2rem auto;
   padding: 0 1rem; }
@@ -55,7 +55,7 @@ for (const field of document.querySelectorAll("input[type=search]")) {
 
 
 def page(title: str, sections: Iterable[str]) -> str:
-    """A page of sections in HTML; it loads nothing from anywhere."""
+    """A page of sections in HTML, which needs no other file."""
     body = "\n".join(sections)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -65,7 +65,7 @@ def page(title: str, sections: Iterable[str]) -> str:
 
 
 def printed(shown: Printed, *, search: bool) -> str:
-    """A table as a paper prints it; numbers sort by what stands before ± or the interval."""
+    """A table as a paper prints it; numbers sort by what comes before ± or the interval."""
     rows = [
         [cell if i < shown.texts else _keyed(cell) for i, cell in enumerate(row)]
         for row in shown.rows
@@ -96,14 +96,14 @@ def _cell(content: object) -> str | Cell:
     return number(content) if isinstance(content, int | float) else str(content)
 
 
-def plain(number: float) -> str:
+def short(number: float) -> str:
     """A number with four digits; a dash where it is not defined."""
     return "–" if math.isnan(number) else f"{number:.4g}"
 
 
 def number(value: float) -> Cell:
     """The cell of a number."""
-    return plain(float(value)), float(value)
+    return short(float(value)), float(value)
 
 
 def percent(share: float) -> Cell:
@@ -112,9 +112,9 @@ def percent(share: float) -> Cell:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, search: bool) -> str:
-    """An HTML table, maybe with a field that filters its rows.
+    """An HTML table, which may have a field that filters its rows.
 
-    It sorts and filters on a `page` only, which has the script.
+    It sorts and filters only on a `page`, which has the script.
 
     Args:
         head: titles of the columns.

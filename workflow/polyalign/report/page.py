@@ -1,6 +1,7 @@
-"""The study on one self-contained HTML page: verdicts, tables, samples side by side."""
+"""The study on one HTML page that needs no other file: verdicts, tables, samples side by side."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,14 +11,15 @@ import pandas as pd
 
 from polyalign.errors import InputError
 from polyalign.evaluate.clusters import check_columns, judged_rows
+from polyalign.families import BASE
 from polyalign.palettes.record import Palette
-from polyalign.report.html_tables import number, page, percent, plain, printed, table
+from polyalign.report.html_tables import number, page, percent, printed, short, table
 from polyalign.report.tables import families as families_table
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One policy's answer to a prompt, and its reward a value."""
+    """One policy's answer to a prompt, and its rewards: one per value."""
 
     policy: str
     response: str
@@ -37,8 +39,8 @@ def side_by_side(
 ) -> list[Sample]:
     """Answers of all policies to the same test prompts.
 
-    Nobody picks them: they are the first test prompts by `prompt_id` (a hash of the text), and of
-    each policy its answer with the lowest `candidate`.
+    They are not picked by hand: they are the first test prompts by `prompt_id` (a hash of the
+    text), and the answer of each policy with the lowest `candidate`.
 
     Args:
         frames: policy → rewards table, in the order of the answers.
@@ -76,8 +78,8 @@ def side_by_side(
 
 
 @dataclass(frozen=True)
-class Story:
-    """What the page tells beside the summary and the palettes.
+class PageContent:
+    """What the page shows besides the summary and the palettes.
 
     Attributes:
         study: name of the study.
@@ -88,7 +90,7 @@ class Story:
         facts: model → what is known of it (`{"reward/helpful": {"accuracy": 0.95}}`).
         samples: answers to the same prompts.
         methods: paragraphs on how it was done.
-        citations: the works that they rest on.
+        citations: the works that the study rests on.
     """
 
     study: str
@@ -102,91 +104,98 @@ class Story:
     citations: Sequence[str]
 
 
-def summary_html(story: Story, summary: pd.DataFrame, palettes: Mapping[str, Palette]) -> str:
+def summary_html(
+    content: PageContent, summary: pd.DataFrame, palettes: Mapping[str, Palette]
+) -> str:
     """The page.
 
     Args:
-        story: the study.
+        content: the study.
         summary: table of `polyalign.evaluate.summary.summary`.
         palettes: name → solved palette.
 
     Returns:
         HTML that loads nothing from anywhere; tables sort by a click and filter by typing.
     """
-    labels = story.labels
+    labels = content.labels
     sections = [
-        f"<h1>Study {escape(story.study)}</h1>",
-        "<h2>What was asked, and can it be had?</h2>",
+        f"<h1>Study {escape(content.study)}</h1>",
+        "<h2>What was asked, and can it be reached?</h2>",
         f"<p>{escape(_question(summary, labels))}</p>",
         *(_verdict(palette, labels) for palette in palettes.values()),
-        "<h2>Who is better?</h2>",
-        f"<p>{escape(_answer(story, summary))}</p>",
+        "<h2>Which policies are better?</h2>",
+        f"<p>{escape(_answer(content, summary))}</p>",
         "<p>P(win) + ½ P(tie) in per cent with its 95 % interval, over all pairs of answers to the "
         "same prompt: 50 is as good as the opponent. The last column is the p-value of being "
         "better in all chosen values at once.</p>",
         _winrates(summary, labels),
         "<h2>What was delivered?</h2>",
-        "<p>Levels are mean rewards on test prompts, which no palette was fitted on; ± is the "
-        "standard error, clustered by prompt. A share is left out where the gain asked for is "
-        "within two standard errors of the base level.</p>",
+        "<p>Levels are mean rewards on test prompts, which were not used to fit a palette; ± is "
+        "the standard error, clustered by prompt. The share of the gain is left out where the "
+        "asked gain is within two standard errors of the base level.</p>",
         _delivered(summary, labels, palettes),
         "<h2>Families</h2>",
-        "<p>Navigable is a policy whose win rates are at most the slack below one half in all "
-        "chosen values; by levels one whose levels are at most the slack, in standard deviations "
-        "of the base model's rewards, below the base levels. The hypervolume is that of the "
-        "family's front, chosen on one half of the prompts and measured on the other. In brackets "
-        "95 % intervals over prompts.</p>",
-        printed(families_table(story.families), search=False),
+        "<p>A policy is navigable if its win rates are at most the slack below one half in all "
+        "chosen values. By levels it is navigable if its levels are at most the slack below the "
+        "base levels, in standard deviations of the base model's rewards. The hypervolume is that "
+        "of the family's front, which is chosen on one half of the prompts and measured on the "
+        "other half. Brackets show 95 % intervals over prompts.</p>",
+        printed(families_table(content.families), search=False),
         "<h2>Answers side by side</h2>",
-        f"<p>The first {len(story.samples)} test prompts by their identifier (a hash of the text), "
-        "and the first answer of each policy: nobody picked them.</p>",
-        *(_sample(sample, labels) for sample in story.samples),
+        f"<p>The first {len(content.samples)} test prompts by identifier (a hash of the text), and "
+        "the first answer of each policy; they were not picked by hand.</p>",
+        *(_sample(sample, labels) for sample in content.samples),
         "<h2>Diagnostics</h2>",
-        "<p>Seconds are those of a policy's own training, sampling and scoring; what serves all "
-        "policies is nobody's.</p>",
+        "<p>Seconds are those of a policy's own training, sampling and scoring. Work that all "
+        "policies share is not attributed to any of them.</p>",
         _diagnostics(summary),
     ]
     if palettes:
         sections += [
-            "<h3>What each λ is worth</h3>",
-            "<p>λ is that of the solution, with its 95 % interval clustered by prompt; training "
-            "and guided sampling use the one in the fifth column. The predicted level is that of "
+            "<h3>Diagnostics of each λ</h3>",
+            "<p>λ is that of the solution, with its 95 % interval clustered by prompt. Training "
+            "and guided sampling use the λ in the fifth column. The predicted level is that of "
             "the solution on test prompts. Re-weighting is the share of a joint gain that would "
-            "only be a choice of prompts, which no policy can make. KKT is the largest residual "
-            "of the optimality conditions. Above 0.7, Pareto's k says that the tail of the "
-            "weights is too heavy to trust the levels.</p>",
+            "only come from choosing prompts, which no policy can do. KKT is the largest residual "
+            "of the optimality conditions. A Pareto k above 0.7 says that the tail of the weights "
+            "is too heavy to trust the levels.</p>",
             _worth(palettes, labels),
         ]
-    if story.facts:
-        sections += ["<h3>The models behind the numbers</h3>", _facts(story.facts)]
+    if content.facts:
+        sections += ["<h3>The models behind the numbers</h3>", _facts(content.facts)]
     sections += [
         "<h2>How it was done</h2>",
-        *(f"<p>{escape(paragraph)}</p>" for paragraph in story.methods),
+        *(f"<p>{_with_code(paragraph)}</p>" for paragraph in content.methods),
         "<h3>References</h3>",
         "<ul>",
-        *(f"<li>{escape(work)}</li>" for work in story.citations),
+        *(f"<li>{escape(work)}</li>" for work in content.citations),
         "</ul>",
     ]
-    return page(story.study, sections)
+    return page(content.study, sections)
+
+
+def _with_code(text: str) -> str:
+    """A text in HTML, what is between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _question(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
-    base = summary[summary["family"] == "base"].iloc[0]
+    base = summary[summary["family"] == BASE.family].iloc[0]
     levels = ", ".join(
-        f"{label} {plain(base[f'{value}_level'])} ± {plain(base[f'{value}_se'])}"
+        f"{label} {short(base[f'{value}_level'])} ± {short(base[f'{value}_se'])}"
         for value, label in labels.items()
     )
     return (
         f"On {base['n_prompts']} test prompts the base model's levels (mean rewards ± standard "
-        f"error) are {levels}. Each palette below asks for others."
+        f"error) are {levels}. Each palette below asks for other levels."
     )
 
 
-def _answer(story: Story, summary: pd.DataFrame) -> str:
-    """How many policies may claim to be better in all chosen values, and which."""
-    names = [story.labels[value] for value in story.chosen]
-    whom = "the base model" if story.opponent == "base/base" else story.opponent
-    others = summary[summary["family"] + "/" + summary["variant"] != story.opponent]
+def _answer(content: PageContent, summary: pd.DataFrame) -> str:
+    """How many policies are better in all chosen values at once, and which."""
+    names = [content.labels[value] for value in content.chosen]
+    whom = "the base model" if content.opponent == BASE.name else content.opponent
+    others = summary[summary["family"] + "/" + summary["variant"] != content.opponent]
     better = others[others["better_in_all"]]
     listed = ", ".join(
         f"{row['family']}/{row['variant']} (p = {row['p_all']:.2g})" for _, row in better.iterrows()
@@ -199,12 +208,12 @@ def _answer(story: Story, summary: pd.DataFrame) -> str:
 
 def _verdict(palette: Palette, labels: Mapping[str, str]) -> str:
     asked = ", ".join(
-        f"{label} {palette.levels[value]} ({plain(palette.asked[value])})"
+        f"{label} {palette.levels[value]} ({short(palette.asked[value])})"
         for value, label in labels.items()
         if value in palette.levels
     )
     lam = ", ".join(
-        f"{label} {plain(palette.lam[value])}"
+        f"{label} {short(palette.lam[value])}"
         for value, label in labels.items()
         if value in palette.lam
     )
@@ -223,7 +232,7 @@ def _verdict(palette: Palette, labels: Mapping[str, str]) -> str:
         f"<p><b>{escape(palette.name)}</b> asks for {escape(asked)}. Verdict: "
         f'<b class="{escape(palette.verdict)}">{escape(palette.verdict)}</b>'
         f"{escape(said.rstrip('.'))}.{adjusted} λ = {escape(lam)}; KL to the base model "
-        f"{plain(palette.kl)} nats, effective sample size {plain(palette.ess)}, scope "
+        f"{short(palette.kl)} nats, effective sample size {short(palette.ess)}, scope "
         f"{escape(palette.scope)}.</p>{listed}"
     )
 
@@ -242,9 +251,9 @@ def _delivered(
                 [
                     f"{row['family']}/{row['variant']}",
                     label,
-                    (plain(asked) + (adjusted if math.isfinite(asked) else ""), asked),
+                    (short(asked) + (adjusted if math.isfinite(asked) else ""), asked),
                     number(row[f"{value}_predicted"]),
-                    (f"{plain(level)} ± {plain(se)}", level),
+                    (f"{short(level)} ± {short(se)}", level),
                     percent(row[f"{value}_delivered"]),
                     number(row[f"{value}_lam"]),
                     number(row["kl"]),
@@ -299,7 +308,7 @@ def _worth(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> str:
                     palette.name,
                     label,
                     number(palette.lam[value]),
-                    (f"{plain(ends[0])} to {plain(ends[1])}", ends[0]),
+                    (f"{short(ends[0])} to {short(ends[1])}", ends[0]),
                     number(palette.lam_train[value]),
                     number(palette.predicted[value]),
                     percent(found.reweighting[value]),

@@ -1,12 +1,13 @@
-"""A table for a paper (LaTeX), for a page (Markdown) and for a program (CSV)."""
+"""Files of a table: for a paper (LaTeX), for readers (HTML, Markdown) and for a program (CSV)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from polyalign.data.tables import write_csv
+from polyalign.report.html_tables import frame_page, printed_page
+from polyalign.report.printed import Printed
 from polyalign.runtime.files import write_text
 
 SPECIAL = {
@@ -31,39 +32,27 @@ def escape(text: str) -> str:
     return "".join(SPECIAL.get(letter, letter) for letter in text)
 
 
-@dataclass(frozen=True)
-class Printed:
-    """A table as readers see it, and its numbers.
-
-    Attributes:
-        head: titles of the columns; the first `texts` are left-aligned.
-        rows: the cells, as text.
-        numbers: the same table for a program, in full.
-        texts: number of leading columns that hold text. The first one groups the rows.
-    """
-
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    numbers: pd.DataFrame
-    texts: int = 2
-
-
-def write_printed(table: Printed, *, latex: Path, markdown: Path, csv: Path) -> None:
-    """Write a table for a paper, for a page and for a program.
+def write_table(table: Printed | pd.DataFrame, title: str, paths: Mapping[str, Path]) -> None:
+    """Write a table to the path of each kind of file that is asked for.
 
     Args:
-        table: the table.
-        latex: path of the LaTeX table (needs the package booktabs).
-        markdown: path of the Markdown table.
-        csv: path of the CSV table.
+        table: the table. A data frame has no Markdown and no LaTeX.
+        title: title of its page.
+        paths: `csv` (all numbers in full), `html` (a page that sorts and filters), `md`, `tex`
+            (needs the package booktabs) → path.
     """
-    write_text(latex, _latex(table))
-    write_text(markdown, _markdown(table))
-    write_csv(table.numbers, csv)
+    if isinstance(table, Printed):
+        write_csv(table.numbers, paths["csv"])
+        write_text(paths["html"], printed_page(title, table))
+        write_text(paths["md"], _markdown(table))
+        write_text(paths["tex"], _latex(table))
+    else:
+        write_csv(table, paths["csv"])
+        write_text(paths["html"], frame_page(title, table))
 
 
 def _latex(table: Printed) -> str:
-    """A booktabs table; a rule parts the groups, whose name stands at their first row alone."""
+    """A booktabs table; rules separate the groups, and the first row of each has its name."""
     columns = "l" * table.texts + "r" * (len(table.head) - table.texts)
     lines = [
         "% needs \\usepackage{booktabs}",

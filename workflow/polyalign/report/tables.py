@@ -1,59 +1,78 @@
-"""The study's tables as a paper prints them: win rates, levels, λ, quantiles, families."""
+"""The study's tables as a paper prints them; polyalign.report.registry names them."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from polyalign.evaluate.levels import QUANTILES
-from polyalign.families import Policy
+from polyalign.families import BASE, Policy
 from polyalign.palettes.record import Palette
-from polyalign.report.render import Printed
+from polyalign.report.printed import Printed
 
 NOTHING = "–"
 
 
-def winrates(tables: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> Printed:
-    """Win rates ± standard error in per cent: a row a policy, a column a value.
+@dataclass(frozen=True)
+class StudyTables:
+    """The numbers that the tables of the rule `tables` are made from.
+
+    Attributes:
+        labels: value → its name in the head; gives the order of the columns.
+        levels: policy (`family/variant`) → its levels, indexed by value; gives the order of the
+            rows.
+        winrates: policy → its win rates, indexed by value; gives the order of the rows.
+        palettes: name → solved palette.
+        maintained: the values that no palette raises.
+        summary: table of `polyalign.evaluate.summary.summary`.
+    """
+
+    labels: Mapping[str, str]
+    levels: Mapping[str, pd.DataFrame]
+    winrates: Mapping[str, pd.DataFrame]
+    palettes: Mapping[str, Palette]
+    maintained: Sequence[str]
+    summary: pd.DataFrame
+
+
+def summary(study: StudyTables) -> pd.DataFrame:
+    """The summary of all policies as it is: one row per policy."""
+    return study.summary
+
+
+def winrates(study: StudyTables) -> Printed:
+    """Win rates ± standard error in per cent: one row per policy, one column per value.
 
     The numbers are `family`, `variant` and `V_winrate`, `V_se`, `V_low`, `V_high`, and at equal
     length `V_even_winrate`, `V_even_low`, `V_even_high`, for each value V.
-
-    Args:
-        tables: policy (`family/variant`) → its win rates; gives the order of the rows.
-        labels: value → its name in the head; gives the order of the columns.
     """
     names = ("winrate", "se", "low", "high", "even_winrate", "even_low", "even_high")
-    return _by_policy(tables, labels, names, lambda row: _percent(row["winrate"], row["se"]))
+    return _by_policy(
+        study.winrates, study.labels, names, lambda row: _percent(row["winrate"], row["se"])
+    )
 
 
-def levels(tables: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> Printed:
-    """Levels ± standard error: a row a policy, a column a value.
+def levels(study: StudyTables) -> Printed:
+    """Levels ± standard error: one row per policy, one column per value.
 
     The numbers are `family`, `variant` and `V_mean`, `V_se`, `V_low`, `V_high`,
     `V_base_quantile` for each value V.
     """
     names = ("mean", "se", "low", "high", "base_quantile")
-    return _by_policy(tables, labels, names, lambda row: _pair(row["mean"], row["se"]))
+    return _by_policy(study.levels, study.labels, names, lambda row: _pair(row["mean"], row["se"]))
 
 
-def realised_quantiles(
-    tables: Mapping[str, pd.DataFrame], labels: Mapping[str, str], maintained: Sequence[str]
-) -> Printed:
-    """Levels as quantiles of the base model's rewards, in per cent: a row a policy.
+def realised_quantiles(study: StudyTables) -> Printed:
+    """Levels as quantiles of the base model's rewards, in per cent: one row per policy.
 
-    Every policy stands there twice: for all values, and with the level itself of those values that
-    are only to be maintained. The numbers are `shown`, `family`, `variant`, then for each value V
+    Every policy has two rows: for all values, and with the level itself of the values that are only
+    maintained. The numbers are `shown`, `family`, `variant`, then for each value V
     `V_base_quantile`, and for each maintained one `V_mean`; NaN where the other one is shown.
-
-    Args:
-        tables: policy (`family/variant`) → its levels; gives the order of the rows.
-        labels: value → its name in the head; gives the order of the columns.
-        maintained: the values that no palette raises.
     """
     rows, numbers = [], []
-    for shown, kept in _variants(maintained):
-        for policy, table in tables.items():
+    for shown, kept in _variants(study.maintained):
+        for policy, table in study.levels.items():
             made = Policy.parse(policy)
             cells = []
             record: dict[str, object] = {
@@ -61,27 +80,28 @@ def realised_quantiles(
                 "family": made.family,
                 "variant": made.variant,
             }
-            for value in labels:
+            for value in study.labels:
                 level, quantile = (float(table[name][value]) for name in ("mean", "base_quantile"))
                 cells.append(f"mean {level:.4g}" if value in kept else f"{100 * quantile:.1f}")
                 record[f"{value}_base_quantile"] = math.nan if value in kept else quantile
-                if value in maintained:
+                if value in study.maintained:
                     record[f"{value}_mean"] = level if value in kept else math.nan
             rows.append([shown, made.family, made.variant, *cells])
             numbers.append(record)
-    head = ["Variant", "Family", "Policy", *labels.values()]
+    head = ["Variant", "Family", "Policy", *study.labels.values()]
     return Printed(head, rows, pd.DataFrame(numbers), texts=3)
 
 
-def lam(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> Printed:
+def lam(study: StudyTables) -> Printed:
     """λ of each palette, with its verdict, KL (nats) and effective sample size.
 
     The verdict says where a palette was adjusted, and the numbers how far it got (`reached`, 1 for
     all the way).
     """
+    labels = study.labels
     head = ["Palette", "Verdict", *labels.values(), "KL", "ESS"]
     rows, numbers = [], []
-    for palette in palettes.values():
+    for palette in study.palettes.values():
         weights = [palette.lam.get(value, math.nan) for value in labels]
         cells = [NOTHING if math.isnan(one) else f"{one:.3f}" for one in weights]
         ends = [f"{palette.kl:.3f}", f"{palette.ess:.0f}"]
@@ -100,33 +120,27 @@ def lam(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> Printed:
     return Printed(head, rows, pd.DataFrame(numbers, columns=None if numbers else ["palette"]))
 
 
-def base_quantiles(
-    base: pd.DataFrame, labels: Mapping[str, str], maintained: Sequence[str]
-) -> Printed:
-    """Levels that quantile palettes ask for: a row a quantile of the base model's rewards.
+def base_quantiles(study: StudyTables) -> Printed:
+    """Levels that quantile palettes ask for: one row per quantile of the base model's rewards.
 
-    Every quantile stands there twice: for all values, and as a palette has it that only maintains
-    some values, which then show their mean.
-
-    Args:
-        base: levels of the base model, indexed by value.
-        labels: value → its name in the head; gives the order of the columns.
-        maintained: the values that no palette raises.
+    Every quantile has two rows: for all values, and as in a palette that only maintains some
+    values, which then show their mean.
     """
+    base = study.levels[BASE.name]
     rows, numbers = [], []
-    for kind, kept in _variants(maintained):
+    for kind, kept in _variants(study.maintained):
         for percent in QUANTILES:
             level = {
                 value: float(base["mean" if value in kept else f"q{percent}"][value])
-                for value in labels
+                for value in study.labels
             }
             rows.append([kind, f"{percent} %", *(f"{one:.4g}" for one in level.values())])
             numbers.append({"variant": kind, "quantile": percent / 100, **level})
-    return Printed(["Variant", "Quantile", *labels.values()], rows, pd.DataFrame(numbers))
+    return Printed(["Variant", "Quantile", *study.labels.values()], rows, pd.DataFrame(numbers))
 
 
 def families(table: pd.DataFrame) -> Printed:
-    """Navigation efficiency, by win rates and by levels, and hypervolume: a row a family."""
+    """Navigation efficiency, by win rates and by levels, and hypervolume: one row per family."""
     head = ["Family", "Front", "Policies", "Navigable", "Efficiency (%)", "By levels (%)"]
     head.append("Hypervolume")
     rows = [
@@ -155,7 +169,7 @@ def _by_policy(
     names: Sequence[str],
     cell: Callable[[pd.Series], str],
 ) -> Printed:
-    """A row a policy, a cell a value, and the columns `names` of every table as numbers."""
+    """One row per policy, one cell per value; the columns `names` of each table as numbers."""
     rows, numbers = [], []
     for policy, table in tables.items():
         made = Policy.parse(policy)

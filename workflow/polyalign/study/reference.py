@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from polyalign import families, rewards
 from polyalign.settings import Strict
+from polyalign.study import docstrings
 from polyalign.study.messages import type_at
 from polyalign.study.study import Study
 
@@ -46,7 +47,7 @@ def full_model() -> type[BaseModel]:
     sections: dict[str, Any] = {
         family: (
             families.family(family).settings,
-            Field(default=None, description=_first_line(families.family(family).settings)),
+            Field(default=None, description=_first_sentence(families.family(family).settings)),
         )
         for family in families.NAMES
     }
@@ -134,7 +135,8 @@ def _shared() -> dict[str, type[BaseModel]]:
 
 
 def _about(model: type[BaseModel]) -> Iterator[str]:
-    yield f"{' '.join((model.__doc__ or '').split())}\n\n"
+    for paragraph in [docstrings.prose(model), *docstrings.reference_lines(model)]:
+        yield f"{' '.join(paragraph.split())}\n\n"
     yield from _table(model)
 
 
@@ -203,5 +205,5 @@ def _is_model(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def _first_line(model: type[BaseModel]) -> str:
-    return (model.__doc__ or "").splitlines()[0]
+def _first_sentence(model: type[BaseModel]) -> str:
+    return f"{docstrings.first_sentence(docstrings.prose(model))}."

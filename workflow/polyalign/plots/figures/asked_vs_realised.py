@@ -1,10 +1,10 @@
-"""Asked against realised levels: does a policy keep what its palette promised?
+"""Asked against realised levels: does a policy reach what its palette asks for?
 
-One panel a value; one point a policy that realises a palette, coloured by family, with the 95 %
-bootstrap interval of its level on test prompts, clustered by prompt. The star is the base model. On
-the diagonal or in the shaded part above it the palette is kept. Policies that were asked the same
-level would hide each other: they stand side by side, and the short bar at each marks the level that
-it was asked.
+One panel per value and one point per policy that realises a palette, coloured by family, with the
+95 % bootstrap interval of its level on test prompts, clustered by prompt. The star is the base
+model. On the diagonal or in the shaded part above it the asked level is reached. Points of policies
+with the same asked level would cover each other, so they are drawn side by side; the short bar at
+each point marks the level that was asked.
 """
 
 from collections.abc import Mapping, Sequence

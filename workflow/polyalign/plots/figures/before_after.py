@@ -1,9 +1,10 @@
 """Rewards before and after alignment: the base model's samples, unweighted and weighted by λ.
 
-One row a palette, one column a value that palettes raise. Grey is the density of the base model's
-rewards on test prompts, colour that of the same samples with the weights of the palette's solution.
-Lines mark the two levels and the arrow leads from one to the other where they differ visibly; the
-dotted line is the level asked for. Densities are smoothed alike (Gaussian kernels).
+One row per palette, one column per value that palettes raise. Grey is the density of the base
+model's rewards on test prompts; colour is the density of the same samples with the weights of the
+palette's solution. Lines mark the two levels, and an arrow goes from one to the other where they
+differ visibly. The dotted line is the asked level. All densities are smoothed in the same way
+(Gaussian kernels).
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,10 @@
-"""Where λ can lie: the λ of random palettes that are feasible, beside λ drawn at random.
+"""Where λ can be: the λ of random palettes that are feasible, beside λ drawn at random.
 
 One panel for each number of values: the weights of the first two, in units of one over the base
 model's standard deviation. Colour is the λ of a palette drawn between the base levels and each
 value's maximum, where it is feasible and Σλ is within the cap; grey is a Dirichlet direction times
-a uniform norm. Drawing λ directly leaves parts of the feasible region empty and fills others that
-no palette asks for. The title says what share of the palettes was kept.
+a uniform norm. Drawing λ directly leaves parts of the feasible region empty, and fills other parts
+that no palette asks for. The title says what share of the palettes was kept.
 """
 
 from collections.abc import Sequence

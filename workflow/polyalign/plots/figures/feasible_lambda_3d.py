@@ -1,9 +1,9 @@
-"""Where λ can lie, for three values: feasible random palettes beside λ drawn at random.
+"""Where λ can be, for three values: feasible random palettes beside λ drawn at random.
 
-The weights of three values in units of one over the base model's standard deviation; left for those
-three alone, right for as many values as some random palette was feasible for. Colour is the λ of
-random palettes that are feasible and within the cap, grey a Dirichlet direction times a uniform
-norm.
+The weights of three values in units of one over the base model's standard deviation: on the left
+for these three alone, on the right for the largest number of values for which a random palette was
+feasible. Colour is the λ of random palettes that are feasible and within the cap; grey is a
+Dirichlet direction times a uniform norm.
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,10 @@
 """Levels of two values against each other, by family.
 
-One panel a pair of the values that the palettes raise, helpful against harmless first; one point a
-policy, coloured by family, with 95 % bootstrap intervals clustered by prompt, and a cross for the
-mean of a family. The star and the dashed lines are the base model's levels; the shaded band below
+One panel per pair of the values that the palettes raise, in the order of the config; one point per
+policy, coloured by family, with 95 % bootstrap intervals clustered by prompt, and a cross at the
+mean of a family. The star and the dashed lines are the base model's levels. The shaded band below
 them is the slack times the standard deviation of the base model's rewards. The key gives each
-family's navigation efficiency by levels: the share of its policies that lie in this band or above
+family's navigation efficiency by levels: the share of its policies that are in this band or above
 it in all chosen values, with a 95 % interval.
 """
 

@@ -1,9 +1,9 @@
-"""Two values against the share that training gave to one of them: mixtures of data, and soups.
+"""Two values against the share of training data for one of them: mixtures of data, and soups.
 
-Left the two levels against each other, right each of them against the share of the first value's
-preference pairs; for a soup, the share of its parts weighted as the soup weights them, or where its
-parts are no mixtures the weight of the part that the key names. Lines join policies that differ in
-the share alone. Intervals are 95 %, clustered by prompt; the star and the
+Left: the two levels against each other. Right: each level against the share of the first value's
+preference pairs. For a soup this is the mean share of its parts, weighted as the soup weights them;
+where its parts are not mixtures, it is the weight of the part that the key names. Lines join
+policies that differ only in the share. Intervals are 95 %, clustered by prompt. The star and the
 dashed lines are the base model.
 """
 

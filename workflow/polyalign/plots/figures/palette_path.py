@@ -1,9 +1,9 @@
 """From the base levels to a palette and beyond it: where support ends, and then feasibility.
 
-Every palette's target is moved along the straight line from the base levels (0 %) through what was
-asked for (100 %, dotted) and solved there. Left its verdict; middle the effective sample size as a
-share of all samples; right the KL to the base model. Lines are dashed where few samples carry the
-weight and end where no policy on these samples reaches the target.
+Every palette's target is moved along the straight line from the base levels (0 %) through the asked
+levels (100 %, dotted), and solved at each point. Left: the verdict. Middle: the effective sample
+size as a share of all samples. Right: the KL to the base model. Lines are dashed where few samples
+carry the weight, and end where no policy on these samples reaches the target.
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ def finding(data: FigureData) -> str:
 
 
 def _bar(axes: "Axes", part: "pd.DataFrame", place: int) -> None:
-    """Stretches of equal verdict; each step stands for the half step on both sides."""
+    """Stretches of equal verdict; each point covers half a step on both sides."""
     shares = part["share"].to_numpy()
     half = (shares[1] - shares[0]) / 2
     for verdict, colour in theme.VERDICTS.items():

@@ -1,10 +1,10 @@
 """Trade-offs between the raised values, two by two: policies beside the exact fronts.
 
-One panel a pair of values. Black lines are the exact fronts: the best levels that any policy within
-so many nats of the base model reaches, by choosing among its samples; found on fit prompts, judged
-on test prompts. Grey points are random λ. Coloured points are policies with 95 % intervals; an
-arrow leads from the base model, the star, to those that realise a palette, dashed where the palette
-raises a single value.
+One panel per pair of values. Black lines are the exact fronts: the best levels that any policy
+within so many nats of the base model reaches by choosing among its samples, found on fit prompts
+and measured on test prompts. Grey points are random λ. Coloured points are policies with 95 %
+intervals. An arrow goes from the base model, the star, to each policy that realises a palette; it
+is dashed where the palette raises a single value.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """Trade-offs between the raised values in quantiles of the base model: one scale for all values.
 
 As the figure `pareto`, with each level as the share of the base model's rewards on test prompts
-that lie below it, in per cent. Black lines are the exact fronts within so many nats of the base
-model, grey points random λ, coloured points policies with 95 % intervals; arrows are dashed where a
-palette raises a single value.
+that are below it, in per cent. Black lines are the exact fronts within so many nats of the base
+model, grey points are random λ, coloured points are policies with 95 % intervals. Arrows are dashed
+where a palette raises a single value.
 """
 
 from collections.abc import Sequence

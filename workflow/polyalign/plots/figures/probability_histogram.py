@@ -1,8 +1,8 @@
 """Probabilities that a policy's answers have what a value asks for, such as being positive.
 
-One panel for each value whose rewards are logs of probabilities, or lie between 0 and 1: the share
+One panel for each value whose rewards are logs of probabilities, or are between 0 and 1: the share
 of one policy's answers to test prompts by that probability, in blue with its mean as a solid line,
-over the base model's in grey with its mean dashed. A mean hides what is seen here: whether most
+over the base model's in grey with its mean dashed. The mean alone does not show whether most
 answers are a little better, or a few are much better.
 """
 

@@ -1,10 +1,10 @@
-"""Radar of levels, in quantiles of the base model: the shape of what each policy changed.
+"""Radar of levels, in quantiles of the base model: what each policy changed in all values.
 
-One panel a family. The axis of a value is the share of the base model's rewards that lie below the
-policy's mean reward on test prompts, so values of any unit share one scale. Grey is the base model,
-whose mean need not be its median. Palettes that raise one value are dashed; those that raise
-several, and policies without a palette, are solid. The centre is not zero: the rings say where the
-scale starts.
+One panel per family. The axis of a value is the share of the base model's rewards that are below
+the policy's mean reward on test prompts, so values of any unit share one scale. Grey is the base
+model, whose mean need not be its median. Palettes that raise one value are dashed; palettes that
+raise several, and policies without a palette, are solid. The centre is not zero: the rings say
+where the scale starts.
 """
 
 import math

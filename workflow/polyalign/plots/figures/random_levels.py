@@ -1,8 +1,8 @@
-"""Levels under random λ, value against value: which values rise together, and which fight.
+"""Levels under random λ, value against value: which values are correlated, and which conflict.
 
-Below the diagonal one point a λ, judged on test prompts: grey for a random direction with a random
-norm over all values, colour for the λ of a random palette of the first two values, the first three
-and so on. The diagonal holds their distributions; above it stand the correlations of the grey
+Below the diagonal is one point per λ, measured on test prompts: grey for a random direction with a
+random norm over all values, colour for the λ of a random palette of the first two values, the first
+three and so on. The diagonal shows their distributions. Above it are the correlations of the grey
 points.
 """
 

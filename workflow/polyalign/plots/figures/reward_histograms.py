@@ -1,7 +1,7 @@
 """Rewards of one policy: the distribution behind each level.
 
-One panel a value: the share of a policy's answers to test prompts by their reward, in blue with its
-mean as a solid line, over the base model's in grey with its mean dashed.
+One panel per value: the share of a policy's answers to test prompts by their reward, in blue with
+its mean as a solid line, over the base model's in grey with its mean dashed.
 """
 
 from collections.abc import Mapping, Sequence

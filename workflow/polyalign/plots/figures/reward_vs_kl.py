@@ -1,8 +1,8 @@
-"""Levels against KL to the base model, all families on one plot: who pays most for what.
+"""Levels against KL to the base model, all families on one plot: what each gain costs in KL.
 
-One column a value that palettes raise, and one for each value that is evaluated but never in λ,
-where a fall at a higher KL is over-optimisation. Above against the KL in nats, below against its
-square root, in which small gains are straight lines. Intervals are 95 %, clustered by prompt; the
+One column per value that palettes raise, and one for each value that is evaluated but never in λ; a
+fall at a higher KL there is over-optimisation. The upper row has the KL in nats, the lower row its
+square root, in which small gains are straight lines. Intervals are 95 %, clustered by prompt. The
 star is the base model.
 """
 
@@ -17,7 +17,6 @@ from polyalign.plots.points import interval_point, number_policies, policy_legen
 
 FIGURE = FigureSpec(needs=("levels", "palettes"), shows=("evaluate_only",))
 ACROSS = 3
-Z = 1.96
 
 
 def draw(data: FigureData, output: Sequence[Path]) -> None:
@@ -79,9 +78,11 @@ def shown_values(data: FigureData) -> list[str]:
 
 def nats(data: FigureData, policy: str) -> list[float]:
     """KL of a policy with its 95 % interval, cut at 0; empty where it is not known."""
+    from polyalign.evaluate.clusters import NORMAL_95
+
     first = data.levels[policy].iloc[0]
     kl, se = float(first["kl"]), float(first["kl_se"])
     if math.isnan(kl):
         return []
-    half = 0.0 if math.isnan(se) else Z * se
+    half = 0.0 if math.isnan(se) else NORMAL_95 * se
     return [max(0.0, one) for one in (kl, kl - half, kl + half)]

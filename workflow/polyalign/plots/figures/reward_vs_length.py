@@ -1,8 +1,8 @@
 """Levels against the length of the answers: is a gain only that answers became longer?
 
-One panel a value; one point a policy, coloured by family: mean reward with its 95 % interval,
-clustered by prompt, against the mean number of tokens of its answers to test prompts. The star is
-the base model. Win rates at equal length stand in the table of win rates.
+One panel per value and one point per policy, coloured by family: the mean reward with its 95 %
+interval, clustered by prompt, against the mean number of tokens of its answers to test prompts. The
+star is the base model. Win rates at equal length are in the table of win rates.
 """
 
 import math

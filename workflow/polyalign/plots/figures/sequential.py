@@ -1,11 +1,10 @@
 """Aligning one value after the other, round by round, against aligning all of them at once.
 
-One panel a palette: how far each value's level is from its target, in standard deviations of the
-base model's rewards, after each round through all values. At 0 the target is kept, which the
-simultaneous solution, the open markers at the right edge, does for every value that it weighs; a
-value without weight may end above it.
-One round, as sequential alignment is usually done, undoes part of what its earlier turns reached.
-Measured on the prompts of the fit, where the optimum is known.
+One panel per palette: how far each value's level is from its target, in standard deviations of the
+base model's rewards, after each round through all values. At 0 the target is reached. The
+simultaneous solution, the open markers at the right edge, is at 0 for every value that it weighs; a
+value without weight may end above it. One round, as sequential alignment is usually done, undoes
+part of what its earlier turns reached. Measured on the fit prompts, where the optimum is known.
 """
 
 from collections.abc import Sequence
@@ -63,7 +62,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.set_title(palette + data.adjusted(palette))
             axes.set_xlabel("round" if place + ACROSS >= len(palettes) else "")
             axes.set_ylabel("level − target (sd)" if place % ACROSS == 0 else "")
-            axes.set_xticks(range(0, last + 1, 1 + last // MOST))  # beyond them is no round
+            axes.set_xticks(range(0, last + 1, 1 + last // MOST))  # no round is beyond them
         handles, labels = panels[0].get_legend_handles_labels()
         once = Line2D([], [], color=theme.GREY, marker="o", markerfacecolor="none", linestyle="")
         figure.legend(

@@ -1,7 +1,7 @@
 """How the models were trained: loss or reward, KL, entropy and length, step by step.
 
-One panel a family and metric, one line a model. Thin lines are the numbers as they were logged, the
-thick ones their running median over a twentieth of the training.
+One panel per family and metric, one line per model. Thin lines are the numbers as they were logged;
+thick lines are their running median over a twentieth of the training.
 """
 
 from collections.abc import Sequence

@@ -1,12 +1,12 @@
-"""Win rates of two values against each other: who is better in both, who trades one for the other.
+"""Win rates of two values against each other: which policies are better in both values.
 
-One panel a pair of the values that the palettes raise, helpful against harmless first; one point a
-policy, coloured by family, with 95 % bootstrap intervals clustered by prompt, and a cross for the
-mean of a family. The star is the opponent that all are compared with, at one half in both: the base
-model, or the policy that the key names, beside which the base model is a black diamond. Up and to
-the right of both dashed lines a policy is better in both values; the shaded band is the slack
-within which it still counts as navigable. The key gives each family's navigation efficiency: the
-share of its policies that are navigable in all chosen values, with a 95 % interval.
+One panel per pair of the values that the palettes raise, in the order of the config; one point per
+policy, coloured by family, with 95 % bootstrap intervals clustered by prompt, and a cross at the
+mean of a family. The star, at one half in both values, is the opponent that all policies are
+compared with: the base model, or the policy that the key names; the base model is then a black
+diamond. Above and to the right of both dashed lines a policy is better in both values. In the
+shaded band, the slack, it still counts as navigable. The key gives each family's navigation
+efficiency: the share of its policies that are navigable in all chosen values, with a 95 % interval.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 FIGURE = FigureSpec(needs=("winrate", "palettes", "families"), shows=("opponent",))
-FIRST = ("helpful", "harmless")
 MOST = 3  # values, hence panels
 BASE_STYLE = theme.Style("black", "D")  # where another policy is the opponent
 
@@ -103,9 +102,7 @@ def efficiencies(data: FigureData, kind: str = "") -> dict[str, str]:
 
 def value_pairs(data: FigureData) -> list[tuple[str, str]]:
     """Pairs of the values that a palette raises (of all, if fewer than two are), at most three."""
-    values = data.raised if len(data.raised) > 1 else list(data.labels)
-    # Stable: helpful and harmless come first, the others keep the config's order.
-    values = sorted(values, key=lambda value: value not in FIRST)[:MOST]
+    values = (data.raised if len(data.raised) > 1 else list(data.labels))[:MOST]
     return list(combinations(values, 2)) or [(values[0], values[0])]
 
 

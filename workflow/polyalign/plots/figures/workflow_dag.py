@@ -1,8 +1,7 @@
-"""The study as its workflow makes it: one box a rule, one arrow where a file is handed on.
+"""The rules of the study's workflow: one box per rule, one arrow where a file is handed on.
 
-From left to right in the order of the work. Dashed arrows lead back: models that were trained are
-sampled from, scored and merged by the same rules as the base model was. An arrow is left out where
-a longer way implies it.
+The work goes from left to right. Dashed arrows lead back: trained models are sampled, scored and
+merged by the same rules as the base model was. An arrow is left out where a longer way implies it.
 """
 
 from collections.abc import Sequence

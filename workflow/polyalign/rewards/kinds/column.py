@@ -8,7 +8,7 @@ from polyalign.rewards.spec import ValueSpec
 
 
 class Spec(ValueSpec):
-    """A column of the table that `rewards` names; nothing is computed."""
+    """A column of the table of scores that `rewards` names; nothing is computed."""
 
     kind: Literal["column"] = "column"
     column: str = Field(default="", description="Name of the column (default: the value's name).")

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 
 class Spec(ModelSpec):
-    """Similarity of response and prompt in the space of a text encoder, in [-1, 1]."""
+    """Cosine similarity of the embeddings of prompt and response, in [-1, 1]."""
 
     kind: Literal["embedding_similarity"] = "embedding_similarity"
     pooling: Literal["mean", "cls"] = Field(
-        default="mean", description="Embedding of a text: mean over its tokens, or first token."
+        default="mean",
+        description="Embedding of a text: the mean over its tokens, or its first token.",
     )
 
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Spec(ModelSpec):
-    """Mean log-probability of the response's tokens, given the prompt, in nats; at most 0.
+    """Mean log-probability per token of the response, given the prompt, in nats; at most 0.
 
-    By default, model and template are those of the study: fluency is scored under the base model,
-    whichever policy wrote the response.
+    The model and the template are those of the study where they are left out. A fluency reward is
+    then scored under the base model, whichever policy answered.
     """
 
     kind: Literal["log_likelihood"] = "log_likelihood"

@@ -11,12 +11,15 @@ from polyalign.rewards.spec import ValueSpec
 
 
 class Spec(ValueSpec):
-    """Diversity of the response's words, in [0, 1]; 1 if nothing is repeated."""
+    """Share of distinct n-grams of the response's words, multiplied over n, in [0, 1]. It is 1 if
+    nothing is repeated.
+
+    Reference: Su, Lan, Wang, Yogatama, Kong and Collier: A contrastive framework for neural text
+    generation. arXiv 2202.06417, 2022.
+    """
 
     kind: Literal["ngram_diversity"] = "ngram_diversity"
-    sizes: list[int] = Field(
-        default=[2, 3, 4], description="Lengths n of the n-grams whose distinct shares multiply."
-    )
+    sizes: list[int] = Field(default=[2, 3, 4], description="Lengths n of the n-grams.")
 
     def reads_prompt(self) -> bool:
         """Always the response alone."""

@@ -25,7 +25,7 @@ def _function(name: str) -> str:
 
 
 class Spec(ValueSpec):
-    """A function of yours: lists of prompts and responses in, one number per response out.
+    """A function of yours, from lists of prompts and responses to one number per response.
 
     Its module is a file below the folder that Snakemake is called in. If you edit what it computes,
     or a module there that it imports (a file, or a package with an `__init__.py`), the value is

@@ -24,12 +24,12 @@ Items = list[dict[str, list[int]]]
 
 
 class Spec(ModelSpec):
-    """A classifier or reward model over a text, or over the pair of prompt and response."""
+    """Output of a classifier or reward model for a text, or for the pair of prompt and response."""
 
     kind: Literal["sequence_classifier"] = "sequence_classifier"
     template: ResponseTemplate = Field(
         default="{response}",
-        description="The text to score, from {prompt} and {response}.",
+        description="The text to score, made from {prompt} and {response}.",
     )
     pair: bool = Field(
         default=False,
@@ -44,10 +44,11 @@ class Spec(ModelSpec):
     )
     index: int = Field(default=0, ge=0, description="Index of the label.")
     padding_side: Literal["right", "left"] = Field(
-        default="right", description="Side on which shorter texts of a batch are filled up."
+        default="right", description="Side on which shorter texts of a batch are padded."
     )
     sign: Literal[1, -1] = Field(
-        default=1, description="-1 negates the score, for a model of the opposite of the value."
+        default=1,
+        description="-1 negates the score, for a model that scores the opposite of the value.",
     )
 
     def reads_prompt(self) -> bool:
