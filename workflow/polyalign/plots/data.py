@@ -32,6 +32,7 @@ class FigureData:
         jobs: pairs of rules; the first one hands a file to the second.
         tables: the study's other tables, by name.
         chosen: the values in which a policy has to be better.
+        compared_first: the values that figures of pairs show first (`evaluation.values`).
         opponent: the policy that win rates compare with.
         evaluate_only: the values that λ never weighs.
         mixtures: policy → shares of the preferences, or weights of the policies, it is made from.
@@ -51,6 +52,7 @@ class FigureData:
     jobs: Sequence[tuple[str, str]] = ()
     tables: Mapping[str, "pd.DataFrame"] = field(default_factory=dict)
     chosen: Sequence[str] = ()
+    compared_first: Sequence[str] = ()
     opponent: str = BASE.name
     evaluate_only: Sequence[str] = ()
     mixtures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

@@ -296,7 +296,8 @@ class Evaluation(Strict):
     values: Annotated[list[str], AfterValidator(unique)] = Field(
         default=[],
         description="The values in which a policy has to be better: those of the joint claim, of "
-        "navigation efficiency and of hypervolume (default: those that a palette raises).",
+        "navigation efficiency and of hypervolume (default: those that a palette raises). Figures of "
+        "two values show them in this order.",
     )
     evaluate_only: Annotated[list[str], AfterValidator(unique)] = Field(
         default=[],

@@ -1,9 +1,9 @@
 """Levels of two values against each other, by family.
 
-One panel per pair of the values that the palettes raise, in the order of the config; one point per
-policy, coloured by family, with 95 % bootstrap intervals clustered by prompt, and a cross at the
-mean of a family. The star and the dashed lines are the base model's levels. The shaded band below
-them is the slack times the standard deviation of the base model's rewards. The key gives each
+One panel per pair of the values that the palettes raise, in the order of `evaluation.values`; one
+point per policy, coloured by family, with 95 % bootstrap intervals clustered by prompt, and a cross
+at the mean of a family. The star and the dashed lines are the base model's levels. The shaded band
+below them is the slack times the standard deviation of the base model's rewards. The key gives each
 family's navigation efficiency by levels: the share of its policies that are in this band or above
 it in all chosen values, with a 95 % interval.
 """
@@ -28,7 +28,7 @@ from polyalign.plots.points import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FIGURE = FigureSpec(needs=("levels", "palettes", "families"))
+FIGURE = FigureSpec(needs=("levels", "palettes", "families"), shows=("compared_first",))
 ACROSS = 3
 
 

@@ -1,8 +1,8 @@
 """Win rates of two values against each other: which policies are better in both values.
 
-One panel per pair of the values that the palettes raise, in the order of the config; one point per
-policy, coloured by family, with 95 % bootstrap intervals clustered by prompt, and a cross at the
-mean of a family. The star, at one half in both values, is the opponent that all policies are
+One panel per pair of the values that the palettes raise, in the order of `evaluation.values`; one
+point per policy, coloured by family, with 95 % bootstrap intervals clustered by prompt, and a cross
+at the mean of a family. The star, at one half in both values, is the opponent that all policies are
 compared with: the base model, or the policy that the key names; the base model is then a black
 diamond. Above and to the right of both dashed lines a policy is better in both values. In the
 shaded band, the slack, it still counts as navigable. The key gives each family's navigation
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-FIGURE = FigureSpec(needs=("winrate", "palettes", "families"), shows=("opponent",))
+FIGURE = FigureSpec(needs=("winrate", "palettes", "families"), shows=("opponent", "compared_first"))
 MOST = 3  # values, hence panels
 BASE_STYLE = theme.Style("black", "D")  # where another policy is the opponent
 
@@ -102,7 +102,9 @@ def efficiencies(data: FigureData, kind: str = "") -> dict[str, str]:
 
 def value_pairs(data: FigureData) -> list[tuple[str, str]]:
     """Pairs of the values that a palette raises (of all, if fewer than two are), at most three."""
-    values = (data.raised if len(data.raised) > 1 else list(data.labels))[:MOST]
+    values = data.raised if len(data.raised) > 1 else list(data.labels)
+    first = [value for value in data.compared_first if value in values]
+    values = [*first, *(value for value in values if value not in first)][:MOST]
     return list(combinations(values, 2)) or [(values[0], values[0])]
 
 
