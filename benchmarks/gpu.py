@@ -23,7 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from polyalign.cli.status import Entry, read_entries
 from polyalign.plan.resources import need
-from polyalign.runtime.files import whole
+from polyalign.runtime.files import atomic_write
 from polyalign.sandbox.language_model import build_tokenizer, read_corpus
 from polyalign.study import load
 
@@ -55,7 +55,7 @@ def make_model(layers: int) -> Path:
         pad_token_id=tokenizer.pad_token_id,
         dtype=torch.bfloat16,
     )
-    with whole(folder) as draft:
+    with atomic_write(folder) as draft:
         LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(draft)
         tokenizer.save_pretrained(draft)
     return folder

@@ -53,14 +53,14 @@ def test_progress_is_read_from_the_log(results: Path, capsys) -> None:
 
 
 def test_a_job_of_another_machine_is_believed(results: Path, capsys) -> None:
-    mark(results, "generate/a", host="node7", pid=1, born=1)
+    mark(results, "generate/a", host="node7", pid=1, process_start=1)
     assert "node7" in printed(results, capsys)
 
 
 def test_a_job_that_vanished_is_told(
     results: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mark(results, "generate/a", born=1)
+    mark(results, "generate/a", process_start=1)
     mark(results, "solve/b", slurm_job="4711", host="node7")
     mark(results, "solve/c", slurm_job="4712", host="node7")
     monkeypatch.setattr(status, "live_slurm_jobs", lambda: {"4712": "rule_solve"})

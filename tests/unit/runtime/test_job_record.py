@@ -31,7 +31,7 @@ def main(job):
     if end == "memory":
         raise MemoryError("no more")
     if end == "gpu":
-        print("parts", job.parts, flush=True)
+        print("parts", job.microbatch_factor, flush=True)
         raise type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory")
     if end == "nan":
         raise FloatingPointError("loss is nan at step 3")
@@ -163,11 +163,17 @@ def test_each_lack_of_gpu_memory_doubles_the_parts_of_a_batch(stage: Path) -> No
 
 def test_parts_stay_as_they_are_for_another_reason_and_begin_anew_for_another_job() -> None:
     short = {"key": "a", "parts": 2, "reason": "GPU memory"}
-    assert job_record.parts(short, 2, "a") == 4
+    assert job_record.microbatch_factor(short, 2, "a") == 4
     for other in ("stopped", "memory"):
-        assert job_record.parts(short | {"reason": other}, 2, "a") == 2
-    assert job_record.parts({"key": "a", "parts": 2}, 2, "a") == 2, "it was killed while it ran"
-    assert job_record.parts(short, 2, "b") == job_record.parts(short, 1, "a") == 1
+        assert job_record.microbatch_factor(short | {"reason": other}, 2, "a") == 2
+    assert job_record.microbatch_factor({"key": "a", "parts": 2}, 2, "a") == 2, (
+        "it was killed while it ran"
+    )
+    assert (
+        job_record.microbatch_factor(short, 2, "b")
+        == job_record.microbatch_factor(short, 1, "a")
+        == 1
+    )
 
 
 def test_a_new_workflow_tries_from_the_start(stage: Path) -> None:
@@ -240,7 +246,7 @@ def test_a_job_clears_what_a_killed_one_left_and_nothing_else(stage: Path) -> No
 
 
 def test_a_scratch_folder_has_the_name_that_is_cleared(tmp_path: Path) -> None:
-    with suppress(FileNotFoundError), files.whole(tmp_path / "out"):
+    with suppress(FileNotFoundError), files.atomic_write(tmp_path / "out"):
         assert len(list(tmp_path.iterdir())) == 1
         files.clear_scratch(tmp_path / "out")
         assert not list(tmp_path.iterdir())
@@ -287,10 +293,10 @@ def test_a_requeued_job_does_not_cancel_itself(stage: Path, slurm: Path) -> None
 
 def test_half_a_marker_is_none(tmp_path: Path) -> None:
     path = tmp_path / "job.json"
-    assert job_record.read_marker(path) is None
+    assert job_record.read_record(path) is None
     for text in ('{"state": "runn', "[]", '{"state": "done"}'):
         path.write_text(text)
-        assert job_record.read_marker(path) is None
+        assert job_record.read_record(path) is None
 
 
 @pytest.mark.parametrize(
@@ -305,11 +311,11 @@ def test_half_a_marker_is_none(tmp_path: Path) -> None:
     ],
 )
 def test_reasons(fault: Exception, reason: str) -> None:
-    assert job_record.why(fault) == reason
+    assert job_record.failure_reason(fault) == reason
 
 
 def test_birth_of_a_process() -> None:
-    assert job_record.born(os.getpid()) is not None
+    assert job_record.process_start(os.getpid()) is not None
     with subprocess.Popen(["true"]) as process:
         process.wait()
-    assert job_record.born(process.pid) is None
+    assert job_record.process_start(process.pid) is None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from polyalign.errors import InputError
-from polyalign.runtime.job_record import NO_GPU, is_of_here, live_slurm_jobs, read_marker, runs_here
+from polyalign.runtime.job_record import NO_GPU, is_of_here, live_slurm_jobs, read_record, runs_here
 
 TAIL = 4000
 """Bytes at the end of a log that are searched for its progress."""
@@ -68,7 +68,7 @@ def read_entries(folder: Path) -> list[Entry]:
     found = [
         (path, record)
         for path in sorted(folder.rglob("*.json"))
-        if "logs" in path.parts and (record := read_marker(path)) is not None
+        if "logs" in path.parts and (record := read_record(path)) is not None
     ]
     if not found:
         raise InputError(

@@ -17,7 +17,7 @@ from polyalign.map.budget import candidates_for, expected_largest, height
 from polyalign.paths import Paths, parse_job
 from polyalign.plan import resources, stages
 from polyalign.plan.resources import BYTES, PROMPTS, Need, parameters
-from polyalign.runtime.job_record import read_marker
+from polyalign.runtime.job_record import read_record
 from polyalign.study import Study
 
 SECONDS = 10.0
@@ -136,7 +136,7 @@ def used_vram(folder: Path) -> dict[str, float]:
     """Rule → most memory (MB) of a GPU that its finished jobs held, by their markers in `logs`."""
     used: dict[str, float] = {}
     for path in sorted(folder.rglob("*.json")):
-        record = read_marker(path)
+        record = read_record(path)
         if record is not None and record.get("vram_mb"):
             rule = rule_of(path.relative_to(folder))
             used[rule] = max(used.get(rule, 0.0), float(record["vram_mb"]))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polyalign.runtime.files import whole
+from polyalign.runtime.files import atomic_write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,7 +137,7 @@ def sheet(
             layout.execute(figure)
         figure.set_layout_engine("none")
         for path in map(Path, output):
-            with whole(path) as draft:
+            with atomic_write(path) as draft:
                 figure.savefig(draft, metadata=UNDATED.get(path.suffix, {}))
 
 
