@@ -1,7 +1,7 @@
 """The sections of a study's config: every key, its default and its description."""
 
 from math import isfinite
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -74,6 +74,9 @@ Device = Literal["auto", "cpu", "cuda"]
 
 class Sandbox(Strict):
     """The small world that the sandbox study writes and trains its models on."""
+
+    PARAMETERS: ClassVar[float] = 0.75e6
+    """Parameters of each of its models, rounded up, for estimates of memory and time."""
 
     dialogues: Count = Field(
         default=12000, description="Dialogues in the corpus of the base model."
