@@ -49,8 +49,8 @@ def plan_text(study: Study, steps: list[Step]) -> str:
         lines = [
             f"{'rule':<{width}}  jobs  minutes  measured  GPU  VRAM GB     used  RAM GB     used",
             *(_row(step, width).rstrip() for step in steps),
-            f"{'total':<{width}}  {total:>4}  {minutes:>7.1f}  one job after another; as measured, or "
-            "else as estimated",
+            f"{'total':<{width}}  {total:>4}  {minutes:>7.1f}  one job after another, measured "
+            "or estimated",
             f"GPU hours: about {hours:.1f}. Estimates assume a data-centre GPU; measured and used "
             "are of earlier jobs of this study, on the machine that ran them.",
         ]
