@@ -17,6 +17,7 @@ import pandas as pd
 
 from polyalign import rewards as reward_kinds
 from polyalign.data.tables import read_table
+from polyalign.plan.resources import responses_at_once
 from polyalign.sampling.select import random_lam, resample
 from polyalign.study import load
 
@@ -35,7 +36,6 @@ def generate_all(pool: pd.DataFrame, names: list[str], prompts: int) -> tuple[fl
     """CPU seconds for one λ on some test prompts without a pool, and candidates per prompt."""
     from polyalign.models.load import load_causal_lm, load_tokenizer
     from polyalign.models.logprobs import Sampling
-    from polyalign.plan.resources import responses_at_once
     from polyalign.sampling.engines import TransformersEngine
     from polyalign.sampling.generate import generate
 
