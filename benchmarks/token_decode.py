@@ -24,7 +24,7 @@ from polyalign.models.encoding import prompt_ids
 from polyalign.models.load import load_causal_lm, load_tokenizer
 from polyalign.models.logprobs import Sampling
 from polyalign.sampling.engines import Response, left_padded
-from polyalign.sampling.guided import GuidedEngine, reading_anew, uniforms
+from polyalign.sampling.guided import GuidedEngine, full_rescoring, uniforms
 from polyalign.study import load
 
 TOKENS = 48
@@ -35,7 +35,7 @@ STUDY = Path("results/sandbox")
 def reencoded(
     engine: Any, prompts: Sequence[str], encoded: Sequence[list[int]], uniform: torch.Tensor
 ) -> list[Response]:
-    """What `engine` (a GuidedEngine) draws, with every text encoded anew at every token.
+    """What `engine` (a GuidedEngine) draws, with every text encoded again at every token.
 
     Args:
         engine: gives the model, the rewards and the rule of choice.
@@ -44,7 +44,7 @@ def reencoded(
         uniform: the numbers (tokens, b) that the draws are made with.
     """
     limit = engine.sampling.max_new_tokens
-    anew = {name: reading_anew(score) for name, score in engine.rewards.items()}
+    rescored = {name: full_rescoring(score) for name, score in engine.rewards.items()}
     drawn: list[list[int]] = [[] for _ in encoded]
     logprob, alive = [0.0] * len(encoded), list(range(len(encoded)))
     responses: dict[int, Response] = {}
@@ -59,7 +59,7 @@ def reencoded(
             prompts,
             drawn,
             uniform[step, alive],
-            anew if step % engine.interval == 0 else {},
+            rescored if step % engine.interval == 0 else {},
         )
         for place, row in enumerate(list(alive)):
             drawn[row].append(tokens[place])

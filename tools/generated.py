@@ -1,12 +1,16 @@
 """Writes every file that is generated: `python tools/generated.py` (`make generated`).
 
 - docs/config.md and workflow/schemas/config.schema.json, from the typed model of the config;
+- the tree in docs/architecture.md, from the first line of each module's docstring;
 - envs/light.yaml and envs/models.yaml, the conda environments, from requirements.lock. Versions are
   written into these files because Snakemake copies an environment's file to where it installs it,
   so a path in it would lead nowhere, and it installs again where the text has changed.
 """
 
+import ast
+import re
 from importlib.metadata import requires
+from itertools import takewhile
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -41,6 +45,22 @@ dependencies:
 """
 
 
+TREE_BEGIN = "<!-- tree: written by `make generated` -->"
+TREE_END = "<!-- end of tree -->"
+ENTRIES = {
+    "Snakefile": "entry point and targets",
+    "config.yaml": "the default study, the sandbox; more in configs/",
+    "profiles/slurm/": "the cluster profile (`slurm` is a link to it)",
+    "envs/": "conda environments and the container, generated",
+    "workflow/report/": "captions of the report",
+    "workflow/schemas/": "the schema of the config, generated",
+    "tools/generated.py": "writes every file that is generated",
+    "benchmarks/": "speed and memory, against what people would use instead",
+    "tests/": "see CONTRIBUTING.md",
+    "docs/": "one page per topic; config.md is generated",
+}
+
+
 def main() -> None:
     """Write every generated file and print its name."""
     for path, text in files().items():
@@ -53,8 +73,46 @@ def files() -> dict[Path, str]:
     return {
         ROOT / "workflow/schemas/config.schema.json": schema_text(),
         ROOT / "docs/config.md": docs_text(),
+        ROOT / "docs/architecture.md": architecture_text(),
         **{ROOT / "envs" / name: text for name, text in environments().items()},
     }
+
+
+def architecture_text() -> str:
+    """The page of the architecture, with the tree of today's files."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    before, begin, rest = text.partition(TREE_BEGIN)
+    _, end, after = rest.partition(TREE_END)
+    return f"{before}{begin}\n```\n{tree()}```\n{end}{after}"
+
+
+def tree() -> str:
+    """Every file of the workflow with the first sentence of what it says of itself."""
+    lines = [f"{name:<40}{what}" for name, what in ENTRIES.items()]
+    folders = [ROOT / "workflow/rules", ROOT / "workflow/scripts"]
+    library = ROOT / "workflow/polyalign"
+    folders += [library, *sorted(path for path in library.rglob("*") if path.is_dir())]
+    for folder in folders:
+        files = [file for file in sorted(folder.iterdir()) if file.suffix in (".py", ".smk")]
+        if not files or folder.name == "__pycache__":
+            continue
+        said = {file.name: _sentence(file) for file in files}
+        title = said.pop("__init__.py", "")
+        lines.append(f"\n{folder.relative_to(ROOT)}/  {title}".rstrip())
+        lines += [f"  {name:<22}{what}" for name, what in said.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _sentence(file: Path) -> str:
+    """The first sentence of a module's docstring, or of the comment at the head of a rule file."""
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".py":
+        said = ast.get_docstring(ast.parse(text)) or ""
+    else:
+        head = takewhile(lambda line: line.startswith("#"), text.splitlines())
+        said = "\n".join(line.removeprefix("# ") for line in head)
+    paragraph = " ".join(said.partition("\n\n")[0].split())
+    return re.split(r"(?<=[.;]) ", paragraph)[0].rstrip(".;")
 
 
 def environments() -> dict[str, str]:

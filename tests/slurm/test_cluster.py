@@ -356,7 +356,8 @@ def test_requeued_jobs_ran_again_under_their_numbers(disturbed: Disturbed) -> No
         record, job = disturbed.record(name), disturbed.struck[fault]
         assert (record["state"], record["attempt"]) == ("done", 1)
         assert record["slurm_job"] == job
-        assert disturbed.submitted[job]["Restarts"] == "1"
+        # A job that was requeued may also run when the node goes down.
+        assert int(disturbed.submitted[job]["Restarts"]) >= 1
         assert disturbed.submitted[job]["JobState"] == "COMPLETED"
     assert not list((disturbed.folder / RESULTS).rglob(".*.parquet.*"))
 

@@ -100,7 +100,7 @@ def test_scores_without_a_specification(tmp_path: Path, samples: pd.DataFrame) -
 
 def test_missing_table(tmp_path: Path) -> None:
     out = tmp_path / "out" / "palette.json"
-    settings = {"palette": "p", "levels": {"humor": 1}, "map": {}}
+    settings = {"palette": "p", "levels": {"humor": 1}, "scope": "joint", "on_infeasible": "fail"}
     run = call("solve", settings, {"pool": [tmp_path / "no.parquet"]}, ("palette", out))
     refused(run, out, "no.parquet", "no such table")
 
@@ -110,7 +110,7 @@ def test_truncated_table(tmp_path: Path, samples: pd.DataFrame) -> None:
     write_table(samples, whole, {})
     whole.write_bytes(whole.read_bytes()[:-200])
     out = tmp_path / "out" / "palette.json"
-    settings = {"palette": "p", "levels": {"humor": 1}, "map": {}}
+    settings = {"palette": "p", "levels": {"humor": 1}, "scope": "joint", "on_infeasible": "fail"}
     run = call("solve", settings, {"pool": [whole]}, ("palette", out))
     refused(run, out, "pool.parquet", "truncated")
 
@@ -129,7 +129,7 @@ def test_rows_that_do_not_join(tmp_path: Path, samples: pd.DataFrame) -> None:
 
 def test_repeated_rows(tmp_path: Path, samples: pd.DataFrame) -> None:
     run, out = merge(tmp_path, samples, pd.concat([scores(samples), scores(samples)[:1]]))
-    refused(run, out, "stands twice", str(samples["prompt_id"][0]))
+    refused(run, out, "occurs twice", str(samples["prompt_id"][0]))
 
 
 def test_a_prompt_without_candidates_to_choose_from(tmp_path: Path, samples: pd.DataFrame) -> None:

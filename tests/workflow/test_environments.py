@@ -12,7 +12,8 @@ import generated
 import pytest
 import yaml
 
-from polyalign import families, study
+from polyalign import families, plots
+from polyalign.plan import stages
 from polyalign.runtime.code import ROOT as LIBRARY
 from polyalign.runtime.code import code
 
@@ -51,30 +52,17 @@ def test_the_light_environment_is_light_and_whole() -> None:
     assert generated.closure(generated.LIGHT) == names
 
 
-def rules() -> dict[str, tuple[str, str]]:
-    """Rule, or file of a rule of several names → kind of its environment, and its command."""
-    found = {}
-    for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
-        for body in re.split(r"^ *rule\b", path.read_text(), flags=re.M)[1:]:
-            name = body.partition(":")[0].strip() or path.stem
-            kind = re.search(r'conda:\s+environment\(\s*"(\w+)"', body)
-            assert kind, f"{name}: give it `conda: environment(…)`"
-            found[name] = kind[1], body.partition("shell:")[2]
-    return found
-
-
-# Decoding has the environment of models for a family that loads one.
-FOUND = {**rules(), "decode": ("light", 'job("decode")')}
+# Modules that the settings of a light stage choose, none of which may load a model.
 CHOSEN = {
-    "plot": [f"plots.figures.{name}" for name in study.figures()],
-    "explore": [
-        f"palettes.sweeps.{path.stem}"
-        for path in (LIBRARY / "polyalign/palettes/sweeps").glob("[a-z]*.py")
-    ],
+    "plot": [plots.module(name).__name__ for name in plots.names()],
+    "explore": [f"polyalign.palettes.sweeps.{sweep.module}" for sweep in stages.SWEEPS.values()],
     "decode": [
-        f"families.{name.replace('-', '_')}" for name in families.NAMES if families.chooses(name)
+        families.family(name).module
+        for name in families.NAMES
+        if families.family(name).kind == "select"
     ],
 }
+LIGHT = sorted(name for name, stage in stages.STAGES.items() if stage.environment == "light")
 
 
 def imported(node: ast.AST) -> Iterator[str]:
@@ -89,38 +77,36 @@ def imported(node: ast.AST) -> Iterator[str]:
         yield from imported(child)
 
 
-@pytest.mark.parametrize(
-    "script",
-    sorted(
-        {
-            found[1]
-            for kind, command in FOUND.values()
-            if kind == "light" and (found := re.search(r'job\("(\w+)"', command))
-        }
-    ),
-)
-def test_a_light_job_imports_what_the_light_environment_has(script: str) -> None:
+@pytest.mark.parametrize("name", LIGHT)
+def test_a_light_job_imports_what_the_light_environment_has(name: str) -> None:
     light = {plain(pin.partition("==")[0]) for pin in pins("light.yaml")}
     there = {
-        name
-        for name, made_by in packages_distributions().items()
+        package
+        for package, made_by in packages_distributions().items()
         if light & {plain(one) for one in made_by}
     }
-    for entry in code(script, *CHOSEN.get(script, [])).split():
+    for entry in code(stages.STAGES[name].script, *CHOSEN.get(name, [])).split():
         file = entry.partition("=")[0]
         tree = ast.parse((LIBRARY / file).read_text())
         known = there | sys.stdlib_module_names | {"polyalign"}
-        if file == "polyalign/models/sources.py":
-            # Asked for the commit of a hub model alone, where a value is scored.
-            known |= {"huggingface_hub"}
         assert set(imported(tree)) <= known, file
 
 
 def test_a_job_that_imports_a_model_has_the_environment_for_it() -> None:
-    heavy = {name for name, (kind, _) in FOUND.items() if kind == "models"}
+    heavy = {name for name, stage in stages.STAGES.items() if stage.environment == "models"}
     assert heavy == {
-        *("annotate", "base_model", "generate", "prompts", "reward_model", "train")
-    }  # fmt: skip
+        *("annotate", "base_model", "generate", "generate_guided"),
+        *("prompts", "reward_model", "train"),
+    }
+
+
+def test_every_rule_has_the_environment_of_its_stage() -> None:
+    for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
+        for body in re.split(r"^ *rule\b", path.read_text(), flags=re.M)[1:]:
+            conda = re.search(r'conda:\s+environment\("(\w+)"\)', body)
+            runs = re.search(r'job\("(\w+)"', body.partition("shell:")[2])
+            assert conda is not None, f"{path.name}: give each rule `conda: environment(…)`"
+            assert conda[1] == (runs[1] if runs else "light")
 
 
 def test_the_container_is_the_lock_file() -> None:

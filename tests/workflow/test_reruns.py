@@ -3,16 +3,17 @@
 import functools
 import os
 import shutil
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import REPOSITORY, copy_checkout, planned, snakemake
 
-from polyalign.study import load, policies
+from polyalign import plots
+from polyalign.study import load
 
-COMMAND = "{python} {ROOT}/workflow/scripts/{script}.py"
+SCRIPT = "{stages.STAGES[stage].script}"
+COMMAND = f"{{python}} {{ROOT}}/workflow/scripts/{SCRIPT}.py"
 
 
 def stand_in(folder: Path) -> Path:
@@ -20,7 +21,7 @@ def stand_in(folder: Path) -> Path:
     common = folder / "workflow/rules/common.smk"
     text = common.read_text()
     assert COMMAND in text
-    common.write_text(text.replace(COMMAND, "{python} {ROOT}/fake_job.py {script}"))
+    common.write_text(text.replace(COMMAND, f"{{python}} {{ROOT}}/fake_job.py {SCRIPT}"))
     shutil.copy(Path(__file__).parent / "fake_job.py", folder)
     return folder
 
@@ -48,10 +49,10 @@ def edit(folder: Path, name: str, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def append(folder: Path, name: str) -> None:
-    """Edit a source file without changing what it does."""
+def change(folder: Path, name: str) -> None:
+    """Change what a source file computes."""
     with (folder / name).open("a") as stream:
-        stream.write("# edited\n")
+        stream.write("EDITED = True\n")
 
 
 ENDS = {"tables", "overview", "report"}
@@ -62,8 +63,7 @@ OF_RLOO = {name for name in PLOTS if "rloo" in name}
 OF_PALETTES = {
     f"plot:{name}"
     for name in STUDY.plots
-    if {"palettes", "rounds", "paths"}
-    & set(import_module(f"polyalign.plots.figures.{name.split('/')[0]}").NEEDS)
+    if {"palettes", "rounds", "paths"} & set(plots.figure(name).needs)
 }
 
 
@@ -149,12 +149,12 @@ def test_a_label_redraws_without_scoring(study: Path) -> None:
 
 
 def test_a_figure_module_redraws_that_figure(study: Path) -> None:
-    append(study, "workflow/polyalign/plots/radar.py")
+    change(study, "workflow/polyalign/plots/figures/radar.py")
     assert planned(study) == {"plot:radar", "report"}
 
 
 def test_the_dual_reruns_lambda_and_no_generation_of_the_pool(study: Path) -> None:
-    append(study, "workflow/polyalign/map/dual.py")
+    change(study, "workflow/polyalign/map/dual.py")
     jobs = planned(study)
     assert {job for job in jobs if job.startswith("solve")} == {
         "solve:hhh-60",
@@ -179,7 +179,7 @@ def test_what_is_said_of_a_lambda_remakes_nothing_that_is_made_with_it(
 
 
 def test_generation_code_reruns_generation(study: Path) -> None:
-    append(study, "workflow/polyalign/generate.py")
+    change(study, "workflow/polyalign/sampling/generate.py")
     jobs = planned(study)
     assert {"generate:base:pool:0:2", "generate:base:pool:1:2", "generate:base:base:0:1"} <= jobs
     assert "train_dpo:hhh-60" in jobs, "its pairs are candidates"
@@ -189,7 +189,7 @@ def test_generation_code_reruns_generation(study: Path) -> None:
 
 
 def test_guidance_reruns_guided_sampling_alone(study: Path) -> None:
-    append(study, "workflow/polyalign/guide.py")
+    change(study, "workflow/polyalign/sampling/guided.py")
     jobs = planned(study)
     sampled = ("generate", "decode", "train", "solve", "reward", "base_model")
     assert {job for job in jobs if job.startswith(sampled)} == {"generate_token_d:hhh-60:0:1"}
@@ -213,7 +213,7 @@ def test_the_users_own_reward_is_scored_again_when_its_code_changes(study: Path)
     assert made.returncode == 0, made.stdout
     os.utime(study / "helper.py")
     assert planned(study, target) == set()
-    append(study, "helper.py")
+    change(study, "helper.py")
     assert planned(study, target) == {"annotate:base:base:mine:0:1"}
 
 
@@ -229,7 +229,7 @@ def test_a_value_is_scored_again_by_forcing_its_files(study: Path) -> None:
 
 
 def test_one_kind_of_reward_reruns_its_values(study: Path) -> None:
-    append(study, "workflow/polyalign/values/embedding_similarity.py")
+    change(study, "workflow/polyalign/rewards/kinds/embedding_similarity.py")
     annotated = {job for job in planned(study) if job.startswith("annotate:base:pool")}
     assert annotated == {"annotate:base:pool:coherence:0:2", "annotate:base:pool:coherence:1:2"}
 
@@ -246,8 +246,64 @@ def test_two_settings_that_swap_values_rerun_their_stage(study: Path) -> None:
 
 
 def test_ppo_reruns_ppo_alone(study: Path) -> None:
-    append(study, "workflow/polyalign/train/ppo.py")
+    change(study, "workflow/polyalign/train/ppo.py")
     assert {job for job in planned(study) if job.startswith("train")} == {"train_ppo:hhh-60"}
+
+
+def test_a_real_edit_of_rloo_reruns_rloo_and_what_follows(study: Path) -> None:
+    edit(study, "workflow/polyalign/train/rloo.py", '"loss_type": "dr_grpo"', '"loss_type": "bnpo"')
+    jobs = planned(study)
+    sampled = "generate:rloo:hhh-60:0:1"
+    scored = {f"annotate:rloo:hhh-60:{value}:0:1" for value in STUDY.values}
+    assert {job for job in jobs if job.startswith(("train", "generate", "annotate"))} == {
+        "train_rloo:hhh-60",
+        sampled,
+        *scored,
+    }
+    assert of_policy("rloo", "hhh-60") <= jobs
+    assert jobs >= ENDS
+    assert not {job for job in jobs if job.startswith(("solve", "decode", "reward", "base_model"))}
+
+
+LIBRARY = "workflow/polyalign"
+SAYS = {
+    "a docstring": (f"{LIBRARY}/settings.py", '"""A section of the config:', '"""One section:'),
+    "a docstring of a function": (
+        f"{LIBRARY}/train/common.py",
+        '"""Processes that train together',
+        '"""The processes that train together',
+    ),
+    "a comment": (f"{LIBRARY}/rewards/spec.py", "\n\n\nclass", "\n\n\n# edited\nclass"),
+    "a comment in a script": ("workflow/scripts/train.py", "\n\n\ndef", "\n\n\n# edited\ndef"),
+    "a description": (
+        f"{LIBRARY}/families/options.py",
+        'description="Peak step size of the optimiser."',
+        'description="Largest step of the optimiser."',
+    ),
+    "an annotation": (
+        f"{LIBRARY}/data/keys.py",
+        "def prompt_id(prompt: str) -> str:",
+        'def prompt_id(prompt: "str") -> "str":',
+    ),
+    "an annotation of a variable": (
+        f"{LIBRARY}/map/dual.py",
+        "\n\n\ndef",
+        "\n\n\nNOTHING: int\n\n\ndef",
+    ),
+    "a version": (f"{LIBRARY}/__init__.py", '__version__ = "', '__version__ = "1'),
+    "the bookkeeping of jobs": (f"{LIBRARY}/runtime/job_record.py", "60.0", "61.0"),
+    "how a job starts": (f"{LIBRARY}/runtime/job.py", "gc.set_threshold(10_000)", ""),
+}
+
+
+@pytest.mark.parametrize("said", SAYS)
+def test_what_code_says_reruns_nothing(study: Path, said: str) -> None:
+    name, old, new = SAYS[said]
+    path = study / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    assert planned(study) == set()
 
 
 def test_more_gpus_are_no_reason_to_train_again(study: Path) -> None:
@@ -294,7 +350,7 @@ def test_explored_curves_rerun_by_their_own_settings_and_code(study: Path) -> No
     pareto = {"plot:pareto", "plot:pareto_quantiles"}
     drawn = {"explore_random", *RANDOM, *pareto, "resolved_config", "report"}
     assert planned(study) == drawn
-    append(study, "workflow/polyalign/explore/paths.py")
+    change(study, "workflow/polyalign/palettes/sweeps/paths.py")
     assert planned(study) == drawn | {"explore_paths", "plot:palette_path"}
 
 
@@ -308,7 +364,7 @@ def test_slack_and_opponent_judge_again_and_score_nothing(study: Path) -> None:
     (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     jobs = planned(study)
     assert {job for job in jobs if job.startswith("winrate")} == {
-        f"winrate:{policy.replace('/', ':')}" for policy in ["base/base", *policies(STUDY)]
+        f"winrate:{policy.replace('/', ':')}" for policy in [made.name for made in STUDY.evaluated]
     }
     assert not {job for job in jobs if job.startswith(("levels", "annotate", "generate", "train"))}
 

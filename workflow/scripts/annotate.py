@@ -11,13 +11,14 @@ from polyalign.runtime.job import Job, run
 
 
 def main(job: Job, *, value: str, spec: dict[str, Any]) -> None:
-    identity = rewards.identity(spec)
+    entry = rewards.spec_of(spec)
+    identity = entry.identity()
     code = module_code(f"polyalign.rewards.kinds.{spec['kind']}")
     made_by = {"spec": identity, "code": code}
     cache = ScoreCache(job.work, short_hash(canonical(made_by)), made_by) if job.work else None
     samples = read_table(job.input("samples"))
-    reads_prompt = rewards.reads_prompt(spec)
-    scores = annotate(samples, value, rewards.deferred(spec), cache, reads_prompt=reads_prompt)
+    reward = rewards.deferred(spec)
+    scores = annotate(samples, value, reward, cache, reads_prompt=entry.reads_prompt())
     record = {"value": value, "settings": spec, "spec": identity}
     write_table(scores, job.outputs["scores"], record)
 

@@ -350,7 +350,7 @@ def _repeated(frame):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_repeated, "(prompt_id 2, candidate 3) stands twice, again in row 29"),
+        (_repeated, "(prompt_id 2, candidate 3) occurs twice, again in row 29"),
         (lambda frame: frame.rename(columns={"prompt": "prompt_id"}), "no column 'prompt'"),
         (lambda frame: frame.assign(humor="funny"), "value 'humor' is 'funny' in row 0"),
         (lambda frame: frame.drop(columns="humor"), "no column"),

@@ -102,7 +102,7 @@ def test_joining_ignores_the_order_and_the_number_of_shards(frame: pd.DataFrame)
     [
         (lambda table: table[:2], "have no scores"),
         (lambda table: pd.concat([table, table[:1].assign(candidate=9)]), "have no samples"),
-        (lambda table: pd.concat([table, table[:1]]), "stands twice"),
+        (lambda table: pd.concat([table, table[:1]]), "occurs twice"),
         (lambda table: table.assign(humor=[0.0, np.inf, 0.0]), "row 1"),
     ],
     ids=["gap", "stranger", "repeated", "infinite"],

@@ -253,7 +253,7 @@ def test_tables_come_back_as_written_in_the_policies_order(tmp_path: Path) -> No
     assert list(tables) == ["map-d/both", "dpo/x"]
     for policy, table in written.items():
         pd.testing.assert_frame_equal(tables[policy], table)
-    with pytest.raises(InputError, match="a table of dpo/x, which is no policy of the study"):
+    with pytest.raises(InputError, match="a table of dpo/x, which is not a policy of the study"):
         read_by_policy(paths, ["map-d/both"])
 
 

@@ -1,4 +1,4 @@
-"""Rewards with a key-value cache give what reading every text anew gives."""
+"""Rewards with a key-value cache are those of reading every text in full."""
 
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from transformers import (
 
 from polyalign import rewards
 from polyalign.errors import InputError
-from polyalign.rewards import shared_prefix
-from polyalign.rewards.incremental import can_follow
+from polyalign.rewards import SharedEncoding, shared_prefix
+from polyalign.rewards.incremental import supports_prefix_cache
 from polyalign.rewards.kinds import sequence_classifier
-from polyalign.sampling.guided import reading_anew
+from polyalign.sampling.guided import full_rescoring
 
 WORDS = ["<eos>", "<pad>", *"abcdefgh", "ab", "abc"]
 PROMPTS = ["a b", "c", "d e f g"]
@@ -62,7 +62,7 @@ def folders(request, tmp_path_factory) -> dict[str, str]:  # type: ignore[no-unt
 
 
 def steps() -> list[tuple[list[int], list[list[str]]]]:
-    """Texts that grow, end at different times, and in which a token changes behind the end."""
+    """Texts that grow, end at different times, and in which a token changes after the end."""
     return [
         ([0, 1, 2], [["", "a", "b"], ["a", "h"], ["c"]]),
         ([0, 1, 2], [["b a", "b", "b c"], ["h a", "h b"], ["c d", "c"]]),
@@ -85,16 +85,19 @@ SPECS = [
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_following_equals_reading_anew(folders: dict[str, str], spec: dict[str, str]) -> None:
+def test_incremental_scores_equal_full_rescoring(
+    folders: dict[str, str], spec: dict[str, str]
+) -> None:
     model = folders["lm" if spec["kind"] == "log_likelihood" else "classifier"]
     scorer = rewards.load({**spec, "model": model})
-    follow = scorer.follow()  # type: ignore[attr-defined]
-    anew = reading_anew(scorer)
+    incremental = scorer.incremental(SharedEncoding())
+    assert incremental is not None
+    full = full_rescoring(scorer)
     spread = []
     with torch.inference_mode():
         for rows, texts in steps():
             asked = [PROMPTS[row] for row in rows]
-            found, expected = follow(rows, asked, texts), anew(rows, asked, texts)
+            found, expected = incremental(rows, asked, texts), full(rows, asked, texts)
             for one, other in zip(found, expected, strict=True):
                 assert np.allclose(one, other, atol=1e-4)
                 spread += list(other)
@@ -123,14 +126,14 @@ def test_a_prompt_is_read_once_for_all_its_responses(
     )
     shared = scorer(*answered())
     tokens, read[:] = sum(read), []
-    scorer.begins_alike = False
+    scorer.shares_prefix = False
     np.testing.assert_allclose(shared, scorer(*answered()), atol=1e-5)
     assert np.std(shared) > 0.05
-    # Texts of five tokens are shorter than what a beginning is padded to.
+    # Texts of five tokens are shorter than the padded prefix.
     assert tokens < 0.75 * sum(read) or spec.get("max_length") == 5
 
 
-def test_texts_that_begin_alike_are_read_in_parts_where_memory_is_short(
+def test_texts_with_shared_prefixes_are_read_in_parts_if_memory_is_short(
     folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scorer: Any = rewards.load({**CLASSIFIER, "model": folders["classifier"]})
@@ -155,25 +158,25 @@ def test_texts_that_begin_alike_are_read_in_parts_where_memory_is_short(
 def test_batches_of_a_gpu_give_the_same_scores(
     folders: dict[str, str], spec: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There beginnings of several lengths are beside each other, and few are kept."""
+    """There, prefixes of several lengths are in one batch, and few are kept."""
     model = folders["lm" if spec["kind"] == "log_likelihood" else "classifier"]
     scorer: Any = rewards.load({**spec, "model": model, "batch_size": 2})
     prompts, responses = answered()
     prompts = [*prompts, *PROMPTS]
     responses = [*responses, "a", "b c", ""]
     exact = scorer(prompts, responses)
-    monkeypatch.setattr(shared_prefix, "is_steady", lambda device: False)
+    monkeypatch.setattr(shared_prefix, "is_batch_invariant", lambda device: False)
     np.testing.assert_allclose(scorer(prompts, responses), exact, atol=1e-5)
 
 
-def test_windows_and_other_layers_are_not_followed(folders: dict[str, str]) -> None:
+def test_windows_and_other_layers_have_no_prefix_cache(folders: dict[str, str]) -> None:
     model = rewards.load({"kind": "log_likelihood", "model": folders["lm"]}).model  # type: ignore[attr-defined]
-    assert can_follow(model)
+    assert supports_prefix_cache(model)
     model.config.layer_types = ["full_attention", "sliding_attention"]
-    assert not can_follow(model)
+    assert not supports_prefix_cache(model)
 
 
-def test_on_a_gpu_beginnings_are_read_by_themselves_where_that_saves_half() -> None:
+def test_on_a_gpu_prefixes_are_read_separately_if_that_saves_half() -> None:
     twice, once = [([1], [2]), ([1], [3])], [([1], [2]), ([2], [3])]
     gpu, processor = torch.device("cuda"), torch.device("cpu")
     assert shared_prefix.worth_sharing(twice, gpu)
@@ -181,12 +184,14 @@ def test_on_a_gpu_beginnings_are_read_by_themselves_where_that_saves_half() -> N
     assert shared_prefix.worth_sharing(once, processor)
 
 
-def test_a_pair_of_texts_cannot_be_followed(folders: dict[str, str]) -> None:
-    spec = {"kind": "sequence_classifier", "model": folders["classifier"], "pair": True}
-    assert rewards.load(spec).follow() is None  # type: ignore[attr-defined]
+def test_a_pair_of_texts_and_other_kinds_read_whole_texts_alone(folders: dict[str, str]) -> None:
+    pair = {"kind": "sequence_classifier", "model": folders["classifier"], "pair": True}
+    embedding = {"kind": "embedding_similarity", "model": folders["lm"]}
+    for spec in (pair, embedding, {"kind": "ngram_diversity"}):
+        assert rewards.load(spec).incremental(SharedEncoding()) is None
 
 
-def test_what_reads_alike_is_encoded_once_and_what_does_not_by_itself(
+def test_rewards_that_encode_alike_encode_once_and_others_separately(
     folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded = []
@@ -197,17 +202,17 @@ def test_what_reads_alike_is_encoded_once_and_what_does_not_by_itself(
         return encode(self, prompts, responses)
 
     monkeypatch.setattr(sequence_classifier.Scorer, "_encode", counted)
-    monkeypatch.setattr(sequence_classifier, "LATEST", {})
     model = folders["classifier"]
     specs = [{**CLASSIFIER}, {**CLASSIFIER, "index": 0}, {**CLASSIFIER, "max_length": 5}]
     scorers = [rewards.load({**spec, "model": model}) for spec in specs]
-    followers = [scorer.follow() for scorer in scorers]  # type: ignore[attr-defined]
+    encoding = SharedEncoding()
+    incremental: list[Any] = [scorer.incremental(encoding) for scorer in scorers]
     with torch.inference_mode():
         for rows, texts in steps():
             asked = [PROMPTS[row] for row in rows]
-            found = [follow(rows, asked, texts) for follow in followers]
+            found = [score(rows, asked, texts) for score in incremental]
             assert encoded == [1, 1]
             for scorer, ours in zip(scorers, found, strict=True):
-                anew = reading_anew(scorer)(rows, asked, texts)
-                assert np.allclose(np.concatenate(ours), np.concatenate(anew), atol=1e-4)
+                full = full_rescoring(scorer)(rows, asked, texts)
+                assert np.allclose(np.concatenate(ours), np.concatenate(full), atol=1e-4)
             encoded.clear()

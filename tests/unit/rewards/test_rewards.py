@@ -25,6 +25,7 @@ from polyalign.runtime import code
 WORDS = ["<eos>", "<pad>", *"abcdefgh"]
 PROMPTS = ["a b", "c", "d e f", "g"]
 RESPONSES = ["b c d", "a", "h h h h h", ""]
+VECTOR = torch.tensor([1.0, -2.0])
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +134,42 @@ def test_log_likelihood_is_the_mean_over_tokens(folders: dict[str, str]) -> None
         assert found[row] == pytest.approx(expected, abs=1e-5)
 
 
+def test_weights_must_be_finite_and_positive_and_have_a_reward() -> None:
+    rewards.check_weights({"v": 0.5, "w": 0.0}, {"v": None})
+    with pytest.raises(InputError, match="λ of 'v' is -1; expected a finite number >= 0"):
+        rewards.check_weights({"v": -1}, {"v": None})
+    with pytest.raises(InputError, match="λ of 'v' is inf"):
+        rewards.check_weights({"v": np.inf}, {"v": None})
+    with pytest.raises(InputError, match=r"λ of 'w' is 0\.5, but there is no such reward; there"):
+        rewards.check_weights({"w": 0.5}, {"v": None})
+
+
+def test_a_reward_that_is_not_finite_names_its_text() -> None:
+    rewards.check_finite("v", np.array([1.0, 2.0]), ["a", "b"])
+    with pytest.raises(InputError, match="'v' is inf for the text 'b'; expected a finite number"):
+        rewards.check_finite("v", np.array([1.0, np.inf]), ["a", "b"])
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_embeddings_are_pooled_and_compared_as_the_spec_says(
+    folders: dict[str, str], pooling: str
+) -> None:
+    spec = {"kind": "embedding_similarity", "model": folders["lm"], "pooling": pooling}
+    model = GPT2LMHeadModel.from_pretrained(folders["lm"]).eval().transformer
+    prompts, responses = PROMPTS[:3], RESPONSES[:3]
+
+    def embedding(text: str) -> torch.Tensor:
+        ids = torch.tensor([[WORDS.index(word) for word in text.split()]])
+        hidden = model(ids).last_hidden_state[0].detach()
+        return hidden[0] if pooling == "cls" else hidden.mean(0)
+
+    expected = [
+        torch.cosine_similarity(embedding(one), embedding(other), dim=0).item()
+        for one, other in zip(prompts, responses, strict=True)
+    ]
+    assert rewards.load(spec)(prompts, responses) == pytest.approx(expected, abs=1e-5)
+
+
 def test_similarity_of_a_text_with_itself_is_one(folders: dict[str, str]) -> None:
     score = rewards.load({"kind": "embedding_similarity", "model": folders["lm"]})
     assert score(["a b c", "d"], ["a b c", "e f g h"])[0] == pytest.approx(1.0, abs=1e-5)
@@ -191,6 +228,10 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def identity(spec: dict[str, Any]) -> dict[str, Any]:
+    return rewards.spec_of(spec).identity()
+
+
 def python(function: str) -> dict[str, str]:
     return {"kind": "python", "function": function}
 
@@ -202,16 +243,34 @@ def test_a_python_function_is_a_reward(mine: Path) -> None:
 
 def test_the_users_code_is_part_of_the_specification(mine: Path) -> None:
     spec = python("rewards.mine:score")
-    before = rewards.identity(spec)
+    before = identity(spec)
     assert before["function"] == "rewards.mine:score"
+    assert "rewards/mine.py=" in before["content"]
+    assert before["content"] == rewards.spec_of(spec).user_code()
     (mine / "unrelated.py").write_text("factor = 3\n")
     os.utime(mine / "helper.py")
-    code._imports.cache_clear()
-    assert rewards.identity(spec) == before
+    code._facts.cache_clear()
+    assert identity(spec) == before
     (mine / "helper.py").write_text("factor = 3\n")
-    code._imports.cache_clear()
-    assert rewards.identity(spec) != before
-    assert "rewards/mine.py=" in rewards.user_code(spec)
+    code._facts.cache_clear()
+    assert identity(spec) != before
+
+
+def test_comments_in_the_users_code_change_nothing(mine: Path) -> None:
+    """The code counts by what it computes."""
+    spec, file = python("rewards.mine:score"), mine / "rewards/mine.py"
+    before = identity(spec)
+    file.write_text('"""My reward."""\n' + MINE.replace("def", "# A note.\ndef"))
+    code._facts.cache_clear()
+    assert identity(spec) == before
+    file.write_text(MINE.replace("+ len(prompt)", "- len(prompt)"))
+    code._facts.cache_clear()
+    assert identity(spec) != before
+
+
+def test_only_python_rewards_run_code_of_the_user(folders: dict[str, str]) -> None:
+    assert rewards.spec_of({"kind": "ngram_diversity"}).user_code() == ""
+    assert rewards.spec_of({"kind": "log_likelihood", "model": "some"}).user_code() == ""
 
 
 @pytest.mark.parametrize(
@@ -228,12 +287,24 @@ def test_a_python_reward_that_cannot_work_says_why(mine: Path, function: str, wo
         rewards.load(python(function))(["a", "b"], ["c", "d"])
 
 
+def test_a_deferred_reward_is_loaded_once_and_at_its_first_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded = []
+    load = rewards.load
+    monkeypatch.setattr(rewards, "load", lambda spec: loaded.append(spec) or load(spec))
+    score = rewards.deferred({"kind": "ngram_diversity"})
+    assert loaded == []
+    assert score(["p"], ["a b"]).tolist() == score(["p"], ["c d"]).tolist() == [1.0]
+    assert len(loaded) == 1
+
+
 def test_speed_settings_are_no_part_of_the_specification(folders: dict[str, str]) -> None:
     spec = {"kind": "sequence_classifier", "model": folders["classifier"], "index": 1}
-    same = rewards.identity({**spec, "batch_size": 3, "device": "cpu"})
-    assert same == rewards.identity(spec)
-    assert rewards.identity({**spec, "index": 2}) != same
-    assert rewards.identity({**spec, "model": folders["lm"]})["content"] != same["content"]
+    same = identity({**spec, "batch_size": 3, "device": "cpu"})
+    assert same == identity(spec)
+    assert identity({**spec, "index": 2}) != same
+    assert identity({**spec, "model": folders["lm"]})["content"] != same["content"]
 
 
 @pytest.mark.parametrize(
@@ -243,7 +314,7 @@ def test_speed_settings_are_no_part_of_the_specification(folders: dict[str, str]
         ("cpu", RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate")),
     ],
 )
-def test_scores_that_do_not_fit_the_memory_are_halved_or_refused(
+def test_batches_that_do_not_fit_the_memory_are_divided_or_refused(
     device: str, fault: RuntimeError
 ) -> None:
     calls: list[int] = []
@@ -259,6 +330,8 @@ def test_scores_that_do_not_fit_the_memory_are_halved_or_refused(
     items = list(range(5, 14))
     assert score_by_length(items, [1] * 9, 9, score, **place).tolist() == items
     assert max(calls[-3:]) <= 4
+    rows = score_by_length(items, [1] * 9, 9, lambda *of: score(*of)[:, None] * VECTOR, **place)
+    assert np.array_equal(rows, np.outer(items, VECTOR))
     fits = 0
     with pytest.raises(InputError, match=r"text of \d+ tokens does not fit"):
         score_by_length([5], [1], 1, score, **place)
@@ -279,7 +352,7 @@ def test_a_text_longer_than_the_model_is_cut(folders: dict[str, str], kind: str)
 
 def test_a_prompt_that_leaves_no_room_for_a_response_is_named(folders: dict[str, str]) -> None:
     score = rewards.load({"kind": "log_likelihood", "model": folders["lm"]})
-    with pytest.raises(InputError, match="32 places for tokens, and the prompt 'a a a"):
+    with pytest.raises(InputError, match=r"prompt 'a a a.* 32 tokens.* the model's 32 positions"):
         score([" ".join(["a"] * 32)], ["b"])
 
 
@@ -290,6 +363,10 @@ def test_a_pair_is_read_with_the_separator_of_its_tokenizer(folders: dict[str, s
     ids = score.tokenizer("a b", "b a a")["input_ids"]  # type: ignore[attr-defined]
     logits = model(torch.tensor([ids])).logits[0].detach()
     assert score(["a b", "b"], ["b a a", "a"])[0] == pytest.approx(logits[1].item(), abs=1e-5)
+
+
+def reads_prompt(spec: dict[str, Any]) -> bool:
+    return rewards.spec_of(spec).reads_prompt()
 
 
 @pytest.mark.parametrize(
@@ -303,9 +380,7 @@ def test_a_pair_is_read_with_the_separator_of_its_tokenizer(folders: dict[str, s
     ],
 )
 def test_the_scope_of_a_value_follows_from_its_entry(spec: dict[str, Any], reads: bool) -> None:
-    assert rewards.reads_prompt({**spec, "model": "some"}) is reads
-    assert not rewards.reads_prompt({"kind": "ngram_diversity"})
-    assert rewards.reads_prompt({"kind": "python", "function": "mine:score"})
-    assert not rewards.reads_prompt(
-        {"kind": "python", "function": "mine:score", "scope": "response"}
-    )
+    assert reads_prompt({**spec, "model": "some"}) is reads
+    assert not reads_prompt({"kind": "ngram_diversity"})
+    assert reads_prompt({"kind": "python", "function": "mine:score"})
+    assert not reads_prompt({"kind": "python", "function": "mine:score", "scope": "response"})

@@ -1,6 +1,7 @@
-"""Token-level guidance, against enumeration and against re-encoding every text at every token."""
+"""Token-level guidance, against enumeration and against encoding every text at every token."""
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -13,11 +14,22 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from polyalign.errors import InputError
 from polyalign.families import token_d
 from polyalign.models.logprobs import Sampling
+from polyalign.rewards import Score
 from polyalign.sampling.engines import Response
-from polyalign.sampling.guided import GuidedEngine, uniforms
+from polyalign.sampling.guided import GuidedEngine, engine, uniforms
 
 WORDS = ["<eos>", "<pad>", *"abcd"]
 WEIGHT = 1.3
+
+
+class Function(Score):
+    """A reward from a plain function."""
+
+    def __init__(self, function: Callable[[list[str], list[str]], np.ndarray]) -> None:
+        self.function = function
+
+    def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
+        return self.function(prompts, responses)
 
 
 def rule(tokens: int, top_k: int = 0) -> Sampling:
@@ -95,10 +107,9 @@ def soft_value(logp: dict[str, float]):  # type: ignore[no-untyped-def]
 
 def sampled(model, tokenizer, score, weight, prompt, **options) -> list[Response]:  # type: ignore[no-untyped-def]
     settings = {"sampling": rule(3), "interval": 1, "top_k": 100, **options}
-    engine = GuidedEngine(
-        model, tokenizer, settings.pop("sampling"), {"v": score}, {"v": weight}, **settings
-    )
-    return engine([prompt] * 3000, [ids_of(prompt)] * 3000, 1)
+    sampling, rewards = settings.pop("sampling"), {"v": Function(score)}
+    guided = GuidedEngine(model, tokenizer, sampling, rewards, {"v": weight}, **settings)
+    return guided([prompt] * 3000, [ids_of(prompt)] * 3000, 1)
 
 
 def check_distribution(responses: list[Response], expected: dict[str, float]) -> None:
@@ -164,21 +175,22 @@ def test_only_the_likeliest_are_drawn_where_it_guides(tokenizer) -> None:  # typ
 
 
 @pytest.mark.parametrize(("interval", "top_k", "stop"), [(1, 3, []), (2, 100, []), (1, 100, ["d"])])
-def test_it_equals_encoding_everything_anew(  # type: ignore[no-untyped-def]
+def test_it_equals_encoding_every_text_at_every_token(  # type: ignore[no-untyped-def]
     tokenizer, interval: int, top_k: int, stop: list[str], naive
 ) -> None:
     """The cache, the padding and the leaving out of ended rows change nothing."""
     model = language_model(endless=False)
     prompts = ["a b c d a", "d", "c b", "a a a", "b"] * 5
-    engine = GuidedEngine(
-        model, tokenizer, rule(8), {"v": reward, "other": reward}, {"v": 0.8, "other": 0.0},
+    score = Function(reward)
+    guided = GuidedEngine(
+        model, tokenizer, rule(8), {"v": score, "other": score}, {"v": 0.8, "other": 0.0},
         interval=interval, top_k=top_k, stop=stop,
     )  # fmt: skip
     encoded = [ids_of(prompt) for prompt in prompts]
-    found = engine(prompts, encoded, 7)
-    expected = naive(engine, prompts, encoded, uniforms(7, 8, len(prompts)))
+    found = guided(prompts, encoded, 7)
+    expected = naive(guided, prompts, encoded, uniforms(7, 8, len(prompts)))
     alone = [
-        naive(engine, [prompt], [encoded[row]], uniforms(7, 8, len(prompts))[:, [row]])[0]
+        naive(guided, [prompt], [encoded[row]], uniforms(7, 8, len(prompts))[:, [row]])[0]
         for row, prompt in enumerate(prompts)
     ]
     for one, two, three in zip(found, expected, alone, strict=True):
@@ -206,8 +218,9 @@ def test_bad_rewards_and_weights_are_refused(tokenizer) -> None:  # type: ignore
 
     with pytest.raises(InputError, match="'v' is nan for the text 'a'"):
         sampled(model, tokenizer, broken, 1.0, "c b")
-    with pytest.raises(InputError, match=r"λ of 'w' is 1\.0"):
-        GuidedEngine(model, tokenizer, rule(3), {"v": reward}, {"w": 1.0}, interval=1, top_k=2)
+    rewards = {"v": Function(reward)}
+    with pytest.raises(InputError, match="λ of 'w' is 1, but there is no such"):
+        GuidedEngine(model, tokenizer, rule(3), rewards, {"w": 1.0}, interval=1, top_k=2)
 
 
 @pytest.fixture(scope="module")
@@ -223,12 +236,12 @@ def naive():  # type: ignore[no-untyped-def]
 
 
 def test_guidance_takes_lambda_of_ones_own(tokenizer, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("polyalign.rewards.load", lambda spec: spec["score"])
+    monkeypatch.setattr("polyalign.sampling.guided.load", lambda spec: spec["score"])
     lam = {"v": WEIGHT, "w": 0.0}
-    (made,) = token_d.variants(token_d.Settings(lam={"mine": lam}, top_k=100)).values()
-    assert (made.palette, made.values) == (None, ("v", "w"))
-    values = {"v": {"score": reward}, "w": {"score": None}}
+    (policy,) = token_d.policies(token_d.Settings(lam={"mine": lam}, top_k=100))
+    assert (policy.palette, policy.values) == (None, ("v", "w"))
+    values = {"v": {"score": Function(reward)}, "w": {"score": None}}
     model = language_model(endless=True)
-    guided = token_d.engine(model, tokenizer, rule(3), {}, values=values, settings=made.settings)
+    guided = engine(model, tokenizer, rule(3), {}, values=values, settings=policy.settings)
     direct = sampled(model, tokenizer, reward, WEIGHT, "a b")
     assert guided(["a b"] * 3000, [ids_of("a b")] * 3000, 1) == direct

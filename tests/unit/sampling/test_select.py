@@ -1,4 +1,4 @@
-"""Decoding by resampling, against exact expectations."""
+"""Decoding by selection among candidates, against exact expectations."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,9 @@ from pooldata import pool
 from polyalign.data.rewards_table import hold_out
 from polyalign.errors import InputError
 from polyalign.families import map_d, morl_d
-from polyalign.sampling.select import best_of, random_lam, resample
+from polyalign.sampling.select import best_of, best_of_palette, random_lam, resample
+from polyalign.sampling.select import map_d as select_map_d
+from polyalign.sampling.select import morl_d as select_morl_d
 
 
 def test_draws_have_the_expectation_of_the_tilted_policy() -> None:
@@ -86,6 +88,14 @@ def test_the_best_of_k_is_the_limit_of_large_lambda() -> None:
     assert made.expected["humor"]["level"] == pytest.approx(far.expected["humor"]["level"])
 
 
+def test_the_best_by_a_palette_uses_its_lambda() -> None:
+    palette = {"values": ["humor", "helpful"], "lam": [0.8, 0.3], "lam_train": [0.0, 9.0]}
+    made = best_of_palette(pool(), palette, seed=1)
+    direct = best_of(pool(), {"humor": 0.8, "helpful": 0.3}, seed=1)
+    assert made.lam == direct.lam
+    pd.testing.assert_frame_equal(made.frame, direct.frame)
+
+
 def test_equals_share_the_best_place() -> None:
     frame = pool(400).assign(humor=lambda table: (table["candidate"] < 4).astype(float))
     made = best_of(frame, {"humor": 1.0}, seed=1)
@@ -112,26 +122,26 @@ def test_random_lambda_is_uniform_in_direction_and_in_sum() -> None:
 
 def test_lambda_of_ones_own_is_decoded_without_a_palette() -> None:
     lam = {"humor": 0.7, "helpful": 0.0}
-    (made,) = map_d.variants(map_d.Settings(lam={"mine": lam}, draws=2)).values()
-    assert made.palette is None
-    own = map_d.decode(pool(), {}, seed=3, **made.settings)
+    (policy,) = map_d.policies(map_d.Settings(lam={"mine": lam}, draws=2))
+    assert policy.palette is None
+    own = select_map_d(pool(), {}, seed=3, **policy.settings)
     direct = resample(pool(), lam, draws=2, seed=3)
     assert own.lam == lam
     pd.testing.assert_frame_equal(own.frame, direct.frame)
     solved = {"values": ["humor", "helpful"], "lam": [0.7, 0.0]}
-    pd.testing.assert_frame_equal(map_d.decode(pool(), solved, seed=3, draws=2).frame, direct.frame)
+    pd.testing.assert_frame_equal(select_map_d(pool(), solved, seed=3, draws=2).frame, direct.frame)
 
 
 def test_more_random_policies_leave_the_first_as_they_were() -> None:
-    few = morl_d.variants(morl_d.Settings(count=2))
-    many = morl_d.variants(morl_d.Settings(count=12))
-    assert list(few) == ["draw-1", "draw-2"]
-    assert {name: many[name] for name in few} == few
+    few = morl_d.policies(morl_d.Settings(count=2))
+    many = morl_d.policies(morl_d.Settings(count=12))
+    assert [policy.variant for policy in few] == ["draw-1", "draw-2"]
+    assert many[:2] == few
     one, other = (
-        morl_d.decode(pool(), {}, cap=2.0, values=None, draws=1, seed=seed) for seed in (1, 2)
+        select_morl_d(pool(), {}, cap=2.0, values=None, draws=1, seed=seed) for seed in (1, 2)
     )
     assert set(one.lam) == {"humor", "helpful"}
     assert one.lam != other.lam
-    alone = morl_d.decode(pool(), {}, cap=2.0, values=["humor"], draws=1, seed=1)
+    alone = select_morl_d(pool(), {}, cap=2.0, values=["humor"], draws=1, seed=1)
     assert set(alone.lam) == {"humor"}
     assert 0 < alone.lam["humor"] <= 2.0

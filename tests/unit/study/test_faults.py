@@ -585,7 +585,7 @@ FAULTS = {
         "labels: data/humor.xlsx",
         "xlsx",
         "reward_models.humor.labels",
-        ["is no table; expected an ending of .parquet, .csv, .jsonl, .json; convert it"],
+        ["is not a table; expected an ending of .parquet, .csv, .jsonl, .json; convert it"],
     ),
     "model folder that does not exist": (
         "source: results/small/models/base/base",

@@ -14,7 +14,7 @@ NAME = TypeAdapter(Name)
 def repositories(name: str) -> list[str]:
     """What docs/training.md calls the models of a palette, a reward model and a mixture."""
     settings = dpo.Settings(beta=[1.23456789e-05, 0.1], mixtures={"mine": {"data": 1.0}})
-    mixed = [variant.replace("mine", name) for variant in dpo.variants(settings)]
+    mixed = [policy.variant.replace("mine", name) for policy in dpo.policies(settings)]
     return [f"you/{made}" for made in (f"reward-{name}", *(f"dpo-{variant}" for variant in mixed))]
 
 

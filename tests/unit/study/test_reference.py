@@ -9,8 +9,8 @@ from pydantic import Field
 
 from polyalign import families, rewards
 from polyalign.settings import Strict
+from polyalign.study import Study
 from polyalign.study.reference import schema
-from polyalign.study.sections import Study
 
 FILES = generated.files()
 

@@ -7,25 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from polyalign import families
-from polyalign.data import tables
-from polyalign.families import Variant
-from polyalign.study import (
-    ConfigError,
-    chosen,
-    columns,
-    explored,
-    labels,
-    load,
-    log_probabilities,
-    maintained,
-    policies,
-    scorer,
-    slack,
-    traded,
-    weighed,
-)
-from polyalign.study.checks import TABLES, figures
+from polyalign import families, plots
+from polyalign.families import Policy
+from polyalign.study import ConfigError, load
 
 ROOT = Path(__file__).parents[3]
 SCORES = """\
@@ -59,7 +43,7 @@ def test_a_study_cannot_be_changed(text: str, write) -> None:
 
 
 def test_policies_in_the_order_of_the_config(text: str, write) -> None:
-    made = policies(load(write(text)))
+    made = load(write(text)).all_policies
     assert list(made) == [
         "map-d/funny",
         "map-d/plain",
@@ -68,9 +52,11 @@ def test_policies_in_the_order_of_the_config(text: str, write) -> None:
         "soup/half",
         "rloo/funny",
     ]
-    assert made["map-d/plain"] == Variant(settings={"draws": 1}, palette="plain")
-    assert made["dpo/beta-0.5_mostly"] == Variant(
-        settings={
+    assert made["map-d/plain"] == Policy("map-d", "plain", {"draws": 1}, palette="plain")
+    assert made["dpo/beta-0.5_mostly"] == Policy(
+        "dpo",
+        "beta-0.5_mostly",
+        {
             "beta": 0.5,
             "mixture": {"helpful": 0.7, "harmless": 0.3},
             "pairs": 10000,
@@ -86,51 +72,63 @@ def test_policies_in_the_order_of_the_config(text: str, write) -> None:
         },
         preferences=("harmless", "helpful"),
     )
-    assert made["soup/half"].policies == ("dpo/beta-0.1_mostly", "dpo/beta-0.5_mostly")
+    assert made["soup/half"].parts == ("dpo/beta-0.1_mostly", "dpo/beta-0.5_mostly")
     assert made["rloo/funny"].palette == "funny"
     assert made["rloo/funny"].settings["batch_size"] == 128
-    json.dumps([variant.settings for variant in made.values()])
+    json.dumps([policy.settings for policy in made.values()])
 
 
 def test_lambda_of_ones_own_is_a_policy_without_a_palette(text: str, write) -> None:
     own = "palettes: [funny, plain]\n    lam:\n      mine: {humor: 2, diversity: 0.5}"
     study = load(write(text.replace("palettes: [funny, plain]", own)))
-    made = policies(study)
+    made = study.all_policies
     assert list(made)[:3] == ["map-d/funny", "map-d/plain", "map-d/mine"]
-    assert made["map-d/plain"] == Variant(settings={"draws": 1}, palette="plain")
-    assert made["map-d/mine"] == Variant(
-        settings={"draws": 1, "lam": {"humor": 2.0, "diversity": 0.5}},
+    assert made["map-d/plain"] == Policy("map-d", "plain", {"draws": 1}, palette="plain")
+    assert made["map-d/mine"] == Policy(
+        "map-d",
+        "mine",
+        {"draws": 1, "lam": {"humor": 2.0, "diversity": 0.5}},
         values=("humor", "diversity"),
     )
-    assert weighed(study, made["map-d/mine"]) == ["humor", "diversity"]
-    assert weighed(study, made["map-d/plain"]) == ["humor"]
+    assert study.weighed(made["map-d/mine"]) == ["humor", "diversity"]
+    assert study.weighed(made["map-d/plain"]) == ["humor"]
     alone = load(write(text.replace("palettes: [funny, plain]", "lam: {mine: {fluency: 1}}")))
-    assert "map-d/mine" in policies(alone)
+    assert "map-d/mine" in alone.all_policies
 
 
 def test_a_data_set_with_share_zero_is_not_needed() -> None:
-    dpo = families.module("dpo")
-    settings = dpo.Settings(mixtures={"all": {"helpful": 1.0, "harmless": 0.0}})
-    assert dpo.variants(settings)["beta-0.1_all"].preferences == ("helpful",)
+    dpo = families.family("dpo")
+    section = dpo.settings(mixtures={"all": {"helpful": 1.0, "harmless": 0.0}})
+    (policy,) = dpo.policies(section)
+    assert policy.name == "dpo/beta-0.1_all"
+    assert policy.preferences == ("helpful",)
 
 
 def test_dpo_for_palettes_is_named_after_them_and_takes_candidates() -> None:
-    dpo = families.module("dpo")
-    settings = dpo.Settings(
+    dpo = families.family("dpo")
+    section = dpo.settings(
         mixtures={"all": {"helpful": 1.0}}, labelled={"palettes": ["plain"], "pairs": 7}
     )
-    mixed, labelled = dpo.variants(settings).items()
-    assert mixed[0] == "beta-0.1_all"
-    assert not mixed[1].candidates
-    assert labelled[0] == "plain"
-    assert (labelled[1].palette, labelled[1].candidates) == ("plain", True)
-    assert labelled[1].settings["pairs"] == 7
-    assert "beta" not in labelled[1].settings, "it is tied to λ"
+    mixed, labelled = dpo.policies(section)
+    assert mixed.variant == "beta-0.1_all"
+    assert not mixed.uses_pool
+    assert labelled.variant == labelled.palette == "plain"
+    assert labelled.uses_pool
+    assert labelled.settings["pairs"] == 7
+    assert "beta" not in labelled.settings, "it is tied to λ"
+
+
+def test_a_name_of_a_policy_is_parsed_as_it_is_written() -> None:
+    policy = Policy.parse("map-d/a.b_c-70")
+    assert (policy.family, policy.variant, policy.name) == ("map-d", "a.b_c-70", "map-d/a.b_c-70")
+    for wrong in ("rloo", "rloo/", "/hhh-60", "a/b/c", ""):
+        with pytest.raises(ValueError, match="expected family/variant"):
+            Policy.parse(wrong)
 
 
 def test_fluency_is_scored_under_the_base_model(text: str, write) -> None:
     study = load(write(text.replace("dtype: float32", "dtype: bfloat16\n  revision: abc")))
-    settings = scorer(study, "fluency")
+    settings = study.scorer("fluency")
     assert settings["kind"] == "log_likelihood"
     assert settings["model"] == "results/small/models/base/base"
     assert settings["revision"] == "abc"
@@ -139,17 +137,17 @@ def test_fluency_is_scored_under_the_base_model(text: str, write) -> None:
 
 
 def test_a_label_is_no_part_of_what_scores_depend_on(text: str, write) -> None:
-    before = scorer(load(write(text)), "humor")
+    before = load(write(text)).scorer("humor")
     renamed = load(write(text.replace("label: Humor", "label: Wit")))
-    assert scorer(renamed, "humor") == before
-    assert labels(renamed) == {"humor": "Wit", "diversity": "diversity", "fluency": "fluency"}
+    assert renamed.scorer("humor") == before
+    assert renamed.labels == {"humor": "Wit", "diversity": "diversity", "fluency": "fluency"}
 
 
 def test_a_study_from_scores_alone(text: str, write) -> None:
     study = load(write(SCORES))
-    assert columns(study) == {"humor": "humor", "wit": "humor"}
+    assert study.columns == {"humor": "humor", "wit": "humor"}
     assert study.model is None
-    assert list(policies(study)) == ["map-d/funny"]
+    assert list(study.all_policies) == ["map-d/funny"]
 
 
 def test_a_study_from_scores_has_nothing_that_needs_a_model(text: str, write) -> None:
@@ -183,25 +181,21 @@ def test_shipped_studies_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(ROOT)
     study = load(name)
     assert study.palettes
-    assert policies(study)
-
-
-def test_formats_that_stand_elsewhere_too_are_the_same() -> None:
-    assert tables.FORMATS == TABLES
+    assert study.all_policies
 
 
 def test_figures_are_found_by_their_files() -> None:
-    folder = ROOT / "workflow" / "polyalign" / "plots"
-    assert {f"{name}.py" for name in figures()} <= {file.name for file in folder.iterdir()}
-    assert {"winrate_scatter", "radar", "asked_vs_realised"} <= set(figures())
+    folder = ROOT / "workflow/polyalign/plots/figures"
+    found = {file.stem for file in folder.glob("*.py")} - {"__init__"}
+    assert set(plots.names()) == found >= {"winrate_scatter", "radar", "asked_vs_realised"}
 
 
 def test_the_config_imports_nothing_heavy() -> None:
     heavy = ["torch", "transformers", "trl", "datasets", "scipy", "pandas", "matplotlib"]
     code = (
         "import sys; from polyalign import families, rewards; from polyalign.study import load\n"
-        "[families.module(name) for name in families.NAMES]\n"
-        "[values.module(kind) for kind in values.KINDS]\n"
+        "[families.family(name) for name in families.NAMES]\n"
+        "[rewards.module(kind) for kind in rewards.KINDS]\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     done = subprocess.run(
@@ -216,28 +210,28 @@ def test_the_config_imports_nothing_heavy() -> None:
 
 def test_values_by_their_part_in_the_study(text: str, write) -> None:
     study = load(write(text))
-    assert chosen(study) == explored(study)[:1] == ["humor"]
-    assert maintained(study) == ["diversity"]
-    assert explored(study) == ["humor", "diversity"]  # fluency is in no palette
-    assert traded(study) == ["humor"]
+    assert study.chosen == study.explored[:1] == ["humor"]
+    assert study.maintained == ["diversity"]
+    assert study.explored == ["humor", "diversity"]  # fluency is in no palette
+    assert study.traded == ["humor"]
     given = text.replace("map:", "evaluation:\n  values: [fluency, humor]\nmap:")
     study = load(write(given))
-    assert chosen(study) == ["humor", "fluency"]
-    assert traded(study) == ["humor"]  # λ never weighs fluency
+    assert study.chosen == ["humor", "fluency"]
+    assert study.traded == ["humor"]  # λ never weighs fluency
 
 
 def test_without_palettes_all_values_count_but_those_evaluated_only(text: str, write) -> None:
     scores = SCORES.replace("palettes:\n  funny: {humor: q70}\n", "")
     scores = scores.replace("policies:\n  map-d: {palettes: [funny]}\n", "")
     study = load(write(scores + "evaluation: {evaluate_only: [wit], slack: published-0.06}\n"))
-    assert chosen(study) == ["humor"]
-    assert explored(study) == ["humor"]
-    assert maintained(study) == []
-    assert slack(study) == 0.06
-    assert slack(load(write(text))) == 0.0
+    assert study.chosen == ["humor"]
+    assert study.explored == ["humor"]
+    assert study.maintained == []
+    assert study.slack == 0.06
+    assert load(write(text)).slack == 0.0
 
 
 def test_rewards_that_are_logs_of_probabilities(text: str, write) -> None:
-    assert log_probabilities(load(write(text))) == []
+    assert load(write(text)).log_probabilities == []
     asked = text.replace("index: 1", "index: 1\n    output: log_probability")
-    assert log_probabilities(load(write(asked))) == ["humor"]
+    assert load(write(asked)).log_probabilities == ["humor"]

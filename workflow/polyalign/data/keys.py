@@ -15,7 +15,7 @@ SAMPLE_COLUMNS = [
     "logprob_base",
     "kl",
 ]
-"""Columns that every table of samples has; no value may have one of their names."""
+"""Columns of every table of samples; no value may have one of these names."""
 
 
 def prompt_id(prompt: str) -> str:
@@ -24,7 +24,7 @@ def prompt_id(prompt: str) -> str:
 
 
 def split_of(prompt: str, test_share: float) -> str:
-    """`test` for about `test_share` of all texts, else `fit`; the same text is always the same."""
+    """`test` for about `test_share` of all texts, else `fit`; always the same for the same text."""
     digest = hashlib.sha256(b"split:" + prompt.encode()).digest()
     return "test" if int.from_bytes(digest[:8], "big") < test_share * 2**64 else "fit"
 
@@ -36,6 +36,6 @@ def batch_seed(seed: int, policy: str, batch: int) -> int:
 
 
 def content_key(*texts: str) -> str:
-    """Key of what is scored, (prompt, response) or a response: 32 hex digits of its SHA-256."""
+    """Key of what is scored, prompt and response or a response: 32 hex digits of its SHA-256."""
     text = json.dumps(texts)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from polyalign.data.formats import PAIRS_FILES, split_file
 from polyalign.data.keys import split_of
-from polyalign.data.pairs_files import PAIRS_FILES, split_file
 from polyalign.errors import InputError
 
 COLUMNS = ["prompt", "chosen", "rejected"]
@@ -26,11 +26,11 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(/[\w.-]+)*")
 
 @dataclass(frozen=True)
 class Pairs:
-    """Preference pairs and what became of the rows they were read from.
+    """Preference pairs, and counts of the rows that they were read from.
 
     Attributes:
         frame: columns `prompt`, `chosen`, `rejected`, all text, in file order.
-        counts: `read` = `malformed` + `equal` (after cutting) + `kept`, and + `other_split` where
+        counts: `read` = `malformed` + `equal` (after cutting) + `kept`, plus `other_split` if
             a single file was divided.
     """
 
@@ -86,7 +86,7 @@ def _local_file(path: Path, split: str) -> Path:
 
 
 def _read_lines(file: Path) -> Iterator[Any]:
-    """Parsed rows of a JSONL file; a line that is no JSON gives None."""
+    """Parsed rows of a JSONL file; None for a line that is not JSON."""
     opened = gzip.open if file.suffix == ".gz" else open
     try:
         with opened(file, "rt", encoding="utf-8") as stream:
@@ -119,7 +119,7 @@ def _read_hub(source: str, split: str) -> Iterator[Any]:
 
 
 def read_rows(source: str | Path, split: str) -> Iterator[Any]:
-    """Rows of a local JSONL file or folder, or of a hub data set; None for a line that is no JSON.
+    """Rows of a local JSONL file or folder, or of a hub data set; None for a line that is not JSON.
 
     Raises:
         InputError: if the source cannot be read.
@@ -206,7 +206,7 @@ def first_prompts(source: str | Path, split: str = "test") -> list[str]:
         if isinstance(row, dict) and isinstance(row.get("prompt"), str):
             prompt = row["prompt"].strip()
         elif isinstance(row, dict) and isinstance(row.get("chosen"), str):
-            # An empty response does not spoil a prompt, so `first_turns` would be too strict here.
+            # A prompt is usable even if its response is empty, so not `first_turns` here.
             parts = _TURN.split(row["chosen"])
             prompt = parts[2].strip() if parts[1:2] == ["Human"] else ""
         else:
@@ -222,7 +222,7 @@ def first_prompts(source: str | Path, split: str = "test") -> list[str]:
 
 
 def apportion(shares: Mapping[str, float], size: int) -> dict[str, int]:
-    """Whole numbers that sum to `size` and lie nearest to the shares (largest remainder).
+    """Whole numbers that sum to `size` and are nearest to the shares (largest remainder).
 
     Raises:
         InputError: if the shares are negative or do not sum to 1.
@@ -231,7 +231,7 @@ def apportion(shares: Mapping[str, float], size: int) -> dict[str, int]:
     if min(shares.values()) < 0 or abs(total - 1) > 1e-6:
         raise InputError(f"shares {dict(shares)} sum to {total:g}; expected shares >= 0 of sum 1")
     exact = {name: shares[name] * size for name in sorted(shares)}
-    # A product like 0.3 * 10 lies a rounding error beside the whole number that is meant.
+    # A product like 0.3 * 10 differs from the exact whole number by a rounding error.
     counts = {name: int(number + 1e-9) for name, number in exact.items()}
     by_remainder = sorted(exact, key=lambda name: (counts[name] - exact[name], name))
     for name in by_remainder[: size - sum(counts.values())]:

@@ -7,12 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from polyalign.data.formats import PROMPT_TABLE_FILES
 from polyalign.data.keys import prompt_id, split_of
 from polyalign.data.preferences import first_prompts, read_rows
 from polyalign.data.tables import read_table
 from polyalign.errors import InputError
-
-TABLES = (".csv", ".parquet", ".json")
 
 
 def prompt_table(
@@ -20,12 +19,12 @@ def prompt_table(
 ) -> pd.DataFrame:
     """Distinct prompts of all sources.
 
-    A limit takes the same number from each source, as far as they last, in the order of the files.
+    With a limit, each source gives the same number as far as it has enough, in the files' order.
 
     Args:
-        sources: for each source the arguments of `source_prompts`, but for the seed.
+        sources: for each source the arguments of `source_prompts`, without the seed.
         limit: most prompts in all (None: no limit).
-        test_share: share of the prompts on which policies are judged, in (0, 1).
+        test_share: share of the prompts on which policies are evaluated, in (0, 1).
         seed: of the cuts of openings.
 
     Returns:
@@ -69,9 +68,9 @@ def source_prompts(
     """Prompts of one source in its order, with repeats.
 
     Args:
-        path: what `preferences.read_pairs` reads, or a .csv, .parquet or .json table.
+        path: a source that `preferences.read_pairs` reads, or a .csv, .parquet or .json table.
         split: which file of a folder, or split of a hub data set.
-        column: where the prompts stand; None: `prompt`, or HH's first human turn.
+        column: the column of the prompts; None: `prompt`, or HH's first human turn.
         opening: `shortest` and `longest` in characters: the prompts are the openings of the texts
             in `column` (None: `text`).
         seed: of the cuts.
@@ -79,7 +78,7 @@ def source_prompts(
     Raises:
         InputError: if the source cannot be read or holds no prompt.
     """
-    table = path.endswith(TABLES)
+    table = path.endswith(PROMPT_TABLE_FILES)
     if not table and column is None and opening is None:
         return first_prompts(path, split)
     column = column or ("text" if opening else "prompt")

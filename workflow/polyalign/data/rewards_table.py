@@ -17,11 +17,11 @@ from polyalign.data.tables import read_table
 from polyalign.errors import InputError
 
 TEST_SHARE = 0.5
-"""Share of the prompts that go into `test` where a table without splits says nothing else."""
+"""Default share of the prompts in `test`, for a table without splits."""
 
 
 def value_columns(frame: pd.DataFrame) -> list[str]:
-    """Names of the value columns: all numeric columns that describe no sample, in order."""
+    """Names of the value columns: all numeric columns except those of samples, in order."""
     return [
         str(name)
         for name in frame.columns
@@ -30,7 +30,7 @@ def value_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def _meant_as_values(frame: pd.DataFrame) -> list[str]:
-    """The value columns, and those that are none for a few cells alone, which are then faults."""
+    """The value columns, and columns that would be if a few of their cells were numbers."""
     spoilt = [
         str(name)
         for name in frame.columns
@@ -45,20 +45,20 @@ def _meant_as_values(frame: pd.DataFrame) -> list[str]:
 def read_rewards(
     path: str | Path, *, columns: Mapping[str, str] | None = None, test_share: float = TEST_SHARE
 ) -> pd.DataFrame:
-    """Read a rewards table in any format and complete what can be derived.
+    """Read a rewards table in any format and add what can be derived.
 
-    MAP's JSON (records of `prompt`, `generated` = prompt + response, a key a value) is one of the
-    formats. Missing `prompt_id`, `candidate` (order within the prompt) and `split` (by hash of the
-    prompt) are filled in.
+    MAP's JSON (records of `prompt`, `generated` = prompt + response, and one key per value) is one
+    of the formats. Missing `prompt_id`, `candidate` (order within the prompt) and `split` (by hash
+    of the prompt) are filled in.
 
     Args:
         path: the table.
         columns: value name → name of its column in the file; None keeps all numeric columns, and
-            refuses one that would be numeric but for a few cells.
+            refuses one in which only a few cells are not numbers.
         test_share: share of prompts that an absent `split` column puts into `test`, in [0, 1].
 
     Returns:
-        The table with sample columns first, then a float64 column a value.
+        The table with sample columns first, then one float64 column per value.
 
     Raises:
         InputError: on an unreadable file, a missing column, repeated keys, or values that are not
@@ -121,7 +121,7 @@ def check_keys(samples: pd.DataFrame, source: str | Path) -> None:
         place = samples.index[repeated[0]]
         file, row = place if isinstance(place, tuple) else (source, place)
         raise InputError(
-            f"{file}: {_key(samples.iloc[repeated[0]])} stands twice, again in row {row}; expected "
+            f"{file}: {_key(samples.iloc[repeated[0]])} occurs twice, again in row {row}; expected "
             "each candidate once, in all files together: remove the repeated rows"
         )
 
@@ -147,13 +147,13 @@ def join(samples: pd.DataFrame, scores: Mapping[str, pd.DataFrame]) -> pd.DataFr
     """Join each value's scores to the samples by (prompt_id, candidate).
 
     Args:
-        samples: the sample columns, one row a candidate.
+        samples: the sample columns, one row per candidate.
         scores: source name (for messages) → table of `prompt_id`, `candidate` and one value column.
             Several tables of one value are its shards and are stacked.
 
     Returns:
-        Samples sorted by prompt and candidate with a column a value; the same whatever the order
-        or number of the shards.
+        Samples sorted by prompt and candidate, with one column per value. The order and the number
+        of the shards change nothing.
 
     Raises:
         InputError: if a key is missing, repeated, or unknown in one of the scores.
@@ -205,11 +205,11 @@ def rewards_array(frame: pd.DataFrame, values: Sequence[str]) -> tuple[np.ndarra
 
 
 def hold_out(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Part a given table into the pool and an independent reference sample of the base policy.
+    """Divide a given table into the pool and an independent reference sample of the base policy.
 
-    A policy that chooses among candidates must not be compared with the very candidates it chose
-    from. So the last quarter of each prompt's candidates (at least one) is held out. Where a prompt
-    has a single candidate nothing can be chosen, and pool and reference are the same rows.
+    A policy that selects among candidates must not be compared with the same candidates. So the
+    last quarter of each prompt's candidates (at least one) is held out. If a prompt has only one
+    candidate, nothing can be selected, and pool and reference are the same rows.
 
     Returns:
         The pool (both splits) and the reference (test split).

@@ -1,6 +1,6 @@
-"""Specifications: how a rewards table was sampled and scored, stored in the file itself.
+"""Specifications: how a rewards table was sampled and scored, stored in the same file.
 
-Policies are compared only where they sampled alike and were scored by the same rewards.
+Policies are compared only if they were sampled alike and scored by the same rewards.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ def check_same_spec(path: str | Path, other: str | Path) -> None:
     for key, one, two in differences(ours, theirs):
         raise InputError(
             f"{path}: was made with {key} = {one}, but {other} with {two}; policies are compared "
-            "where they sampled alike and were scored by the same rewards: delete the older file "
+            "only if they were sampled alike and scored by the same rewards: delete the older file "
             "and let its stages make it again"
         )
 
@@ -41,10 +41,10 @@ def differences(
 
 
 def read_spec(path: str | Path) -> dict[str, Any]:
-    """How a rewards table came about: `sampling` (p0's rule, template, base model), and `values`.
+    """How a rewards table was made: `sampling` (p0's rule, template, base model), and `values`.
 
-    `values` has a value's whole reward specification, with the content of its model. Rewards of
-    two tables compare only if both parts are equal.
+    `values` has the whole reward specification of each value, with the fingerprint of its model.
+    Rewards of two tables compare only if both parts are equal.
 
     Raises:
         InputError: if the file carries no specification.
@@ -59,7 +59,7 @@ def read_spec(path: str | Path) -> dict[str, Any]:
 
 
 def imported_spec(path: str | Path, columns: Mapping[str, str]) -> dict[str, Any]:
-    """The `spec` of a table of scores that somebody already had: its file and its columns.
+    """The `spec` of a table of scores that the user gives: its file and its columns.
 
     Args:
         path: the file.
@@ -91,7 +91,7 @@ def common_spec(paths: Sequence[str | Path], what: str) -> dict[str, Any]:
 
 
 def rewards_record(samples: Sequence[Path], scores: Sequence[Path]) -> dict[str, Any]:
-    """What a merged table records: the settings of its parts, and their common `spec`.
+    """The record of a merged table: the settings of its parts, and their common `spec`.
 
     Args:
         samples: shards of the samples.

@@ -9,11 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from polyalign.data.formats import TABLE_FILES
 from polyalign.errors import InputError
 from polyalign.paths import policy_of
 from polyalign.runtime.files import atomic_write
-
-FORMATS = (".parquet", ".csv", ".jsonl", ".json")
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -23,8 +22,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
         InputError: if the file is missing, unreadable, truncated, empty or of another format.
     """
     path = Path(path)
-    if path.suffix not in FORMATS:
-        raise InputError(f"{path}: unknown table format; expected one of {', '.join(FORMATS)}")
+    if path.suffix not in TABLE_FILES:
+        raise InputError(f"{path}: unknown table format; expected one of {', '.join(TABLE_FILES)}")
     if not path.is_file():
         raise InputError(f"{path}: no such table; check the path, or run the stage that makes it")
     try:
@@ -66,8 +65,8 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
     """Write a result table as CSV, whole or not at all, numbers in full.
 
-    What is not defined is written as `nan`, which `read_table` reads back; an
-    empty field would turn its column into text.
+    Undefined numbers are written as `nan`, which `read_table` reads back; an empty field would turn
+    its column into text.
     """
     with atomic_write(path) as draft:
         frame.to_csv(draft, index=False, na_rep="nan")
@@ -90,7 +89,7 @@ def read_by_policy(paths: Iterable[Path], policies: Iterable[str]) -> dict[str, 
     unknown = sorted(set(tables) - set(order))
     if unknown:
         raise InputError(
-            f"a table of {unknown[0]}, which is no policy of the study; expected one of "
+            f"a table of {unknown[0]}, which is not a policy of the study; expected one of "
             f"{', '.join(order)}: add it to `policies`, or leave the file out"
         )
     return {policy: tables[policy] for policy in order if policy in tables}

@@ -1,20 +1,24 @@
 """What a model reads before it answers: a prompt in its template, or in the chat template.
 
-The one place that knows; generation, log-probabilities and training all call it.
+Generation, log-probabilities, rewards and training all encode prompts with these functions.
 """
 
-from transformers import PreTrainedTokenizerBase
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from polyalign.errors import InputError
 from polyalign.settings import CHAT
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-def render(tokenizer: PreTrainedTokenizerBase, template: str, prompt: str) -> str:
+
+def render(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> str:
     """The text for `tokenizer(text)`: the template with the prompt in it.
 
-    `chat` stands for the chat template that comes with the tokenizer: the prompt is the user's
-    turn, and the assistant's turn is opened. A beginning-of-sequence token that the tokenizer adds
-    by itself is taken off, so that it does not stand there twice.
+    `chat` means the chat template of the tokenizer: the prompt is the user's turn, and the
+    assistant's turn is opened. A beginning-of-sequence token that the tokenizer adds itself is
+    removed from the text, so that there is only one.
 
     Raises:
         InputError: if the template is `chat` and the tokenizer has no chat template.
@@ -36,6 +40,41 @@ def render(tokenizer: PreTrainedTokenizerBase, template: str, prompt: str) -> st
     return text
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, template: str, prompt: str) -> list[int]:
+def prompt_ids(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> list[int]:
     """Token ids of a rendered prompt."""
     return list(tokenizer(render(tokenizer, template, prompt))["input_ids"])
+
+
+def max_positions(model: Any) -> int | None:
+    """Most tokens that a model has positions for; None if its configuration has no limit."""
+    limit: int | None = getattr(model.config, "max_position_embeddings", None)
+    return limit
+
+
+def check_lengths(
+    names: Sequence[str],
+    encoded: Sequence[Sequence[int]],
+    *,
+    source: str,
+    positions: int | None,
+    new_tokens: int,
+) -> None:
+    """Raise InputError if the longest prompt leaves no room for a response.
+
+    Args:
+        names: what identifies each prompt in the message: its id or its text.
+        encoded: token ids of the prompts.
+        source: the policy or model that reads them, for the message.
+        positions: most tokens that the model takes, or None.
+        new_tokens: tokens that a response needs.
+    """
+    if positions is None or not encoded:
+        return
+    longest = max(range(len(encoded)), key=lambda row: len(encoded[row]))
+    tokens = len(encoded[longest])
+    if tokens + new_tokens > positions:
+        raise InputError(
+            f"{source}: prompt {names[longest][:60]!r} has {tokens} tokens, which with a response "
+            f"of {new_tokens} exceeds the model's {positions} positions; expected room for both; "
+            "shorten or leave out such prompts, or lower sampling.max_new_tokens"
+        )

@@ -1,4 +1,4 @@
-"""Loading models and tokenizers from anywhere, and the manifest that stands for a model folder."""
+"""Loading models and tokenizers from folders, packages, GGUF files and the hub."""
 
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def load_model(loader: Any, source: str, what: str, **options: Any) -> Any:
 
 
 def _load(loader: Any, source: str, options: dict[str, Any]) -> Any:
-    """What lies at `source`: a folder or hub id, a GGUF file, or an adapter on its base."""
+    """The model at `source`: a folder or hub id, a GGUF file, or an adapter on its base."""
     if parts := gguf_parts(source):
         return loader.from_pretrained(parts[0], gguf_file=parts[1], **options)
     base = adapter_base(source)
@@ -120,14 +120,14 @@ def _placed(
     device_map: str | None = None,
     revision: str | None = None,
 ) -> PreTrainedModel:
-    """A model where it shall run.
+    """A model on the device that it runs on, in evaluation mode.
 
     Args:
         loader: a class of transformers.
         source: folder, adapter folder, GGUF file, `package:NAME/PATH` or hub id.
-        what: what it is, for messages.
+        what: the kind of model, for messages.
         dtype: number format that it computes in.
-        device: auto, cpu or cuda; of no meaning with `device_map`.
+        device: auto, cpu or cuda; ignored with `device_map`.
         device_map: how accelerate spreads it over several GPUs: auto, balanced, sequential.
         revision: commit or tag of a hub model.
     """
@@ -141,9 +141,9 @@ def _placed(
 
 
 def fused(model: PreTrainedModel) -> PreTrainedModel:
-    """The model with GPT-2's activation as one kernel, the same function in a third of the time.
+    """The model with GPT-2's activation as one kernel: the same function in a third of the time.
 
-    Written out in eight passes over memory, as transformers has it, it takes a third of scoring.
+    In transformers it is eight passes over memory and takes a third of the time of scoring.
     """
     for module in list(model.modules()):
         for name, child in module.named_children():

@@ -1,4 +1,4 @@
-"""Exact log-probabilities of responses under a model, as the policy samples them."""
+"""Exact log-probabilities of responses under a model with its sampling rule."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

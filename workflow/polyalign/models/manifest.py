@@ -17,10 +17,10 @@ def write_manifest(
 ) -> None:
     """Write a model's manifest: settings, record of its training, hashes of its files.
 
-    The hashes cover what a model answers with (weights, configuration, tokenizer). What differs
-    between two identical runs (times, where a run was resumed, versions of software) is left out,
-    so a rebuild that gives the same model leaves the manifest as it was, and no job that depends on
-    it runs again. The versions are in VERSIONS in the model's folder.
+    The hashes cover the files that answers depend on (weights, configuration, tokenizer). Facts
+    that differ between two equal runs (times, where a run was resumed, versions of software) are
+    left out. So a rebuild that gives the same model leaves the manifest unchanged, and no job that
+    depends on it runs again. The versions are in the file VERSIONS in the model's folder.
     """
     # In a conda environment or a container the library is on the path, but not installed.
     used = {**versions("torch", "transformers"), "polyalign": __version__}
@@ -35,7 +35,7 @@ def write_manifest(
 
 
 def write_metrics(folder: str | Path, metrics: str | Path) -> None:
-    """Copy the metrics of a model's training, `step` and a column each; none for a soup."""
+    """Copy the metrics of a training: `step` and one column per metric; only `step` for a soup."""
     source = Path(folder) / METRICS
     if source.is_file():
         with atomic_write(metrics) as draft:

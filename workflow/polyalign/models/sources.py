@@ -1,4 +1,4 @@
-"""Where models lie and what they hold, told without loading them (nor PyTorch)."""
+"""Resolving and fingerprinting model sources without importing torch."""
 
 import hashlib
 import json
@@ -11,13 +11,13 @@ from polyalign.errors import InputError
 PACKAGE = "package:"
 ADAPTER = "adapter_config.json"
 MODEL_SUFFIXES = (".safetensors", ".bin", ".json", ".txt", ".model", ".jinja", ".gguf", ".py")
-"""Endings of the files of a model folder that its answers depend on."""
+"""Endings of the files in a model folder that its answers depend on."""
 
 VERSIONS = "versions.json"
-"""File in the folder of a model that this workflow made: the software that made it."""
+"""File in the folder of a model that this workflow made: versions of the software used."""
 
 WHOLE = 64 * 2**20
-"""Files up to this size are hashed whole; of larger ones, BLOCKS blocks of a MiB are."""
+"""Files up to this size (bytes) are hashed whole; of larger ones, BLOCKS blocks of 1 MiB."""
 
 BLOCKS = 16
 
@@ -25,7 +25,7 @@ BLOCKS = 16
 def resolve(source: str) -> str:
     """Path or hub id of `source`; `package:NAME/PATH` is a path in an installed package.
 
-    The package itself is not imported, so one that only carries a model needs nothing else.
+    The package is not imported, so a package that only holds a model needs no other software.
 
     Raises:
         InputError: if the package is not installed.
@@ -33,9 +33,12 @@ def resolve(source: str) -> str:
     if not source.startswith(PACKAGE):
         return source
     name, _, inside = source.removeprefix(PACKAGE).partition("/")
-    spec = find_spec(name)
+    spec = find_spec(name) if re.fullmatch(r"\w+", name) else None
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"{source}: no package {name} is installed; pip install {name}")
+        raise InputError(
+            f"{source}: no package {name!r} is installed; expected `package:NAME/PATH`; "
+            f"pip install {name}, or correct the name"
+        )
     return str(Path(spec.submodule_search_locations[0]) / inside)
 
 
@@ -64,16 +67,16 @@ def adapter_base(source: str) -> tuple[str, str | None] | None:
     return str(base), revision
 
 
-def content(source: str, revision: str | None = None) -> str:
-    """What the model at `source` answers with, as a short text that changes when that does.
+def fingerprint(source: str, revision: str | None = None) -> str:
+    """A short text that changes when the files that a model's answers depend on change.
 
-    A model that the workflow made: the hashes in its manifest. Another folder or file: a hash of
-    its files, of large ones by their size and 16 blocks of a MiB spread over them; an adapter's
-    includes its base. A model on the hub: the commit that `revision` means now, from the local
-    cache where the hub cannot be asked.
+    For a model that the workflow made: a hash of the hashes in its manifest. For another folder or
+    file: a hash of its files; of a large file the size and 16 blocks of 1 MiB spread over it count.
+    For an adapter, its base counts too. For a model on the hub: the commit that `revision` means
+    now, from the local cache where the hub cannot be reached.
 
     Raises:
-        InputError: if nothing lies there, or the hub's commit cannot be found out.
+        InputError: if there is no such model, or the commit of the hub cannot be found out.
     """
     path = Path(resolve(source))
     manifest = path.with_name(f"{path.name}.json")
@@ -90,7 +93,7 @@ def content(source: str, revision: str | None = None) -> str:
             if file.suffix in MODEL_SUFFIXES and file.name != VERSIONS
         ]
         base = adapter_base(source)
-        return _digest(*parts, content(*base).encode() if base else b"")
+        return _digest(*parts, fingerprint(*base).encode() if base else b"")
     return f"commit:{_hub_commit(source, revision)}"
 
 
@@ -135,6 +138,6 @@ def _hub_commit(source: str, revision: str | None) -> str:
     if reference.is_file():
         return reference.read_text(encoding="utf-8").strip()
     raise InputError(
-        f"{source}: neither a folder or file, nor a model that the hub tells of ({refusal}), nor "
-        "one in the hub's local cache; check the name and the network"
+        f"{source}: not a folder or file, not a model that the hub knows ({refusal}), and not in "
+        "the local cache of the hub; expected one of them; check the name and the network"
     )

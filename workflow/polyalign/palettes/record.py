@@ -71,8 +71,8 @@ class Palette:
 
     @property
     def raised(self) -> list[str]:
-        """The values that the palette moves: all but those asked to stay at their mean."""
-        return [value for value, level in self.levels.items() if level != "mean"]
+        """The values that the palette raises, in its order."""
+        return raised_values(self.levels)
 
     @property
     def adjusted(self) -> str:
@@ -140,6 +140,15 @@ def _palette(record: Mapping[str, Any]) -> Palette:
 def _number(number: float | None) -> float:
     """JSON has no NaN: what is not defined stands there as null."""
     return math.nan if number is None else float(number)
+
+
+def raised_values(levels: Mapping[str, str | float]) -> list[str]:
+    """The values of a palette that must not only keep their mean.
+
+    Args:
+        levels: value → level as the config asks for it.
+    """
+    return [value for value, level in levels.items() if level != "mean"]
 
 
 def lam_of(palette: dict[str, Any], key: str) -> dict[str, float]:

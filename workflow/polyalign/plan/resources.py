@@ -13,13 +13,13 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from polyalign import families
 from polyalign.errors import InputError
 from polyalign.families import BASE, POOL, Policy
+from polyalign.models.sources import resolve
 from polyalign.rewards.spec import ModelSpec
 from polyalign.study import Study
 from polyalign.study.sections import Sandbox
@@ -435,7 +435,7 @@ def parameters_of(source: str, dtype: str, study: Study) -> float:
         if study.sandbox is not None or study.model is None or source == study.model.source:
             return Sandbox.PARAMETERS
         return parameters(study)
-    folder = _folder(source)
+    folder = Path(resolve(source))
     weights = [*folder.glob("*.safetensors")] if folder.is_dir() else []
     if weights:
         return sum(file.stat().st_size for file in weights) / BYTES[dtype]
@@ -444,16 +444,6 @@ def parameters_of(source: str, dtype: str, study: Study) -> float:
         number, unit = named[-1]
         return float(number) * (1e9 if unit == "b" else 1e6)
     return PARAMETERS
-
-
-def _folder(source: str) -> Path:
-    """The folder that `source` names; `package:NAME/FOLDER` is looked up without importing it."""
-    if not source.startswith("package:"):
-        return Path(source)
-    name, _, rest = source.removeprefix("package:").partition("/")
-    found = find_spec(name)
-    places = list(found.submodule_search_locations or []) if found else []
-    return Path(places[0], rest) if places else Path(source)
 
 
 def launcher(gpus: int, nodes: int, mpi: str | None) -> str:

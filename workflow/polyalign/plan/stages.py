@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from polyalign import plots, rewards
-from polyalign.data.pairs_files import HELD_OUT, has_splits, split_file
+from polyalign import plots
+from polyalign.data.formats import HELD_OUT, has_splits, split_file
 from polyalign.families import BASE, POOL, Policy, family
 from polyalign.families.options import OPTIONS
 from polyalign.paths import Paths
@@ -65,7 +65,7 @@ def code_text(study: Study, stage: str, wildcards: Wildcards) -> str:
     found = STAGES[stage]
     scored = found.values(study, wildcards)
     kinds = sorted({f"polyalign.rewards.kinds.{study.values[name].kind}" for name in scored})
-    own = [rewards.user_code(study.scorer(name)) for name in scored]
+    own = [study.values[name].user_code() for name in scored]
     chosen = [*found.modules(study, wildcards), *kinds]
     return " ".join([code(found.script, *chosen), *filter(None, own)])
 

@@ -1,31 +1,108 @@
-"""Rewards: one module a kind, found by its file name.
+"""Rewards: one module per kind in `kinds/`, found by its file name.
 
-A module holds `Spec` (its entry in the config) and `Scorer(spec)`, which loads what it needs once
-and is then called with lists of prompts and responses. A Scorer may have `follow()`, which gives
-the rewards of texts that grow token by token at a lower price (see `_follow`). A dry run imports
-the module for its `Spec`, so torch is imported inside `Scorer`.
+A module holds `Spec` (its section in the config, a `ValueSpec`) and `Scorer(spec)` (a `Score`),
+which loads what it needs once and is then called with lists of prompts and responses. A dry run
+imports the module for its `Spec`, so torch is imported inside `Scorer`.
 """
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from polyalign.errors import InputError
+
+if TYPE_CHECKING:
+    from polyalign.rewards.spec import ValueSpec
 
 KINDS = sorted(
     file.stem for file in (Path(__file__).parent / "kinds").glob("*.py") if file.stem != "__init__"
 )
 
 
-class Score(Protocol):
-    """A reward function: prompts and responses of n samples → rewards (n,), float64."""
+class IncrementalScorer(Protocol):
+    """Rewards of the continuations of some texts, for one decoding step after another.
 
-    def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray: ...
+    Args:
+        rows: numbers of the b texts; a text that is left out once has ended.
+        prompts: the prompt of each text.
+        texts: the continuations of each text.
+
+    Returns:
+        For each text the rewards of its continuations, float64.
+    """
+
+    def __call__(
+        self, rows: Sequence[int], prompts: Sequence[str], texts: Sequence[Sequence[str]]
+    ) -> list[np.ndarray]: ...
+
+
+class SharedEncoding:
+    """The texts that several rewards encoded last.
+
+    In token-level decoding, rewards that encode alike are asked for the same texts one after
+    another, and encoding is a third of their time. So only the first of them encodes.
+    """
+
+    def __init__(self) -> None:
+        self._latest: dict[Hashable, tuple[list[str], list[str], Any]] = {}
+
+    def encode(
+        self,
+        rule: Hashable,
+        prompts: list[str],
+        responses: list[str],
+        encode: Callable[[list[str], list[str]], Any],
+    ) -> Any:
+        """`encode(prompts, responses)`, or what it gave for the same texts just before.
+
+        Args:
+            rule: identifies how the texts are encoded.
+            prompts: n prompts.
+            responses: n responses.
+            encode: encodes them by that rule.
+        """
+        latest = self._latest.get(rule)
+        if latest is None or latest[:2] != (prompts, responses):
+            latest = self._latest[rule] = prompts, responses, encode(prompts, responses)
+        return latest[2]
+
+
+class Score:
+    """A reward function."""
+
+    def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
+        """Rewards (n,), float64, of n responses to their prompts."""
+        raise NotImplementedError
+
+    def incremental(self, encoding: SharedEncoding) -> IncrementalScorer | None:
+        """Cheaper rewards of texts that grow token by token, for one batch of texts.
+
+        Args:
+            encoding: shared by the rewards of the batch.
+
+        Returns:
+            None if the reward can only read whole texts.
+        """
+        return None
+
+
+class _Deferred(Score):
+    """A reward function that is loaded at its first call."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self.spec = spec
+
+    @cached_property
+    def score(self) -> Score:
+        return load(self.spec)
+
+    def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
+        return self.score(prompts, responses)
 
 
 def module(kind: str) -> ModuleType:
@@ -39,36 +116,40 @@ def module(kind: str) -> ModuleType:
     return import_module(f"polyalign.rewards.kinds.{kind}")
 
 
+def spec_of(spec: dict[str, Any]) -> "ValueSpec":
+    """The entry of a value in the config as the `Spec` of its kind."""
+    made: ValueSpec = module(spec["kind"]).Spec(**spec)
+    return made
+
+
 def load(spec: dict[str, Any]) -> Score:
-    """The reward function that a value's entry in the config describes, ready to be called."""
-    kind = module(spec["kind"])
-    score: Score = kind.Scorer(kind.Spec(**spec))
+    """The reward function that the entry of a value in the config describes, ready to be called."""
+    score: Score = module(spec["kind"]).Scorer(spec_of(spec))
     return score
 
 
 def deferred(spec: dict[str, Any]) -> Score:
-    """`load`, put off to the first call: a job that finds all scores in the cache loads nothing."""
-    loaded: Callable[[], Score] = cache(lambda: load(spec))
-    return lambda prompts, responses: loaded()(prompts, responses)
+    """As `load`, at the first call: a job that finds all scores in the cache loads nothing."""
+    return _Deferred(spec)
 
 
-def reads_prompt(spec: dict[str, Any]) -> bool:
-    """Whether a value scores prompt and response, or the response alone: its scope."""
-    asked: bool = module(spec["kind"]).Spec(**spec).reads_prompt()
-    return asked
+def check_weights(lam: Mapping[str, float], rewards: Mapping[str, Any]) -> None:
+    """Raise InputError on a λ that is negative, not finite, or positive without a reward."""
+    for name, weight in lam.items():
+        if not np.isfinite(weight) or weight < 0:
+            raise InputError(f"λ of '{name}' is {weight}; expected a finite number >= 0")
+        if weight > 0 and name not in rewards:
+            raise InputError(
+                f"λ of '{name}' is {weight:g}, but there is no such reward; "
+                f"there are {', '.join(sorted(rewards))}"
+            )
 
 
-def user_code(spec: dict[str, Any]) -> str:
-    """The user's own code that a value's entry runs, with hashes (empty for most kinds).
-
-    Raises:
-        InputError: if it is not there.
-    """
-    local = getattr(module(spec["kind"]), "local_code", None)
-    return str(local(spec["function"])) if local else ""
-
-
-def identity(spec: dict[str, Any]) -> dict[str, Any]:
-    """What the scores of a value's entry depend on: its settings and the content of its model."""
-    settings: dict[str, Any] = module(spec["kind"]).Spec(**spec).identity()
-    return settings
+def check_finite(value: str, rewards: np.ndarray, texts: Sequence[str]) -> None:
+    """Raise InputError on the first of the rewards (n,) of n texts that is not finite."""
+    bad = np.flatnonzero(~np.isfinite(rewards))
+    if bad.size:
+        raise InputError(
+            f"value '{value}' is {rewards[bad[0]]} for the text {texts[bad[0]]!r}; expected a "
+            "finite number: fix the reward, or take the value out of the palette"
+        )

@@ -1,4 +1,4 @@
-"""Rewards of samples: one value at a time, equal texts once."""
+"""Rewards of samples: one value at a time; equal texts are scored once."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from polyalign.rewards import Score
 from polyalign.rewards.score_cache import ScoreCache
 
 AT_ONCE = 8192
-"""Texts scored before their scores are kept."""
+"""Texts that are scored before their scores are written to the cache."""
 
 
 def annotate(
@@ -23,11 +23,11 @@ def annotate(
     """Score every sample; equal ones are scored once.
 
     Args:
-        samples: `prompt_id`, `candidate`, `prompt`, `response`; one row a sample.
+        samples: `prompt_id`, `candidate`, `prompt`, `response`; one row per sample.
         value: name of the value.
         score: its reward function.
-        cache: scores of this reward function from earlier; new ones are added.
-        reads_prompt: whether samples are equal only where their prompts are equal too.
+        cache: earlier scores of this reward function; new ones are added.
+        reads_prompt: whether equal samples must have equal prompts, not only equal responses.
 
     Returns:
         `prompt_id`, `candidate`, and a float64 column named after the value.

@@ -8,8 +8,10 @@ import numpy as np
 from tqdm import tqdm
 
 from polyalign.errors import InputError
+from polyalign.models.encoding import max_positions
 
-VECTOR = 16
+BLOCK = 16
+"""Rows that the kernels of a CPU compute at once."""
 
 
 def score_by_length(
@@ -21,109 +23,126 @@ def score_by_length(
     device: Any,
     limit: int | None,
 ) -> np.ndarray:
-    """Apply `score` to batches of items of like length; results (n,) in the order of the items.
+    """Apply `score` to batches of items of similar length.
 
-    On a processor a text's score is the same bit by bit whatever is scored beside it, hence in any
-    shard and from the cache; on a GPU, to rounding (see `steady`). A batch that does not fit the
-    memory is halved and tried again, down to one item.
+    On a CPU the result of an item is bitwise the same whatever is in its batch, so scores do not
+    depend on shards or on the cache. On a GPU it is the same up to rounding. A batch that does not
+    fit the memory is divided in two and tried again, down to one item.
 
     Args:
         encoded: n items.
         lengths: their lengths in tokens.
         batch_size: most items in a batch.
-        score: b items and the length to pad them to → tensor (b,).
+        score: b items and the length to pad them to → tensor (b,) or (b, d).
         device: where the model computes.
         limit: most tokens that the model takes, or None.
 
+    Returns:
+        Float64 (n,) or (n, d), in the order of the items.
+
     Raises:
-        InputError: if one item alone does not fit.
+        InputError: if one item alone does not fit the memory.
     """
-    exact, each = is_steady(device), np.array(lengths)
-    batches = steady(each, batch_size, limit) if exact else like(each, batch_size)
-    results = np.empty(len(encoded), dtype=np.float64)
+    exact, each = is_batch_invariant(device), np.array(lengths)
+    batches = (
+        fixed_shape_batches(each, batch_size, limit)
+        if exact
+        else length_sorted_batches(each, batch_size)
+    )
+    results = np.empty(0)
     progress = tqdm(total=len(encoded), unit="text", mininterval=5, delay=5)
     for batch, width in batches:
-        several = several_rows(width) if exact else 1
-        for rows, values in halving(batch, encoded, width, several, score, lengths):
+        multiple = row_multiple(width) if exact else 1
+        for rows, values in split_on_oom(batch, encoded, width, multiple, score, lengths):
+            if not results.size:
+                results = np.empty((len(encoded), *values.shape[1:]))
             results[rows] = values
             progress.update(len(rows))
     progress.close()
     return results
 
 
-def room(model: Any, tokenizer: Any, max_length: int | None = None) -> int | None:
-    """Most tokens of a text, with its padding: what model and tokenizer allow, and `max_length`."""
-    places = getattr(model.config, "max_position_embeddings", None)
-    limits = [places, tokenizer.model_max_length, max_length]
+def max_tokens(model: Any, tokenizer: Any, max_length: int | None = None) -> int | None:
+    """Most tokens of a text with its padding: what model, tokenizer and `max_length` allow."""
+    limits = [max_positions(model), tokenizer.model_max_length, max_length]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def like(lengths: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Rows and length of batches, the longest texts first."""
+def length_sorted_batches(lengths: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows and padded length of batches, the longest texts first."""
     order = np.argsort(lengths, kind="stable")[::-1]
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size], int(lengths[order[start]])
 
 
-def steady(
+def fixed_shape_batches(
     lengths: np.ndarray, batch_size: int, limit: int | None = None, step: int = 4, spare: int = 1
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """As `like`, where the length to which a text is padded depends on nothing but the text.
+    """As `length_sorted_batches`, but the padded length of a text depends on this text alone.
 
-    The kernels of a processor add up in another order at another padded length, where nothing is
-    masked, and in what is left over of their blocks of 16 rows. So a text is padded to a multiple
-    of `step` tokens, at least `spare` of them padding as far as `limit` allows, beside texts padded
-    alike; batches are filled up to whole blocks. A mask that the model makes itself needs one of
-    padding, or is none.
+    The kernels of a CPU sum in a different order if the padded length differs, if nothing is
+    masked, and in the rows that remain after their blocks of 16. So all texts of a batch have the
+    same padded length, and batches are filled up to whole blocks of rows.
+
+    Args:
+        lengths: (n,) tokens of each text.
+        batch_size: most texts in a batch.
+        limit: most tokens that the model takes, or None.
+        step: texts are padded to a multiple of it.
+        spare: at least so many tokens are padding, as far as `limit` allows. A model that makes its
+            own mask makes none for a text without padding.
     """
     widths = -(-(lengths + spare) // step) * step
     if limit is not None:
         widths = np.maximum(lengths, np.minimum(widths, limit))
-    kinds = np.stack([widths, lengths + spare <= widths], axis=1)
-    for width, padded in np.unique(kinds, axis=0)[::-1]:
-        alike = np.flatnonzero((kinds == (width, padded)).all(axis=1))
-        for start in range(0, len(alike), batch_size):
-            yield alike[start : start + batch_size], int(width)
+    shapes = np.stack([widths, lengths + spare <= widths], axis=1)
+    for width, padded in np.unique(shapes, axis=0)[::-1]:
+        same = np.flatnonzero((shapes == (width, padded)).all(axis=1))
+        for start in range(0, len(same), batch_size):
+            yield same[start : start + batch_size], int(width)
 
 
-def is_steady(device: Any) -> bool:
-    """Whether scores are to be the same bit by bit in any batch: on a processor that can be had."""
+def is_batch_invariant(device: Any) -> bool:
+    """Whether scores must be bitwise the same in any batch: on a CPU this is possible."""
     return bool(device.type == "cpu")
 
 
-def several_rows(width: int) -> int:
-    """What the rows of a steady batch are a multiple of, to fill whole blocks of the kernels."""
-    return VECTOR // gcd(VECTOR, width)
+def row_multiple(width: int) -> int:
+    """The number of rows of a batch must be a multiple of this, to fill whole blocks."""
+    return BLOCK // gcd(BLOCK, width)
 
 
 def unrolled(
     prompts: Sequence[str], texts: Sequence[Sequence[str]]
 ) -> tuple[list[str], list[str], list[int]]:
-    """Several texts a prompt as two columns, and how many each prompt has, for `split`."""
+    """Several texts per prompt as two columns, and the number of texts per prompt, for `split`."""
     sizes = [len(several) for several in texts]
     asked = [prompt for prompt, size in zip(prompts, sizes, strict=True) for _ in range(size)]
     return asked, [text for several in texts for text in several], sizes
 
 
-def split(items: list[Any], sizes: list[int]) -> list[list[Any]]:
-    """Consecutive parts of `items` of the given sizes."""
+def split(items: Any, sizes: list[int]) -> list[Any]:
+    """Consecutive parts of the given sizes; `items` is a list or an array."""
     ends = np.cumsum(sizes).tolist()
     return [items[end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
 
-def halving(
+def split_on_oom(
     rows: np.ndarray,
     encoded: list[Any],
     width: int,
-    several: int,
+    multiple: int,
     score: Callable[[list[Any], int], Any],
     lengths: list[int],
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows and their results; the batch is filled up with its first item to a multiple."""
+    """Rows and their results; a batch that does not fit the memory is divided in two.
+
+    Copies of its first item fill up a batch to a multiple of `multiple`.
+    """
     import torch
 
     items = [encoded[row] for row in rows]
-    items += items[:1] * (-len(items) % several)
+    items += items[:1] * (-len(items) % multiple)
     try:
         with torch.inference_mode():
             values = score(items, width)
@@ -134,16 +153,17 @@ def halving(
             raise
         if len(rows) == 1:
             raise InputError(
-                f"a text of {lengths[rows[0]]} tokens does not fit the memory by itself; expected "
-                "room for one; lower the value's `max_length`, or set its `device: cpu`"
+                f"a text of {lengths[rows[0]]} tokens does not fit the memory even alone; expected "
+                "enough memory for one text; lower the value's `max_length`, or set its "
+                "`device: cpu`"
             ) from None
     torch.cuda.empty_cache()
     for half in np.array_split(rows, 2):
-        yield from halving(half, encoded, width, several, score, lengths)
+        yield from split_on_oom(half, encoded, width, multiple, score, lengths)
 
 
 def _out_of_memory(fault: RuntimeError) -> bool:
-    """Whether torch lacked memory; for that of the processor it has no class of its own."""
+    """Whether memory was not enough; torch has no exception class for that on a CPU."""
     import torch
 
     return isinstance(fault, torch.OutOfMemoryError) or "not enough memory" in str(fault)

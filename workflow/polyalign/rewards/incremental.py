@@ -1,31 +1,21 @@
-"""Rewards of texts that grow: a causal model reads only what is new, with a key-value cache.
+"""Incremental scoring with a key-value cache: of a growing text, a model reads only what is new.
 
 Token-level decoding asks at every step for the rewards of some continuations of each text. They
-share all but their last tokens with each other and with the step before. So the common part is kept
-in the cache, and one forward pass reads all continuations of a text side by side, each of them
-masked from the others. The results are those of encoding every text by itself.
+share all but their last tokens with each other and with the step before. So the common prefix is
+kept in the cache, and one forward pass reads all continuations of a text side by side, each of them
+masked from the others. The results are those of encoding every text separately.
 """
 
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
-
-class Follower(Protocol):
-    """Rewards of continuations, step after step, of the texts that decoding works on.
-
-    `rows` numbers the texts; a text that is left out once has ended. `texts` are the continuations
-    of each. Returns their rewards, one array a text.
-    """
-
-    def __call__(
-        self, rows: Sequence[int], prompts: Sequence[str], texts: Sequence[Sequence[str]]
-    ) -> list[np.ndarray]: ...
+from polyalign.models.encoding import max_positions
 
 
 @dataclass(frozen=True)
@@ -33,9 +23,9 @@ class Read:
     """What one step read.
 
     Attributes:
-        hidden: last hidden states (b, C + k·B, d): C places for the common part of each text, then
-            B for each of its k continuations.
-        start: (b,) tokens of each text that the cache had.
+        hidden: last hidden states (b, C + k·B, d): C places for the common prefix of each text,
+            then B for each of its k continuations.
+        start: (b,) tokens of each text that the cache held before.
         common: (b,) tokens that all continuations of a text share.
         shared: C.
         branch: B.
@@ -48,18 +38,18 @@ class Read:
     branch: int
 
     def place(self, row: int, continuation: int, token: int) -> int:
-        """Where in `hidden` a token of a continuation stands; it must not lie before `start`."""
+        """Index in `hidden` of a token of a continuation; the token must not be before `start`."""
         if token < self.common[row]:
             return token - self.start[row]
         return self.shared + continuation * self.branch + token - self.common[row]
 
 
-class Prefixes:
-    """The cache of the texts' common parts.
+class PrefixCache:
+    """Keys and values of the common prefixes of the texts.
 
     Args:
         backbone: a causal model without its head.
-        pad_token_id: fills up what is shorter.
+        pad_token_id: fills up shorter rows.
     """
 
     def __init__(self, backbone: Any, pad_token_id: int) -> None:
@@ -73,7 +63,7 @@ class Prefixes:
         self.filled = 0
 
     def _keep(self, rows: Sequence[int]) -> None:
-        """Forget the texts that are not among `rows`; at the first step, begin with them."""
+        """Drop the texts that are not among `rows`; at the first step, start with `rows`."""
         if not self.rows:
             self.cached, self.slots = [[] for _ in rows], [[] for _ in rows]
         elif list(rows) != self.rows:
@@ -84,10 +74,10 @@ class Prefixes:
         self.rows = list(rows)
 
     def read(self, rows: Sequence[int], texts: Sequence[Sequence[list[int]]]) -> Read:
-        """Read the continuations (token ids) of each text; the cache grows by their common part.
+        """Read the continuations (token ids) of each text; the cache grows by their common prefix.
 
-        The last token that is kept is read again, so that the states of every token from the last
-        common one on are there.
+        The last token in the cache is read again, so that the hidden states start at the last
+        common token.
         """
         self._keep(rows)
         start, common = [], []
@@ -131,23 +121,23 @@ class Prefixes:
 def forward(
     backbone: Any, ids: np.ndarray, positions: np.ndarray, seen: np.ndarray, cache: Any = None
 ) -> Any:
-    """A causal model's output where every place sees what it is told to.
+    """The output of a causal model with an attention mask of our own.
 
     Args:
         backbone: the model without its head.
         ids: (b, w) token ids.
-        positions: (b, w) places of the tokens in their texts.
-        seen: (b, w, slots in the cache + w) what each place sees, itself at least.
+        positions: (b, w) positions of the tokens in their texts.
+        seen: (b, w, slots in the cache + w) what each token attends to, itself at least.
         cache: keys and values of earlier tokens; those of `ids` are added.
     """
     device, dtype = backbone.device, backbone.dtype
     mask = torch.zeros(seen.shape, dtype=dtype, device=device)
     mask.masked_fill_(~torch.from_numpy(seen).to(device), torch.finfo(dtype).min)
-    limit = getattr(backbone.config, "max_position_embeddings", None)
+    limit = max_positions(backbone)
     places = torch.from_numpy(positions).to(device)
     return backbone(
         input_ids=torch.from_numpy(ids).to(device),
-        # Only filled up places can lie beyond the model's positions.
+        # Only padding can be beyond the model's positions.
         position_ids=places if limit is None else places.clamp(max=limit - 1),
         attention_mask=mask[:, None],
         past_key_values=cache,
@@ -156,7 +146,7 @@ def forward(
 
 
 def _mask(old_valid: np.ndarray, new_valid: np.ndarray, width: int, branch: int) -> np.ndarray:
-    """Which places each place sees: (b, width, slots in the cache + width)."""
+    """What each token attends to: (b, width, slots in the cache + width)."""
     rows, filled = old_valid.shape
     shared = new_valid.shape[1]
     number = (np.arange(width) - shared) // branch
@@ -170,13 +160,13 @@ def _mask(old_valid: np.ndarray, new_valid: np.ndarray, width: int, branch: int)
 
 
 def shared_length(texts: Sequence[Sequence[int]]) -> int:
-    """Length of the beginning that all sequences of ids have in common."""
+    """Length of the longest common prefix of sequences of ids."""
     columns = zip(*texts, strict=False)
     return sum(1 for _ in takewhile(lambda ids: ids.count(ids[0]) == len(ids), columns))
 
 
-def can_follow(model: Any) -> bool:
-    """Whether a model sees left to right alone, without windows, and takes a mask of ours."""
+def supports_prefix_cache(model: Any) -> bool:
+    """Whether a model is causal, without attention windows, and takes our attention mask."""
     config = model.config
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     placed = "position_ids" in inspect.signature(model.base_model.forward).parameters

@@ -1,8 +1,8 @@
-"""Scores kept by content: a text is scored once under a specification, in whatever policy.
+"""Scores kept by content: a specification scores each text once, whichever policy wrote it.
 
-A folder a specification; in it Parquet files of `key` and `score`, each written whole and never
-changed. So jobs can share the folder without a lock, and a killed job loses only what it had not
-yet written.
+Each specification has a folder with Parquet files of `key` and `score`. A file is written whole and
+never changed, so jobs can share the folder without a lock, and a killed job loses only what it had
+not yet written.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ class ScoreCache:
 
     Args:
         folder: folder of the value.
-        name: what names the specification; a folder below.
-        record: the specification, written there for whoever looks.
+        name: name of the specification; a folder below.
+        record: the specification, written there for readers.
     """
 
     def __init__(self, folder: Path, name: str, record: dict[str, object]) -> None:
@@ -39,7 +39,7 @@ class ScoreCache:
         return scores.astype(np.float64)
 
     def add(self, keys: Sequence[str], scores: np.ndarray) -> None:
-        """Keep scores (n,) of n texts; one that is not finite is no score and is left out."""
+        """Keep scores (n,) of n texts; scores that are not finite are left out."""
         good = np.isfinite(scores)
         if not good.any():
             return

@@ -1,7 +1,7 @@
-"""Scoring texts that begin alike: a causal model reads each beginning once, then what follows.
+"""Scoring with a shared-prefix cache: a causal model reads each prefix once, then the suffixes.
 
 All candidates of a prompt share its tokens. Their keys and values are computed once, and every text
-reads on from a copy of them, so that a score costs the tokens of its response alone.
+continues from a copy of them, so a score costs the tokens of its response alone.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,83 +12,92 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from polyalign.rewards.batches import VECTOR, halving, is_steady, like, several_rows, steady
+from polyalign.rewards.batches import (
+    BLOCK,
+    fixed_shape_batches,
+    is_batch_invariant,
+    length_sorted_batches,
+    row_multiple,
+    split_on_oom,
+)
 from polyalign.rewards.incremental import forward
 
-Halves = tuple[list[int], list[int]]
-"""Token ids of a text: its beginning, which other texts may share, and the rest, not empty."""
+SplitText = tuple[list[int], list[int]]
+"""Token ids of a text: its prefix, which other texts may share, and its suffix, not empty."""
 
 STEP = 8
-"""Tokens to a multiple of which a rest is padded on a processor: fewer would make small batches."""
+"""On a CPU, suffixes are padded to a multiple of this; a smaller one would make small batches."""
 
 BATCHES = 16
-"""Batches of beginnings that a processor keeps: more of them fill the batches of the rests."""
+"""Batches of prefixes that a CPU keeps at once: the more, the fuller the batches of suffixes."""
 
 
-def worth_sharing(texts: Sequence[Halves], device: Any) -> bool:
-    """Whether beginnings are read by themselves.
+def worth_sharing(texts: Sequence[SplitText], device: Any) -> bool:
+    """Whether prefixes are read separately from suffixes.
 
-    Always where scores must not depend on the texts beside a text: they differ in rounding from
-    those of whole texts. Elsewhere where it saves half of the beginnings.
+    Always where scores must not depend on the batch, since the scores of whole texts differ in
+    rounding. Elsewhere if at most half as many prefixes as texts are read.
     """
-    different = {tuple(beginning) for beginning, _ in texts}
-    return is_steady(device) or 2 * len(different) <= len(texts)
+    different = {tuple(prefix) for prefix, _ in texts}
+    return is_batch_invariant(device) or 2 * len(different) <= len(texts)
 
 
-def score_after_beginnings(
-    texts: list[Halves],
+def score_suffixes(
+    texts: list[SplitText],
     batch_size: int,
     score: Callable[[torch.Tensor, list[int]], torch.Tensor],
     *,
     backbone: Any,
     pad: int,
 ) -> np.ndarray:
-    """Apply `score` to the last hidden states of every text's rest; (n,) in the order of the texts.
+    """Apply `score` to the last hidden states of each suffix; (n,) in the order of the texts.
 
-    As in `score_by_length`, on a processor the same bit by bit whatever is scored beside a text,
-    and what does not fit the memory is halved and tried again.
+    As in `score_by_length`, on a CPU the scores are bitwise the same in any batch, and batches that
+    do not fit the memory are divided in two and tried again.
 
     Args:
-        texts: n texts in their two parts.
-        batch_size: most texts, and on a GPU most beginnings, in a batch.
-        score: hidden states (b, longest rest, d) and the numbers of b texts → tensor (b,).
-        backbone: a causal model without its head; see `_follow.can_follow`.
-        pad: id that fills up what is shorter, masked.
+        texts: n texts, each as prefix and suffix.
+        batch_size: most texts, and on a GPU most prefixes, in a batch.
+        score: hidden states (b, longest suffix, d) and the numbers of b texts → tensor (b,).
+        backbone: a causal model without its head; see `incremental.supports_prefix_cache`.
+        pad: id that fills up shorter rows, masked.
 
     Raises:
         InputError: if one text alone does not fit the memory.
     """
     results = np.empty(len(texts), dtype=np.float64)
     numbers = list(range(len(texts)))
-    lengths = [len(beginning) + len(rest) for beginning, rest in texts]
+    lengths = [len(prefix) + len(suffix) for prefix, suffix in texts]
     with tqdm(total=len(texts), unit="text", mininterval=5, delay=5) as progress:
         reader = _Reader(texts, batch_size, score, backbone, pad, progress)
-        for chunk, width in _chunks(texts, batch_size, is_steady(backbone.device)):
-            for rows, values in halving(chunk, numbers, width, 1, reader.chunk, lengths):
+        for chunk, width in _chunks(texts, batch_size, is_batch_invariant(backbone.device)):
+            for rows, values in split_on_oom(chunk, numbers, width, 1, reader.chunk, lengths):
                 results[rows] = values
     return results
 
 
-def _chunks(texts: list[Halves], batch_size: int, exact: bool) -> Iterator[tuple[np.ndarray, int]]:
-    """Numbers of texts whose beginnings are kept at the same time, and their padded length.
+def _chunks(
+    texts: list[SplitText], batch_size: int, exact: bool
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Numbers of the texts whose prefixes are kept at the same time, and their padded length.
 
-    Where scores are exact it depends on nothing but the beginning itself, as in `_batches.steady`.
+    If `exact`, the padded length depends on the prefix alone, as in `batches.fixed_shape_batches`.
     """
-    alike: dict[tuple[int, ...], list[int]] = {}
-    for number, (beginning, _) in enumerate(texts):
-        alike.setdefault(tuple(beginning), []).append(number)
+    sharing: dict[tuple[int, ...], list[int]] = {}
+    for number, (prefix, _) in enumerate(texts):
+        sharing.setdefault(tuple(prefix), []).append(number)
 
-    def width(beginning: tuple[int, ...]) -> int:
-        return -(-len(beginning) // VECTOR) * VECTOR if exact else len(beginning)
+    def width(prefix: tuple[int, ...]) -> int:
+        return -(-len(prefix) // BLOCK) * BLOCK if exact else len(prefix)
 
-    longest = sorted(alike, key=len, reverse=True)
+    longest = sorted(sharing, key=len, reverse=True)
     many = BATCHES * batch_size if exact else batch_size
-    # A model cannot read nothing, so texts without a beginning are by themselves.
+    # A model cannot read an empty prefix, so texts without a prefix have separate chunks.
     for _, group in groupby(longest, key=width if exact else bool):
-        beginnings = list(group)
-        for start in range(0, len(beginnings), many):
-            kept = beginnings[start : start + many]
-            yield np.concatenate([alike[beginning] for beginning in kept]), width(kept[0])
+        prefixes = list(group)
+        for start in range(0, len(prefixes), many):
+            kept = prefixes[start : start + many]
+            yield np.concatenate([sharing[prefix] for prefix in kept]), width(kept[0])
 
 
 class _Reader:
@@ -96,7 +105,7 @@ class _Reader:
 
     def __init__(
         self,
-        texts: list[Halves],
+        texts: list[SplitText],
         batch_size: int,
         score: Callable[[torch.Tensor, list[int]], torch.Tensor],
         backbone: Any,
@@ -107,7 +116,7 @@ class _Reader:
         self.backbone, self.pad, self.progress = backbone, pad, progress
 
     def chunk(self, numbers: list[int], width: int) -> torch.Tensor:
-        """Scores (n,) of some texts whose beginnings are padded to `width`."""
+        """Scores (n,) of some texts whose prefixes are padded to `width`."""
         before = self.progress.n
         try:
             return self._chunk(numbers, width)
@@ -116,39 +125,39 @@ class _Reader:
             raise
 
     def _chunk(self, numbers: list[int], width: int) -> torch.Tensor:
-        beginnings = list(dict.fromkeys(tuple(self.texts[number][0]) for number in numbers))
-        place = {beginning: row for row, beginning in enumerate(beginnings)}
-        kept = self._beginnings(beginnings, width)
+        prefixes = list(dict.fromkeys(tuple(self.texts[number][0]) for number in numbers))
+        place = {prefix: row for row, prefix in enumerate(prefixes)}
+        kept = self._read_prefixes(prefixes, width)
         lengths = np.array([len(self.texts[number][1]) for number in numbers])
-        exact = is_steady(self.backbone.device)
+        exact = is_batch_invariant(self.backbone.device)
         scores = np.empty(len(numbers), dtype=np.float64)
         for rows, longest in (
-            steady(lengths, self.batch_size, step=STEP, spare=0)
+            fixed_shape_batches(lengths, self.batch_size, step=STEP, spare=0)
             if exact
-            else like(lengths, self.batch_size)
+            else length_sorted_batches(lengths, self.batch_size)
         ):
             asked = [numbers[row] for row in rows]
             if exact:
-                asked += asked[:1] * (-len(asked) % several_rows(longest))
-            halves = [self.texts[number] for number in asked]
+                asked += asked[:1] * (-len(asked) % row_multiple(longest))
+            batch = [self.texts[number] for number in asked]
             hidden = self._forward(
-                [rest for _, rest in halves],
+                [suffix for _, suffix in batch],
                 longest,
-                before=[len(beginning) for beginning, _ in halves],
-                cache=_copies(kept, [place[tuple(beginning)] for beginning, _ in halves]),
+                before=[len(prefix) for prefix, _ in batch],
+                cache=_copies(kept, [place[tuple(prefix)] for prefix, _ in batch]),
                 width=width,
             ).last_hidden_state
             scores[rows] = self.score(hidden, asked)[: len(rows)].double().cpu().numpy()
             self.progress.update(len(rows))
         return torch.from_numpy(scores)
 
-    def _beginnings(self, beginnings: list[tuple[int, ...]], width: int) -> list[Any]:
-        """Keys and values of each layer, a row a beginning."""
+    def _read_prefixes(self, prefixes: list[tuple[int, ...]], width: int) -> list[Any]:
+        """Keys and values of each layer, one row per prefix."""
         if not width:
             return []
         layers: list[list[tuple[torch.Tensor, torch.Tensor]]] = []
-        for start in range(0, len(beginnings), self.batch_size):
-            batch = beginnings[start : start + self.batch_size]
+        for start in range(0, len(prefixes), self.batch_size):
+            batch = prefixes[start : start + self.batch_size]
             cache = self._forward(batch, width, before=[0] * len(batch)).past_key_values
             layers.append([(layer.keys, layer.values) for layer in cache.layers])
         return [
@@ -165,12 +174,15 @@ class _Reader:
         cache: Any = None,
         width: int = 0,
     ) -> Any:
-        """The model's output for token ids, each behind `before` tokens of the cache's `width`."""
+        """The model's output for rows of token ids.
+
+        Row i comes after the first `before[i]` of the `width` tokens in its row of the cache.
+        """
         ids = np.full((len(rows), longest), self.pad)
         for number, row in enumerate(rows):
             ids[number, : len(row)] = row
-        # What a place sees: the beginning of its text, and the rest up to itself. Padding behind a
-        # text is seen by padding alone.
+        # A token attends to the prefix of its text, and to the suffix up to itself. Only padding
+        # attends to padding.
         seen = np.ones((len(rows), longest, width + longest), dtype=bool)
         seen[:, :, :width] = np.arange(width) < np.array(before)[:, None, None]
         seen[:, :, width:] = np.tri(longest, dtype=bool)

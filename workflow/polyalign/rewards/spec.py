@@ -1,4 +1,4 @@
-"""What every value's entry in the config has."""
+"""What the config holds about every value."""
 
 from typing import Any, Literal
 
@@ -9,9 +9,9 @@ from polyalign.settings import Strict
 
 
 class ValueSpec(Strict):
-    """One value: what rewards are called in figures; each kind adds what it computes them with."""
+    """One value and its name in figures; each kind adds the settings of its reward."""
 
-    kind: str = Field(description="Kind of reward: a module of polyalign.rewards.")
+    kind: str = Field(description="Kind of reward: a module of polyalign.rewards.kinds.")
     label: str = Field(default="", description="Name on axes and in tables (default: the key).")
     unit: str = Field(default="", description="Unit on axes, such as `logit` or `nats/token`.")
 
@@ -23,8 +23,16 @@ class ValueSpec(Strict):
         """Whether the rewards are logs of probabilities."""
         return False
 
+    def user_code(self) -> str:
+        """The user's own code that the reward runs, as `file=hash`; empty for most kinds.
+
+        Raises:
+            InputError: if there is no such code.
+        """
+        return ""
+
     def identity(self) -> dict[str, Any]:
-        """What the scores depend on, JSON-ready: tables whose identities differ do not compare."""
+        """What the scores depend on, JSON-ready; scores compare only if their identities do."""
         return self.model_dump(exclude={"label", "unit"})
 
 
@@ -52,14 +60,14 @@ class ModelSpec(ValueSpec):
     )
 
     def placed(self) -> dict[str, Any]:
-        """How the loaders of `polyalign.models.load` shall load the model."""
+        """The options of the loaders in `polyalign.models.load`."""
         return self.model_dump(include={"dtype", "device", "device_map", "revision"})
 
     def identity(self) -> dict[str, Any]:
-        """As for any value, without what only says how fast, and with the content of the model.
+        """As for any value, with the fingerprint of the model, without what changes speed alone.
 
         Raises:
             InputError: if there is no such model.
         """
         settings = self.model_dump(exclude={"label", "unit", "device", "device_map", "batch_size"})
-        return {**settings, "content": sources.content(self.model, self.revision)}
+        return {**settings, "content": sources.fingerprint(self.model, self.revision)}

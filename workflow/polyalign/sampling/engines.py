@@ -1,4 +1,4 @@
-"""What draws responses to a batch of prompts: transformers, or vLLM where it is installed."""
+"""Engines that draw responses to a batch of prompts: transformers, or vLLM if it is installed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ class Response:
     """One response.
 
     Attributes:
-        ids: its token ids, the end token included where there is one.
-        text: what it says.
+        ids: its token ids, with the end token if there is one.
+        text: its text.
         truncated: whether the token limit ended it.
-        logprob: its log-probability (nats) under the policy, where the engine alone knows it.
+        logprob: its log-probability (nats) under the policy, if only the engine knows it.
     """
 
     ids: list[int]
@@ -31,7 +31,7 @@ class Response:
 
 
 class Engine(Protocol):
-    """Draws one response a prompt; the same batch and seed draw the same."""
+    """Draws one response per prompt; the same batch and seed give the same responses."""
 
     def __call__(
         self, prompts: Sequence[str], encoded: Sequence[list[int]], seed: int
@@ -49,9 +49,9 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> li
 def sampling_rule(
     sampling: Sampling, ends: list[int], tokenizer: PreTrainedTokenizerBase
 ) -> GenerationConfig:
-    """What `generate` is told, so that it samples as p0 does and in no other way.
+    """The configuration with which `generate` samples from p0.
 
-    A fresh configuration: a hub model's own may carry sampling rules that p0 does not have.
+    It is a new one, since that of a hub model may have sampling rules that p0 does not have.
     """
     return GenerationConfig(
         do_sample=True,
@@ -67,7 +67,7 @@ def sampling_rule(
 def finished(
     ids: Sequence[int], ends: Sequence[int], tokenizer: PreTrainedTokenizerBase
 ) -> Response:
-    """The response that token ids give, cut behind the first end token."""
+    """The response of token ids, cut after the first end token."""
     end = next((place for place, token in enumerate(ids) if token in ends), None)
     kept = list(ids) if end is None else list(ids[: end + 1])
     text = str(tokenizer.decode(kept, skip_special_tokens=True)).strip()
@@ -87,7 +87,7 @@ class TransformersEngine:
     def __call__(
         self, prompts: Sequence[str], encoded: Sequence[list[int]], seed: int
     ) -> list[Response]:
-        """One response a prompt; `encoded` are the rendered prompts."""
+        """One response per prompt; `encoded` are the rendered prompts."""
         batch = left_padded(self.tokenizer, encoded).to(self.model.device)
         torch.manual_seed(seed)
         with torch.inference_mode():
@@ -107,7 +107,7 @@ class VllmEngine:
     Args:
         model: `source`, `revision` and `dtype` of the model.
         ends: ids of the tokens that end a response.
-        tokenizer: decodes, so that texts do not depend on the engine.
+        tokenizer: decodes the responses, so that texts do not depend on the engine.
         sampling: the sampling rule.
 
     Raises:
@@ -128,7 +128,7 @@ class VllmEngine:
             )
         if adapter_base(model["source"]) or gguf_parts(model["source"]):
             raise InputError(
-                f"{model['source']}: adapters and GGUF files are sampled by transformers alone; "
+                f"{model['source']}: only transformers samples from adapters and GGUF files; "
                 "expected a full model for `engine: vllm`; write `engine: transformers`"
             )
         import vllm
@@ -139,7 +139,7 @@ class VllmEngine:
             model=resolve(model["source"]),
             revision=model["revision"],
             dtype=model["dtype"],
-            # Another model's log-probabilities are computed on the same GPU.
+            # transformers computes log-probabilities on the same GPU.
             gpu_memory_utilization=0.5,
             generation_config="vllm",
         )
@@ -155,7 +155,7 @@ class VllmEngine:
     def __call__(
         self, prompts: Sequence[str], encoded: Sequence[list[int]], seed: int
     ) -> list[Response]:
-        """One response a prompt; each has a seed of its own, so that the batch plays no part."""
+        """One response per prompt; each has a separate seed, so the batch changes nothing."""
         rules = [
             self.vllm.SamplingParams(seed=(seed + row) % 2**63, **self.rule)
             for row in range(len(encoded))
@@ -165,7 +165,7 @@ class VllmEngine:
         return [self._response(output.outputs[0]) for output in outputs]
 
     def _response(self, output: Any) -> Response:
-        """The response of vLLM's output, which may leave out the token that ended it."""
+        """The response of vLLM's output, which may lack the token that ended it."""
         ids = list(output.token_ids)
         if output.finish_reason == "stop" and not set(ids) & set(self.ends):
             ids.append(output.stop_reason if output.stop_reason in self.ends else self.ends[0])

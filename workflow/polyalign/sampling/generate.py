@@ -1,4 +1,4 @@
-"""Sampling responses: batched, sharded by whole batches, exactly repeatable."""
+"""Sampling responses in batches; a shard is some whole batches, and every run is repeatable."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +10,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from polyalign.data.keys import KEY, batch_seed
 from polyalign.errors import InputError
-from polyalign.models.encoding import prompt_ids
+from polyalign.models.encoding import check_lengths, max_positions, prompt_ids
 from polyalign.models.logprobs import Sampling, response_logprobs
-from polyalign.models.sources import content
+from polyalign.models.sources import fingerprint
 from polyalign.sampling.engines import Engine, Response
 
 
@@ -32,29 +32,29 @@ def generate(
     shard: int = 0,
     shards: int = 1,
 ) -> pd.DataFrame:
-    """Sample `candidates` responses to each prompt; this shard's part of them.
+    """Sample `candidates` responses to each prompt, as far as they are in this shard.
 
-    All (prompt, candidate) pairs of the policy are sorted by length and cut into batches. A batch
-    has its own seed, and a shard is every `shards`-th batch, so the number and the order of the
-    shards change nothing.
+    All (prompt, candidate) pairs of the policy are sorted by length and cut into batches. Each
+    batch has its own seed, and a shard is every `shards`-th batch, so the number and the order of
+    the shards change nothing.
 
     Args:
-        prompts: `prompt_id`, `prompt`, `split`; one row a prompt.
+        prompts: `prompt_id`, `prompt`, `split`; one row per prompt.
         engine: draws the responses of a batch.
-        model: the policy's model, for `logprob` where the engine does not know it.
+        model: the policy's model, for `logprob` if the engine does not know it.
         base: the base model, for `logprob_base` (may be `model` itself).
         tokenizer: the tokenizer of both.
-        policy: `family/variant`, a part of the seed.
+        policy: `family/variant`; the seeds depend on it.
         template: text around a prompt, with `{prompt}`, or `chat`.
         sampling: the sampling rule of p0, for the log-probabilities.
-        candidates: responses a prompt.
+        candidates: responses per prompt.
         batch_size: responses sampled at once.
         seed: the study's seed.
         shard: index of this shard.
         shards: number of shards.
 
     Returns:
-        One row a response: `prompt_id`, `candidate`, `prompt`, `response`, `split`, `n_tokens`
+        One row per response: `prompt_id`, `candidate`, `prompt`, `response`, `split`, `n_tokens`
         (end token included), `truncated` (the token limit ended it), `logprob`, `logprob_base`
         (nats, sums over the tokens).
 
@@ -63,7 +63,10 @@ def generate(
             does not fit the memory.
     """
     encoded = [prompt_ids(tokenizer, template, text) for text in prompts["prompt"]]
-    _check_lengths(prompts, encoded, model, sampling.max_new_tokens)
+    check_lengths(
+        prompts["prompt_id"].tolist(), encoded, source=policy,
+        positions=max_positions(model), new_tokens=sampling.max_new_tokens,
+    )  # fmt: skip
     rows = [
         (len(ids), prompt_id, candidate, place)
         for place, (prompt_id, ids) in enumerate(zip(prompts["prompt_id"], encoded, strict=True))
@@ -85,7 +88,7 @@ def generate(
             responses = engine(texts, asked, batch_seed(seed, policy, number))
             own, reference = _logprobs(model, base, tokenizer, asked, responses, sampling)
         except torch.cuda.OutOfMemoryError as fault:
-            # Half a batch would have other seeds, and so other responses.
+            # Half a batch would have another seed, and so other responses.
             raise InputError(
                 f"{policy}: a batch of {len(asked)} responses does not fit the GPU's memory; "
                 "expected a smaller one; lower sampling.batch_size"
@@ -108,26 +111,12 @@ def generate(
 
 
 def counts(samples: pd.DataFrame) -> dict[str, int]:
-    """How many responses there are, and how many of them are empty or were cut by the limit."""
+    """The number of responses, of empty ones, and of those that the token limit ended."""
     return {
         "responses": len(samples),
         "empty": int((samples["response"] == "").sum()),
         "truncated": int(samples["truncated"].sum()),
     }
-
-
-def _check_lengths(
-    prompts: pd.DataFrame, encoded: list[list[int]], model: PreTrainedModel, new_tokens: int
-) -> None:
-    positions = getattr(model.config, "max_position_embeddings", None)
-    longest = max(range(len(encoded)), key=lambda place: len(encoded[place]))
-    if positions is not None and len(encoded[longest]) + new_tokens > positions:
-        raise InputError(
-            f"prompt {prompts['prompt_id'].iloc[longest]} has {len(encoded[longest])} tokens, "
-            f"which with sampling.max_new_tokens {new_tokens} exceeds the model's {positions} "
-            "positions; "
-            "leave out such prompts or lower max_new_tokens"
-        )
 
 
 def _logprobs(
@@ -164,5 +153,5 @@ def sampling_spec(
         base: `source`, `revision` and `dtype` of the base model.
     """
     named = {key: base[key] for key in ("source", "revision", "dtype")}
-    model = {**named, "content": content(named["source"], named["revision"])}
+    model = {**named, "content": fingerprint(named["source"], named["revision"])}
     return {**sampling, "template": template, "base": model}

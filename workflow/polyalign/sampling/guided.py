@@ -5,19 +5,19 @@ the next token is drawn from
 
     p(v | x, y) ∝ p0(v | x, y) exp(λ·r(x, yv)),
 
-p0 being the base policy with its sampling rule; between these tokens p0 draws alone. (The score of
-y itself would cancel.) What this samples:
+where p0 is the base policy with its sampling rule; between these tokens p0 draws alone. (The score
+of y would cancel.) What this samples:
 
-- With k the whole vocabulary, `interval` 1, and as the reward of an unfinished text its soft value
-  log E_p0[exp(λ·r(x, whole response)) | yv], it is p_λ ∝ p0 exp(λ·r) exactly: the factors telescope
-  to the reward of the whole response.
+- If k is the whole vocabulary, `interval` is 1, and the reward of an unfinished text is its soft
+  value log E_p0[exp(λ·r(x, whole response)) | yv], it is p_λ ∝ p0 exp(λ·r) exactly: the factors
+  telescope to the reward of the whole response.
 - Rewards score the text so far as if it were whole. That is exact for responses of one token, and
-  an approximation else: each step is normalised by itself, so λ is spent again at every step, and
-  levels and KL may lie on either side of those of p_λ. They are measured like any policy's.
+  an approximation otherwise: each step is normalised separately, so λ acts again at every step, and
+  levels and KL may be above or below those of p_λ. They are measured as for any policy.
 - A reward that is 0 until the response ends tilts its last token alone.
 
-So the log-probability that goes with a response is its own under this process, and the KL to the
-base model that follows from it is right, whatever the rewards.
+So the log-probability of a response is that under this process, and the KL to the base model that
+is computed from it is right, whatever the rewards.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,36 +27,42 @@ import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from polyalign.errors import InputError
 from polyalign.models.logprobs import Sampling
 from polyalign.palettes.record import lam_of
-from polyalign.rewards import Score, load
-from polyalign.rewards.incremental import Follower
+from polyalign.rewards import (
+    IncrementalScorer,
+    Score,
+    SharedEncoding,
+    check_finite,
+    check_weights,
+    load,
+)
+from polyalign.rewards.batches import split, unrolled
 from polyalign.sampling.engines import Response, end_tokens, left_padded
 
 
 def uniforms(seed: int, tokens: int, texts: int) -> torch.Tensor:
-    """The numbers in [0, 1) that a batch's draws are made with, float64 (tokens, texts).
+    """The random numbers in [0, 1) of a batch, float64 (tokens, texts).
 
-    All at once, so that the draws of one text do not depend on when the others end.
+    They are drawn together, so the draws of a text do not depend on when other texts end.
     """
     generator = torch.Generator().manual_seed(seed)
     return torch.rand((tokens, texts), generator=generator, dtype=torch.float64)
 
 
 class GuidedEngine:
-    """Draws responses with token-level guidance, a batch of prompts at a time.
+    """Draws responses with token-level guidance, one batch of prompts at a time.
 
-    The language model runs with a key-value cache and forgets texts that have ended. So do rewards
-    that can (`values._follow`); the others read every different continuation whole.
+    The language model runs with a key-value cache and drops texts that have ended. Rewards that
+    support it do the same (`Score.incremental`); others read every different continuation whole.
 
     Args:
         model: the base model.
         tokenizer: its tokenizer.
         sampling: the sampling rule of p0.
         rewards: value → reward function.
-        lam: value → weight λ ≥ 0; values without weight are not scored.
-        interval: guide at every so many tokens, from the first on.
+        lam: value → weight λ ≥ 0; values with weight 0 are not scored.
+        interval: apply guidance every `interval` tokens, from the first token on.
         top_k: continuations that are scored and may be drawn there.
         stop: texts before which a response ends.
 
@@ -76,12 +82,7 @@ class GuidedEngine:
         top_k: int,
         stop: Sequence[str] = (),
     ) -> None:
-        for name, weight in lam.items():
-            if not np.isfinite(weight) or weight < 0 or (weight > 0 and name not in rewards):
-                raise InputError(
-                    f"λ of '{name}' is {weight}; expected a finite number >= 0 and a reward "
-                    f"function (there are {', '.join(sorted(rewards))})"
-                )
+        check_weights(lam, rewards)
         self.model, self.tokenizer = model, tokenizer
         self.sampling, self.warpers = sampling, sampling.warpers()
         self.rewards = {name: rewards[name] for name, weight in lam.items() if weight > 0}
@@ -93,7 +94,7 @@ class GuidedEngine:
     def __call__(
         self, prompts: Sequence[str], encoded: Sequence[list[int]], seed: int
     ) -> list[Response]:
-        """One response a prompt; `encoded` are the rendered prompts.
+        """One response per prompt; `encoded` are the rendered prompts.
 
         Raises:
             InputError: if a reward is not a finite number.
@@ -150,10 +151,11 @@ class GuidedEngine:
         logits: torch.Tensor = output.logits[:, -1].float()
         return logits
 
-    def _scorers(self) -> dict[str, Follower]:
-        """The rewards as they are asked for the continuations of one batch's texts."""
+    def _scorers(self) -> dict[str, IncrementalScorer]:
+        """The rewards of continuations, for the texts of one batch."""
+        encoding = SharedEncoding()
         return {
-            name: getattr(score, "follow", lambda: None)() or reading_anew(score)
+            name: score.incremental(encoding) or full_rescoring(score)
             for name, score in self.rewards.items()
         }
 
@@ -164,7 +166,7 @@ class GuidedEngine:
         prompts: Sequence[str],
         drawn: Sequence[list[int]],
         uniform: torch.Tensor,
-        scorers: Mapping[str, Follower],
+        scorers: Mapping[str, IncrementalScorer],
     ) -> tuple[list[int], list[float]]:
         """Draw the next token of b texts.
 
@@ -173,8 +175,8 @@ class GuidedEngine:
             rows: which texts of the batch they are.
             prompts: the prompts of the batch.
             drawn: the batch's responses so far, as token ids.
-            uniform: b numbers in [0, 1), one a draw.
-            scorers: the rewards that have a say; none where p0 draws alone.
+            uniform: b numbers in [0, 1), one per draw.
+            scorers: the rewards that guide; none where p0 draws alone.
 
         Returns:
             The tokens, and their log-probabilities (nats) as they were drawn.
@@ -200,7 +202,7 @@ class GuidedEngine:
         drawn: Sequence[list[int]],
         tokens: torch.Tensor,
         possible: torch.Tensor,
-        scorers: Mapping[str, Follower],
+        scorers: Mapping[str, IncrementalScorer],
     ) -> torch.Tensor:
         """λ·r (b, k) of the continuations; 0 where p0 excludes one."""
         asked = [prompts[row] for row in rows]
@@ -214,7 +216,7 @@ class GuidedEngine:
             )
         )
         texts = [[next(every) for _ in range(tokens.shape[1])] for _ in rows]
-        # Tokens that say the same (an end token, spaces) are scored once.
+        # Tokens that give the same text (an end token, spaces) are scored once.
         different = [
             list(dict.fromkeys(text for text, may in zip(several, allowed, strict=True) if may))
             for several, allowed in zip(texts, possible.tolist(), strict=True)
@@ -222,7 +224,7 @@ class GuidedEngine:
         total = [np.zeros(len(several)) for several in different]
         for name, score in scorers.items():
             for place, rewards in enumerate(score(rows, asked, different)):
-                _check_finite(name, rewards, different[place])
+                check_finite(name, rewards, different[place])
                 total[place] += self.lam[name] * rewards
         tilt = torch.zeros(tokens.shape, dtype=torch.float64)
         for place, several in enumerate(different):
@@ -231,7 +233,7 @@ class GuidedEngine:
         return tilt
 
     def texts(self, responses: Sequence[list[int]]) -> list[str]:
-        """What responses say, stripped, up to the first stop text."""
+        """The texts of responses, stripped, up to the first stop text."""
         texts = self.tokenizer.batch_decode(list(responses), skip_special_tokens=True)
         for stop in self.stop:
             texts = [text.partition(stop)[0] for text in texts]
@@ -244,27 +246,16 @@ class GuidedEngine:
         return any(stop in text for stop in self.stop)
 
 
-def reading_anew(score: Score) -> Follower:
-    """A reward function as a follower that reads every continuation from its beginning."""
+def full_rescoring(score: Score) -> IncrementalScorer:
+    """A reward of whole texts as an incremental one: it reads every continuation in full."""
 
     def rewards(
         rows: Sequence[int], prompts: Sequence[str], texts: Sequence[Sequence[str]]
     ) -> list[np.ndarray]:
-        sizes = [len(several) for several in texts]
-        asked = [prompt for prompt, size in zip(prompts, sizes, strict=True) for _ in range(size)]
-        found = score(asked, [text for several in texts for text in several])
-        return np.split(np.asarray(found, dtype=np.float64), np.cumsum(sizes)[:-1])
+        asked, responses, sizes = unrolled(prompts, texts)
+        return split(np.asarray(score(asked, responses), dtype=np.float64), sizes)
 
     return rewards
-
-
-def _check_finite(name: str, rewards: np.ndarray, texts: Sequence[str]) -> None:
-    bad = np.flatnonzero(~np.isfinite(rewards))
-    if bad.size:
-        raise InputError(
-            f"value '{name}' is {rewards[bad[0]]} for the text {texts[bad[0]]!r}; expected a "
-            "finite number: mend the reward or take the value out of the palette"
-        )
 
 
 def engine(
@@ -276,19 +267,22 @@ def engine(
     values: dict[str, dict[str, Any]],
     settings: dict[str, Any],
 ) -> GuidedEngine:
-    """The engine that samples the policy.
+    """The engine that samples a policy of the family token-d.
 
-    It draws fresh responses, so a palette's λ is the one for an endless pool (`lam_train`).
+    It draws new responses, so λ of a palette is the one for K → ∞ (`lam_train`).
 
     Args:
         model: the base model.
         tokenizer: its tokenizer.
-        sampling: how p0 samples.
-        palette: the solved palette; empty where the settings have `lam`.
-        values: value → settings of its reward function, for the values that λ weighs.
-        settings: the policy's settings.
+        sampling: the sampling rule of p0.
+        palette: the solved palette; empty if the settings have `lam`.
+        values: value → settings of its reward function, for the values in λ.
+        settings: the policy's settings: those of `GuidedEngine`, and maybe `lam`.
+
+    Raises:
+        InputError: if a reward cannot be loaded, or a λ is negative or not finite.
     """
-    lam = settings.get("lam") or lam_of(palette, "lam_train")
+    lam: dict[str, float] = settings.get("lam") or lam_of(palette, "lam_train")
     guidance = {name: setting for name, setting in settings.items() if name != "lam"}
     rewards = {name: load(values[name]) for name, weight in lam.items() if weight > 0}
     return GuidedEngine(model, tokenizer, sampling, rewards, lam, **guidance)

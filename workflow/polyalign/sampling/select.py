@@ -1,4 +1,4 @@
-"""Decoding with λ by choosing among the candidates of the base model."""
+"""Decoding with λ by selection among the candidates of the base model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from polyalign.palettes.record import lam_of
 
 @dataclass(frozen=True)
 class Decoded:
-    """A policy that chooses among candidates: what it drew, and what it gives in expectation.
+    """A policy that selects among candidates: its draws, and its exact expectations.
 
     Attributes:
-        frame: a rewards table, one row a draw, `candidate` counting the draws of a prompt; `kl`
-            holds the KL divergence (nats) of the prompt's choice from the uniform one, at most
-            log K; `logprob` is left out, since a selection has no exact sequence probability.
+        frame: a rewards table, one row per draw; `candidate` numbers the draws of a prompt; `kl` is
+            the KL divergence (nats) of the selection from a uniform one for this prompt, at most
+            log K; there is no `logprob`, since a selection has no exact sequence probability.
         lam: value → weight λ.
         expected: value → `level`, the exact expectation over the candidates, averaged over the
             prompts, and its standard error `se` over prompts (None with one prompt).
@@ -41,7 +41,18 @@ def map_d(
     draws: int,
     seed: int,
 ) -> Decoded:
-    """Draws among the pool's candidates with `lam`, or else the palette's λ."""
+    """The policy of the family map-d: draws among the pool's candidates.
+
+    Args:
+        pool: rewards table of the base model's candidates.
+        palette: the solved palette; empty if `lam` is given.
+        lam: value → weight λ ≥ 0 (None: that of the palette).
+        draws: independent draws per prompt, with replacement.
+        seed: seed of the draws.
+
+    Raises:
+        InputError: as `resample`.
+    """
     return resample(pool, lam or lam_of(palette, "lam"), draws=draws, seed=seed)
 
 
@@ -54,53 +65,68 @@ def morl_d(
     draws: int,
     seed: int,
 ) -> Decoded:
-    """Draws among the pool's candidates with the λ of this seed; there is no palette."""
+    """The policy of the family morl-d: draws among the pool's candidates with a random λ.
+
+    Args:
+        pool: rewards table of the base model's candidates.
+        palette: empty; the family has no palettes.
+        cap: largest sum of λ, in 1 / the rewards' units.
+        values: the values in λ (None: all of the table).
+        draws: independent draws per prompt, with replacement.
+        seed: seed of λ and of the draws.
+
+    Raises:
+        InputError: as `resample`.
+    """
     lam = random_lam(values or value_columns(pool), cap, seed)
     return resample(pool, lam, draws=draws, seed=seed)
 
 
 def best_of_palette(pool: pd.DataFrame, palette: dict[str, Any], *, seed: int) -> Decoded:
-    """The best of the pool's candidates by the palette's λ."""
+    """The policy of the family best-of: the best candidate of each prompt by the palette's λ.
+
+    Args:
+        pool: rewards table of the base model's candidates.
+        palette: the solved palette.
+        seed: seed of the choice among equals.
+
+    Raises:
+        InputError: as `best_of`.
+    """
     return best_of(pool, lam_of(palette, "lam"), seed=seed)
 
 
-def resample(
-    pool: pd.DataFrame, lam: Mapping[str, float], *, draws: int, seed: int, split: str = "test"
-) -> Decoded:
-    """Draw responses to each prompt with probability ∝ exp(λ·r) among its candidates.
+def resample(pool: pd.DataFrame, lam: Mapping[str, float], *, draws: int, seed: int) -> Decoded:
+    """Draw responses to each test prompt with probability ∝ exp(λ·r) among its candidates.
 
     Args:
         pool: rewards table of the base model's candidates.
         lam: value → weight λ ≥ 0.
-        draws: independent draws a prompt, with replacement.
+        draws: independent draws per prompt, with replacement.
         seed: seed of the draws.
-        split: the split whose prompts are answered.
 
     Raises:
-        InputError: if a prompt has one candidate only, or a value has no column.
+        InputError: if a prompt has only one candidate, or a value has no column.
     """
-    frame, rewards, groups = _candidates(pool, lam, split)
+    frame, rewards, groups = _candidates(pool, lam)
     weights = policy_weights(rewards, np.array(list(lam.values())), groups=groups, scope="prompt")
     return _choose(frame, groups, weights, lam, draws, seed)
 
 
-def best_of(
-    pool: pd.DataFrame, lam: Mapping[str, float], *, seed: int, split: str = "test"
-) -> Decoded:
-    """Take the candidate of largest λ·r for each prompt: `resample` as λ grows without bound.
+def best_of(pool: pd.DataFrame, lam: Mapping[str, float], *, seed: int) -> Decoded:
+    """Take the candidate of largest λ·r for each test prompt: the limit of `resample` for large λ.
 
-    Candidates that are equally good share the choice, so `kl` is log(K / number of the best).
+    If several candidates are best, each is as likely, so `kl` is log(K / number of the best).
 
     Args:
         pool: rewards table of the base model's candidates.
         lam: value → weight λ ≥ 0.
         seed: seed of the choice among equals.
-        split: the split whose prompts are answered.
 
     Raises:
-        InputError: if a prompt has one candidate only, or a value has no column.
+        InputError: if a prompt has only one candidate, or a value has no column.
     """
-    frame, rewards, groups = _candidates(pool, lam, split)
+    frame, rewards, groups = _candidates(pool, lam)
     score = rewards @ np.array(list(lam.values()))
     top = pd.Series(score).groupby(groups).transform("max").to_numpy()
     best = (score == top).astype(np.float64)
@@ -109,7 +135,7 @@ def best_of(
 
 
 def random_lam(values: list[str], cap: float, seed: int) -> dict[str, float]:
-    """λ in a uniform direction with a uniform sum: the reference that random palettes are held to.
+    """λ with a uniform direction and a uniform sum, as a baseline for solved λ.
 
     Args:
         values: names of the values.
@@ -121,17 +147,17 @@ def random_lam(values: list[str], cap: float, seed: int) -> dict[str, float]:
 
 
 def _candidates(
-    pool: pd.DataFrame, lam: Mapping[str, float], split: str
+    pool: pd.DataFrame, lam: Mapping[str, float]
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Sorted candidates of the split, their rewards (n, k) and prompt index (n,)."""
-    frame = pool[pool["split"] == split].sort_values(KEY)
+    """Sorted candidates of the test prompts, their rewards (n, k) and prompt index (n,)."""
+    frame = pool[pool["split"] == "test"].sort_values(KEY)
     rewards, groups = rewards_array(frame, list(lam))
     sizes = np.bincount(groups)
     if sizes.size == 0 or sizes.min() < 2:
         raise InputError(
-            f"choosing needs at least 2 candidates a prompt in the {split} split; "
+            "selection needs at least 2 candidates per prompt in the test split; "
             f"{int((sizes < 2).sum())} of {sizes.size} prompts have fewer: leave the families that "
-            "decode out of `policies`, or generate more candidates"
+            "select out of `policies`, or generate more candidates"
         )
     return frame, rewards, groups
 
@@ -144,7 +170,7 @@ def _choose(
     draws: int,
     seed: int,
 ) -> Decoded:
-    """Draw from weights (n,) that sum to 1 within each prompt, whose rows stand together."""
+    """Draw from weights (n,) that sum to 1 within each prompt; its rows are consecutive."""
     sizes = np.bincount(groups)
     log_ratio = np.log(np.maximum(weights * sizes[groups], np.finfo(float).tiny))
     kl = np.bincount(groups, weights * log_ratio)

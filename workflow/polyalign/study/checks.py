@@ -5,18 +5,16 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from polyalign import families, plots, rewards
-from polyalign.data.pairs_files import PAIRS_FILES, split_file
+from polyalign import families, plots
+from polyalign.data.formats import PAIRS_FILES, PROMPT_TABLE_FILES, TABLE_FILES, split_file
 from polyalign.errors import InputError
 from polyalign.families import Policy
 from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
+from polyalign.models.sources import PACKAGE, resolve
 from polyalign.rewards.spec import ModelSpec
 from polyalign.study.messages import nearest, unknown
 from polyalign.study.partial import Partial
 from polyalign.study.yaml_lines import Key, walk
-
-TABLES = (".parquet", ".csv", ".jsonl", ".json")
-PROMPT_TABLES = (".csv", ".parquet", ".json")
 
 
 def check(made: Partial) -> None:
@@ -287,7 +285,7 @@ def _values(made: Partial) -> None:
                 "take a kind that computes",
             )
         try:
-            rewards.user_code(spec.model_dump())
+            spec.user_code()
         except InputError as fault:
             made.add(("values", name, "function"), str(fault))
         if isinstance(spec, ModelSpec) and spec.model:
@@ -336,7 +334,7 @@ def _sources(made: Partial) -> None:
     if prompts := sections.get("prompts"):
         for index, source in enumerate(prompts.sources):
             at = ("prompts", "sources", index, "path")
-            _data_source(made, at, source.path, [source.split], PROMPT_TABLES)
+            _data_source(made, at, source.path, [source.split], PROMPT_TABLE_FILES)
     for name, data in sections.get("preferences", {}).items():
         _data_source(made, ("preferences", name, "path"), data.path, _splits(made, name))
     for name, model in sections.get("reward_models", {}).items():
@@ -353,9 +351,10 @@ def _ours(made: Partial, path: str) -> bool:
 
 
 def _table(made: Partial, key: Key, path: str) -> None:
-    if not path.endswith(TABLES):
+    if not path.endswith(TABLE_FILES):
         made.add(
-            key, f"{path!r} is no table; expected an ending of {', '.join(TABLES)}; convert it"
+            key,
+            f"{path!r} is not a table; expected an ending of {', '.join(TABLE_FILES)}; convert it",
         )
     elif not _ours(made, path) and not Path(path).is_file():
         made.add(key, _absent(path, "a table"))
@@ -394,14 +393,11 @@ def _data_source(
 
 
 def _model_source(made: Partial, key: Key, path: str) -> None:
-    if path.startswith("package:"):
-        package = path.removeprefix("package:").split("/")[0]
-        if not re.fullmatch(r"\w+", package) or find_spec(package) is None:
-            made.add(
-                key,
-                f"no package {package!r} is installed; expected `package:NAME/FOLDER`; "
-                f"pip install {package}, or correct the name",
-            )
+    if path.startswith(PACKAGE):
+        try:
+            resolve(path)
+        except InputError as fault:
+            made.add(key, str(fault))
     elif not (_ours(made, path) or Path(path).exists() or (path.count("/") < 2 and _hub_id(path))):
         made.add(key, _absent(path, "a model folder or a hub id `owner/name`"))
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, SerializeAsAny
 
 from polyalign.families import BASE, Policy, family
+from polyalign.palettes.record import raised_values
 from polyalign.rewards.spec import ModelSpec, ValueSpec
 from polyalign.settings import Name, Strict, unique
 from polyalign.study.sections import (
@@ -121,12 +122,7 @@ class Study(Strict):
     @property
     def raised(self) -> list[str]:
         """The values that some palette raises: asks for another level than the mean; in order."""
-        asked = {
-            value
-            for levels in self.palettes.values()
-            for value, level in levels.items()
-            if level != "mean"
-        }
+        asked = {value for levels in self.palettes.values() for value in raised_values(levels)}
         return [value for value in self.values if value in asked]
 
     @property

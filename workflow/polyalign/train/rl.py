@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from polyalign.errors import InputError
+from polyalign.models.encoding import check_lengths, max_positions
 from polyalign.models.logprobs import Sampling
 from polyalign.palettes.record import lam_of
-from polyalign.rewards import Score, load
+from polyalign.rewards import Score, check_finite, check_weights, load
 from polyalign.runtime.files import versions
 from polyalign.runtime.job import is_main_process
 from polyalign.train import common
@@ -32,18 +33,13 @@ def lam_and_rewards(inputs: TrainingInputs) -> tuple[dict[str, float], dict[str,
 def scored(name: str, score: Score, prompts: list[str], completions: list[str]) -> np.ndarray:
     """Rewards (n,), float64, of one value, as annotation gives them.
 
-    The score sees prompts without template and stripped responses.
+    The score reads prompts without template and stripped responses.
 
     Raises:
-        InputError: if one is not finite.
+        InputError: if a reward is not finite.
     """
     rewards = np.asarray(score(prompts, [text.strip() for text in completions]), dtype=np.float64)
-    bad = np.flatnonzero(~np.isfinite(rewards))
-    if bad.size:
-        raise InputError(
-            f"value '{name}' is {rewards[bad[0]]} for the response {completions[bad[0]]!r}; "
-            "expected a finite number: mend the reward or take the value out of the palette"
-        )
+    check_finite(name, rewards, completions)
     return rewards
 
 
@@ -53,14 +49,7 @@ def active_weights(lam: Mapping[str, float], rewards: Mapping[str, Any]) -> dict
     Raises:
         InputError: on a negative or infinite λ, or one without a reward function.
     """
-    for name, weight in lam.items():
-        if not np.isfinite(weight) or weight < 0:
-            raise InputError(f"λ of '{name}' is {weight}; expected a finite number >= 0")
-        if weight > 0 and name not in rewards:
-            raise InputError(
-                f"λ of '{name}' is {weight:g}, but there is no such reward; "
-                f"there are {', '.join(sorted(rewards))}"
-            )
+    check_weights(lam, rewards)
     return {name: float(weight) for name, weight in lam.items() if weight > 0}
 
 
@@ -104,12 +93,7 @@ def check_prompts(texts: list[str], tokenizer: Any, policy: Any, max_new_tokens:
     """Raise InputError if there are no prompts or one leaves no room for a response."""
     if not texts:
         raise InputError("no prompts to train on; expected at least one: check the fit split")
-    positions = getattr(policy.config, "max_position_embeddings", None)
-    lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]]
-    longest = int(np.argmax(lengths))
-    if positions is not None and lengths[longest] + max_new_tokens > positions:
-        raise InputError(
-            f"prompt {texts[longest][:60]!r}… has {lengths[longest]} tokens, which with "
-            f"max_new_tokens {max_new_tokens} exceeds the model's {positions} positions; "
-            "leave out such prompts or lower max_new_tokens"
-        )
+    check_lengths(
+        texts, tokenizer(texts)["input_ids"], source=tokenizer.name_or_path,
+        positions=max_positions(policy), new_tokens=max_new_tokens,
+    )  # fmt: skip

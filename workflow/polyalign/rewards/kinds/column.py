@@ -1,4 +1,4 @@
-"""Scores that a table already has: the only kind in a study from scores alone."""
+"""Scores that a table already has: the only kind of reward in a study from scores."""
 
 from typing import Literal
 

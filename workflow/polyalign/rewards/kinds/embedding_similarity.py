@@ -1,12 +1,16 @@
 """Coherence: cosine similarity of the embeddings of prompt and response."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
 
-from polyalign.rewards.batches import room, score_by_length
+from polyalign.rewards import Score
+from polyalign.rewards.batches import max_tokens, score_by_length
 from polyalign.rewards.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Spec(ModelSpec):
@@ -18,7 +22,7 @@ class Spec(ModelSpec):
     )
 
 
-class Scorer:
+class Scorer(Score):
     """Loads the encoder of a `Spec`; calling it scores n samples.
 
     Raises:
@@ -36,35 +40,30 @@ class Scorer:
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Cosine similarity (n,) of n responses to their prompts."""
         texts = sorted({*prompts, *responses})
-        embeddings = dict(zip(texts, self._embed(texts), strict=True))
-        left = np.stack([embeddings[text] for text in prompts])
-        right = np.stack([embeddings[text] for text in responses])
+        row = {text: number for number, text in enumerate(texts)}
+        embeddings = self._embed(texts)
+        left = embeddings[[row[text] for text in prompts]]
+        right = embeddings[[row[text] for text in responses]]
         return np.einsum("nd,nd->n", left, right, dtype=np.float64)
 
-    def _embed(self, texts: list[str]) -> list[np.ndarray]:
-        vectors: dict[int, np.ndarray] = {}
-        spec, limit = self.spec, room(self.model, self.tokenizer, self.spec.max_length)
+    def _embed(self, texts: list[str]) -> np.ndarray:
+        """Embeddings (n, d) of n texts, each of length 1."""
+        limit = max_tokens(self.model, self.tokenizer, self.spec.max_length)
         items = self.tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
         lengths = [len(ids) for ids in items]
-
-        def score(rows, width):  # type: ignore[no-untyped-def]
-            batch = self.tokenizer.pad(
-                {"input_ids": [items[row] for row in rows]},
-                padding="max_length",
-                max_length=width,
-                return_tensors="pt",
-            ).to(self.model.device)
-            hidden = self.model(**batch).last_hidden_state.float()
-            mask = batch["attention_mask"].unsqueeze(-1)
-            pooled = hidden[:, 0]
-            if spec.pooling == "mean":
-                pooled = (hidden * mask).sum(1) / mask.sum(1)
-            unit = pooled / pooled.norm(dim=-1, keepdim=True)
-            vectors.update(zip(rows, unit.cpu().numpy(), strict=True))
-            return unit[:, 0]
-
-        score_by_length(
-            list(range(len(texts))), lengths, spec.batch_size, score,
+        return score_by_length(
+            items, lengths, self.spec.batch_size, self._pooled,
             device=self.model.device, limit=limit,
         )  # fmt: skip
-        return [vectors[row] for row in range(len(texts))]
+
+    def _pooled(self, items: list[list[int]], width: int) -> "torch.Tensor":
+        """Embeddings (b, d) of b texts, padded to `width`."""
+        batch = self.tokenizer.pad(
+            {"input_ids": items}, padding="max_length", max_length=width, return_tensors="pt"
+        ).to(self.model.device)
+        hidden = self.model(**batch).last_hidden_state.float()
+        mask = batch["attention_mask"].unsqueeze(-1)
+        pooled: torch.Tensor = hidden[:, 0]
+        if self.spec.pooling == "mean":
+            pooled = (hidden * mask).sum(1) / mask.sum(1)
+        return pooled / pooled.norm(dim=-1, keepdim=True)

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from polyalign.errors import InputError
-from polyalign.rewards.batches import room, score_by_length, split, unrolled
+from polyalign.models.encoding import check_lengths
+from polyalign.rewards import IncrementalScorer, Score, SharedEncoding
+from polyalign.rewards.batches import max_tokens, score_by_length, split, unrolled
 from polyalign.rewards.spec import ModelSpec
 from polyalign.settings import PromptTemplate
 
 if TYPE_CHECKING:
     import torch
 
-    from polyalign.rewards.incremental import Follower
-    from polyalign.rewards.shared_prefix import Halves
+    from polyalign.rewards.shared_prefix import SplitText
 
 
 class Spec(ModelSpec):
-    """Mean log-probability a token of the response, given the prompt, in nats; at most 0.
+    """Mean log-probability of the response's tokens, given the prompt, in nats; at most 0.
 
-    Left out, model and template are those of the study: a fluency reward is scored under the base
-    model, whichever policy answered.
+    By default, model and template are those of the study: fluency is scored under the base model,
+    whichever policy wrote the response.
     """
 
     kind: Literal["log_likelihood"] = "log_likelihood"
@@ -33,7 +33,7 @@ class Spec(ModelSpec):
     )
 
 
-class Scorer:
+class Scorer(Score):
     """Loads the language model of a `Spec`; calling it scores n samples.
 
     Raises:
@@ -42,47 +42,52 @@ class Scorer:
 
     def __init__(self, spec: Spec) -> None:
         from polyalign.models.load import load_causal_lm, load_tokenizer
-        from polyalign.rewards.incremental import can_follow
+        from polyalign.rewards.incremental import supports_prefix_cache
 
         self.spec = spec
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.model = load_causal_lm(spec.model, **spec.placed())
-        self.room = room(self.model, self.tokenizer)
-        self.begins_alike = can_follow(self.model)
+        self.max_tokens = max_tokens(self.model, self.tokenizer)
+        self.shares_prefix = supports_prefix_cache(self.model)
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
-        """Mean log-probability (n,) a token of n responses, the end of the response included."""
+        """Mean log-probability (n,) of the tokens of n responses, the end token included.
+
+        Raises:
+            InputError: if a prompt leaves no room for a response.
+        """
         import torch
 
         from polyalign.models.logprobs import response_logprobs
-        from polyalign.rewards.shared_prefix import score_after_beginnings, worth_sharing
+        from polyalign.rewards.shared_prefix import score_suffixes, worth_sharing
 
         items = self._encode(prompts, responses)
-        # The last token of the prompt says how likely the first of the response is.
+        # The last token of the prompt predicts the first token of the response.
         texts = [(prompt[:-1], prompt[-1:] + response) for prompt, response in items]
-        if self.begins_alike and worth_sharing(texts, self.model.device):
-            return score_after_beginnings(
-                texts, self.spec.batch_size, partial(self._after, texts),
+        if self.shares_prefix and worth_sharing(texts, self.model.device):
+            return score_suffixes(
+                texts, self.spec.batch_size, partial(self._suffix_scores, texts),
                 backbone=self.model.base_model, pad=self.tokenizer.pad_token_id,
             )  # fmt: skip
 
-        def score(batch, width):  # type: ignore[no-untyped-def]
+        def score(batch: list["SplitText"], width: int) -> torch.Tensor:
             pad = self.tokenizer.pad_token_id
             logprobs, _ = response_logprobs(self.model, pad, batch, width=width)
-            # Each over its own tokens: with zeros behind them it would add up in another order.
+            # Each over its own tokens: zeros after them would change the order of the sum.
             return torch.stack(
                 [logs[: len(ids)].mean() for logs, (_, ids) in zip(logprobs, batch, strict=True)]
             )
 
         lengths = [len(prompt_ids) + len(response_ids) for prompt_ids, response_ids in items]
         return score_by_length(
-            items, lengths, self.spec.batch_size, score, device=self.model.device, limit=self.room
-        )
+            items, lengths, self.spec.batch_size, score,
+            device=self.model.device, limit=self.max_tokens,
+        )  # fmt: skip
 
-    def _after(
-        self, texts: "list[Halves]", hidden: "torch.Tensor", numbers: list[int]
+    def _suffix_scores(
+        self, texts: "list[SplitText]", hidden: "torch.Tensor", numbers: list[int]
     ) -> "torch.Tensor":
-        """Mean log-probability (b,) a token from the last hidden states of the second halves."""
+        """Mean log-probability (b,) of the tokens, from the last hidden states of the suffixes."""
         import torch
 
         from polyalign.models.logprobs import LOGITS_AT_ONCE
@@ -97,7 +102,7 @@ class Scorer:
         for part, at in zip(hidden.split(rows_at_once), ids.split(rows_at_once), strict=True):
             every = head(part).float().log_softmax(-1)
             logs += every.gather(-1, at.to(every.device)[..., None])[..., 0].cpu()
-        # Each over its own tokens: with zeros behind them it would add up in another order.
+        # Each over its own tokens: zeros after them would change the order of the sum.
         return torch.stack(
             [row[: len(response)].mean() for row, response in zip(logs, responses, strict=True)]
         )
@@ -107,30 +112,28 @@ class Scorer:
     ) -> list[tuple[list[int], list[int]]]:
         from polyalign.models.logprobs import encode_responses
 
-        template = self.spec.template or "{prompt}"
+        template, limit = self.spec.template or "{prompt}", self.max_tokens
         encoded = encode_responses(self.tokenizer, template, prompts, responses)
+        check_lengths(
+            prompts, [ids for ids, _ in encoded],
+            source=self.spec.model, positions=limit, new_tokens=1,
+        )  # fmt: skip
         items = []
-        for prompt, (prompt_ids, response_ids) in zip(prompts, encoded, strict=True):
+        for prompt_ids, response_ids in encoded:
             left = self.spec.max_length
-            if self.room is not None:
-                left = min(left, self.room - len(prompt_ids))
-            if left < 1:
-                raise InputError(
-                    f"{self.spec.model} has {self.room} places for tokens, and the prompt "
-                    f"{prompt[:60]!r} takes {len(prompt_ids)}; expected room for a response: "
-                    "shorten or leave out such prompts"
-                )
+            if limit is not None:
+                left = min(left, limit - len(prompt_ids))
             items.append((prompt_ids, response_ids[:left]))
         return items
 
-    def follow(self) -> "Follower | None":
-        """Rewards of growing texts with a key-value cache; None if the model cannot have one."""
-        from polyalign.rewards.incremental import Prefixes
+    def incremental(self, encoding: SharedEncoding) -> IncrementalScorer | None:
+        """Scores with a key-value cache; None if the model does not support it."""
+        from polyalign.rewards.incremental import PrefixCache
 
-        if not self.begins_alike:
+        if not self.shares_prefix:
             return None
-        prefixes = Prefixes(self.model.base_model, self.tokenizer.pad_token_id)
-        # By text: the log-probability of each token so far, 0 for those of the prompt.
+        prefixes = PrefixCache(self.model.base_model, self.tokenizer.pad_token_id)
+        # Per text the log-probability of each token so far, 0 for those of the prompt.
         known: dict[int, list[float]] = {}
 
         def rewards(

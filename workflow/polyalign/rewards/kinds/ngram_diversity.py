@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from polyalign.rewards import Score
 from polyalign.rewards.spec import ValueSpec
 
 
@@ -37,7 +38,7 @@ def diversity(text: str, sizes: Sequence[int] = (2, 3, 4)) -> float:
     return product
 
 
-class Scorer:
+class Scorer(Score):
     """Calling it scores n samples."""
 
     def __init__(self, spec: Spec) -> None:

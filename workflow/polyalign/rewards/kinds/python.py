@@ -6,7 +6,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, Field
 
+from polyalign.errors import InputError
+from polyalign.rewards import Score
 from polyalign.rewards.spec import ValueSpec
+from polyalign.runtime.code import imported
 
 
 def _function(name: str) -> str:
@@ -22,10 +25,11 @@ def _function(name: str) -> str:
 
 
 class Spec(ValueSpec):
-    """A function of your own: lists of prompts and responses in, one number a response out.
+    """A function of yours: lists of prompts and responses in, one number per response out.
 
-    The module is looked for in the folder that Snakemake is called in. Editing it, or a module that
-    it imports from there (a file, or a package with an `__init__.py`), scores the value again.
+    Its module is a file below the folder that Snakemake is called in. If you edit what it computes,
+    or a module there that it imports (a file, or a package with an `__init__.py`), the value is
+    scored again.
     """
 
     kind: Literal["python"] = "python"
@@ -34,68 +38,59 @@ class Spec(ValueSpec):
     )
     scope: Literal["response", "prompt and response"] = Field(
         default="prompt and response",
-        description="What the number depends on; `response` scores equal responses once, whatever "
-        "they answer.",
+        description="What the number depends on; with `response`, equal responses are scored once, "
+        "whatever their prompts.",
     )
 
     def file(self) -> Path:
         """The module's file, from the working folder."""
-        return module_file(self.function)
+        return Path(*self.function.partition(":")[0].split(".")).with_suffix(".py")
 
-    def identity(self) -> dict[str, Any]:
-        """As for any value, with the content of the function's modules.
+    def user_code(self) -> str:
+        """`file=hash` of the function's module and of all modules here that it imports.
 
         Raises:
             InputError: if there is no such module.
         """
-        return {**super().identity(), "content": local_code(self.function)}
+        file = self.file()
+        if not file.is_file():
+            raise InputError(
+                f"{self.function}: there is no {file} in {Path.cwd()}; expected the module there; "
+                "correct the name, or call from the folder that the module is in"
+            )
+        try:
+            return imported(Path.cwd(), file.resolve())
+        except SyntaxError as fault:
+            raise InputError(
+                f"{file}:{fault.lineno}: {fault.msg}; expected Python; fix the module"
+            ) from fault
+
+    def identity(self) -> dict[str, Any]:
+        """As for any value, with hashes of the function's modules.
+
+        Raises:
+            InputError: if there is no such module.
+        """
+        return {**super().identity(), "content": self.user_code()}
 
     def reads_prompt(self) -> bool:
         """As the config says."""
         return self.scope == "prompt and response"
 
 
-def module_file(function: str) -> Path:
-    """The file of the module in `module:function`, from the working folder."""
-    return Path(*function.partition(":")[0].split(".")).with_suffix(".py")
-
-
-def local_code(function: str) -> str:
-    """`file=hash` of the function's module and of all modules here that it imports.
-
-    Raises:
-        InputError: if there is no such module.
-    """
-    from polyalign.errors import InputError
-    from polyalign.runtime.code import imported
-
-    file = module_file(function)
-    if not file.is_file():
-        raise InputError(
-            f"{function}: there is no {file} in {Path.cwd()}; expected the module there; correct "
-            "the name, or call from the folder that it lies in"
-        )
-    try:
-        return imported(Path.cwd(), file.resolve())
-    except SyntaxError as fault:
-        raise InputError(f"{file}:{fault.lineno}: {fault.msg}; mend the module") from fault
-
-
-class Scorer:
+class Scorer(Score):
     """Loads the function of a `Spec`; calling it scores n samples.
 
     Raises:
-        InputError: if module or function is not there.
+        InputError: if there is no such module or function.
     """
 
     def __init__(self, spec: Spec) -> None:
         import sys
         from importlib.util import module_from_spec, spec_from_file_location
 
-        from polyalign.errors import InputError
-
         self.spec = spec
-        local_code(spec.function)
+        spec.user_code()
         sys.path.insert(0, str(Path.cwd()))
         found = spec_from_file_location("polyalign_user_reward", spec.file())
         assert found is not None
@@ -113,20 +108,19 @@ class Scorer:
         """Rewards (n,) of n responses to their prompts.
 
         Raises:
-            InputError: if the function does not return one number a response.
+            InputError: if the function does not return one number per response.
         """
-        from polyalign.errors import InputError
-
         returned = self.function(prompts, responses)  # type: ignore[misc]
         try:
             rewards = np.asarray(returned, dtype=np.float64)
         except (TypeError, ValueError) as fault:
             raise InputError(
-                f"{self.spec.function} returned no numbers ({fault}); expected one a response"
+                f"{self.spec.function} returned no numbers ({fault}); expected one per response; "
+                "fix the function"
             ) from fault
         if rewards.shape != (len(responses),):
             raise InputError(
                 f"{self.spec.function} returned shape {rewards.shape} for {len(responses)} "
-                "responses; expected one number a response; mend the function"
+                "responses; expected one number per response; fix the function"
             )
         return rewards

@@ -8,22 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from polyalign.rewards.batches import room, score_by_length, split, unrolled
+from polyalign.errors import InputError
+from polyalign.rewards import IncrementalScorer, Score, SharedEncoding
+from polyalign.rewards.batches import max_tokens, score_by_length, split, unrolled
 from polyalign.rewards.spec import ModelSpec
 from polyalign.settings import ResponseTemplate
 
 if TYPE_CHECKING:
     import torch
 
-    from polyalign.rewards.incremental import Follower
-    from polyalign.rewards.shared_prefix import Halves
+    from polyalign.rewards.shared_prefix import SplitText
 
 
 Items = list[dict[str, list[int]]]
-LATEST: dict[Any, tuple[list[str], list[str], Items]] = {}
-"""By what decides how a text is encoded: the prompts and texts that token-level decoding encoded
-last, and what they became. Rewards that read alike are asked for the same texts one after another,
-and encoding is a third of their time."""
 
 
 class Spec(ModelSpec):
@@ -50,7 +47,7 @@ class Spec(ModelSpec):
         default="right", description="Side on which shorter texts of a batch are filled up."
     )
     sign: Literal[1, -1] = Field(
-        default=1, description="-1 turns a model round that scores the opposite of the value."
+        default=1, description="-1 negates the score, for a model of the opposite of the value."
     )
 
     def reads_prompt(self) -> bool:
@@ -60,7 +57,7 @@ class Spec(ModelSpec):
         return self.output == "log_probability"
 
 
-class Scorer:
+class Scorer(Score):
     """Loads the classifier of a `Spec`; calling it scores n samples.
 
     Raises:
@@ -68,9 +65,10 @@ class Scorer:
     """
 
     def __init__(self, spec: Spec) -> None:
-        from polyalign.errors import InputError
+        import hashlib
+
         from polyalign.models.load import load_classifier, load_tokenizer
-        from polyalign.rewards.incremental import can_follow
+        from polyalign.rewards.incremental import supports_prefix_cache
 
         self.spec = spec
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
@@ -78,13 +76,16 @@ class Scorer:
         self.model = load_classifier(spec.model, **spec.placed())
         self.model.config.pad_token_id = self.tokenizer.pad_token_id
         self.positions = "position_ids" in inspect.signature(self.model.forward).parameters
-        self.room = room(self.model, self.tokenizer, spec.max_length) or spec.max_length
-        rule = self.tokenizer.backend_tokenizer.to_str()
-        self.reading = rule, spec.template, spec.append_eos, self.room
-        # Classifiers that read the last token of a causal model call their head so.
-        self.causal = hasattr(self.model, "score") and can_follow(self.model) and not spec.pair
+        limit = max_tokens(self.model, self.tokenizer, spec.max_length)
+        self.max_tokens = limit or spec.max_length
+        rules = hashlib.sha256(self.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+        self.encoding_rule = rules, spec.template, spec.append_eos, self.max_tokens
+        # transformers gives this name to the head of a classifier that reads the last token of a
+        # causal model; other classifiers have other heads.
+        self.head = dict(self.model.named_children()).get("score")
+        self.causal = self.head is not None and supports_prefix_cache(self.model) and not spec.pair
         before, _, _ = spec.template.partition("{response}")
-        self.begins_alike = self.causal and "{prompt}" in before and spec.padding_side == "right"
+        self.shares_prefix = self.causal and "{prompt}" in before and spec.padding_side == "right"
         labels = int(self.model.config.num_labels or 0)
         if spec.index >= labels:
             raise InputError(
@@ -95,57 +96,51 @@ class Scorer:
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Rewards (n,) of n responses to their prompts."""
         items = self._encode(prompts, responses)
-        if self.begins_alike:
-            from polyalign.rewards.shared_prefix import score_after_beginnings, worth_sharing
+        if self.shares_prefix:
+            from polyalign.rewards.shared_prefix import score_suffixes, worth_sharing
 
-            texts = self._halves(prompts, items)
+            texts = self._split(prompts, items)
             if worth_sharing(texts, self.model.device):
-                return score_after_beginnings(
-                    texts, self.spec.batch_size, partial(self._after, texts),
+                return score_suffixes(
+                    texts, self.spec.batch_size, partial(self._suffix_scores, texts),
                     backbone=self.model.base_model, pad=self.tokenizer.pad_token_id,
                 )  # fmt: skip
         lengths = [len(item["input_ids"]) for item in items]
         return score_by_length(
             items, lengths, self.spec.batch_size, self._score,
-            device=self.model.device, limit=self.room,
+            device=self.model.device, limit=self.max_tokens,
         )  # fmt: skip
 
-    def _halves(self, prompts: list[str], items: Items) -> "list[Halves]":
-        """Each text's ids up to its response, and from there; the head reads one of the second."""
+    def _split(self, prompts: list[str], items: Items) -> "list[SplitText]":
+        """The ids of each text before its response, and from there; the head reads a suffix."""
         before, _, _ = self.spec.template.partition("{response}")
         different = list(dict.fromkeys(prompts))
-        beginnings = [before.format(prompt=prompt) for prompt in different]
-        encoded = self.tokenizer(beginnings, truncation=True, max_length=self.room)
+        prefixes = [before.format(prompt=prompt) for prompt in different]
+        encoded = self.tokenizer(prefixes, truncation=True, max_length=self.max_tokens)
         known = dict(zip(different, encoded["input_ids"], strict=True))
-        halves = []
+        texts = []
         for prompt, item in zip(prompts, items, strict=True):
-            ids, beginning = item["input_ids"], known[prompt]
-            # A token or two at the end may go over into the response.
-            end = next(n for n in range(len(beginning), -1, -1) if ids[:n] == beginning[:n])
+            ids, prefix = item["input_ids"], known[prompt]
+            # Its last tokens may have merged with the response.
+            end = next(n for n in range(len(prefix), -1, -1) if ids[:n] == prefix[:n])
             end = min(end, self._last(ids))
-            halves.append((ids[:end], ids[end:]))
-        return halves
+            texts.append((ids[:end], ids[end:]))
+        return texts
 
-    def _after(
-        self, texts: "list[Halves]", hidden: "torch.Tensor", numbers: list[int]
+    def _suffix_scores(
+        self, texts: "list[SplitText]", hidden: "torch.Tensor", numbers: list[int]
     ) -> "torch.Tensor":
-        """Rewards (b,) from the last hidden states of the second halves."""
+        """Rewards (b,) from the last hidden states of the suffixes."""
         at = [self._last(texts[number][1]) for number in numbers]
-        head: Any = self.model.score
-        # All of them: the kernel adds up in another order for a number of rows that is no block's.
+        head: Any = self.head
+        # The head reads all rows and tokens: the kernel's summation order depends on whether the
+        # number of rows is a multiple of its block.
         return self._read(head(hidden)[range(len(at)), at].float())
 
-    def _encode_again(self, prompts: list[str], responses: list[str]) -> Items:
-        """As `_encode`, at no cost for what was encoded last."""
-        latest = LATEST.get(self.reading)
-        if latest is None or latest[:2] != (prompts, responses):
-            latest = LATEST[self.reading] = prompts, responses, self._encode(prompts, responses)
-        return latest[2]
-
     def _encode(self, prompts: list[str], responses: list[str]) -> Items:
-        """What the model reads, unpadded."""
+        """The arguments of the model for each text, unpadded."""
         spec, tokenizer = self.spec, self.tokenizer
-        longest = self.room - spec.append_eos
+        longest = self.max_tokens - spec.append_eos
         if spec.pair:
             encoded = tokenizer(prompts, responses, truncation=True, max_length=longest)
         else:
@@ -159,7 +154,7 @@ class Scorer:
             for row in range(len(prompts))
         ]
         for item in items:
-            # An empty text must be something for a model that adds no tokens of its own.
+            # A model that adds no special tokens cannot read an empty text.
             if spec.append_eos or not item["input_ids"]:
                 item["input_ids"].append(tokenizer.eos_token_id)
                 item["attention_mask"].append(1)
@@ -167,19 +162,19 @@ class Scorer:
                     item["token_type_ids"].append((item["token_type_ids"] or [0])[-1])
         return items
 
-    def follow(self) -> "Follower | None":
-        """Rewards of growing texts with a key-value cache; None if the model cannot have one."""
-        from polyalign.rewards.incremental import Prefixes
+    def incremental(self, encoding: SharedEncoding) -> IncrementalScorer | None:
+        """Scores with a key-value cache; None if the model does not support it."""
+        from polyalign.rewards.incremental import PrefixCache
 
         if not self.causal:
             return None
-        prefixes = Prefixes(self.model.base_model, self.tokenizer.pad_token_id)
+        prefixes = PrefixCache(self.model.base_model, self.tokenizer.pad_token_id)
 
         def rewards(
             rows: Sequence[int], prompts: Sequence[str], texts: Sequence[Sequence[str]]
         ) -> list[np.ndarray]:
             asked, responses, sizes = unrolled(prompts, texts)
-            items = self._encode_again(asked, responses)
+            items = encoding.encode(self.encoding_rule, asked, responses, self._encode)
             encoded = split([item["input_ids"] for item in items], sizes)
             read = prefixes.read(rows, encoded)
             row = [place for place, size in enumerate(sizes) for _ in range(size)]
@@ -188,14 +183,14 @@ class Scorer:
                 for place, continuations in enumerate(encoded)
                 for number, ids in enumerate(continuations)
             ]
-            head: Any = self.model.score
+            head: Any = self.head
             logits = head(read.hidden[row, at]).float()
             return [np.array(part) for part in split(self._read(logits).tolist(), sizes)]
 
         return rewards
 
     def _last(self, ids: list[int]) -> int:
-        """The place that the classifier reads: its last token that is not the padding one."""
+        """Index of the token that the classifier reads: the last one that is not padding."""
         pad = self.model.config.pad_token_id
         if ids[-1] != pad:
             return len(ids) - 1

@@ -1,17 +1,22 @@
-"""Files of preference pairs: how their names tell what is in them, without reading any."""
+"""Formats of input files, which their names tell without reading them."""
 
 from pathlib import Path
+
+TABLE_FILES = (".parquet", ".csv", ".jsonl", ".json")
+"""Endings of tables."""
 
 PAIRS_FILES = (".jsonl.gz", ".jsonl")
 """Endings of files of preference pairs."""
 
+PROMPT_TABLE_FILES = tuple(ending for ending in TABLE_FILES if ending not in PAIRS_FILES)
+"""Endings of tables of prompts; prompts in other files are read as those of preference pairs."""
 
 HELD_OUT = 0.1
 """Share of the prompts of a single file of preference pairs that are its test pairs."""
 
 
 def has_splits(source: str) -> bool:
-    """Whether a preference data set has test pairs of its own: all have but a single file."""
+    """Whether a preference data set has separate test pairs: all have, except a single file."""
     return not source.endswith(PAIRS_FILES)
 
 

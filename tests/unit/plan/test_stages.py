@@ -1,0 +1,200 @@
+"""What each rule is told binds to what its script takes; what it waits for is what others make."""
+
+import importlib.util
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from polyalign.families import BASE, POOL, Policy, family
+from polyalign.plan import shown, stages
+from polyalign.runtime.code import canonical
+from polyalign.study import Study, load
+
+ROOT = Path(__file__).parents[3]
+SHIPPED = ("config.yaml", "configs/imdb.yaml", "configs/paper.yaml", "configs/scores-only.yaml")
+
+
+@pytest.fixture(scope="module", params=SHIPPED)
+def study(request: pytest.FixtureRequest) -> Iterator[Study]:
+    """Each shipped study; paths start at the checkout."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        yield load(request.param)
+
+
+def of(policy: Policy, **more: str) -> dict[str, str]:
+    return {"family": policy.family, "variant": policy.variant, **more}
+
+
+def jobs(study: Study) -> Iterator[tuple[str, dict[str, str]]]:
+    """Stage and wildcards of every job of a study."""
+    yield from ((stage, {}) for stage in ("tables", "families", "overview"))
+    yield from (("explore", {"name": name}) for name in stages.SWEEPS)
+    yield from (("plot", {"figure": figure}) for figure in study.plots)
+    for palette in study.palettes:
+        yield from ((stage, {"palette": palette}) for stage in ("solve", "diagnose"))
+    for policy in study.evaluated:
+        yield from ((stage, of(policy)) for stage in ("levels", "winrate"))
+    yield from (("decode", of(policy)) for policy in study.of_kind("select"))
+    if shown.soups(study):
+        yield "mixing", {}
+    if study.sandbox:
+        yield from ((stage, {}) for stage in ("world", "base_model"))
+    if study.rewards:
+        yield "import_rewards", {}
+        return
+    yield "prompts", {}
+    yield from (("reward_model", {"variant": name}) for name in study.reward_models)
+    yield from (("train", of(policy)) for policy in study.of_kind("train"))
+    for policy in [POOL, BASE, *study.of_kind("train"), *study.of_kind("sample")]:
+        guided = policy in study.of_kind("sample")
+        n = str(stages.shards(study, policy))
+        yield "merge", of(policy)
+        for i in map(str, range(int(n))):
+            yield "generate_guided" if guided else "generate", of(policy, i=i, n=n)
+            for value in study.values:
+                yield "annotate", of(policy, i=i, n=n, value=value)
+
+
+def script(name: str) -> Callable[..., None]:
+    """The function `main` of a script."""
+    path = ROOT / f"workflow/scripts/{name}.py"
+    spec = importlib.util.spec_from_file_location(f"script_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    main: Callable[..., None] = module.main
+    return main
+
+
+def bind(function: Callable[..., Any], first: tuple[Any, ...], told: dict[str, Any]) -> None:
+    """Assert that a function takes these keywords, all that it needs, of these types."""
+    signature = inspect.signature(function)
+    bound = signature.bind(*first, **told)
+    for name, value in bound.kwargs.items():
+        kind = signature.parameters.get(name)
+        if name in told and kind is not None and kind.annotation is not inspect.Parameter.empty:
+            TypeAdapter(kind.annotation).validate_json(json.dumps(value), strict=True)
+
+
+@pytest.mark.parametrize("name", sorted(stages.STAGES))
+def test_settings_bind_to_what_the_script_takes(study: Study, name: str) -> None:
+    main = script(stages.STAGES[name].script)
+    for stage, wildcards in jobs(study):
+        if stage == name:
+            told = json.loads(stages.settings_text(study, stage, wildcards))
+            bind(main, (None,), told)
+
+
+def test_settings_bind_to_what_the_settings_choose(study: Study) -> None:
+    """Of a family, the function that makes a policy; of a sweep, its `compute`."""
+    for stage, wildcards in jobs(study):
+        told = json.loads(stages.settings_text(study, stage, wildcards))
+        if stage == "decode":
+            decode = family(wildcards["family"]).implementation()
+            bind(decode, (None, None), {**told["settings"], "seed": told["seed"]})
+        if stage == "generate_guided":
+            guide = family(wildcards["family"]).implementation()
+            bind(guide, (None, None, None, None), told["guided"])
+        if stage == "explore":
+            sweep = import_module(f"polyalign.palettes.sweeps.{told['kind']}")
+            bind(sweep.compute, (None, {}), told["settings"])
+
+
+def test_every_input_is_made_by_a_rule_or_is_the_users(study: Study) -> None:
+    """Nobody waits for a file below results/ that no rule makes."""
+    paths = stages.paths(study)
+    made = {paths.file(name) for name in ("prompts.parquet", "config.json", "overview.html")}
+    made |= {paths.world(name) for name in ("corpus.jsonl", "humor.jsonl")}
+    made |= {
+        paths.world(f"hh/{value}-base/{split}.jsonl.gz")
+        for value in ("helpful", "harmless")
+        for split in ("train", "test")
+    }
+    made |= {paths.rewards(POOL), paths.explored("jobs", "dot")}
+    made |= {paths.table(name, kind) for name, ends in shown.tables(study).items() for kind in ends}
+    models = [Policy("reward", name) for name in study.reward_models]
+    for policy in [BASE, *models, *study.of_kind("train")]:
+        made |= {paths.model(policy), paths.manifest(policy), paths.metrics(policy)}
+    for policy in study.evaluated:
+        made |= {paths.rewards(policy), paths.levels(policy), paths.winrate(policy)}
+    for palette in study.palettes:
+        made |= {paths.lam(palette), paths.palette(palette)}
+    for stage, wildcards in jobs(study):
+        if stage in ("generate", "generate_guided"):
+            policy = Policy(wildcards["family"], wildcards["variant"])
+            made.add(paths.samples(policy, wildcards["i"], wildcards["n"]))
+        if stage == "annotate":
+            policy = Policy(wildcards["family"], wildcards["variant"])
+            value = wildcards["value"]
+            made.add(paths.shard(policy, value, wildcards["i"], wildcards["n"]))
+        if stage == "explore":
+            made.add(paths.explored(wildcards["name"]))
+    for stage, wildcards in jobs(study):
+        inputs = stages.STAGES[stage].inputs(study, wildcards)
+        files = [
+            file for one in inputs.values() for file in ([one] if isinstance(one, str) else one)
+        ]
+        ours = {file for file in files if file.startswith(f"{paths.results}/")}
+        assert ours <= made, (stage, wildcards, ours - made)
+
+
+def test_code_of_a_job_is_what_it_imports_and_what_its_settings_choose(study: Study) -> None:
+    for stage, wildcards in jobs(study):
+        files = {
+            entry.partition("=")[0] for entry in stages.code_text(study, stage, wildcards).split()
+        }
+        assert f"scripts/{stages.STAGES[stage].script}.py" in files
+        assert not {file for file in files if file.startswith("polyalign/runtime/")}
+        kinds = {file for file in files if file.startswith("polyalign/rewards/kinds/")}
+        scored = stages.STAGES[stage].values(study, wildcards)
+        chosen = {f"polyalign/rewards/kinds/{study.values[name].kind}.py" for name in scored}
+        assert chosen <= kinds
+        if stage == "plot":
+            figure = wildcards["figure"].partition("/")[0]
+            assert f"polyalign/plots/figures/{figure}.py" in files
+        if stage in ("decode", "train", "generate_guided"):
+            assert f"{family(wildcards['family']).module.replace('.', '/')}.py" in files
+
+
+def test_a_key_that_one_job_is_not_told_changes_nothing_of_it(study: Study) -> None:
+    """Of two policies of a family, each is told its own settings alone."""
+    told = {
+        wildcards["variant"]: stages.settings_text(study, "train", wildcards)
+        for stage, wildcards in jobs(study)
+        if stage == "train" and wildcards["family"] == "dpo"
+    }
+    assert len(set(told.values())) == len(told)
+    for text in told.values():
+        assert text == canonical(json.loads(text))
+
+
+def test_jobs_that_load_a_model_ask_for_what_it_needs(study: Study) -> None:
+    for stage, wildcards in jobs(study):
+        need = stages.STAGES[stage].need(study, wildcards)
+        if stage in ("generate", "generate_guided", "reward_model", "train", "base_model"):
+            assert need is not None
+            assert need.mem_mb > 0
+            assert need.minutes > 0
+        elif stage == "annotate":
+            scored = study.scorer(wildcards["value"])
+            assert (need is not None) == ("model" in scored)
+        else:
+            assert need is None
+
+
+def test_a_rule_of_a_family_is_named_after_it(study: Study) -> None:
+    for stage, prefix in (
+        ("train", "train_"),
+        ("decode", "decode_"),
+        ("generate_guided", "generate_"),
+    ):
+        for name in stages.rules_of(study, stage):
+            assert stages.rule_name(stage, name) == prefix + name.replace("-", "_")
