@@ -71,9 +71,9 @@ def main() -> None:
     seconds, candidates = generate_all(pool, names, options.prompts)
     baseline = seconds * prompts / options.prompts * options.lambdas
     print(f"{options.lambdas} λ, {prompts} prompts, {candidates} candidates, {len(names)} values")
-    print(f"choosing among the pool       {ours:10.2f} s CPU in all, measured")
+    print(f"selecting from the pool       {ours:10.2f} s CPU in all, measured")
     print(
-        f"generating and scoring anew   {baseline:10.0f} s CPU in all, from {seconds:.1f} s "
+        f"generating and scoring again  {baseline:10.0f} s CPU in all, from {seconds:.1f} s "
         f"measured for 1 λ on {options.prompts} prompts"
     )
     print(f"ratio                         {baseline / ours:10.0f}")

@@ -471,8 +471,8 @@ def _levels(options: argparse.Namespace) -> dict[str, str]:
     for name, level in levels.items():
         try:
             check_level(level)
-        except InputError as fault:
-            raise InputError(f"--target {name}: {fault}") from fault
+        except InputError as error:
+            raise InputError(f"--target {name}: {error}") from error
     return levels
 
 
