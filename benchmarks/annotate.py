@@ -1,10 +1,10 @@
-"""Scoring responses: annotation against one text at a time, with the same classifier.
+"""Scoring responses: annotation compared with one text at a time, with the same classifier.
 
-Both sides score the same responses of the sandbox's pool, in their order, with its `helpful` reward
-model. Annotation scores equal texts once and reads a prompt once for all candidates; the baseline
-calls tokenizer and model for one response after another, as transformers gives them. `again` is
-annotation with the cache that the first call filled. The sides take turns, and the table has the
-median of each. Needs the finished sandbox study. Run as
+Both score the same responses of the sandbox's pool, in their order, with its `helpful` reward
+model. Annotation scores equal texts once and reads a prompt once for all its candidates; the
+baseline calls the tokenizer and the model of transformers once per response. `again` is annotation
+with the cache that the first call filled. The rounds alternate, and the table has the median of
+each. Needs the finished sandbox study. Run as
 
     OMP_NUM_THREADS=2 python benchmarks/annotate.py [--responses 2000] [--rounds 5]
 """
@@ -22,7 +22,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from polyalign import rewards
-from polyalign.data.tables import KEY, read_table
+from polyalign.data.keys import KEY
+from polyalign.data.tables import read_table
 from polyalign.rewards.annotate import annotate
 from polyalign.rewards.score_cache import ScoreCache
 from polyalign.study import load

@@ -1,9 +1,10 @@
-"""Another λ: choosing among existing candidates against generating anew.
+"""Another λ: selection among existing candidates, compared with generating them again.
 
 Decodes the test split of the sandbox's pool for 100 random λ, each with its exact expectation. The
-baseline does what has to be done without a pool: it samples the candidates of every test prompt
-anew, scores them with every value, and chooses. Its time is measured on a few prompts and counted
-up to all of them and to 100 λ, as the table says. Needs the finished sandbox study. Run as
+baseline does what is necessary without a pool: it samples the candidates of every test prompt
+again, scores them with every value, and selects. Its time is measured on a few prompts and
+extrapolated to all of them and to 100 λ, as the table says. Needs the finished sandbox study. Run
+as
 
     OMP_NUM_THREADS=1 python benchmarks/decode.py [--lambdas 100] [--prompts 20]
 """
@@ -16,6 +17,7 @@ import pandas as pd
 
 from polyalign import rewards as reward_kinds
 from polyalign.data.tables import read_table
+from polyalign.plan.resources import responses_at_once
 from polyalign.sampling.select import random_lam, resample
 from polyalign.study import load
 
@@ -31,7 +33,7 @@ def decode_all(pool: pd.DataFrame, names: list[str], count: int) -> float:
 
 
 def generate_all(pool: pd.DataFrame, names: list[str], prompts: int) -> tuple[float, int]:
-    """CPU seconds for one λ on some test prompts with everything made anew, and candidates each."""
+    """CPU seconds for one λ on some test prompts without a pool, and candidates per prompt."""
     from polyalign.models.load import load_causal_lm, load_tokenizer
     from polyalign.models.logprobs import Sampling
     from polyalign.sampling.engines import TransformersEngine
@@ -48,7 +50,7 @@ def generate_all(pool: pd.DataFrame, names: list[str], prompts: int) -> tuple[fl
     samples = generate(
         asked, engine, model, model, tokenizer, policy="base/again", sampling=rule, seed=1,
         template=study.prompts.template, candidates=sampling.candidates,
-        batch_size=sampling.batch_size,
+        batch_size=responses_at_once(study),
     )  # fmt: skip
     for name, score in rewards.items():
         samples[name] = score(samples["prompt"].tolist(), samples["response"].tolist())
@@ -69,9 +71,9 @@ def main() -> None:
     seconds, candidates = generate_all(pool, names, options.prompts)
     baseline = seconds * prompts / options.prompts * options.lambdas
     print(f"{options.lambdas} λ, {prompts} prompts, {candidates} candidates, {len(names)} values")
-    print(f"choosing among the pool       {ours:10.2f} s CPU in all, measured")
+    print(f"selecting from the pool       {ours:10.2f} s CPU in all, measured")
     print(
-        f"generating and scoring anew   {baseline:10.0f} s CPU in all, from {seconds:.1f} s "
+        f"generating and scoring again  {baseline:10.0f} s CPU in all, from {seconds:.1f} s "
         f"measured for 1 λ on {options.prompts} prompts"
     )
     print(f"ratio                         {baseline / ours:10.0f}")

@@ -1,7 +1,7 @@
-"""Seconds to draw all figures of a finished study from its tables, and the slowest five.
+"""Seconds to draw all figures of a finished study from its tables, and the five slowest figures.
 
-Every figure reads the tables that it needs, draws a PDF and a PNG, and says its finding, as its job
-does; what a job needs to start is not counted. Run as
+Every figure reads the tables that it needs, draws a PDF and a PNG, and writes its finding, as its
+job does; the start of a job is not counted. Run as
 
     OMP_NUM_THREADS=1 python benchmarks/figures.py [results/sandbox]
 """
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("results", nargs="?", type=Path, default=Path("results/sandbox"))
     results = parser.parse_args().results
     study = load(results / "config.json")
-    import_module("matplotlib.figure")  # once a job as well, but no figure's fault
+    import_module("matplotlib.figure")  # each job imports it too, but it is not part of drawing
     seconds = {name: drawn(study, name) for name in study.plots}
     print(f"{sum(seconds.values()):.1f} s for {len(seconds)} figures; the slowest:")
     for name in sorted(seconds, key=seconds.__getitem__, reverse=True)[:SLOWEST]:

@@ -1,7 +1,7 @@
-"""Tokens a second of the sandbox's base model by batch size.
+"""Tokens per second of the sandbox's base model by batch size.
 
-The seed of a batch depends on the batch, so each size draws responses of its own; tokens a second
-count those that were kept, end tokens included, log-probabilities left out. Run as
+The seed of a batch depends on the batch, so each size draws other responses. Tokens per second
+count the tokens that were kept, end tokens included; log-probabilities are not computed. Run as
 
     OMP_NUM_THREADS=1 python benchmarks/generate.py [--sizes 1 8 64 256] [--responses 256]
 """

@@ -1,9 +1,9 @@
 """Seconds and memory of a study with a model of 1.1 billion parameters on a GPU, and the estimates.
 
 The model has the shape of TinyLlama (Zhang et al. 2024, arXiv 2401.02385) and random weights, since
-neither time nor memory depends on what they are; so no figure of the study means anything. Its
-policies are trained in the ways that the trainers offer: all weights, with activations computed
-twice, adapters, adapters of weights in 4 bits (where bitsandbytes is). Several jobs share the GPU.
+neither time nor memory depends on their values; so the results of the study have no meaning. Its
+policies are trained in all ways that the trainers offer: all weights, gradient checkpointing,
+adapters, adapters of weights in 4 bits (if bitsandbytes is installed). Several jobs share the GPU.
 Run as
 
     snakemake --cores 1 results/sandbox/world/corpus.jsonl
@@ -22,10 +22,12 @@ import yaml
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from polyalign.cli.status import Entry, read_entries
-from polyalign.plan.resources import need
-from polyalign.runtime.files import whole
+from polyalign.paths import parse_job
+from polyalign.plan.resources import Need
+from polyalign.plan.stages import STAGES
+from polyalign.runtime.files import atomic_write
 from polyalign.sandbox.language_model import build_tokenizer, read_corpus
-from polyalign.study import load
+from polyalign.study import Study, load
 
 FOLDER = Path("results/gpu")
 WORLD = "results/sandbox/world"
@@ -34,7 +36,7 @@ TEMPLATE = "\n\nHuman: {prompt}\n\nAssistant:"
 
 
 def make_model(layers: int) -> Path:
-    """The model's folder, written unless it is there."""
+    """The folder of the model, which is written if it does not exist."""
     folder = Path(f"results/gpu-model-{layers}")
     if folder.is_dir():
         return folder
@@ -55,7 +57,7 @@ def make_model(layers: int) -> Path:
         pad_token_id=tokenizer.pad_token_id,
         dtype=torch.bfloat16,
     )
-    with whole(folder) as draft:
+    with atomic_write(folder) as draft:
         LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(draft)
         tokenizer.save_pretrained(draft)
     return folder
@@ -117,18 +119,15 @@ def study(model: Path, device: str, four_bit: bool) -> dict:
     }
 
 
-def job_of(entry: Entry) -> tuple[str, dict[str, str]]:
-    """Rule and wildcards of a job, from what it wrote."""
-    stage, first = entry.record["stage"], Path(entry.record["outputs"][0])
-    if stage in ("reward_model", "train"):
-        family, variant = first.parts[-2:]
-        rule = f"train_{family}" if stage == "train" else stage
-        return rule, {"variant": variant}
-    if stage not in ("generate", "annotate"):
-        return stage, {}
-    family, variant = first.parts[-4:-2]
-    value = first.name.partition("_")[0]
-    return stage, {"family": family, "variant": variant, "value": value}
+def estimate(made: Study, entry: Entry) -> Need | None:
+    """What the job was expected to need; None for a job that loads no model."""
+    job = parse_job(Path(f"{entry.name}.log"), made.values)
+    if job.stage not in ("reward_model", "train", "generate", "annotate"):
+        return None
+    wildcards = {"variant": job.name, "value": job.value or ""}
+    if job.policy is not None:
+        wildcards |= {"family": job.policy.family, "variant": job.policy.variant}
+    return STAGES[job.stage].need(made, wildcards)
 
 
 def main() -> None:
@@ -155,7 +154,7 @@ def main() -> None:
         if entry.state != "done":
             print(f"{entry.name:<42} {entry.state}")
             continue
-        expected = need(made, *job_of(entry))
+        expected = estimate(made, entry)
         if expected is not None:
             print(
                 f"{entry.name:<42}{entry.record['seconds']:>9.1f}{expected.seconds:>10.1f}"

@@ -1,9 +1,10 @@
 """Time and memory of planning as a study grows: `python benchmarks/plan.py [policies …]`.
 
 Each study has 10 values, a pool in 20 scatter items, up to 100 palettes with a decoded policy each,
-and so many trained policies; nothing is made yet. More runs plan one λ alone, and one figure of one
-policy. The first line is the sandbox study. `ms/job` is processor time beyond that of the smallest
-study, for each job beyond its jobs. At the end, the graphs of the study with 100 policies.
+and the given number of trained policies, without any results. More runs plan one λ, and one figure
+of one policy. The first line is the sandbox study. `ms/job` is the CPU time beyond that of the
+smallest study, per job beyond the jobs of the smallest study. At the end, the graphs of the study
+with 100 policies.
 """
 
 import os
@@ -62,7 +63,7 @@ def main(policies: list[int]) -> None:
 
 
 def study(policies: int) -> dict[str, object]:
-    """A study of so many policies, each trained towards a palette of its own."""
+    """A study of so many policies, each trained towards a separate palette."""
     values = [f"value-{i}" for i in range(VALUES)]
     palettes = [f"palette-{i}" for i in range(min(policies, PALETTES))]
     pairs = {"path": "org/pairs"}
@@ -94,10 +95,10 @@ def written(folder: Path, policies: int) -> Path:
 
 
 def planned(folder: Path, config: Path, target: str, options: tuple[str, ...] = PLAN) -> Run:
-    """Plan `target` of a study of which nothing is made yet; a graph tells no number of jobs.
+    """Plan `target` of a study without results; the number of jobs of a graph is 0.
 
     Raises:
-        SystemExit: if Snakemake cannot plan it; the message is its own.
+        SystemExit: if Snakemake cannot plan it; with the message of Snakemake.
     """
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),

@@ -1,8 +1,8 @@
-"""Speed and correctness of the MAP solver against the procedure as published.
+"""Speed and correctness of the MAP solver, compared with the procedure as published.
 
 Baseline: lam = exp(tau), Adam, learning rate 0.1, 150 steps, float32, joint objective, once with
-PyTorch's automatic gradient (as published) and once with its gradient written out in NumPy (which
-spares it the framework's cost a step). Run as
+PyTorch's automatic gradient (as published) and once with the gradient written in NumPy (which
+avoids the overhead of the framework per step). Run as
 
     OMP_NUM_THREADS=1 python benchmarks/solve.py [--rows 10000000] [--without-stream]
 """

@@ -1,7 +1,7 @@
-"""Memory and time of a soup, against the same average of two models held in memory.
+"""Memory and time of a soup, compared with the same average of two models held in memory.
 
-Two models of three shards each. The aim is a peak of at most 1.2 × the larger model's largest shard
-+ 200 MB, imports included. Run as
+There are two models of three shards each. The aim is a peak of at most 1.2 × the largest shard of
+the larger model + 200 MB, imports included. Run as
 
     python benchmarks/soup.py [--megabytes 300]
 """
@@ -64,7 +64,7 @@ def write_model(folder: Path, megabytes: int, seed: int) -> None:
 
 
 def measure(body: str, one: Path, two: Path, output: Path) -> tuple[float, float]:
-    """Peak memory (MB) and wall time (s) of one way to make the soup, in a process of its own."""
+    """Peak memory (MB) and wall time (s) of one way to make the soup, in a separate process."""
     began = time.perf_counter()
     command = [sys.executable, "-c", CHILD.format(body=body), str(one), str(two), str(output)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

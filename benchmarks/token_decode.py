@@ -1,10 +1,10 @@
-"""Token-level decoding: GuidedEngine against re-encoding the whole text at each token.
+"""Token-level decoding: GuidedEngine, compared with encoding the whole text at each token.
 
 The baseline decodes one response after another without a key-value cache: at each token it runs the
 language model over prompt and response, and has every reward score the continuations as whole texts
-(all continuations of the step in one call). Both sides draw with the same uniform numbers, so they
-must give the same responses. `whole batch` is the baseline with a batch's texts together, still
-without a cache: what batching alone is worth. Needs the finished sandbox study. Run as
+(all continuations of the step in one call). Both draw with the same uniform numbers, so they must
+give the same responses. `whole batch` is the baseline with all texts of a batch together, still
+without a cache: the effect of batching alone. Needs the finished sandbox study. Run as
 
     OMP_NUM_THREADS=1 python benchmarks/token_decode.py [--prompts 32] [--interval 1] [--top-k 10]
 """
@@ -120,7 +120,7 @@ def main() -> None:
     batch, batch_seconds = timed(lambda: reencoded(engine, prompts, encoded, uniform))
     each = seconds / len(prompts)
     print(f"{options.prompts} responses of {TOKENS} tokens, {len(engine.rewards)} rewards")
-    print(f"{'':24}{'s a response':>14}{'ratio':>8}{'same responses':>16}")
+    print(f"{'':24}{'s/response':>14}{'ratio':>8}{'same responses':>16}")
     for name, found, cost in (
         ("GuidedEngine", ours, each),
         ("re-encoded, one by one", single, single_seconds / len(single)),

@@ -69,8 +69,8 @@ class Controller:
             )
         return cls(folder, log, process)
 
-    def marker(self, name: str) -> dict[str, Any]:
-        """The marker of a job; empty until it has one."""
+    def record(self, name: str) -> dict[str, Any]:
+        """The record of a job; empty until there is one."""
         path = self.folder / RESULTS / f"logs/{name}.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
@@ -124,13 +124,13 @@ class Disturbed:
     struck: dict[str, str]
     submitted: dict[str, dict[str, str]]
 
-    def marker(self, name: str) -> dict[str, Any]:
+    def record(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(
             (self.folder / RESULTS / f"logs/{name}.json").read_text()
         )
         return found
 
-    def markers(self) -> list[dict[str, Any]]:
+    def records(self) -> list[dict[str, Any]]:
         found = (self.folder / RESULTS / "logs").rglob("*.json")
         return [json.loads(path.read_text()) for path in found]
 
@@ -161,7 +161,7 @@ def disturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disturbed]:
             for controller in controllers:
                 controller.process.kill()
         found = Disturbed(folder, reference, locked, struck, {})
-        jobs = {record["slurm_job"] for record in found.markers()} - {None}
+        jobs = {record["slurm_job"] for record in found.records()} - {None}
         found.submitted.update({job: facts(job) for job in jobs | set(struck.values())})
         yield found
 
@@ -171,7 +171,7 @@ def kill_controller(controller: Controller) -> str | None:
 
     The job stands still, as a long training would still be at work when its user comes back.
     """
-    record = controller.marker("base_model")
+    record = controller.record("base_model")
     if record.get("state") != "running":
         return None
     os.kill(record["pid"], signal.SIGSTOP)
@@ -182,7 +182,7 @@ def kill_controller(controller: Controller) -> str | None:
 
 def stopped_training(controller: Controller, name: str) -> str | None:
     """The SLURM job of a training, made to stand still as soon as it has a checkpoint."""
-    record = controller.marker(name)
+    record = controller.record(name)
     if record.get("state") != "running":
         return None
     work = controller.folder / record["work"]
@@ -208,7 +208,7 @@ def requeue_training(controller: Controller) -> str | None:
 
 def requeue(controller: Controller) -> str | None:
     """Requeue a job that samples, as preemption does."""
-    record = controller.marker("generate/base-pool_0-of-1")
+    record = controller.record("generate/base-pool_0-of-1")
     if record.get("state") != "running":
         return None
     subprocess.run(["scontrol", "requeue", record["slurm_job"]], check=True)
@@ -224,7 +224,7 @@ def is_back(node: str) -> bool:
 
 def lose_the_node(controller: Controller) -> str | None:
     """Take the node down while the trained model answers, and bring it back."""
-    record = controller.marker(ANSWERS)
+    record = controller.record(ANSWERS)
     if record.get("state") != "running":
         return None
     node = f"NodeName={os.uname().nodename.partition('.')[0]}"
@@ -265,9 +265,9 @@ def test_the_tables_are_those_of_an_undisturbed_run(disturbed: Disturbed) -> Non
 
 def test_jobs_with_a_model_held_a_gpu_and_no_others(disturbed: Disturbed) -> None:
     stages = {"generate", "annotate", "train", "reward_model"}
-    held = {record["stage"] for record in disturbed.markers() if record["gpus"] in ("0", "1")}
+    held = {record["stage"] for record in disturbed.records() if record["gpus"] in ("0", "1")}
     assert held == stages
-    for record in disturbed.markers():
+    for record in disturbed.records():
         if record["stage"] not in stages:
             assert record["gpus"] in (None, "", "NoDevFiles"), record
 
@@ -277,7 +277,7 @@ def test_a_gpu_has_one_job_at_a_time(disturbed: Disturbed) -> None:
     for gpu in map(str, range(GPUS)):
         spans = sorted(
             (record["started"], record["ended"])
-            for record in disturbed.markers()
+            for record in disturbed.records()
             if record["gpus"] == gpu
         )
         assert all(later[0] >= earlier[1] for earlier, later in pairwise(spans))
@@ -289,7 +289,7 @@ def test_a_gpu_has_one_job_at_a_time(disturbed: Disturbed) -> None:
 def test_a_shard_is_sampled_and_scored_in_one_submission(disturbed: Disturbed) -> None:
     jobs = {
         record["slurm_job"]
-        for record in disturbed.markers()
+        for record in disturbed.records()
         if record["stage"] in ("generate", "annotate")
     }
     assert len(jobs) == 3
@@ -298,13 +298,13 @@ def test_a_shard_is_sampled_and_scored_in_one_submission(disturbed: Disturbed) -
 def test_light_jobs_ran_beside_the_workflow(disturbed: Disturbed) -> None:
     light = {"merge", "solve", "decode", "levels", "winrate", "tables", "plot", "overview"}
     light |= {"prompts"}
-    submitted = {record["stage"] for record in disturbed.markers() if record["slurm_job"]}
+    submitted = {record["stage"] for record in disturbed.records() if record["slurm_job"]}
     assert not submitted & light
     assert "diagnose" in submitted
 
 
 def test_palettes_take_turns_in_one_submission(disturbed: Disturbed) -> None:
-    found = [record for record in disturbed.markers() if record["stage"] == "diagnose"]
+    found = [record for record in disturbed.records() if record["stage"] == "diagnose"]
     assert len(found) == 2
     (job,) = {record["slurm_job"] for record in found}
     first, second = sorted((record["started"], record["ended"]) for record in found)
@@ -329,13 +329,13 @@ def test_a_second_workflow_is_told_that_the_folder_is_locked(disturbed: Disturbe
 def test_the_job_of_the_killed_workflow_made_room(disturbed: Disturbed) -> None:
     log = (disturbed.folder / RESULTS / "logs/base_model.log").read_text()
     orphan = disturbed.struck["orphan"]
-    assert f"SLURM job {orphan} of an earlier workflow is still at this; cancelled" in log
-    assert disturbed.marker("base_model")["slurm_job"] != orphan
+    assert f"SLURM job {orphan} of an earlier workflow still runs this job; cancelled" in log
+    assert disturbed.record("base_model")["slurm_job"] != orphan
 
 
 def test_the_cancelled_training_went_on_from_its_checkpoint(disturbed: Disturbed) -> None:
     """The second attempt trained the last steps only, and came to the same weights."""
-    record = disturbed.marker(TRAINING)
+    record = disturbed.record(TRAINING)
     assert record["attempt"] == 2
     assert record["slurm_job"] != disturbed.struck["training"]
     manifests = [
@@ -353,7 +353,7 @@ def test_requeued_jobs_ran_again_under_their_numbers(disturbed: Disturbed) -> No
         (REWARD_MODEL, "resumed"),
         (ANSWERS, "lost"),
     ):
-        record, job = disturbed.marker(name), disturbed.struck[fault]
+        record, job = disturbed.record(name), disturbed.struck[fault]
         assert (record["state"], record["attempt"]) == ("done", 1)
         assert record["slurm_job"] == job
         # A job that was requeued may also run when the node goes down.

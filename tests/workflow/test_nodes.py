@@ -41,7 +41,7 @@ torch.distributed.all_reduce(total)
 if is_main_process():
     # A node of this test has one GPU.
     torch.cuda.device_count = lambda: 1
-    record = markers.ended(markers.started("train", 1, "key", [], None, 2))
+    record = job_record.ended(job_record.started("train", 1, "key", [], None, 2))
     facts = {
         "sum": total.item(), "processes": process_count(), "rows": per_process(16, 2),
         "on_this_node": os.environ["LOCAL_WORLD_SIZE"], "gpus_held": record["gpus_held"],

@@ -144,8 +144,8 @@ class JobFile:
     Attributes:
         stage: name of the stage, the first folder or the file's own name.
         name: the job's name within its stage; empty for the one job of a stage.
-        policy: the policy, for a stage whose jobs are of one policy.
-        value: the value that is scored, for a stage whose jobs are of one value.
+        policy: the policy, for a stage whose jobs are of one policy each.
+        value: the value, for the stage `annotate`, whose jobs score one value each.
     """
 
     stage: str
@@ -155,7 +155,7 @@ class JobFile:
 
 
 OF_POLICIES = ("annotate", "decode", "generate", "levels", "merge", "train", "winrate")
-"""Stages whose jobs are of one policy each."""
+"""Stages whose jobs are of one policy each; `annotate` needs the values to tell which."""
 
 FAMILIES = ("base", *NAMES)
 
@@ -165,23 +165,25 @@ def parse_job(path: Path, values: Iterable[str] = ()) -> JobFile:
 
     Args:
         path: relative to the folder `logs` or `benchmarks`.
-        values: the study's values, which the names of scoring jobs end in.
+        values: the study's values; the name of a job of `annotate` ends in one of them, the longest
+            one if there are several.
     """
     stage, *names = path.with_suffix("").parts
     name = "/".join(names)
     if stage not in OF_POLICIES:
         return JobFile(stage, name)
-    stem = re.sub(r"_\d+-of-\d+$", "", name)
-    value = None
+    stem, value = name, None
+    if stage in ("generate", "annotate"):
+        stem = re.sub(r"_\d+-of-\d+$", "", stem)
     if stage == "annotate":
-        ends = [known for known in values if stem.endswith(f"_{known}")]
-        value = max(ends, key=len, default=None)
+        value = max((one for one in values if stem.endswith(f"_{one}")), key=len, default=None)
+        if value is None:
+            return JobFile(stage, name)
         stem = stem.removesuffix(f"_{value}")
-    begins = [family for family in FAMILIES if stem.startswith(f"{family}-")]
-    if not begins:
-        return JobFile(stage, name, None, value)
-    family = max(begins, key=len)
-    return JobFile(stage, name, Policy(family, stem.removeprefix(f"{family}-")), value)
+    for family in FAMILIES:
+        if stem.startswith(f"{family}-"):
+            return JobFile(stage, name, Policy(family, stem.removeprefix(f"{family}-")), value)
+    return JobFile(stage, name, None, value)
 
 
 def policy_of(path: Path) -> Policy:
@@ -190,5 +192,5 @@ def policy_of(path: Path) -> Policy:
 
 
 def model_of(path: Path) -> Policy:
-    """The model of models/{family}/{variant}, of its manifest or of its metrics."""
-    return Policy(path.parent.name, path.name.removesuffix(".json").removesuffix(".csv"))
+    """The model of a manifest or of the metrics of a training: models/{family}/{variant}.json."""
+    return Policy(path.parent.name, path.with_suffix("").name)

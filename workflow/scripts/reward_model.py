@@ -28,7 +28,9 @@ def main(
     options = {
         "work": job.work,
         "epochs": training["epochs"],
-        "training": common.training(training, seed, training["dtype"], device, parts=job.parts),
+        "training": common.training(
+            training, seed, training["dtype"], device, parts=job.microbatch_factor
+        ),
     }
     if pairs is None:
         texts = read_table(job.input("labels"))

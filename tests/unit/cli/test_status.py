@@ -1,4 +1,4 @@
-"""`polyalign status` reads the markers of a study that runs."""
+"""`polyalign status` reads the job records of a study that runs."""
 
 import json
 import os
@@ -21,8 +21,8 @@ def results(tmp_path: Path) -> Path:
     return tmp_path / "results/mine"
 
 
-def mark(results: Path, name: str, **facts: Any) -> Path:
-    """A marker as a job leaves it, with some facts of its own."""
+def write_record(results: Path, name: str, **facts: Any) -> Path:
+    """A record as a job writes it, with some facts replaced."""
     record = job_record.started(name.partition("/")[0], 1, "key", [], None) | {"started": STARTED}
     path = results / f"logs/{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def test_a_running_training_shows_step_and_loss(results: Path, capsys) -> None:
     work = results / "work/rloo/abc"
     work.mkdir(parents=True)
     (work / "metrics.csv").write_text("step,epoch,loss\n10,0.1,0.9\n20,0.2,0.25\n")
-    mark(results, "train/rloo-hhh", work=str(work), gpus="1")
+    write_record(results, "train/rloo-hhh", work=str(work), gpus="1")
     (row,) = [line for line in printed(results, capsys).splitlines() if "rloo-hhh" in line]
     assert f"{socket.gethostname()} gpu 1" in row
     assert row.split()[-3:-1] == ["20", "0.25"]
@@ -47,22 +47,22 @@ def test_a_running_training_shows_step_and_loss(results: Path, capsys) -> None:
 
 
 def test_progress_is_read_from_the_log(results: Path, capsys) -> None:
-    path = mark(results, "base_model")
+    path = write_record(results, "base_model")
     path.with_suffix(".log").write_text("x" * 9000 + " 2/9 [0:01<0:09]\r 3/9 [0:02<0:08, 1.2it/s]")
     assert " 3/9" in printed(results, capsys)
 
 
 def test_a_job_of_another_machine_is_believed(results: Path, capsys) -> None:
-    mark(results, "generate/a", host="node7", pid=1, born=1)
+    write_record(results, "generate/a", host="node7", pid=1, process_start=1)
     assert "node7" in printed(results, capsys)
 
 
-def test_a_job_that_vanished_is_told(
+def test_a_job_that_vanished_is_shown(
     results: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mark(results, "generate/a", born=1)
-    mark(results, "solve/b", slurm_job="4711", host="node7")
-    mark(results, "solve/c", slurm_job="4712", host="node7")
+    write_record(results, "generate/a", process_start=1)
+    write_record(results, "solve/b", slurm_job="4711", host="node7")
+    write_record(results, "solve/c", slurm_job="4712", host="node7")
     monkeypatch.setattr(status, "live_slurm_jobs", lambda: {"4712": "rule_solve"})
     text = printed(results, capsys)
     assert text.count(status.GONE) == 2
@@ -73,16 +73,16 @@ def test_a_job_that_vanished_is_told(
 def test_where_slurm_does_not_answer_its_jobs_are_believed(
     results: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mark(results, "solve/b", slurm_job="4711", host="node7")
+    write_record(results, "solve/b", slurm_job="4711", host="node7")
     monkeypatch.setattr(status, "live_slurm_jobs", lambda: None)
     assert "1 running" in printed(results, capsys)
 
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand-ins for SLURM's commands: its jobs and their states, in queue and accounts, are files.
+    """Replacements for the commands of SLURM: jobs and states, in queue and accounts, are files.
 
-    As the real ones do, squeue fails for a job that it does not know, and sacct says nothing.
+    As the real commands do, squeue fails for an unknown job, and sacct prints nothing.
     """
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -118,21 +118,25 @@ def test_slurm_says_what_ended_a_job(
     facts: dict[str, Any] = {"slurm_job": "4711", "host": "node7"}
     if state == "stopped":
         facts |= {"state": "failed", "reason": "stopped", "message": "stopped by SIGTERM"}
-    mark(results, "train/a", **facts)
+    write_record(results, "train/a", **facts)
     text = printed(results, capsys)
     message = status.GONE if state == "gone" else "stopped by SIGTERM"
     assert f"train/a: {reason or state}\n    {message}{said}\n" in text
 
 
-def test_slurm_is_not_asked_for_a_failure_of_the_jobs_own(results: Path, capsys, slurm) -> None:
+def test_slurm_is_not_asked_about_a_failure_that_the_job_reported(
+    results: Path, capsys, slurm
+) -> None:
     (slurm / "queue").write_text("4711 TIMEOUT\n")
-    mark(results, "a", slurm_job="4711", state="failed", reason="input", message="empty")
+    write_record(results, "a", slurm_job="4711", state="failed", reason="input", message="empty")
     assert "a: input\n    empty\n" in printed(results, capsys)
 
 
-def test_a_failure_is_told_with_its_log(results: Path, capsys) -> None:
-    mark(results, "solve/hhh", state="failed", reason="input", message="palette: infeasible")
-    mark(results, "merge/a", state="done")
+def test_a_failure_is_shown_with_its_log(results: Path, capsys) -> None:
+    write_record(
+        results, "solve/hhh", state="failed", reason="input", message="palette: infeasible"
+    )
+    write_record(results, "merge/a", state="done")
     text = printed(results, capsys)
     assert "solve/hhh: input\n    palette: infeasible\n" in text
     assert f"log: {results}/logs/solve/hhh.log" in text
@@ -145,8 +149,8 @@ def test_times_come_from_benchmarks_and_tokens_from_samples(results: Path, capsy
     pd.DataFrame({"n_tokens": np.array([30, 70])}).to_parquet(samples)
     facts = {"state": "done", "seconds": 9.0, "rss_mb": 5, "vram_mb": 123}
     facts["ended"] = "2026-01-01T00:00:10.500+00:00"
-    mark(results, "generate/a", outputs=[str(samples)], **facts)
-    mark(results, "merge/a", **facts | {"vram_mb": None})
+    write_record(results, "generate/a", outputs=[str(samples)], **facts)
+    write_record(results, "merge/a", **facts | {"vram_mb": None})
     benchmark = results / "benchmarks/generate/a.tsv"
     benchmark.parent.mkdir(parents=True)
     benchmark.write_text("s\th:m:s\tmax_rss\tio_in\n4.0\t0:00:04\t900.5\t-\n")
@@ -159,11 +163,11 @@ def test_times_come_from_benchmarks_and_tokens_from_samples(results: Path, capsy
 
 def test_a_folder_without_jobs(tmp_path: Path, capsys) -> None:
     assert status.main([str(tmp_path)]) == 2
-    assert "no job has left a marker" in capsys.readouterr().err
+    assert "no job has written a record" in capsys.readouterr().err
 
 
-def test_other_json_is_no_marker(results: Path, capsys) -> None:
-    path = mark(results, "merge/a", state="done")
+def test_other_json_is_not_a_record(results: Path, capsys) -> None:
+    path = write_record(results, "merge/a", state="done")
     (path.parent / "other.json").write_text("{}")
     assert printed(results, capsys).strip() == "1 done"
     assert os.path.exists(path)

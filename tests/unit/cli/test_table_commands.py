@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from polyalign import cli
 from polyalign.cli import table as table_commands
 from polyalign.map import solve
 from polyalign.palettes import streamed as streamed_pool
@@ -31,7 +32,7 @@ def table(tmp_path):
 
 
 def run(capsys, *arguments):
-    status = table_commands.main([str(a) for a in arguments])
+    status = cli.main([str(a) for a in arguments])
     captured = capsys.readouterr()
     return status, captured.out, captured.err
 
@@ -225,7 +226,7 @@ def test_every_format_gives_the_same_answer(capsys, table, tmp_path, ending):
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl", "streamed.parquet"])
 @pytest.mark.parametrize("bad", [np.nan, "x"])
-def test_what_is_no_number_is_named_with_its_row(capsys, monkeypatch, table, tmp_path, ending, bad):
+def test_a_text_or_nan_is_named_with_its_row(capsys, monkeypatch, table, tmp_path, ending, bad):
     if ending == "streamed.parquet":
         monkeypatch.setattr(table_commands, "STREAM_CELLS", 10)
         monkeypatch.setattr(streamed_pool, "BATCH_ROWS", 3)
@@ -245,7 +246,7 @@ def test_what_is_no_number_is_named_with_its_row(capsys, monkeypatch, table, tmp
     assert "row 7" in err
 
 
-def test_a_long_list_is_cut_on_a_terminal_alone(capsys, table):
+def test_a_long_list_is_cut_as_text_but_not_as_json(capsys, table):
     arguments = ("random", table, "--count", "200", "--cap", "9")
     record = json.loads(run(capsys, *arguments, "--json")[1])
     lines = run(capsys, *arguments)[1].splitlines()
@@ -328,7 +329,7 @@ def test_large_parquet_tables_are_streamed_to_the_same_answer(capsys, table, mon
 @pytest.mark.parametrize("split", ["fit", "test"])
 def test_a_streamed_split_is_derived_as_in_memory(capsys, table, monkeypatch, tmp_path, split):
     path = tmp_path / "rewards.parquet"
-    pd.read_csv(table).to_parquet(path)  # it has no column `split`
+    pd.read_csv(table).to_parquet(path)  # without a column `split`
     arguments = ("solve", path, "--target", "humor=q70", "--split", split, "--json")
     memory = json.loads(run(capsys, *arguments)[1])
     monkeypatch.setattr(table_commands, "STREAM_CELLS", 10)
@@ -357,7 +358,7 @@ def _repeated(frame):
     ids=["a key twice", "no prompt", "text", "no value"],
 )
 @pytest.mark.parametrize("streamed", [False, True])
-def test_what_memory_refuses_is_refused_streamed(
+def test_a_table_that_is_refused_in_memory_is_refused_in_parts(
     capsys, table, monkeypatch, tmp_path, spoil, message, streamed
 ):
     if streamed:
@@ -370,7 +371,7 @@ def test_what_memory_refuses_is_refused_streamed(
     assert message in err
 
 
-def test_keys_whose_hashes_agree_by_chance_are_no_repetition(capsys, table, monkeypatch, tmp_path):
+def test_different_keys_with_equal_hashes_are_not_duplicates(capsys, table, monkeypatch, tmp_path):
     monkeypatch.setattr(table_commands, "STREAM_CELLS", 10)
     monkeypatch.setattr(streamed_pool, "_hashes", lambda keys: np.zeros(len(keys), dtype=np.uint64))
     frame = pd.read_csv(table)
@@ -382,7 +383,7 @@ def test_keys_whose_hashes_agree_by_chance_are_no_repetition(capsys, table, monk
 
 def test_help_starts_without_heavy_modules():
     code = (
-        "import sys\nfrom polyalign.cli.table import build_parser\nbuild_parser()\n"
+        "import sys\nfrom polyalign.cli import build_parser\nbuild_parser()\n"
         "print({'torch', 'scipy', 'pandas', 'pyarrow', 'transformers'} & set(sys.modules))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

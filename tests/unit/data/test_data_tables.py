@@ -11,7 +11,7 @@ from polyalign.data.keys import prompt_id, split_of
 from polyalign.data.rewards_table import join, read_rewards
 from polyalign.data.tables import read_settings, read_table, write_table
 from polyalign.errors import InputError
-from polyalign.runtime.files import sha256, whole, write_json
+from polyalign.runtime.files import atomic_write, sha256, write_json
 
 REFERENCE = Path(__file__).parents[4] / "shared/reference/llama2_chat-Anthropic-harmless.json"
 
@@ -142,7 +142,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
         write_json(path, {"a": float("nan")})
 
     def interrupted() -> None:
-        with whole(path) as draft:
+        with atomic_write(path) as draft:
             draft.write_text("half")
             raise RuntimeError
 
@@ -155,7 +155,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     for name in ("old", "new"):
-        with whole(folder) as draft:
+        with atomic_write(folder) as draft:
             draft.mkdir()
             (draft / name).touch()
     assert [path.name for path in folder.iterdir()] == ["new"]

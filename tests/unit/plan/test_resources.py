@@ -1,23 +1,23 @@
-"""Estimates of memory and time, against models whose needs are known."""
+"""Estimates of memory and time, compared with models whose needs are known."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from polyalign.families import BASE, POOL
 from polyalign.plan import resources
 from polyalign.plan.resources import (
     FULL,
     Load,
     Method,
     averaging,
-    largest_need,
-    need,
     sampling,
     scoring,
     training,
 )
-from polyalign.study import load
+from polyalign.study import Study, load
+from polyalign.study.sections import Sandbox
 
 LLAMA = Load(7e9, "bfloat16", "cuda", batch=32, length=256)
 
@@ -33,14 +33,14 @@ def test_the_shape_of_known_models(parameters: float, layers: int, width: int) -
 
 
 def test_sampling_holds_weights_and_cache() -> None:
-    """Llama-2-7b: 14 GB of weights, and 2 x 32 x 4096 numbers of two bytes a token."""
+    """Llama-2-7b: 14 GB of weights, and 2 x 32 x 4096 numbers of two bytes per token."""
     cache = 2 * 32 * 4096 * 2 * 32 * 256
     one = sampling(LLAMA, rows=1000, new_tokens=128)
     assert one.gpu == 1
     assert 14e3 + cache / 1e6 < one.vram_mb < 1.4 * (14e3 + cache / 1e6)
 
 
-def test_training_holds_sixteen_bytes_a_parameter_and_the_reference() -> None:
+def test_training_holds_sixteen_bytes_per_parameter_and_the_reference() -> None:
     small = replace(LLAMA, batch=1, length=1)
     alone = training(small, rows=1000).vram_mb
     reference = replace(small, others=7e9, others_bytes=4 * 7e9)
@@ -50,7 +50,7 @@ def test_training_holds_sixteen_bytes_a_parameter_and_the_reference() -> None:
 
 
 def held_mb(load: Load, method: Method, new_tokens: int = 0) -> float:
-    """MB on the GPU without what CUDA takes and the tenth of reserve."""
+    """MB on the GPU, without the memory of CUDA and the reserve of a tenth."""
     return (training(load, 1000, new_tokens, method).vram_mb - resources.GPU_MB) / 1.1
 
 
@@ -78,26 +78,26 @@ def test_only_adapters_have_gradients(
     assert found == pytest.approx((16 * adapters + frozen) / 1e6, rel=0.01)
 
 
-def test_adapters_on_a_processor_leave_the_weights_in_float32() -> None:
+def test_adapters_on_a_cpu_leave_the_weights_in_float32() -> None:
     load = replace(LLAMA, device="cpu")
     assert Method(rank=16).frozen_bytes(load) == 28e9
     assert Method().frozen_bytes(load) == 0
 
 
-def test_activations_of_one_layer_and_a_boundary_a_layer() -> None:
+def test_checkpointing_keeps_the_activations_of_one_layer_and_the_input_of_each() -> None:
     """8192 tokens of width d = 4211.6 in L = 32.90 layers: 34 d and 4 d bytes."""
     saved = held_mb(LLAMA, FULL) - held_mb(LLAMA, Method(gradient_checkpointing=True))
     every, kept = 34 * 4211.6 * 32.90, 34 * 4211.6 + 4 * 4211.6 * 32.90
     assert saved == pytest.approx(8192 * (every - kept) / 1e6, rel=0.01)
 
 
-def test_parts_of_a_batch_hold_a_part_of_its_activations() -> None:
+def test_a_micro_batch_holds_a_part_of_the_activations() -> None:
     one, four = held_mb(LLAMA, FULL), held_mb(LLAMA, Method(accumulation=4))
     batch = 8192 * (34 * 4211.6 * 32.90 + 3 * 4 * 64_000)
     assert one - four == pytest.approx(0.75 * batch / 1e6, rel=0.01)
 
 
-def test_a_batch_is_sampled_whole_in_however_many_parts_it_is_trained_on() -> None:
+def test_a_batch_is_sampled_whole_however_many_micro_batches_it_has() -> None:
     many = Method(accumulation=32)
     cache = 2 * 32.90 * 4211.6 * 2 * 8192
     grown = held_mb(LLAMA, many, new_tokens=128) - 16 * 7e3
@@ -105,7 +105,7 @@ def test_a_batch_is_sampled_whole_in_however_many_parts_it_is_trained_on() -> No
     assert held_mb(LLAMA, many, new_tokens=128) > held_mb(LLAMA, many)
 
 
-def test_each_way_to_save_memory_saves_some() -> None:
+def test_each_way_to_save_memory_saves_memory() -> None:
     ways = [
         FULL,
         Method(accumulation=2),
@@ -118,7 +118,7 @@ def test_each_way_to_save_memory_saves_some() -> None:
         assert held == sorted(set(held), reverse=True)
 
 
-def test_activations_twice_take_a_third_more_arithmetic_and_frozen_weights_a_third_less() -> None:
+def test_recomputing_takes_a_third_more_arithmetic_and_frozen_weights_a_third_less() -> None:
     def work(method: Method) -> float:
         load = replace(LLAMA, batch=1)
         none, some = (training(load, rows, method=method).seconds for rows in (0, 100_000))
@@ -137,7 +137,7 @@ def test_more_of_anything_takes_more_memory(change: dict[str, float]) -> None:
     assert training(larger, 1000).vram_mb > training(LLAMA, 1000).vram_mb
 
 
-def test_four_bytes_a_number_take_more_than_two() -> None:
+def test_float32_takes_more_memory_than_bfloat16() -> None:
     assert scoring(replace(LLAMA, dtype="float32"), 1000).vram_mb > 27_000
 
 
@@ -149,7 +149,7 @@ def test_time_grows_with_the_rows() -> None:
     assert ten.minutes % 10 == 0
 
 
-def test_a_processor_holds_no_gpu() -> None:
+def test_a_job_on_the_cpu_holds_no_gpu() -> None:
     on_cpu = training(replace(LLAMA, device="cpu"), rows=10)
     assert (on_cpu.gpu, on_cpu.vram_mb) == (0, 0)
     assert on_cpu.mem_mb > 16 * 7e3
@@ -157,47 +157,36 @@ def test_a_processor_holds_no_gpu() -> None:
 
 
 @pytest.fixture
-def study(text: str, write):  # type: ignore[no-untyped-def]
+def study(text: str, write) -> Study:  # type: ignore[no-untyped-def]
     return load(write(text.replace("results/small/models/base/base", "org/model-7b")))
 
 
-def test_values_without_a_model_need_none(study) -> None:  # type: ignore[no-untyped-def]
-    policy = {"family": "base", "variant": "pool"}
-    assert need(study, "annotate", policy | {"value": "diversity"}) is None
-    scored = need(study, "annotate", policy | {"value": "fluency"})
+def test_a_value_without_a_model_has_no_need(study: Study) -> None:
+    assert resources.annotate(study, "diversity", POOL) is None
+    scored = resources.annotate(study, "fluency", POOL)
     assert scored is not None
     assert scored.gpu == 1
-    assert need(study, "merge", policy) is None
 
 
-def test_a_soup_holds_no_gpu_and_training_does(study) -> None:  # type: ignore[no-untyped-def]
-    soup, rloo = largest_need(study, "train_soup"), largest_need(study, "train_rloo")
-    assert soup is not None
-    assert rloo is not None
-    assert (soup.gpu, rloo.gpu) == (0, 1)
-    assert rloo.vram_mb > 16 * 7e3
-
-
-def test_the_base_model_of_the_sandbox_holds_no_gpu(study) -> None:  # type: ignore[no-untyped-def]
-    """It trains on the processor, where the study's own models may take a GPU."""
-    made = need(study, "base_model", {})
-    assert made is not None
-    assert (made.gpu, made.vram_mb) == (0, 0)
-    assert made.seconds > 0
-    assert need(study, "generate", {"family": "base", "variant": "base"}).gpu == 1  # type: ignore[union-attr]
+def test_the_base_model_of_the_sandbox_holds_no_gpu(study: Study) -> None:
+    """It trains on the CPU, even if the models of the study use a GPU."""
+    need = resources.base_model(study)
+    assert (need.gpu, need.vram_mb) == (0, 0)
+    assert need.seconds > 0
+    assert resources.generate(study, BASE).gpu == 1
 
 
 def test_a_policy_is_estimated_as_it_is_trained(text: str, write) -> None:  # type: ignore[no-untyped-def]
-    """With adapters there is no second model as the reference, and no 16 bytes a parameter."""
+    """With adapters there is no second model as the reference, and no 16 bytes per parameter."""
     large = text.replace("results/small/models/base/base", "org/model-7b")
     thrifty = large.replace("dtype: float32", "dtype: bfloat16", 1).replace(
         "learning_rate: 5.0e-4",
         "lora: {rank: 8}\n    accumulation: 8\n    gradient_checkpointing: true",
     )
-    whole = largest_need(load(write(large)), "train_dpo")
-    adapted = largest_need(load(write(thrifty)), "train_dpo")
-    assert whole is not None
-    assert adapted is not None
+    whole, adapted = (
+        resources.train(found, found.all_policies["dpo/beta-0.1_mostly"])
+        for found in (load(write(large)), load(write(thrifty)))
+    )
     assert whole.vram_mb > 20 * 7e3
     assert 2 * 7e3 < adapted.vram_mb < 4 * 7e3
     assert adapted.mem_mb < whole.mem_mb
@@ -207,22 +196,10 @@ def test_a_classifier_is_as_large_as_what_it_starts_from(text: str, write) -> No
     """100 M parameters in L = 7.98 layers of width d = 1021.8; no logits of a vocabulary."""
     small = "humor: {labels: data/humor.csv, source: org/encoder-100m, lora: {rank: 8}}"
     study = load(write(text.replace("humor: {labels: data/humor.csv}", small)))
-    found = need(study, "reward_model", {"variant": "humor"})
-    assert found is not None
+    found = resources.reward_model(study, "humor")
     tokens = 16 * (128 + study.sampling.max_new_tokens)
     expected = 4 * 100e6 + (16 * 18 * 8 + 68 * tokens) * 1021.8 * 7.98
     assert found.vram_mb == pytest.approx(1.1 * expected / 1e6 + resources.GPU_MB, abs=110)
-
-
-def test_the_largest_need_covers_each_job(study) -> None:  # type: ignore[no-untyped-def]
-    largest = largest_need(study, "generate")
-    assert largest is not None
-    for variant in ("pool", "base"):
-        one = need(study, "generate", {"family": "base", "variant": variant})
-        assert one is not None
-        assert one.vram_mb <= largest.vram_mb
-        assert one.seconds <= largest.seconds
-    assert largest_need(study, "merge") is None
 
 
 @pytest.mark.parametrize(
@@ -259,8 +236,8 @@ def test_parameters_from_a_folder(tmp_path: Path, text: str, write) -> None:  # 
     assert resources.parameters(study) == 1000
 
 
-def test_a_model_that_the_study_makes_is_as_large_as_its_base(study) -> None:  # type: ignore[no-untyped-def]
+def test_a_model_that_the_study_trains_is_as_large_as_its_start(study: Study) -> None:
     made = f"results/{study.study}/models/reward/humor"
-    assert resources.parameters_of(made, "float32", study) == resources.SANDBOX_PARAMETERS
+    assert resources.parameters_of(made, "float32", study) == Sandbox.PARAMETERS
     own = study.model_copy(update={"sandbox": None})
     assert resources.parameters_of(made, "float32", own) == 7e9

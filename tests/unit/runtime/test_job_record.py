@@ -1,4 +1,4 @@
-"""What a job leaves beside its log, and what the next one makes of it."""
+"""The record that a job writes beside its log, and what the next job does with it."""
 
 import json
 import os
@@ -21,8 +21,7 @@ import sys, time
 from polyalign.errors import InputError
 from polyalign.runtime.job import run
 
-def main(job):
-    end = job.settings["end"]
+def main(job, *, end):
     if end == "sleep":
         print("at work", flush=True)
         time.sleep(60)
@@ -31,7 +30,7 @@ def main(job):
     if end == "memory":
         raise MemoryError("no more")
     if end == "gpu":
-        print("parts", job.parts, flush=True)
+        print("factor", job.microbatch_factor, flush=True)
         raise type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory")
     if end == "nan":
         raise FloatingPointError("loss is nan at step 3")
@@ -66,7 +65,7 @@ def record(stage: Path) -> dict[str, Any]:
 
 
 def running(stage: Path) -> "subprocess.Popen[bytes]":
-    """A job that is at its work."""
+    """A job that runs."""
     process = subprocess.Popen(command(stage, "sleep"))
     log, end = stage.parent / "logs/job.log", time.monotonic() + 60
     while not (log.exists() and "at work" in log.read_text()):
@@ -76,7 +75,7 @@ def running(stage: Path) -> "subprocess.Popen[bytes]":
 
 
 def test_a_job_says_that_it_is_done(stage: Path) -> None:
-    assert call(stage, "well").returncode == 0
+    assert call(stage, "done").returncode == 0
     made = record(stage)
     assert (made["state"], made["stage"], made["attempt"]) == ("done", "stage", 1)
     assert made["seconds"] >= 0
@@ -118,12 +117,12 @@ def test_a_job_held_what_it_asked_for_and_found(
 
 
 def test_a_job_is_told_what_was_asked_for(stage: Path) -> None:
-    assert call(stage, "well", "--gpus", "2").returncode == 0
+    assert call(stage, "done", "--gpus", "2").returncode == 0
     assert record(stage)["gpus_asked"] == 2
 
 
 @pytest.mark.parametrize(
-    ("end", "status", "reason", "again"),
+    ("end", "status", "reason", "retryable"),
     [
         ("input", 2, "input", False),
         ("memory", 1, "memory", True),
@@ -132,11 +131,11 @@ def test_a_job_is_told_what_was_asked_for(stage: Path) -> None:
     ],
 )
 def test_a_job_says_why_it_failed(
-    stage: Path, end: str, status: int, reason: str, again: bool
+    stage: Path, end: str, status: int, reason: str, retryable: bool
 ) -> None:
     assert call(stage, end).returncode == status
     made = record(stage)
-    assert (made["state"], made["reason"], made["again"]) == ("failed", reason, again)
+    assert (made["state"], made["reason"], made["retryable"]) == ("failed", reason, retryable)
 
 
 def test_bad_input_is_not_tried_again(stage: Path) -> None:
@@ -147,27 +146,33 @@ def test_bad_input_is_not_tried_again(stage: Path) -> None:
     assert record(stage)["attempt"] == 1
 
 
-def test_what_may_pass_is_tried_again(stage: Path) -> None:
+def test_an_error_that_may_pass_is_tried_again(stage: Path) -> None:
     call(stage, "memory")
     call(stage, "memory", "--attempt", "2")
     assert record(stage)["attempt"] == 2
 
 
-def test_each_lack_of_gpu_memory_doubles_the_parts_of_a_batch(stage: Path) -> None:
+def test_each_failure_for_gpu_memory_doubles_the_microbatch_factor(stage: Path) -> None:
     log = stage.parent / "logs/job.log"
-    for attempt, parts in ((1, 1), (2, 2), (3, 4), (1, 1)):
+    for attempt, factor in ((1, 1), (2, 2), (3, 4), (1, 1)):
         call(stage, "gpu", "--attempt", str(attempt))
-        assert f"parts {parts}\n" in log.read_text()
-        assert record(stage)["parts"] == parts
+        assert f"factor {factor}\n" in log.read_text()
+        assert record(stage)["microbatch_factor"] == factor
 
 
-def test_parts_stay_as_they_are_for_another_reason_and_begin_anew_for_another_job() -> None:
-    short = {"key": "a", "parts": 2, "reason": "GPU memory"}
-    assert job_record.parts(short, 2, "a") == 4
+def test_the_microbatch_factor_stays_after_another_failure_and_is_one_for_another_job() -> None:
+    short = {"key": "a", "microbatch_factor": 2, "reason": "GPU memory"}
+    assert job_record.microbatch_factor(short, 2, "a") == 4
     for other in ("stopped", "memory"):
-        assert job_record.parts(short | {"reason": other}, 2, "a") == 2
-    assert job_record.parts({"key": "a", "parts": 2}, 2, "a") == 2, "it was killed while it ran"
-    assert job_record.parts(short, 2, "b") == job_record.parts(short, 1, "a") == 1
+        assert job_record.microbatch_factor(short | {"reason": other}, 2, "a") == 2
+    assert job_record.microbatch_factor({"key": "a", "microbatch_factor": 2}, 2, "a") == 2, (
+        "it was killed while it ran"
+    )
+    assert (
+        job_record.microbatch_factor(short, 2, "b")
+        == job_record.microbatch_factor(short, 1, "a")
+        == 1
+    )
 
 
 def test_a_new_workflow_tries_from_the_start(stage: Path) -> None:
@@ -177,14 +182,14 @@ def test_a_new_workflow_tries_from_the_start(stage: Path) -> None:
     assert record(stage)["started"] > first
 
 
-def test_another_setting_or_a_mended_input_clears_a_failure(tmp_path: Path) -> None:
+def test_another_setting_or_a_corrected_input_clears_a_failure(tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text("a")
     keys = [job_record.job_key("{}", [f"table={table}"]), job_record.job_key('{"k": 1}', [])]
     table.write_text("ab")
     keys.append(job_record.job_key("{}", [f"table={table}"]))
     assert len(set(keys)) == 3
-    failed = {"key": keys[0], "attempt": 1, "again": False, "message": "bad"}
+    failed = {"key": keys[0], "attempt": 1, "retryable": False, "message": "bad"}
     job_record.refuse_again(failed, 2, keys[2])
     with pytest.raises(InputError, match="bad"):
         job_record.refuse_again(failed, 2, keys[0])
@@ -205,42 +210,43 @@ def test_a_stopped_job_says_so(stage: Path) -> None:
     process.terminate()
     assert process.wait() == -signal.SIGTERM
     made = record(stage)
-    assert (made["state"], made["reason"], made["again"]) == ("failed", "stopped", True)
+    assert (made["state"], made["reason"], made["retryable"]) == ("failed", "stopped", True)
     assert made["message"] == "RuntimeError: stopped by SIGTERM"
 
 
-def test_a_job_ends_its_forgotten_twin(stage: Path) -> None:
-    twin = running(stage)
-    assert call(stage, "well").returncode == 0
-    assert twin.wait(5) == -signal.SIGTERM
+def test_a_job_ends_an_orphan(stage: Path) -> None:
+    orphan = running(stage)
+    assert call(stage, "done").returncode == 0
+    assert orphan.wait(5) == -signal.SIGTERM
     assert (
-        f"process {twin.pid} of an earlier workflow" in (stage.parent / "logs/job.log").read_text()
+        f"process {orphan.pid} of an earlier workflow"
+        in (stage.parent / "logs/job.log").read_text()
     )
     assert record(stage)["state"] == "done"
 
 
-def test_a_process_that_only_has_the_number_of_a_twin_is_left_alone(stage: Path) -> None:
-    call(stage, "well")
+def test_a_process_that_only_has_the_number_of_an_orphan_is_left_alone(stage: Path) -> None:
+    call(stage, "done")
     with subprocess.Popen(["sleep", "60"]) as other:
         stale = record(stage) | {"state": "running", "pid": other.pid}
         (stage.parent / "logs/job.json").write_text(json.dumps(stale))
-        call(stage, "well")
+        call(stage, "done")
         assert other.poll() is None
         other.kill()
 
 
-def test_a_job_clears_what_a_killed_one_left_and_nothing_else(stage: Path) -> None:
+def test_a_job_clears_the_scratch_folders_of_a_killed_one_and_nothing_else(stage: Path) -> None:
     left, others = stage.parent / ".out.abcd_123", stage.parent / ".out.json.abcd_123"
     for folder in (left, others):
         folder.mkdir()
         (folder / "half").write_text("")
-    assert call(stage, "well").returncode == 0
+    assert call(stage, "done").returncode == 0
     assert not left.exists()
     assert others.exists()
 
 
 def test_a_scratch_folder_has_the_name_that_is_cleared(tmp_path: Path) -> None:
-    with suppress(FileNotFoundError), files.whole(tmp_path / "out"):
+    with suppress(FileNotFoundError), files.atomic_write(tmp_path / "out"):
         assert len(list(tmp_path.iterdir())) == 1
         files.clear_scratch(tmp_path / "out")
         assert not list(tmp_path.iterdir())
@@ -248,7 +254,7 @@ def test_a_scratch_folder_has_the_name_that_is_cleared(tmp_path: Path) -> None:
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Commands that stand in for SLURM's: its jobs are the lines of a file."""
+    """Replacements for the commands of SLURM: its jobs are the lines of a file."""
     folder = tmp_path / "bin"
     folder.mkdir()
     queue = tmp_path / "queue"
@@ -264,37 +270,37 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("job", "comment", "left"),
     [("4711", "rule_solve_wildcards_a", ""), ("4711", "(null)", "4711 (null)\n")],
 )
-def test_a_forgotten_submission_is_cancelled_and_no_other_allocation(
+def test_an_orphaned_submission_is_cancelled_and_no_other_allocation(
     stage: Path, slurm: Path, job: str, comment: str, left: str
 ) -> None:
-    call(stage, "well")
+    call(stage, "done")
     slurm.write_text(f"{job} {comment}\n")
-    twin = record(stage) | {"state": "running", "slurm_job": job, "host": "node7"}
-    (stage.parent / "logs/job.json").write_text(json.dumps(twin))
-    assert call(stage, "well").returncode == 0
+    orphan = record(stage) | {"state": "running", "slurm_job": job, "host": "node7"}
+    (stage.parent / "logs/job.json").write_text(json.dumps(orphan))
+    assert call(stage, "done").returncode == 0
     assert slurm.read_text() == left
     assert record(stage)["slurm_job"] == "3"
 
 
 def test_a_requeued_job_does_not_cancel_itself(stage: Path, slurm: Path) -> None:
-    call(stage, "well")
+    call(stage, "done")
     slurm.write_text("3 rule_solve\n")
-    twin = record(stage) | {"state": "running", "slurm_job": "3", "host": "node7"}
-    (stage.parent / "logs/job.json").write_text(json.dumps(twin))
-    assert call(stage, "well").returncode == 0
+    orphan = record(stage) | {"state": "running", "slurm_job": "3", "host": "node7"}
+    (stage.parent / "logs/job.json").write_text(json.dumps(orphan))
+    assert call(stage, "done").returncode == 0
     assert slurm.read_text() == "3 rule_solve\n"
 
 
-def test_half_a_marker_is_none(tmp_path: Path) -> None:
+def test_half_a_record_is_none(tmp_path: Path) -> None:
     path = tmp_path / "job.json"
-    assert job_record.read_marker(path) is None
+    assert job_record.read_record(path) is None
     for text in ('{"state": "runn', "[]", '{"state": "done"}'):
         path.write_text(text)
-        assert job_record.read_marker(path) is None
+        assert job_record.read_record(path) is None
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason"),
+    ("error", "reason"),
     [
         (InputError("x"), "input"),
         (MemoryError(), "memory"),
@@ -304,12 +310,12 @@ def test_half_a_marker_is_none(tmp_path: Path) -> None:
         (RuntimeError("x"), "error"),
     ],
 )
-def test_reasons(fault: Exception, reason: str) -> None:
-    assert job_record.why(fault) == reason
+def test_reasons(error: Exception, reason: str) -> None:
+    assert job_record.failure_reason(error) == reason
 
 
-def test_birth_of_a_process() -> None:
-    assert job_record.born(os.getpid()) is not None
+def test_start_of_a_process() -> None:
+    assert job_record.process_start(os.getpid()) is not None
     with subprocess.Popen(["true"]) as process:
         process.wait()
-    assert job_record.born(process.pid) is None
+    assert job_record.process_start(process.pid) is None

@@ -1,4 +1,4 @@
-"""A killed job goes on from its checkpoints if nothing that it is made from has changed."""
+"""A killed job continues from its checkpoints if nothing that it depends on has changed."""
 
 import json
 import subprocess
@@ -10,13 +10,13 @@ import pytest
 TRAINING = """
 from polyalign.runtime.job import run
 
-def main(job):
+def main(job, *, beta):
     job.work.mkdir(parents=True, exist_ok=True)
     kept = job.work / "checkpoint"
     begun = int(kept.read_text()) if kept.exists() else 0
     for step in range(begun + 1, 5):
         kept.write_text(str(step))
-        if job.settings["killed"] == step:
+        if KILLED_AT == step:
             raise MemoryError
     job.outputs["out"].write_text(f"{begun} to {step}")
 
@@ -25,7 +25,7 @@ run(main)
 
 
 class Study:
-    """A training with the inputs that one of the workflow has."""
+    """A training with the same kinds of inputs as one of the workflow."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,9 +39,9 @@ class Study:
         (folder / "own/model.safetensors").write_text("other weights")
 
     def train(self, killed: int = 0, beta: float = 1.0) -> bool:
-        """Train until step `killed` (0: to the end); returns whether the model is made."""
-        # What kills a job is none of its settings.
-        script = TRAINING.replace('job.settings["killed"]', str(killed))
+        """Train until step `killed` (0: to the end); return whether the model is written."""
+        # The step at which a job is killed is not one of its settings.
+        script = TRAINING.replace("KILLED_AT", str(killed))
         (self.folder / "training.py").write_text(script)
         inputs = ("palette=lam.json", "base=base.json", "base=base", "model=own")
         command = [
@@ -69,7 +69,7 @@ def test_nothing_changed(study: Study) -> None:
     (study.folder / "lam.json").touch()
     assert study.train()
     assert study.made == "2 to 4"
-    assert "begins anew" not in (study.folder / "logs/job.log").read_text()
+    assert "training restarts" not in (study.folder / "logs/job.log").read_text()
 
 
 @pytest.mark.parametrize("name", ["lam.json", "base.json", "own/model.safetensors"])
@@ -77,7 +77,7 @@ def test_another_input(study: Study, name: str) -> None:
     (study.folder / name).write_text("other")
     assert study.train()
     assert study.made == "0 to 4"
-    assert "begins anew" in (study.folder / "logs/job.log").read_text()
+    assert "training restarts" in (study.folder / "logs/job.log").read_text()
 
 
 def test_other_code(study: Study) -> None:
@@ -91,15 +91,15 @@ def test_other_settings(study: Study) -> None:
     assert study.made == "0 to 4"
 
 
-def test_a_manifest_stands_for_its_folder(study: Study) -> None:
-    """A model made again that is the same: its manifest says so, and gigabytes need no reading."""
+def test_a_manifest_represents_its_folder(study: Study) -> None:
+    """The manifest of a rebuilt model that is the same is equal, so its weights are not read."""
     (study.folder / "base/model.safetensors").write_text("not read")
     assert study.train()
     assert study.made == "2 to 4"
 
 
-def test_a_change_that_is_taken_back(study: Study) -> None:
-    """Checkpoints are kept until the model is made; then none of them is."""
+def test_a_change_that_is_reverted(study: Study) -> None:
+    """All checkpoints are kept until the model is written; then all are removed."""
     before = (study.folder / "lam.json").read_text()
     (study.folder / "lam.json").write_text("other")
     assert not study.train(killed=3)

@@ -1,4 +1,4 @@
-"""`polyalign check`: every fault of a config at once, then the plan: jobs, time and disk."""
+"""`polyalign check`: all errors of a config at once, or the plan: jobs, time and disk."""
 
 import argparse
 import shutil
@@ -12,7 +12,7 @@ GB = 1e9
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Check a config and print the plan; 0 if it can run, 1 if it cannot be planned, 2 on faults.
+    """Check a config and print the plan; 0 if it can run, 1 if it cannot be planned, 2 on errors.
 
     Raises:
         SystemExit: on an unknown argument.
@@ -22,23 +22,23 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         study = load(options.config)
-    except InputError as fault:
-        print(fault, file=sys.stderr)
+    except InputError as error:
+        print(error, file=sys.stderr)
         return 2
-    print(f"{options.config}: no fault. {summary(study)}")
+    print(f"{options.config}: no errors. {summary(study)}")
     for warning in out_of_reach(study):
         print(f"warning: {warning}")
     try:
         steps = plan(study, jobs_to_run(options.config))
-    except InputError as fault:
-        print(fault, file=sys.stderr)
+    except InputError as error:
+        print(error, file=sys.stderr)
         return 1
     print(plan_text(study, steps))
     return 0
 
 
 def plan_text(study: Study, steps: list[Step]) -> str:
-    """The plan as a table, with total time, GPU hours and disk."""
+    """The plan as a table, with total time, GPU hours and disk space."""
     if not steps:
         lines = ["Nothing to be done."]
     else:
@@ -49,10 +49,10 @@ def plan_text(study: Study, steps: list[Step]) -> str:
         lines = [
             f"{'rule':<{width}}  jobs  minutes  measured  GPU  VRAM GB     used  RAM GB     used",
             *(_row(step, width).rstrip() for step in steps),
-            f"{'total':<{width}}  {total:>4}  {minutes:>7.1f}  one job after another, as measured "
-            "where it was",
-            f"GPU hours: about {hours:.1f}. Estimates are for a GPU of the data centre; what was "
-            "measured or used is of earlier jobs of the study, on their machine.",
+            f"{'total':<{width}}  {total:>4}  {minutes:>7.1f}  one job after another, measured "
+            "or estimated",
+            f"GPU hours: about {hours:.1f}. Estimates assume a data-centre GPU; measured and used "
+            "are of earlier jobs of this study, on the machine that ran them.",
         ]
     free = shutil.disk_usage(".").free
     lines.append(f"Disk: about {_size(disk_bytes(study))} in all; {_size(free)} are free here.")
@@ -64,7 +64,7 @@ def _gpu_hours(step: Step) -> float:
 
 
 def _row(step: Step, width: int) -> str:
-    """A rule's row: estimates, and beside each of them what earlier jobs took."""
+    """The row of a rule: estimates, and beside each of them what earlier jobs took."""
     estimated, measured = (
         _number(seconds, 60 / step.jobs) for seconds in (step.estimated, step.measured)
     )

@@ -12,28 +12,42 @@ from pathlib import Path
 from typing import Any
 
 from polyalign.errors import InputError
-from polyalign.runtime.job_record import NO_GPU, is_of_here, live_slurm_jobs, read_marker, runs_here
+from polyalign.paths import JobFile, parse_job
+from polyalign.runtime.job_record import NO_GPU, is_of_here, live_slurm_jobs, read_record, runs_here
 
 TAIL = 4000
 """Bytes at the end of a log that are searched for its progress."""
 
-GONE = "ended without a word: out of memory, past its time limit, or its node was lost"
+GONE = "exited without reporting: out of memory, time limit exceeded, or node lost"
+"""What is known of a job that neither runs nor wrote that it ended."""
 
-MEANT = {"TIMEOUT": "time", "OUT_OF_MEMORY": "memory"}
-"""What a state in which SLURM ended a job is, as a reason."""
+SLURM_REASONS = {"TIMEOUT": "time", "OUT_OF_MEMORY": "memory"}
+"""State in which SLURM ended a job → reason of the failure."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One job: its name (`train/rloo-hhh-60`), its log, and the record in its marker.
+    """One job of a study.
 
-    Its state is that of the marker, but `gone` where a job that says it runs does not.
+    Attributes:
+        results: folder of the study.
+        job: stage and name of the job.
+        log: its log.
+        record: its job record.
+        state: as in the record, but `gone` for a job whose record says that it runs and which does
+            not.
     """
 
-    name: str
+    results: Path
+    job: JobFile
     log: Path
     record: dict[str, Any]
     state: str
+
+    @property
+    def name(self) -> str:
+        """Stage and name, such as `train/rloo-hhh-60`."""
+        return "/".join(filter(None, [self.job.stage, self.job.name]))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,43 +66,49 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         entries = read_entries(Path(options.folder))
-    except InputError as fault:
-        print(f"polyalign: {fault}", file=sys.stderr)
+    except InputError as error:
+        print(f"polyalign: {error}", file=sys.stderr)
         return 2
     print(times_text(entries) if options.times else status_text(entries))
     return 0
 
 
 def read_entries(folder: Path) -> list[Entry]:
-    """All jobs with a marker below a folder, by name.
+    """All jobs with a record below a folder, by name.
 
     Raises:
         InputError: if there are none.
     """
     found = [
-        (path, record)
+        (path, logs, record)
         for path in sorted(folder.rglob("*.json"))
-        if "logs" in path.parts and (record := read_marker(path)) is not None
+        if (logs := _logs(path)) and (record := read_record(path)) is not None
     ]
     if not found:
         raise InputError(
-            f"{folder}: no job has left a marker below it; expected the results folder of a study "
-            "that runs or ran; start it, or name its folder"
+            f"{folder}: no job has written a record in this folder; expected the results folder of "
+            "a study that runs or ran; start the study, or name its folder"
         )
-    alive = _alive([record for _, record in found])
+    alive = _alive([record for _, _, record in found])
     return [
         Entry(
-            name="/".join(path.with_suffix("").parts[path.parts.index("logs") + 1 :]),
+            results=logs.parent,
+            job=parse_job(path.relative_to(logs)),
             log=path.with_suffix(".log"),
             record=record,
-            state="gone" if record["state"] == "running" and not on else record["state"],
+            state="gone" if record["state"] == "running" and not runs else record["state"],
         )
-        for (path, record), on in zip(found, alive, strict=True)
+        for (path, logs, record), runs in zip(found, alive, strict=True)
     ]
 
 
+def _logs(path: Path) -> Path | None:
+    """The folder `logs` that a file is in."""
+    return next((folder for folder in path.parents if folder.name == "logs"), None)
+
+
 def _alive(records: Sequence[dict[str, Any]]) -> list[bool]:
-    """Whether each job may still run; one of which nothing can be known here is believed."""
+    """Whether each job may still run; if that cannot be checked here, the record is believed."""
     asked = any(record["slurm_job"] and record["state"] == "running" for record in records)
     live = live_slurm_jobs() if asked else None
     return [
@@ -108,7 +128,7 @@ def status_text(entries: Sequence[Entry]) -> str:
         parts.append(_table(head, map(_running_row, running)))
     failed = [entry for entry in entries if entry.state in ("failed", "gone")]
     if failed:
-        parts.append("\n".join(["failed", *(line for entry in failed for line in _why(entry))]))
+        parts.append("\n".join(["failed", *(line for entry in failed for line in _failure(entry))]))
     counts = Counter(entry.state for entry in entries)
     parts.append(", ".join(f"{count} {state}" for state, count in sorted(counts.items())))
     return "\n\n".join(parts)
@@ -127,7 +147,7 @@ def _running_row(entry: Entry) -> tuple[str, ...]:
 
 
 def _progress(entry: Entry) -> tuple[str, str]:
-    """Step and loss, from the metrics of a training or else the progress bar in the log."""
+    """Step and loss: from the metrics of a training, or else from the progress bar in the log."""
     work = entry.record.get("work")
     metrics = Path(work) / "metrics.csv" if work else None
     if metrics is not None and metrics.is_file():
@@ -146,7 +166,7 @@ def _progress(entry: Entry) -> tuple[str, str]:
 
 
 def _memory(record: dict[str, Any]) -> str:
-    """Memory that a job of this machine holds now, in MB; empty for others."""
+    """Memory that a job on this machine holds now, in MB; empty for other machines."""
     try:
         facts = Path(f"/proc/{record['pid']}/status").read_text() if runs_here(record) else ""
     except OSError:
@@ -155,20 +175,21 @@ def _memory(record: dict[str, Any]) -> str:
     return str(int(held[1]) // 1024) if held else ""
 
 
-def _why(entry: Entry) -> list[str]:
+def _failure(entry: Entry) -> list[str]:
+    """The lines on a failed job: name and reason, message, log."""
     record = entry.record
     gone = entry.state == "gone"
     reason, message = ("gone", GONE) if gone else (record["reason"], record["message"].strip())
-    # What ended these came from outside, and SLURM knows what it was.
+    # These jobs were ended from outside, and SLURM knows why.
     if record["slurm_job"] and reason in ("gone", "stopped"):
-        said = _slurm_says(record["slurm_job"])
-        reason = MEANT.get(said, reason)
-        message += f" (SLURM: {said})" if said else ""
+        state = _slurm_state(record["slurm_job"])
+        reason = SLURM_REASONS.get(state, reason)
+        message += f" (SLURM: {state})" if state else ""
     return [f"  {entry.name}: {reason}", f"    {message}", f"    log: {entry.log}"]
 
 
-def _slurm_says(job: str) -> str:
-    """State of a job in SLURM's queue, or, once it has left that, in its accounts; else empty."""
+def _slurm_state(job: str) -> str:
+    """State of a job in SLURM's queue, or else in SLURM's accounting; empty if unknown."""
     for command in (
         ["squeue", "--states=all", "-h", "-o", "%T", "-j", job],
         ["sacct", "-X", "--noheader", "--format=State", "--jobs", job],
@@ -183,12 +204,11 @@ def _slurm_says(job: str) -> str:
 
 
 def times_text(entries: Sequence[Entry]) -> str:
-    """One table of all finished jobs: seconds, memory of host and GPU, tokens a second.
+    """One table of all finished jobs: seconds, memory of host and GPU, tokens per second.
 
     Seconds and memory come from the benchmark file of a rule that has one, since that covers
-    processes that the job starts, and else from the job itself. The last line has the sum of the
-    jobs' own times, and the time from the first start to the last end: the difference, with as many
-    jobs at once as there were, is what the workflow itself took or waited.
+    processes that the job starts, and otherwise from the job itself. The last line has the sum of
+    the times of all jobs, and the time from the first start to the last end.
     """
     head = ("job", "seconds", "RSS MB", "VRAM MB", "tokens/s")
     done = [entry for entry in entries if entry.state == "done"]
@@ -219,10 +239,8 @@ def _times_row(entry: Entry) -> tuple[str, ...]:
 
 
 def _benchmark(entry: Entry) -> dict[str, float]:
-    """Numbers of the job's benchmark file (Snakemake's), if its rule writes one."""
-    parts = list(entry.log.with_suffix(".tsv").parts)
-    parts[parts.index("logs")] = "benchmarks"
-    file = Path(*parts)
+    """Numbers of the job's benchmark file, which Snakemake writes for some rules; or empty."""
+    file = entry.results / "benchmarks" / f"{entry.name}.tsv"
     if not file.is_file():
         return {}
     header, row = (line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()[:2])
@@ -234,7 +252,7 @@ def _benchmark(entry: Entry) -> dict[str, float]:
 
 
 def _tokens(record: dict[str, Any]) -> int | None:
-    """Tokens that a job sampled; None for jobs that sample none."""
+    """Tokens that a job sampled; None for a job that does not sample."""
     import pyarrow.parquet as pq
 
     if record["stage"] != "generate":

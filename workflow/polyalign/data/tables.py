@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from polyalign.data.formats import TABLE_FILES
 from polyalign.errors import InputError
 from polyalign.paths import policy_of
-from polyalign.runtime.files import whole
+from polyalign.runtime.files import atomic_write
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -51,7 +51,7 @@ def write_table(frame: pd.DataFrame, path: str | Path, settings: Mapping[str, An
     table = pa.Table.from_pandas(frame, preserve_index=False)
     record = {b"polyalign": json.dumps(settings, sort_keys=True).encode()}
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **record})
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         pq.write_table(table, draft, compression="zstd")
 
 
@@ -68,7 +68,7 @@ def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
     Undefined numbers are written as `nan`, which `read_table` reads back; an empty field would turn
     its column into text.
     """
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         frame.to_csv(draft, index=False, na_rep="nan")
 
 

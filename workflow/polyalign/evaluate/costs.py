@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from polyalign.paths import parse_job
-from polyalign.runtime.job_record import marker_of, read_marker
+from polyalign.runtime.job_record import read_record, record_path
 
 OWN = ("train", "generate", "annotate", "decode")  # stages that work for one policy alone
 
@@ -40,8 +40,8 @@ def read_costs(results: str | Path, policy: str, values: Iterable[str]) -> dict[
             clock += table["s"].tolist()
             # A job that ended before the first sample has no CPU time; it counts as nothing.
             cpu += pd.to_numeric(table["cpu_time"], errors="coerce").fillna(0).tolist()
-            marker = marker_of(Path(results) / "logs" / stage / f"{path.stem}.log")
-            held = (read_marker(marker) or {}).get("gpus_held", math.nan)
+            record = record_path(Path(results) / "logs" / stage / f"{path.stem}.log")
+            held = (read_record(record) or {}).get("gpus_held", math.nan)
             gpu += (table["s"] * held).tolist()
     found = {"job_seconds": clock, "cpu_seconds": cpu, "gpu_seconds": gpu}
     return {name: math.fsum(parts) if parts else math.nan for name, parts in found.items()}

@@ -6,7 +6,7 @@ from typing import Any
 
 from polyalign import __version__
 from polyalign.models.sources import MODEL_SUFFIXES, VERSIONS
-from polyalign.runtime.files import sha256, versions, whole, write_json, write_text
+from polyalign.runtime.files import atomic_write, sha256, versions, write_json, write_text
 
 PASSING = {"seconds", "resumed_from", "versions"}
 METRICS = "metrics.csv"
@@ -38,7 +38,7 @@ def write_metrics(folder: str | Path, metrics: str | Path) -> None:
     """Copy the metrics of a training: `step` and one column per metric; only `step` for a soup."""
     source = Path(folder) / METRICS
     if source.is_file():
-        with whole(metrics) as draft:
+        with atomic_write(metrics) as draft:
             shutil.copyfile(source, draft)
     else:
         write_text(metrics, "step\n")

@@ -13,19 +13,19 @@ from statistics import mean
 
 from polyalign import families
 from polyalign.errors import InputError
+from polyalign.families import BASE, POOL
 from polyalign.map.budget import candidates_for, expected_largest, height
 from polyalign.paths import Paths, parse_job
 from polyalign.plan import resources, stages
 from polyalign.plan.resources import BYTES, PROMPTS, Need, parameters
-from polyalign.runtime.job_record import read_marker
+from polyalign.runtime.job_record import read_record
 from polyalign.study import Study
 
 SECONDS = 10.0
-"""Rough time of a job without a model that was never measured: a start of Python, some numpy."""
-
+"""Estimated time of a job without a model: a start of Python and some NumPy."""
 
 CHECKPOINT = 12
-"""Bytes a parameter of a checkpoint: float32 weights and the two moments of Adam."""
+"""Bytes per parameter of a checkpoint: float32 weights and the two moments of Adam."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Step:
     Attributes:
         rule: its name.
         jobs: how many.
-        estimated: seconds that one of them is expected to take.
-        measured: seconds that earlier jobs of this study took; None without any.
-        need: the most that one of them needs; None if they load no model.
-        used_mb: most memory of the host that an earlier job of this rule took; None if unknown.
-        used_vram_mb: the same of a GPU.
+        estimated: estimated seconds per job.
+        measured: mean seconds of earlier jobs of this study; None without any.
+        need: the largest need of one of the jobs; None if they load no model.
+        used_mb: peak memory of the host over earlier jobs of this rule; None if unknown.
+        used_vram_mb: the same for the memory of a GPU.
     """
 
     rule: str
@@ -52,7 +52,7 @@ class Step:
 
     @property
     def seconds(self) -> float:
-        """That one of them takes: measured where it was."""
+        """Seconds per job: measured if available, else estimated."""
         return self.estimated if self.measured is None else self.measured
 
 
@@ -67,7 +67,7 @@ def summary(study: Study) -> str:
 
 
 def out_of_reach(study: Study) -> list[str]:
-    """Palettes that choosing among the candidates is not likely to reach, a sentence each.
+    """Palettes that selection among the candidates will probably not reach, one sentence each.
 
     Rough, since nothing is sampled yet: see `polyalign.map.budget.height`.
     """
@@ -83,9 +83,9 @@ def out_of_reach(study: Study) -> list[str]:
         more = f"about {enough} candidates (sampling.candidates)" if enough else "lower levels"
         found.append(
             f"palette {name} asks for about {above:.2g} standard deviations above the base level; "
-            f"the best of {count} candidates lies about {expected_largest(count):.2g} above it, "
-            f"and log {count} = {log(count):.2g} nats is all that choosing can spend: it needs "
-            f"{more} (rough: as if rewards were normal and uncorrelated)"
+            f"the best of {count} candidates is about {expected_largest(count):.2g} above it, and "
+            f"selection can spend at most log {count} = {log(count):.2g} nats: the palette needs "
+            f"{more} (rough: assumes normal and uncorrelated rewards)"
         )
     return found
 
@@ -94,7 +94,7 @@ def jobs_to_run(config: str) -> dict[str, int]:
     """Rule → jobs that Snakemake would run now for this config.
 
     Raises:
-        InputError: if Snakemake cannot make the plan; the message is its own.
+        InputError: if Snakemake cannot make the plan; with the message of Snakemake.
     """
     quiet = ["--dry-run", "--quiet", "rules", "host"]
     command = [sys.executable, "-m", "snakemake", *quiet, "--configfile", config]
@@ -106,7 +106,7 @@ def jobs_to_run(config: str) -> dict[str, int]:
 
 
 def parse_jobs(printed: str) -> dict[str, int]:
-    """Rule → jobs from the table that a dry run prints (empty if there is nothing to do)."""
+    """Rule → jobs, from the table that a dry run prints; empty if there is nothing to do."""
     _, _, table = printed.partition("Job stats:")
     rows = re.findall(r"^(\S+)[ \t]+(\d+)[ \t]*$", table, flags=re.MULTILINE)
     return {rule: int(count) for rule, count in rows if rule != "total"}
@@ -116,8 +116,7 @@ def measured(folder: Path) -> dict[str, tuple[float, float]]:
     """Rule → mean seconds and largest memory (MB) of its jobs in an earlier run.
 
     Args:
-        folder: benchmark files of Snakemake, as `<rule>.tsv`, `<rule>/….tsv`, or, for the rules of
-            one family each, `<stage>/<family>-….tsv`.
+        folder: the benchmark files of a study, as `polyalign.paths.Paths.benchmark` names them.
     """
     seconds: dict[str, list[float]] = {}
     memory: dict[str, float] = {}
@@ -127,16 +126,16 @@ def measured(folder: Path) -> dict[str, tuple[float, float]]:
         for row in rows:
             numbers = dict(zip(header, row, strict=True))
             seconds.setdefault(rule, []).append(float(numbers["s"]))
-            with suppress(KeyError, ValueError):  # a job shorter than a look at it has no memory
+            with suppress(KeyError, ValueError):  # very short jobs have no memory
                 memory[rule] = max(memory.get(rule, 0.0), float(numbers["max_rss"]))
     return {rule: (mean(times), memory.get(rule, 0.0)) for rule, times in seconds.items()}
 
 
 def used_vram(folder: Path) -> dict[str, float]:
-    """Rule → most memory (MB) of a GPU that its finished jobs held, by their markers in `logs`."""
+    """Rule → peak GPU memory (MB) of its finished jobs, from their records in the folder `logs`."""
     used: dict[str, float] = {}
     for path in sorted(folder.rglob("*.json")):
-        record = read_marker(path)
+        record = read_record(path)
         if record is not None and record.get("vram_mb"):
             rule = rule_of(path.relative_to(folder))
             used[rule] = max(used.get(rule, 0.0), float(record["vram_mb"]))
@@ -146,46 +145,49 @@ def used_vram(folder: Path) -> dict[str, float]:
 def rule_of(path: Path) -> str:
     """The rule of a benchmark file or job record (its path within the folder of those)."""
     job = parse_job(path)
-    if job.policy is None or job.policy.family not in families.NAMES:
+    if job.policy is None:
         return job.stage
-    kind = families.family(job.policy.family).kind
-    stage = "generate_guided" if job.stage == "generate" else job.stage
-    own = {"train": "train", "decode": "select", "generate_guided": "sample"}.get(stage)
-    return stages.rule_name(stage, job.policy.family) if kind == own else job.stage
+    name = job.policy.family
+    samples_itself = name in families.NAMES and families.family(name).kind == "sample"
+    if job.stage in ("train", "decode") or (job.stage == "generate" and samples_itself):
+        return stages.rule_name(job.stage, name)
+    return job.stage
 
 
 def needs_of(study: Study, rule: str) -> Need | None:
-    """The largest need of all jobs of a rule, part by part; None if none loads a model."""
+    """The largest need of all jobs of a rule, resource by resource; None if none loads a model."""
     stage, jobs = jobs_of(study, rule)
     return resources.largest(stages.STAGES[stage].need(study, job) for job in jobs)
 
 
 def jobs_of(study: Study, rule: str) -> tuple[str, list[dict[str, str]]]:
-    """The stage of a rule, and the wildcards of its jobs that need what a model needs."""
+    """The stage of a rule, and the wildcards of its jobs; no jobs if the rule loads no model."""
     for stage in ("train", "decode", "generate_guided"):
         for name in stages.rules_of(study, stage):
             if rule == stages.rule_name(stage, name):
-                made = [one for one in study.all_policies.values() if one.family == name]
-                return stage, [{"family": name, "variant": policy.variant} for policy in made]
-    stage = rule if rule in stages.STAGES else "resolved_config"
-    jobs: list[dict[str, str]] = [{}]
-    if stage == "reward_model":
-        jobs = [{"variant": name} for name in study.reward_models]
-    if stage in ("generate", "annotate"):
-        kinds = ("train",) if stage == "generate" else ("train", "sample")
-        made = [
-            families.POOL,
-            families.BASE,
-            *(one for kind in kinds for one in study.of_kind(kind)),
-        ]
-        jobs = [{"family": policy.family, "variant": policy.variant} for policy in made]
-    if stage == "annotate":
+                policies = [one for one in study.all_policies.values() if one.family == name]
+                return stage, [{"family": name, "variant": policy.variant} for policy in policies]
+    if rule == "base_model":
+        return rule, [{}]
+    if rule == "reward_model":
+        return rule, [{"variant": name} for name in study.reward_models]
+    if rule not in ("generate", "annotate"):
+        return rule, []
+    kinds = ("train",) if rule == "generate" else ("train", "sample")
+    sampled = [POOL, BASE, *(policy for kind in kinds for policy in study.of_kind(kind))]
+    jobs = [{"family": policy.family, "variant": policy.variant} for policy in sampled]
+    if rule == "annotate":
         jobs = [{**job, "value": value} for job in jobs for value in study.values]
-    return stage, jobs
+    return rule, jobs
 
 
 def plan(study: Study, jobs: Mapping[str, int]) -> list[Step]:
-    """The rules that are still to run, each with its measured or estimated time and its needs."""
+    """The rules that are still to run, with their times and needs.
+
+    Args:
+        study: the study; what its earlier jobs took is read below `results/`.
+        jobs: rule → jobs that are still to run.
+    """
     folder = Path(Paths(study.study).results)
     known, vram = measured(folder / "benchmarks"), used_vram(folder / "logs")
     steps = []
@@ -198,11 +200,11 @@ def plan(study: Study, jobs: Mapping[str, int]) -> list[Step]:
 
 
 def disk_bytes(study: Study) -> float:
-    """Rough disk space that the whole study takes, in bytes.
+    """Rough disk space of the whole study, in bytes.
 
-    Rows of samples and rewards, twice (shards and merged): two bytes a token of text, and ten for
-    each of the numbers of a row. Models: the parameters of the base model for each policy that is
-    a model and for each reward model, and the checkpoint of one training.
+    Rows of samples and rewards, twice (shards and merged): two bytes per token of text, and ten
+    per number. Models: the parameters of the base model for each trained policy and each reward
+    model, and the checkpoint of one training.
     """
     if study.rewards is not None:
         return 2.0 * Path(study.rewards).stat().st_size

@@ -1,8 +1,8 @@
 """What a job that loads a model needs: GPUs and their memory, memory of the host, minutes.
 
-Estimates from the number of parameters, the number format, the batch and the length of texts. They
-are there to be asked of a scheduler, so they err on the large side; `polyalign check` shows them
-beside what earlier jobs used. Nothing here imports torch.
+The estimates use the number of parameters, the number format, the batch size and the length of
+texts. They are what a scheduler is asked for, so they are rather too large than too small;
+`polyalign check` shows them beside what earlier jobs used. Nothing here imports torch.
 
 The shape of a transformer with P parameters is taken from P ≈ 12 L d² (L layers of width d, each
 with 4 d² parameters in attention and 8 d² in its feed-forward part) and d = 128 L, which holds
@@ -22,13 +22,13 @@ from polyalign.families import BASE, POOL, Policy
 from polyalign.models.sources import resolve
 from polyalign.rewards.spec import ModelSpec
 from polyalign.study import Study
+from polyalign.study.sections import Sandbox
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 PARAMETERS = 1e9
-"""Parameters of a model whose size neither its folder nor its name tells."""
+"""Parameters of a model whose size is not known from its folder or its name."""
 
-SANDBOX_PARAMETERS = 0.75e6
 PROMPTS = 2000
 """Prompts of a study without a limit."""
 
@@ -39,34 +39,34 @@ PROMPT_TOKENS = 128
 """Tokens of a prompt with its template."""
 
 VOCABULARY = 64_000
-"""Rows of the logits of a large model; a study may not say, and 128,000 is as usual as 32,000."""
+"""Vocabulary of a large model: between the usual 32,000 and 128,000."""
 
 OPS = {"float32": 1.0e13, "bfloat16": 6.0e13, "float16": 6.0e13}
-"""Operations a second that a GPU of the data centre keeps up in each format."""
+"""Operations per second that a data-centre GPU sustains in each format."""
 
 OPS_CPU = 2.0e10
-"""The same on one core of a processor."""
+"""The same for one core of a CPU."""
 
 BANDWIDTH = 1.0e12
-"""Bytes a second from a GPU's memory: sampling reads all weights for each token."""
+"""Bytes per second from the memory of a GPU: sampling reads all weights for each token."""
 
 CACHE = 8.0e9
-"""Bytes that the keys and values of a batch may take where the config leaves its size open."""
+"""Bytes that the key-value cache of a batch may take where the config sets no batch size."""
 
 LARGEST_BATCH = 256
-"""Responses of such a batch at most: more are hardly faster."""
+"""Largest such batch: more responses are hardly faster."""
 
 DISK = 2.0e8
-"""Bytes a second from a network disk: loading a model."""
+"""Bytes per second from a network disk: loading a model."""
 
 MARGIN = 3.0
-"""Time asked for over time expected."""
+"""Requested time divided by expected time."""
 
 START_MINUTES = 30
-"""Least time asked for: imports, the queue of a busy disk, a slow node."""
+"""Minimum of the requested time: imports, a busy disk, a slow node."""
 
 START = 30.0
-"""Seconds before a job with a model begins to work: imports, CUDA."""
+"""Seconds before a job with a model starts to work: imports, CUDA."""
 
 HOST_MB = 4000
 """Memory of a process that has imported the libraries."""
@@ -75,10 +75,10 @@ GPU_MB = 1500
 """Memory that CUDA and its libraries take on a GPU."""
 
 TRAINED = 16
-"""Bytes a trained parameter: weight, gradient and Adam's two moments, all in float32."""
+"""Bytes per trained parameter: weight, gradient and the two moments of Adam, all in float32."""
 
 FOUR_BIT = 0.5 + 4 / 64
-"""Bytes a weight in 4 bits (NF4): half a byte, and one float32 scale for 64 of them."""
+"""Bytes per weight in 4 bits (NF4): half a byte, and one float32 scale for 64 weights."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ class Need:
     """What one job needs.
 
     Attributes:
-        gpu: GPUs to ask for.
-        vram_mb: memory that it takes on its GPU; 0 without one.
-        mem_mb: memory of the host.
-        seconds: wall-clock time that it is expected to take.
+        gpu: number of GPUs to request.
+        vram_mb: memory on the GPU, in MB; 0 without one.
+        mem_mb: memory of the host, in MB.
+        seconds: expected wall-clock time.
     """
 
     gpu: int
@@ -99,7 +99,7 @@ class Need:
 
     @property
     def minutes(self) -> int:
-        """Wall-clock time to ask a scheduler for."""
+        """Wall-clock time to request from a scheduler."""
         return _round(START_MINUTES + MARGIN * self.seconds / 60, 10)
 
 
@@ -109,16 +109,16 @@ LIGHT_JOB = Need(gpu=0, vram_mb=0, mem_mb=4000, seconds=0.0)
 
 @dataclass(frozen=True)
 class Load:
-    """A model at work.
+    """A model that processes texts.
 
     Attributes:
-        parameters: of the model that does the work.
-        dtype: format that it computes in.
+        parameters: number of parameters of the model.
+        dtype: number format that it computes in.
         device: auto or cuda (a GPU), or cpu.
         batch: texts at once.
-        length: tokens of a text, prompt included.
-        others: parameters of the models that read the same texts beside it, without being trained.
-        others_bytes: that their weights take; 0 where its own weights serve for that too.
+        length: tokens per text, prompt included.
+        others: parameters of frozen models that read the same texts.
+        others_bytes: bytes of the weights of these; 0 if they share the weights of the model.
     """
 
     parameters: float
@@ -141,22 +141,22 @@ class Load:
 
     @property
     def weights(self) -> float:
-        """Bytes of all weights in the format of computation."""
+        """Bytes of all weights in the number format that the model computes in."""
         return self.parameters * BYTES[self.dtype] + self.others_bytes
 
     @property
     def vocabulary(self) -> float:
-        """Rows of logits, as many as suit the model."""
+        """Size of the vocabulary, limited for small models."""
         return min(VOCABULARY, self.parameters / self.width)
 
     @property
     def logits(self) -> float:
-        """Bytes of one float32 row of logits a text."""
+        """Bytes of one float32 row of logits per text."""
         return 4 * self.batch * self.vocabulary
 
     @property
     def cache(self) -> float:
-        """Bytes of keys and values of all texts: 2 L d numbers a token."""
+        """Bytes of the key-value cache of all texts: 2 L d numbers per token."""
         return 2 * self.layers * self.width * self.batch * self.length * BYTES[self.dtype]
 
 
@@ -165,9 +165,9 @@ class Method:
     """How a model is trained; the fields are options of `polyalign.families.options`.
 
     Attributes:
-        accumulation: parts in which a step's batch is computed.
-        gradient_checkpointing: whether activations are computed twice.
-        rank: of the adapters; 0 where all weights are trained.
+        accumulation: micro-batches per batch.
+        gradient_checkpointing: whether activations are recomputed.
+        rank: rank of the adapters; 0 if all weights are trained.
         four_bit: whether frozen weights are in 4 bits.
     """
 
@@ -178,7 +178,7 @@ class Method:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "Method":
-        """The method that a trainer's options describe; a family of the user's may lack some."""
+        """The method that a trainer's options describe; a family may lack some of the options."""
         lora = options.get("lora") or {"rank": 0, "four_bit": False}
         return cls(
             options.get("accumulation", 1),
@@ -188,17 +188,17 @@ class Method:
         )
 
     def trained(self, load: Load) -> float:
-        """Parameters that are trained.
+        """Number of trained parameters.
 
-        Adapters of every linear layer: r (m + n) for one of m x n, so 8 r d in attention and 10 r d
-        in the feed-forward part.
+        Adapters are on every linear layer: r (m + n) for a layer of m x n, so 8 r d in attention
+        and 10 r d in the feed-forward part.
         """
         return 18 * self.rank * load.width * load.layers if self.rank else load.parameters
 
     def frozen_bytes(self, load: Load) -> float:
-        """Bytes of the weights that are not trained, in the format that `train.common` loads.
+        """Bytes of the frozen weights, in the format that polyalign.train.common loads them in.
 
-        4 bits leave the embeddings of input and output as they are.
+        4-bit quantisation leaves the input and output embeddings as they are.
         """
         if not self.rank:
             return 0.0
@@ -209,14 +209,14 @@ class Method:
 
 
 FULL = Method()
-"""All weights are trained, the whole batch at once."""
+"""All weights are trained, with the whole batch at once."""
 
 
 def sampling(load: Load, rows: int, new_tokens: int) -> Need:
     """Need of a job that samples `rows` responses of `new_tokens` tokens.
 
-    On the GPU: the weights, keys and values of each layer for every token, logits of one step four
-    times (raw, filtered, probabilities, noise).
+    On the GPU: the weights, the key-value cache, and the logits of one step four times (raw,
+    filtered, probabilities, noise).
     """
     operations = 2 * (load.parameters + load.others) * rows * load.length
     steps = math.ceil(rows / load.batch) * new_tokens
@@ -227,8 +227,8 @@ def sampling(load: Load, rows: int, new_tokens: int) -> Need:
 def scoring(load: Load, rows: int) -> Need:
     """Need of a job that reads `rows` texts with one model.
 
-    On the GPU: the weights, one layer's activations (12 d numbers a token), keys and values of each
-    layer, since texts read on from a beginning that they share, and the logits of a language model
+    On the GPU: the weights, the activations of one layer (12 d numbers per token), the key-value
+    cache, since texts share the cache of their common prefix, and the logits of a language model
     for a whole batch, twice.
     """
     activations = 12 * load.width * load.batch * load.length * BYTES[load.dtype]
@@ -240,16 +240,18 @@ def scoring(load: Load, rows: int) -> Need:
 def training(
     load: Load, rows: int, new_tokens: int = 0, method: Method = FULL, *, logits: bool = True
 ) -> Need:
-    """Need of a job that trains on `rows` texts, having sampled `new_tokens` of each itself.
+    """Need of a job that trains on `rows` texts, and samples `new_tokens` tokens of each first.
 
-    On the GPU: 16 bytes a trained parameter, frozen weights, those of other models; and the larger
-    of two phases. One takes the gradient of a part of the batch: activations (34 d bytes a token
-    and layer in two-byte numbers, twice that in float32: Korthikanti et al. 2022, arXiv 2205.05198,
-    without the attention matrix) and, but for classifiers, logits three times. With checkpointing
-    there are the activations of one layer, and what enters each layer (d numbers in float32). The
-    other samples a whole batch. The arithmetic, for each token: 2 operations a parameter to read
-    it, 2 for the gradient of the activations, 2 a trained parameter for its own, 2 to read it
-    again where activations are computed twice.
+    On the GPU: 16 bytes per trained parameter, the frozen weights, those of other models; and the
+    larger of two phases. The first takes the gradient of a micro-batch: activations (34 d bytes per
+    token and layer in two-byte numbers, twice that in float32: Korthikanti et al. 2022, arXiv
+    2205.05198, without the attention matrix) and, except for classifiers, the logits three times.
+    With gradient checkpointing there are the activations of one layer, and the inputs of every
+    layer (d numbers in float32). The second phase samples a whole batch.
+
+    Operations per token: 2 per parameter for the forward pass, 2 per parameter for the gradient of
+    the activations, 2 per trained parameter for its gradient, and 2 per parameter for a second
+    forward pass where activations are recomputed.
     """
     tokens = load.batch * load.length / method.accumulation
     layer = 17 * BYTES[load.dtype] * load.width * tokens
@@ -269,7 +271,7 @@ def training(
 
 
 def averaging(parameters: float, models: int) -> Need:
-    """Need of a job that averages the weights of models on the processor."""
+    """Need of a job that averages the weights of models on the CPU."""
     size = 4 * parameters
     return Need(0, 0, _round(HOST_MB + 3 * size / 1e6, 1000), START + (models + 1) * size / DISK)
 
@@ -294,7 +296,7 @@ def _round(number: float, unit: int) -> int:
 
 
 def largest(needs: Iterable[Need | None]) -> Need | None:
-    """The largest need of some jobs, part by part; None if none loads a model."""
+    """The largest need of some jobs, resource by resource; None if none of them loads a model."""
     found = [need for need in needs if need is not None]
     if not found:
         return None
@@ -331,13 +333,13 @@ def rows_of(study: Study, policy: Policy) -> int:
 def base_model(study: Study) -> Need:
     """What training the sandbox's base model needs."""
     steps = study.sandbox.steps if study.sandbox else 0
-    # It trains on the processor, whatever the study's own models do.
+    # It trains on the CPU, whatever device the models of the study use.
     load = replace(_base(study, 16), device="cpu", dtype="float32")
     return training(load, steps * load.batch)
 
 
 def responses_at_once(study: Study) -> int:
-    """Size of the batches that responses are generated in: as given, or as the model allows."""
+    """Batch size of generation: as in the config, or as large as the model allows."""
     if study.sampling.batch_size is not None:
         return study.sampling.batch_size
     fitting = int(CACHE / _base(study, 1).cache)
@@ -358,7 +360,7 @@ def reward_model(study: Study, name: str) -> Need:
 def generate(study: Study, policy: Policy) -> Need:
     """What sampling one scatter item of a policy needs.
 
-    The base model is loaded too, for log-probabilities, and so is whatever guides the sampling.
+    The base model is loaded too, for log-probabilities, and so are the models that guide sampling.
     """
     others = 0.0, 0.0
     if policy.family != BASE.family:
@@ -380,14 +382,14 @@ def annotate(study: Study, value: str, policy: Policy) -> Need | None:
 
 
 def train(study: Study, policy: Policy) -> Need:
-    """What making a policy's model needs: training it, or averaging the models of its parts."""
+    """What training the model of a policy needs, or averaging the models of its parts."""
     if not (policy.preferences or policy.palette):
         return averaging(parameters(study), len(policy.parts))
     settings = policy.settings
     method, batch = Method.of(settings), settings.get("batch_size", 16)
     samples = policy.palette is not None and not policy.uses_pool
     rewards, rewards_bytes = _scorers(study, policy) if samples else (0.0, 0.0)
-    # The base model is the reference, in float32; with adapters it is the policy without them.
+    # The base model is the reference, in float32; with adapters it is the policy without adapters.
     reference = parameters(study)
     load = _base(
         study,
@@ -403,13 +405,13 @@ def train(study: Study, policy: Policy) -> Need:
 
 
 def _own_size(study: Study) -> tuple[float, float]:
-    """Parameters of the study's model, and bytes of its weights."""
+    """Parameters of the base model, and bytes of its weights."""
     dtype = study.model.dtype if study.model else "float32"
     return parameters(study), parameters(study) * BYTES[dtype]
 
 
 def _scorers(study: Study, policy: Policy) -> tuple[float, float]:
-    """Parameters of all models that score the values in a policy's λ, and their weights' bytes."""
+    """Parameters of all models that score the values in a policy's λ, and bytes of the weights."""
     specs = [study.scorer(value) for value in study.weighed(policy)]
     models = [spec for spec in specs if "model" in spec]
     sizes = [parameters_of(spec["model"], spec["dtype"], study) for spec in models]
@@ -425,13 +427,13 @@ def parameters(study: Study) -> float:
 
 
 def parameters_of(source: str, dtype: str, study: Study) -> float:
-    """Parameters of a model: from its folder's size, else its name (`-7b`), else rough.
+    """Parameters of a model: from the size of its folder, its name (`-7b`), or `PARAMETERS`.
 
-    A model that the workflow makes is as large as the one that it is made from.
+    A model that the workflow trains is as large as the one that it starts from.
     """
     if source.startswith(f"results/{study.study}/"):
         if study.sandbox is not None or study.model is None or source == study.model.source:
-            return SANDBOX_PARAMETERS
+            return Sandbox.PARAMETERS
         return parameters(study)
     folder = Path(resolve(source))
     weights = [*folder.glob("*.safetensors")] if folder.is_dir() else []
@@ -445,27 +447,27 @@ def parameters_of(source: str, dtype: str, study: Study) -> float:
 
 
 def launcher(gpus: int, nodes: int, mpi: str | None) -> str:
-    """How a training starts on `gpus` GPUs of `nodes` nodes: one process per GPU.
+    """The command that starts a training on `gpus` GPUs of `nodes` nodes, one process per GPU.
 
     Args:
-        gpus: GPUs in all.
-        nodes: nodes that they are on, the same number on each.
+        gpus: total number of GPUs.
+        nodes: number of nodes, each with the same number of the GPUs.
         mpi: the command that starts one launcher on each node.
 
     Raises:
-        InputError: if several nodes cannot share the GPUs evenly, or nothing starts on them.
+        InputError: if several nodes cannot have equal shares of the GPUs, or `mpi` is missing.
     """
-    # What `accelerate launch` calls as well.
+    # `accelerate launch` calls the same module.
     python = "python -m torch.distributed.run"
     if nodes > 1:
         if gpus % nodes or not gpus or not mpi:
             raise InputError(
                 f"a training on nodes={nodes} with gpu={gpus} cannot be started; expected the same "
                 "number of GPUs on each node, and the resources that make SLURM start one launcher "
-                "a node (mpi, tasks, tasks_per_gpu): see docs/cluster.md, or set nodes=1"
+                "per node (mpi, tasks, tasks_per_gpu): see docs/cluster.md, or set nodes=1"
             )
-        # Snakemake runs on the first node, without SLURM's list of them: that host is where all
-        # meet, at a port of the job's own.
+        # Snakemake runs on the first node, without SLURM's list of nodes: all processes connect to
+        # that host, at a port that depends on the job.
         return (
             f"{mpi} --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1"
             f" --cpu-bind=none {python} --nnodes {nodes} --nproc_per_node {gpus // nodes}"
@@ -474,5 +476,5 @@ def launcher(gpus: int, nodes: int, mpi: str | None) -> str:
         )
     if gpus < 2:
         return "python"
-    # It finds a free port, so jobs can share a machine.
+    # With --standalone it finds a free port, so several jobs can share a machine.
     return f"{python} --standalone --nproc_per_node {gpus}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polyalign import families
-from polyalign.runtime.files import whole
+from polyalign.runtime.files import atomic_write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,7 +138,7 @@ def sheet(
             layout.execute(figure)
         figure.set_layout_engine("none")
         for path in map(Path, output):
-            with whole(path) as draft:
+            with atomic_write(path) as draft:
                 figure.savefig(draft, metadata=UNDATED.get(path.suffix, {}))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from polyalign.runtime.files import whole, write_json
+from polyalign.runtime.files import atomic_write, write_json
 
 
 class ScoreCache:
@@ -45,5 +45,5 @@ class ScoreCache:
             return
         frame = pd.DataFrame({"key": np.asarray(keys)[good], "score": scores[good]})
         name = hashlib.sha256("".join(sorted(frame["key"])).encode()).hexdigest()[:16]
-        with whole(self.folder / f"{name}.parquet") as draft:
+        with atomic_write(self.folder / f"{name}.parquet") as draft:
             frame.to_parquet(draft, index=False)

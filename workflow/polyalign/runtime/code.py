@@ -1,8 +1,9 @@
 """What a stage depends on besides its files: its settings as text, and the code that it runs.
 
 The code counts by what it computes. Docstrings, comments, annotations of functions and variables,
-and the descriptions of the config's fields change no result and no hash. How a job runs
-(polyalign.runtime) and the package's version are left out for the same reason.
+and the descriptions of config fields change neither a result nor a hash. How a job runs
+(polyalign.runtime) and the package's version are left out for the same reason. So a text that a
+job writes into a result must reach it in its settings, and not as a docstring of another module.
 """
 
 import ast
@@ -18,13 +19,13 @@ ROOT = Path(__file__).parents[2]
 """The folder of the package polyalign and of the scripts."""
 
 NOT_COMPUTED = ("polyalign/__init__.py", "polyalign/runtime/")
-"""Beginnings of the names of files that no result depends on."""
+"""Files, and folders of files, that no result depends on."""
 
 ANNOTATIONS = ("typing", "typing_extensions", "collections.abc", "__future__")
 """Modules that are imported for annotations, which do not count."""
 
 UNSTABLE = ("ctx", "kind", "type_comment", "type_ignores", "type_params")
-"""Fields of syntax nodes that say nothing, or that not every version of Python has."""
+"""Fields of syntax nodes that change no result, or that some versions of Python lack."""
 
 
 def canonical(settings: Any) -> str:
@@ -47,8 +48,8 @@ def code(script: str, *modules: str) -> str:
             no import statement names them.
 
     Returns:
-        `file=hash` for the script and every module of polyalign that they import, at whatever
-        depth. Editing what one of them computes changes the text.
+        `file=hash` for the script and every module of polyalign that they import, directly or
+        through others. Editing what one of them computes changes the text.
     """
     return _text(ROOT / "scripts" / f"{script}.py", *map(_library, modules))
 
@@ -59,7 +60,7 @@ def module_code(module: str) -> str:
 
 
 def imported(root: Path, script: Path) -> str:
-    """As `code`, for a file of the user's below `root` and the modules there that it imports."""
+    """As `code`, for a file of the user below `root` and the modules there that it imports."""
     return _text(script, root=root)
 
 
@@ -125,12 +126,16 @@ def _files(module: str, root: Path) -> Iterator[Path]:
 
 
 class _Computed(ast.NodeTransformer):
-    """Keeps of a module what it computes."""
+    """Keeps what a module computes."""
 
     def __init__(self, tree: ast.Module) -> None:
-        # A module that reads its docstrings computes with them.
-        read = (getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(tree))
-        self.keeps_docstrings = "__doc__" in read
+        # A module that reads docstrings computes with them.
+        self.keeps_docstrings = any(
+            (isinstance(node, ast.Name) and node.id == "__doc__")
+            or (isinstance(node, ast.Attribute) and node.attr == "__doc__")
+            for node in ast.walk(tree)
+        )
+        self.fields: set[ast.AnnAssign] = set()
 
     def visit_Expr(self, node: ast.Expr) -> Any:
         """Drop docstrings, also those of attributes."""
@@ -139,9 +144,9 @@ class _Computed(ast.NodeTransformer):
 
     def visit_If(self, node: ast.If) -> Any:
         """Drop imports for annotations alone."""
-        if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-            return [self.visit(line) for line in node.orelse]
-        return self.generic_visit(node)
+        self.generic_visit(node)
+        checked = ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        return node.orelse if checked else node
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> Any:
         """Drop imports of names for annotations."""
@@ -162,33 +167,29 @@ class _Computed(ast.NodeTransformer):
     def visit_ClassDef(self, node: ast.ClassDef) -> Any:
         """Keep the annotations of fields, which pydantic computes with and dataclasses do not."""
         dataclass = any("dataclass" in ast.unparse(line) for line in node.decorator_list)
-        kept = []
-        for line in node.body:
-            if not isinstance(line, ast.AnnAssign):
-                kept.append(self.visit(line))
-                continue
-            special = re.search("ClassVar|InitVar|KW_ONLY", ast.unparse(line.annotation))
+        fields = [line for line in node.body if isinstance(line, ast.AnnAssign)]
+        for field in fields:
+            special = re.search("ClassVar|InitVar|KW_ONLY", ast.unparse(field.annotation))
             if dataclass and not special:
-                line.annotation = ast.Constant(None)
-            kept.append(self.generic_visit(line))
-        node.body = [line for line in kept if line is not None]
-        node.decorator_list = [self.visit(line) for line in node.decorator_list]
-        return node
+                field.annotation = ast.Constant(None)
+        self.fields.update(fields)
+        return self.generic_visit(node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
-        """A variable without its annotation."""
-        if node.value is None:
-            return None
-        return ast.Assign([self.visit(node.target)], self.visit(node.value))
+        """Drop the annotation of a variable; keep a field of a class as it is."""
+        self.generic_visit(node)
+        if node in self.fields:
+            return node
+        return None if node.value is None else ast.Assign([node.target], node.value)
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> Any:
-        """Drop the empty text that Python 3.12 puts behind the width of a format."""
+        """Drop the empty text that Python 3.12 adds after the width of a format."""
         self.generic_visit(node)
         node.values = [part for part in node.values if getattr(part, "value", None) != ""]
         return node
 
     def visit_Call(self, node: ast.Call) -> Any:
-        """Drop what the docs of the config say of a field."""
+        """Drop the description of a config field."""
         if ast.unparse(node.func).rpartition(".")[2] == "Field":
             node.keywords = [word for word in node.keywords if word.arg != "description"]
         return self.generic_visit(node)

@@ -1,4 +1,4 @@
-"""Writing files and folders whole or not at all, and hashing what they hold."""
+"""Writing files and folders whole or not at all, and hashing their content."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it into place if the block succeeds.
 
     The block may create a file or a folder at the temporary path. An older file or folder at `path`
@@ -42,7 +42,7 @@ def clear_scratch(path: str | Path) -> None:
     Nobody else may be writing `path` at the time.
     """
     path = Path(path)
-    name = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}")  # as `whole` names it
+    name = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}")  # as `atomic_write` names it
     for scratch in path.parent.glob(".*"):
         if name.fullmatch(scratch.name):
             shutil.rmtree(scratch, ignore_errors=True)
@@ -50,7 +50,7 @@ def clear_scratch(path: str | Path) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text to `path`, whole or not at all."""
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(text, encoding="utf-8")
 
 

@@ -23,8 +23,8 @@ from polyalign.runtime import job_record
 from polyalign.runtime.code import canonical, short_hash
 from polyalign.runtime.files import clear_scratch, sha256
 
-# Imports make many objects that stay. Looking for garbage among them every 700 objects takes a
-# sixth of the time until a job with a model begins.
+# Imports make many objects that stay. Looking for garbage among them after every 700 new objects
+# takes a sixth of the time until a job with a model starts to work.
 gc.set_threshold(10_000)
 
 
@@ -37,15 +37,15 @@ class Job:
         inputs: name → paths.
         outputs: name → path.
         work: folder for checkpoints or caches, kept when the job fails; None if the stage has none.
-        parts: a training computes its batches in so many times more parts than its settings say,
-            since earlier attempts ran out of GPU memory.
+        microbatch_factor: factor by which a training divides its micro-batches, since earlier
+            attempts ran out of GPU memory.
     """
 
     settings: dict[str, Any]
     inputs: dict[str, list[Path]]
     outputs: dict[str, Path]
     work: Path | None
-    parts: int = 1
+    microbatch_factor: int = 1
 
     def input(self, name: str) -> Path:
         """The one input of that name."""
@@ -71,9 +71,9 @@ def run(main: Callable[..., None]) -> None:
 
     `main` takes the job, and its settings as keywords.
 
-    Bad input is one line on standard error and in the log, with exit status 2. Any other fault
+    Bad input is one line on standard error and in the log, with exit status 2. Any other error
     leaves its traceback in the log and its last line on standard error, with exit status 1.
-    The marker beside the log says how the job goes (polyalign.runtime.job_record).
+    The record beside the log says how the job goes (polyalign.runtime.job_record).
     """
     arguments = _arguments()
     terminal = os.fdopen(os.dup(2), "w")
@@ -82,19 +82,19 @@ def run(main: Callable[..., None]) -> None:
     outputs = {name: paths[0] for name, paths in _paths(arguments.output).items()}
     try:
         settings = json.loads(arguments.settings)
-        parts = _parts(arguments)
-        job = Job(settings, _paths(arguments.input), outputs, _work(arguments), parts)
-        with _marked(arguments, job):
+        factor = _microbatch_factor(arguments)
+        job = Job(settings, _paths(arguments.input), outputs, _work(arguments), factor)
+        with _recorded(arguments, job):
             main(job, **settings)
-        # Else Python's exit looks for garbage in all that was imported: a second with a model.
+        # Or Python looks for garbage in all modules when it exits: 1 s in a job with a model.
         gc.freeze()
-    except InputError as fault:
+    except InputError as error:
         for stream in {sys.stderr, terminal}:
-            print(f"error: {fault}", file=stream, flush=True)
+            print(f"error: {error}", file=stream, flush=True)
         sys.exit(2)
-    except Exception as fault:
+    except Exception as error:
         traceback.print_exc()
-        print(f"error: {type(fault).__name__}: {fault}", file=terminal, flush=True)
+        print(f"error: {type(error).__name__}: {error}", file=terminal, flush=True)
         sys.exit(1)
 
 
@@ -104,7 +104,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--input", nargs="*", default=[], metavar="NAME=PATH")
     parser.add_argument("--output", nargs="*", default=[], metavar="NAME=PATH")
     parser.add_argument("--work", type=Path, help="folder for checkpoints, kept on failure")
-    parser.add_argument("--code", help="hash of the code: its checkpoints are not for another")
+    parser.add_argument("--code", help="hash of the code that checkpoints belong to")
     parser.add_argument("--log", type=Path, help="file for everything that is printed")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs that the workflow asked for")
     parser.add_argument("--attempt", type=int, default=1, help="2 when the workflow tries again")
@@ -114,7 +114,7 @@ def _arguments() -> argparse.Namespace:
 def _work(arguments: argparse.Namespace) -> Path | None:
     """The work folder; with `--code` the one below it for what this job is made from.
 
-    Checkpoints of other settings, inputs (by content) or code are so never gone on from.
+    So a job never continues from checkpoints of other settings, inputs (by content) or code.
     """
     if arguments.work is None or arguments.code is None:
         return arguments.work
@@ -122,7 +122,7 @@ def _work(arguments: argparse.Namespace) -> Path | None:
     made_from = canonical([arguments.settings, arguments.code, sorted(inputs)])
     work: Path = arguments.work / short_hash(made_from)
     if is_main_process() and not work.exists() and any(arguments.work.glob("*")):
-        print(f"{arguments.work}: checkpoints of other settings, inputs or code; begins anew")
+        print(f"{arguments.work}: checkpoints of other settings, inputs or code; training restarts")
     return work
 
 
@@ -139,49 +139,49 @@ def _redirect(log: Path) -> None:
     os.dup2(file, 2)
 
 
-def _parts(arguments: argparse.Namespace) -> int:
-    """What `Job.parts` is, by the marker of the attempt before."""
+def _microbatch_factor(arguments: argparse.Namespace) -> int:
+    """`Job.microbatch_factor`, by the record of the attempt before."""
     if arguments.log is None:
         return 1
     key = job_record.job_key(arguments.settings, arguments.input)
-    before = job_record.read_marker(job_record.marker_of(arguments.log))
-    return job_record.parts(before, arguments.attempt, key)
+    before = job_record.read_record(job_record.record_path(arguments.log))
+    return job_record.microbatch_factor(before, arguments.attempt, key)
 
 
 @contextmanager
-def _marked(arguments: argparse.Namespace, job: Job) -> Iterator[None]:
-    """Keep the job's marker while the block runs, and its checkpoints until it has succeeded."""
+def _recorded(arguments: argparse.Namespace, job: Job) -> Iterator[None]:
+    """Keep the job's record while the block runs, and its checkpoints until it has succeeded."""
     if arguments.log is None or not is_main_process():
         yield
         return
-    path = job_record.marker_of(arguments.log)
+    path = job_record.record_path(arguments.log)
     key = job_record.job_key(arguments.settings, arguments.input)
-    before = job_record.read_marker(path)
+    before = job_record.read_record(path)
     job_record.refuse_again(before, arguments.attempt, key)
-    job_record.end_twin(before)
+    job_record.end_orphan(before)
     outputs = job.outputs.values()
     for output in outputs:
         clear_scratch(output)
     stage = Path(sys.argv[0]).stem
     record = job_record.started(
-        stage, arguments.attempt, key, outputs, job.work, arguments.gpus, job.parts
+        stage, arguments.attempt, key, outputs, job.work, arguments.gpus, job.microbatch_factor
     )
 
     def stopped(number: int, frame: Any) -> None:
         if os.getpid() == record["pid"]:  # a worker that the job forked has this handler too
-            fault = RuntimeError(f"stopped by {signal.Signals(number).name}")
-            job_record.write_marker(path, job_record.ended(record, fault, "stopped"))
+            error = RuntimeError(f"stopped by {signal.Signals(number).name}")
+            job_record.write_record(path, job_record.ended(record, error, "stopped"))
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stopped)
-    job_record.write_marker(path, record)
+    job_record.write_record(path, record)
     try:
         yield
-    except Exception as fault:
-        job_record.write_marker(path, job_record.ended(record, fault))
+    except Exception as error:
+        job_record.write_record(path, job_record.ended(record, error))
         raise
     if arguments.code is not None:
         shutil.rmtree(arguments.work, ignore_errors=True)
-    job_record.write_marker(path, job_record.ended(record))
+    job_record.write_record(path, job_record.ended(record))

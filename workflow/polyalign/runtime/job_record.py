@@ -1,8 +1,9 @@
-"""The marker of a job: one small JSON file beside its log that says how it goes.
+"""The record of a job: one small JSON file beside its log that says how the job goes.
 
 A job writes it when it starts and when it ends, whole or not at all; `polyalign status` reads it.
-A job also reads the marker that it finds: it ends a forgotten twin that still runs, and repeats an
-earlier attempt's failure at once if trying again cannot mend it.
+A job also reads the record that an earlier job left: it ends an orphan (an earlier job for the
+same files that still runs), and repeats the failure of an earlier attempt at once if a retry cannot
+help.
 """
 
 import errno
@@ -25,28 +26,28 @@ from polyalign.errors import InputError
 from polyalign.runtime.files import write_json
 
 LIBRARY = Path(__file__).parents[2]
-FIELDS = ("state", "host", "pid", "born", "slurm_job", "started")
+FIELDS = ("state", "host", "pid", "process_start", "slurm_job", "started")
 NO_GPU = ("", "-1", "NoDevFiles")
-"""What `CUDA_VISIBLE_DEVICES` is where there is none; the last is SLURM's word."""
+"""Values of `CUDA_VISIBLE_DEVICES` without any GPU; the last one is SLURM's."""
 
 GPU_MEMORY = "GPU memory"
-"""Why a job failed whose next attempt takes less at once."""
+"""Failure reason after which a retry uses smaller micro-batches."""
 
 WAIT = 60.0
-"""Seconds that a forgotten twin has to end, before it is killed."""
+"""Seconds to wait for an orphan to exit before it is killed."""
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 BUGS = (ArithmeticError, AttributeError, ImportError, LookupError, NameError, TypeError)
-"""Faults that come again however often the job is tried; NaN in a training is ArithmeticError."""
+"""Errors that every retry meets again; NaN in a training is an ArithmeticError."""
 
 
-def marker_of(log: Path) -> Path:
-    """The marker of the job with this log."""
+def record_path(log: Path) -> Path:
+    """The file of the record of the job with this log."""
     return log.with_suffix(".json")
 
 
-def read_marker(path: Path) -> dict[str, Any] | None:
-    """The record in a marker; None if there is none, or none of ours, or only half of one."""
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The record in a file; None if there is none, it is incomplete, or the file is another one."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -63,7 +64,7 @@ def started(
     outputs: Iterable[Path],
     work: Path | None,
     gpus_asked: int = 0,
-    parts: int = 1,
+    microbatch_factor: int = 1,
 ) -> dict[str, Any]:
     """The record of a job that starts now in this process.
 
@@ -71,10 +72,10 @@ def started(
         stage: name of the script.
         attempt: 1, or more when the workflow tries again.
         key: `job_key` of the job.
-        outputs: the files that it makes.
-        work: the folder of its checkpoints, if it has one.
+        outputs: the files that the job writes.
+        work: the folder of its checkpoints, if it keeps any.
         gpus_asked: GPUs that the workflow asked for.
-        parts: as in `parts`.
+        microbatch_factor: as the function `microbatch_factor` returns it.
     """
     return {
         "stage": stage,
@@ -83,11 +84,11 @@ def started(
         "key": key,
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "born": born(os.getpid()),
+        "process_start": process_start(os.getpid()),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "gpus_asked": gpus_asked,
-        "parts": parts,
+        "microbatch_factor": microbatch_factor,
         "started": _now(),
         "outputs": [str(path) for path in outputs],
         "work": str(work) if work else None,
@@ -95,53 +96,54 @@ def started(
 
 
 def ended(
-    record: dict[str, Any], fault: BaseException | None = None, reason: str | None = None
+    record: dict[str, Any], error: BaseException | None = None, reason: str | None = None
 ) -> dict[str, Any]:
     """The record of a job that ends now: the GPUs that it held, the most memory, why it failed.
 
     Args:
-        record: as `started` gave it.
-        fault: what it failed with; None if it did not.
-        reason: why, where `why` cannot tell from the fault.
+        record: as `started` returned it.
+        error: what it failed with; None if it succeeded.
+        reason: why it failed, where `failure_reason` cannot tell.
     """
     begun = datetime.fromisoformat(record["started"])
     record = record | {
-        "state": "done" if fault is None else "failed",
+        "state": "done" if error is None else "failed",
         "ended": _now(),
         "seconds": round((datetime.now(UTC) - begun).total_seconds(), 1),
         "rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "vram_mb": _vram_mb(),
         "gpus_held": min(record["gpus_asked"], _gpus_there()),
     }
-    if fault is not None:
+    if error is not None:
         message = (
-            str(fault) if isinstance(fault, InputError) else f"{type(fault).__name__}: {fault}"
+            str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         )
         record |= {
-            "reason": reason or why(fault),
+            "reason": reason or failure_reason(error),
             "message": message,
-            "again": not isinstance(fault, (InputError, *BUGS)),
+            "retryable": not isinstance(error, (InputError, *BUGS)),
         }
     return record
 
 
-def why(fault: BaseException) -> str:
+def failure_reason(error: BaseException) -> str:
     """Why a job failed: input, memory, GPU memory, disk, not a number, error."""
-    if isinstance(fault, InputError):
+    if isinstance(error, InputError):
         return "input"
-    if type(fault).__name__ == "OutOfMemoryError":  # torch's, which need not be there
+    if type(error).__name__ == "OutOfMemoryError":  # of torch, which need not be installed
         return GPU_MEMORY
-    if isinstance(fault, MemoryError):
+    if isinstance(error, MemoryError):
         return "memory"
-    if isinstance(fault, OSError) and fault.errno in DISK:
+    if isinstance(error, OSError) and error.errno in DISK:
         return "disk"
-    return "not a number" if isinstance(fault, ArithmeticError) else "error"
+    return "not a number" if isinstance(error, ArithmeticError) else "error"
 
 
 def job_key(settings: str, files: Iterable[str]) -> str:
     """Hash of all that decides whether a job fails: settings, files, and the library's code.
 
-    Files and code count by name, size and time of change: a mended input or module is another key.
+    Files and code count by name, size and time of change, so a corrected input or module gives
+    another key.
     """
     digest = hashlib.sha256(settings.encode())
     code = [*LIBRARY.glob("scripts/*.py"), *LIBRARY.glob("polyalign/**/*.py")]
@@ -153,44 +155,49 @@ def job_key(settings: str, files: Iterable[str]) -> str:
 
 
 def refuse_again(record: dict[str, Any] | None, attempt: int, key: str) -> None:
-    """Raise the failure of the attempt before, if nothing has changed that could mend it.
+    """Refuse a retry that must fail as the attempt before did, since nothing has changed since.
 
     The first attempt of a workflow is never refused.
+
+    Raises:
+        InputError: with the message of the attempt before.
     """
-    if record is None or attempt == 1 or record.get("key") != key or record.get("again", True):
+    if record is None or attempt == 1 or record.get("key") != key or record.get("retryable", True):
         return
     raise InputError(f"{record['message']} (not tried again: attempt {record['attempt']})")
 
 
-def parts(record: dict[str, Any] | None, attempt: int, key: str) -> int:
-    """In how many times more parts than the settings say an attempt computes a training's batch.
+def microbatch_factor(record: dict[str, Any] | None, attempt: int, key: str) -> int:
+    """Factor by which an attempt divides a training's micro-batches.
 
-    Twice as many as the attempt before, where that ran out of GPU memory; as many as it (a node was
-    lost, say) otherwise. The first attempt of a workflow computes as the settings say.
+    Twice that of the attempt before if it ran out of GPU memory; the same if it failed for another
+    reason, such as a lost node. 1 for the first attempt of a workflow.
     """
     if record is None or attempt == 1 or record.get("key") != key:
         return 1
-    before = int(record.get("parts", 1))
+    before = int(record.get("microbatch_factor", 1))
     return 2 * before if record.get("reason") == GPU_MEMORY else before
 
 
-def end_twin(record: dict[str, Any] | None) -> None:
-    """End a job that still makes the same files.
+def end_orphan(record: dict[str, Any] | None) -> None:
+    """End the job of this record if it still runs: it would write the same files as this one.
 
     It is left over from a workflow that was killed and whose lock was removed since. Its
-    checkpoints stay, and this job goes on from the last of them.
+    checkpoints stay, and this job continues from the last of them.
     """
     if record is None or record["state"] != "running":
         return
     job = record["slurm_job"]
-    # Only what Snakemake submitted: an allocation that somebody works in is not ours to end.
+    # Only jobs that Snakemake submitted: never an allocation that a person works in.
     submitted = (live_slurm_jobs() or {}).get(job, "").startswith("rule_")
     if submitted and job != os.environ.get("SLURM_JOB_ID"):
-        print(f"SLURM job {job} of an earlier workflow is still at this; cancelled", flush=True)
+        print(f"SLURM job {job} of an earlier workflow still runs this job; cancelled", flush=True)
         subprocess.run(["scancel", job], check=False)
         _wait_until(lambda: job not in (live_slurm_jobs() or {}))
     elif runs_here(record) and record["pid"] != os.getpid():
-        print(f"process {record['pid']} of an earlier workflow is still at this; ended", flush=True)
+        print(
+            f"process {record['pid']} of an earlier workflow still runs this job; ended", flush=True
+        )
         for number in (signal.SIGTERM, signal.SIGKILL):
             if runs_here(record):
                 os.kill(record["pid"], number)
@@ -198,7 +205,7 @@ def end_twin(record: dict[str, Any] | None) -> None:
 
 
 def live_slurm_jobs() -> dict[str, str] | None:
-    """Own SLURM jobs that wait, run or are about to end, with their comments.
+    """The user's SLURM jobs that wait, run or are about to end, with their comments.
 
     The comment of a job that Snakemake submitted is `rule_`, the rule or group, and its wildcards.
 
@@ -215,19 +222,19 @@ def live_slurm_jobs() -> dict[str, str] | None:
 
 
 def runs_here(record: dict[str, Any]) -> bool:
-    """Whether the process that wrote a marker runs on this machine."""
-    return is_of_here(record) and record["born"] == born(record["pid"])
+    """Whether the process that wrote a record runs on this machine."""
+    return is_of_here(record) and record["process_start"] == process_start(record["pid"])
 
 
 def is_of_here(record: dict[str, Any]) -> bool:
-    """Whether a marker was written on this machine."""
+    """Whether a record was written on this machine."""
     return bool(record["host"] == socket.gethostname())
 
 
-def born(pid: int) -> int | None:
+def process_start(pid: int) -> int | None:
     """When a process of this machine started (clock ticks since boot); None if it does not run.
 
-    Number and start together name a process: numbers are used again.
+    Number and start together identify a process, since numbers are used again.
     """
     try:
         status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -236,12 +243,12 @@ def born(pid: int) -> int | None:
     return None if status[0] == "Z" else int(status[19])
 
 
-def write_marker(path: Path, record: dict[str, Any]) -> None:
-    """Write a marker, or give up: a full disk must not hide what a job died of."""
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write a record, or give up: a full disk must not hide why a job failed."""
     try:
         write_json(path, record)
-    except OSError as fault:
-        print(f"cannot write {path}: {fault}", file=sys.stderr)
+    except OSError as error:
+        print(f"cannot write {path}: {error}", file=sys.stderr)
 
 
 def _wait_until(over: Callable[[], bool]) -> None:
@@ -251,7 +258,7 @@ def _wait_until(over: Callable[[], bool]) -> None:
 
 
 def _vram_mb() -> int | None:
-    """Most GPU memory that this process held, over its GPUs; None if it never used one."""
+    """Peak memory that this process held on one of its GPUs; None if it never used one."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return None
@@ -260,13 +267,13 @@ def _vram_mb() -> int | None:
 
 
 def _gpus_there() -> int:
-    """GPUs that this job could use, over all its nodes: on a CPU machine none."""
-    # torchrun says how many processes there are, and how many of them run on this node.
+    """GPUs that this job could use, over all its nodes; 0 on a machine without."""
+    # torchrun sets the number of all processes, and of those on this node.
     nodes = int(os.environ.get("WORLD_SIZE", "1")) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch = sys.modules.get("torch")
     if torch is not None:
         return int(torch.cuda.device_count()) * nodes
-    # A job without torch has what its scheduler gave it.
+    # A job without torch has the GPUs that its scheduler assigned.
     given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     return 0 if given in NO_GPU else len(given.split(",")) * nodes
 

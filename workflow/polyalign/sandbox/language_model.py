@@ -20,7 +20,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from polyalign.errors import InputError
 from polyalign.models.logprobs import encode_responses
-from polyalign.runtime.files import versions, whole
+from polyalign.runtime.files import atomic_write, versions
 from polyalign.sandbox.muon import Muon
 from polyalign.train.divergence import check_number, check_weights
 
@@ -258,7 +258,7 @@ def train_lm(
     batches = _batches(rows, batch_size, random.Random(seed))
     metrics, tokens = _optimise(model, batches, steps, learning_rate, tokenizer.pad_token_id)
     check_weights(model, steps)
-    with whole(output) as draft:
+    with atomic_write(output) as draft:
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
         metrics.to_csv(draft / "metrics.csv", index=False)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from polyalign.errors import InputError
-from polyalign.runtime.files import whole
+from polyalign.runtime.files import atomic_write
 from polyalign.sandbox.topics import TOPICS, Kind, Topic
 
 TEST_SHARE = 0.4
@@ -533,7 +533,7 @@ def write_world(folder: Path, *, seed: int, dialogues: int, pairs: int) -> dict[
     def stream(name: str) -> random.Random:
         return random.Random(f"{seed}:{name}")
 
-    with whole(folder) as draft:
+    with atomic_write(folder) as draft:
         rows = {
             "corpus": _write_lines(draft / "corpus.jsonl", _corpus(stream("corpus"), dialogues))
         }

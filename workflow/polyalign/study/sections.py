@@ -1,7 +1,7 @@
 """The sections of a study's config: every key, its default and its description."""
 
 from math import isfinite
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -74,6 +74,9 @@ Device = Literal["auto", "cpu", "cuda"]
 
 class Sandbox(Strict):
     """The small world that the sandbox study writes and trains its models on."""
+
+    PARAMETERS: ClassVar[float] = 0.75e6
+    """Parameters of each of its models, rounded up, for estimates of memory and time."""
 
     dialogues: Count = Field(
         default=12000, description="Dialogues in the corpus of the base model."
@@ -296,8 +299,8 @@ class Evaluation(Strict):
     values: Annotated[list[str], AfterValidator(unique)] = Field(
         default=[],
         description="The values in which a policy has to be better: those of the joint claim, of "
-        "navigation efficiency and of hypervolume (default: those that a palette raises). Figures of "
-        "two values show them in this order.",
+        "navigation efficiency and of hypervolume (default: those that a palette raises). Figures "
+        "of two values show them in this order.",
     )
     evaluate_only: Annotated[list[str], AfterValidator(unique)] = Field(
         default=[],

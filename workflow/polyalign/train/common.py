@@ -34,7 +34,7 @@ from polyalign.families.options import OPTIONS
 from polyalign.models.encoding import prompt_ids
 from polyalign.models.load import DTYPES, fused, load_model, load_tokenizer
 from polyalign.models.logprobs import encode_responses
-from polyalign.runtime.files import versions, whole
+from polyalign.runtime.files import atomic_write, versions
 from polyalign.settings import CHAT
 from polyalign.train.divergence import REMEDY, check_number, check_weights
 
@@ -78,7 +78,7 @@ class MetricsWriter(TrainerCallback):
             FloatingPointError: if the loss or its gradient is not finite.
         """
         if state.is_world_process_zero:
-            with whole(self.folder / METRICS) as draft:
+            with atomic_write(self.folder / METRICS) as draft:
                 metrics_table(state).to_csv(draft, index=False)
         # Before a checkpoint of this step is written, and by all processes, which log the same.
         logged = state.log_history[-1]
@@ -149,7 +149,7 @@ class Training:
         seed: of the order of the data and of the sampling.
         accumulation: a step's batch is computed in so many parts, to save memory.
         parts: the gradient is computed in so many times more parts, at least, since GPU memory ran
-            out (`Job.parts`); what is sampled does not depend on it.
+            out (`Job.microbatch_factor`); what is sampled does not depend on it.
         gradient_checkpointing: recompute activations, to save memory.
         dtype: float32, or bfloat16 to compute in it on CUDA.
         device: auto takes CUDA where there is one; cpu or cuda.
@@ -183,7 +183,7 @@ def training(
         seed: of the study.
         dtype: as in `Training`.
         device: as in `Training`.
-        parts: of the job (`polyalign.runtime.job.Job.parts`).
+        parts: of the job (`polyalign.runtime.job.Job.microbatch_factor`).
     """
     given = {name: settings[name] for name in OPTIONS}
     if given["lora"]:
@@ -532,7 +532,7 @@ def save(
 
     Adapters are merged into their base model, or else written as they are.
     """
-    with whole(output) as draft:
+    with atomic_write(output) as draft:
         (merged(model) if merge else model).save_pretrained(draft)
         tokenizer.save_pretrained(draft)
         table.to_csv(draft / METRICS, index=False)

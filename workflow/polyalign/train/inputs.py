@@ -81,7 +81,7 @@ def training_inputs(job: Job) -> TrainingInputs:
         },
         candidates=candidates,
         work=job.work,
-        parts=job.parts,
+        parts=job.microbatch_factor,
     )
 
 

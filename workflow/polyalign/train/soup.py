@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from polyalign.errors import InputError
-from polyalign.runtime.files import whole
+from polyalign.runtime.files import atomic_write
 from polyalign.train.inputs import TrainingInputs
 
 BLOCK = 2**20  # elements held at once of each model
@@ -170,7 +170,7 @@ def make_soup(models: Sequence[tuple[str | Path, float]], output: Path) -> dict[
             f"{folders[adapters.index(True)]} is one; expected all or none: merge the adapters"
         )
     used = [(folder, weight) for folder, weight in parts if weight > 0]
-    with whole(output) as draft:
+    with atomic_write(output) as draft:
         draft.mkdir()
         if all(adapters):
             written = adapter_soup(folders, used, draft)
