@@ -25,7 +25,7 @@ BASE = frame([0.0] * 4, [0.0] * 4)
 
 def test_efficiency_by_hand() -> None:
     frames = {
-        "base/base": BASE.name,
+        "base/base": BASE,
         "dpo/both": frame([1.0] * 4, [1.0] * 4),
         "dpo/one": frame([1.0] * 4, [-1.0] * 4),
         "dpo/even": frame([1.0, 1.0, -1.0, -1.0], [0.0] * 4),  # 0.5 in both values
@@ -71,7 +71,7 @@ def test_efficiency_of_levels_by_hand() -> None:
 
 def test_hypervolume_of_two_policies_by_hand() -> None:
     frames = {
-        "base/base": BASE.name,
+        "base/base": BASE,
         "soup/a": frame([2.0] * 4, [1.0] * 4),
         "soup/b": frame([1.0] * 4, [3.0] * 4),
         "soup/under": frame([1.0] * 4, [1.0] * 4),

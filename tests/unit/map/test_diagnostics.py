@@ -7,7 +7,13 @@ from mapdata import skewed
 from polyalign.errors import InputError
 from polyalign.map import solve
 from polyalign.map.base import Base
-from polyalign.map.budget import budget, candidates_for, expected_largest, height, normal_quantile
+from polyalign.map.budget import (
+    budget,
+    candidates_for,
+    expected_largest,
+    normal_quantile,
+    sd_above_base,
+)
 from polyalign.map.diagnostics import (
     assess,
     assess_many,
@@ -138,12 +144,12 @@ def test_expected_largest_normal_and_candidates_needed():
     assert normal_quantile(0.975) == pytest.approx(1.959963985, abs=1e-8)
 
 
-def test_height_of_levels_before_any_sampling():
-    assert height(["q80"]) == pytest.approx(0.8416, abs=1e-4)
-    assert height(["mean+0.3sd", "mean+0.4sd", "q20", "mean-2sd", 7.0]) == pytest.approx(0.5)
-    assert height(["+10%"]) == pytest.approx(0.32897, abs=1e-4)
-    assert height(["max"]) == height(["q100"]) == np.inf
-    assert height(["q0", "mean"]) == 0
+def test_sd_above_base_of_levels_before_any_sampling():
+    assert sd_above_base(["q80"]) == pytest.approx(0.8416, abs=1e-4)
+    assert sd_above_base(["mean+0.3sd", "mean+0.4sd", "q20", "mean-2sd", 7.0]) == pytest.approx(0.5)
+    assert sd_above_base(["+10%"]) == pytest.approx(0.32897, abs=1e-4)
+    assert sd_above_base(["max"]) == sd_above_base(["q100"]) == np.inf
+    assert sd_above_base(["q0", "mean"]) == 0
 
 
 def test_budget_of_gaussian_rewards():

@@ -13,8 +13,8 @@ from mapdata import COLUMNS, skewed
 from polyalign.errors import InputError
 from polyalign.map import parse_target, policy_weights, solve
 from polyalign.map.base import Base
-from polyalign.map.batch import solve_many
-from polyalign.map.dual import Limits, maximise
+from polyalign.map.batch import solve_many_on
+from polyalign.map.dual import Limits, maximise, solve_on
 
 ORDER = list(COLUMNS)
 
@@ -69,8 +69,8 @@ def test_gaussian_closed_form():
 
 def test_two_point_closed_form():
     # p0 = (1 - a, a) on rewards 0 and 1: lam = log(c (1 - a) / (a (1 - c))).
-    rewards = np.array([[0.0], [1.0]])
-    solution = solve(rewards, np.array([0.7]), scope="joint", weights=np.array([0.8, 0.2]))
+    base = Base(np.array([[0.0], [1.0]]), None, "joint", prompt_weights=np.array([0.8, 0.2]))
+    solution = solve_on(base, np.array([0.7]))
     assert solution.lam[0] == pytest.approx(np.log(0.7 * 0.8 / (0.2 * 0.3)), rel=1e-9)
     # The same within every prompt, and with unequal numbers of candidates.
     rewards = np.array([[0.0], [1.0], [0.0], [0.0], [1.0], [1.0]])
@@ -83,7 +83,7 @@ def test_two_point_closed_form():
 def test_gradient_and_hessian_are_derivatives(scope):
     rewards, groups = skewed(7, 5, 3)
     keep = np.arange(35) != 4
-    base = Base(rewards[keep], groups[keep], scope, weights=np.linspace(0.5, 2, 35)[keep])
+    base = Base(rewards[keep], groups[keep], scope, prompt_weights=np.linspace(0.5, 2, 7))
     lam = np.array([0.3, 0.1, 0.7])
     _, gradient, hessian = base.moments(lam)
     for i, unit in enumerate(np.eye(3) * 1e-5):
@@ -120,7 +120,7 @@ def test_a_value_that_the_others_leave_short_joins_within_the_step():
 def test_the_untilted_moments_are_those_of_the_table():
     rewards, _ = skewed(7, 5, 3)
     weights = np.linspace(0.0, 2, 35)
-    base = Base(rewards, None, "joint", weights=weights, scale=np.array([1.0, 2.0, 0.5]))
+    base = Base(rewards, None, "joint", prompt_weights=weights, scale=np.array([1.0, 2.0, 0.5]))
     log_z, level, hessian = base.moments(np.zeros(3))
     covariance = np.cov(rewards.T, aweights=weights, bias=True)
     assert log_z == 0.0
@@ -137,7 +137,7 @@ def test_what_a_tilt_spends_is_that_of_the_lam_asked_for(scope):
         base.moments(last)
         p = base.weights(lam).reshape((7, 5) if scope == "prompt" else (1, 35))
         sizes = 1 / (p**2).sum(axis=1)
-        assert base.spent(lam) == pytest.approx(
+        assert base.support(lam) == pytest.approx(
             (sizes.sum(), sizes.mean(), p.max(axis=1).mean()), rel=1e-12
         )
 
@@ -225,15 +225,25 @@ def test_invariances(seed, scope, gain):
     assert wider[3] == 0.0
 
 
-def test_integer_weights_are_copies():
+def test_integer_weights_of_prompts_are_copies():
     rewards, groups = skewed(15, 8, 2)
-    times = np.random.default_rng(3).integers(0, 3, 120)
-    copied = np.repeat(np.arange(120), times)
+    keep = np.random.default_rng(2).random(120) < 0.8
+    rewards, groups = rewards[keep], groups[keep]
+    times = np.array([0, 1, 2] * 5)
+    rows = [np.flatnonzero(groups == x) for x in np.repeat(np.arange(15), times)]
+    copies = np.repeat(np.arange(len(rows)), [len(one) for one in rows])
+    copied = rewards[np.concatenate(rows)]
     for scope in ("joint", "prompt"):
-        target = Base(rewards, groups, scope, weights=times).raw(np.array([0.3, 0.2]))
-        one = solve(rewards, target, groups=groups, scope=scope, weights=times)
-        two = solve(rewards[copied], target, groups=groups[copied], scope=scope)
+        base = Base(rewards, groups, scope, prompt_weights=times)
+        again = Base(copied, copies, scope)
+        np.testing.assert_allclose(base.center, again.center, rtol=1e-12)
+        np.testing.assert_allclose(base.scale, again.scale, rtol=1e-12)
+        target = base.raw(np.array([0.3, 0.2]))
+        one, two = solve_on(base, target), solve_on(again, target)
         np.testing.assert_allclose(one.lam, two.lam, atol=1e-7)
+        assert one.kl == pytest.approx(two.kl, abs=1e-9)
+        assert one.n_prompts == 10
+        assert one.n_samples == np.isin(groups, np.flatnonzero(times)).sum()
 
 
 def test_ragged_prompts_agree_with_a_general_solver():
@@ -314,7 +324,7 @@ def test_batch_agrees_with_single_solves(scope):
     base = Base(rewards, groups, scope)
     top = 1.2 if scope == "prompt" else 3.0
     targets = base.raw(np.random.default_rng(7).uniform(-0.2, top, size=(40, 3)))
-    batch = solve_many(rewards, targets, groups=groups, scope=scope)
+    batch = solve_many_on(base, targets)
     assert 0.1 < batch.feasible.mean() < 0.9
     assert batch.kkt[batch.feasible].max() <= 1e-8
     for i, target in enumerate(targets):
@@ -335,8 +345,6 @@ def test_batch_agrees_with_single_solves(scope):
         ({"rewards": np.zeros((0, 1))}, "expected"),
         ({"target": np.array([1.0, 2.0])}, "target"),
         ({"scope": "both"}, "scope"),
-        ({"weights": np.array([-1.0, 1.0])}, "row 0"),
-        ({"weights": np.zeros(2)}, "all weights"),
         ({"groups": np.array([0.5, 1.0])}, "groups"),
         ({"names": ["a", "b"]}, "names"),
     ],
@@ -346,6 +354,15 @@ def test_bad_input_is_one_clear_error(change, message):
     rewards, target = given.pop("rewards"), given.pop("target")
     with pytest.raises(InputError, match=message):
         solve(rewards, target, **given)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [(np.array([1.0, -1.0]), "-1.0 in row 1"), (np.zeros(2), "all weights"), (np.ones(3), "shape")],
+)
+def test_bad_weights_of_prompts_are_one_clear_error(weights, message):
+    with pytest.raises(InputError, match=message):
+        Base(np.array([[1.0], [2.0]]), None, "joint", prompt_weights=weights)
 
 
 def test_solving_and_judging_a_study_imports_no_torch():

@@ -7,9 +7,8 @@ import pytest
 from mapdata import skewed, whole_programme
 
 from polyalign.errors import InputError
-from polyalign.map import feasibility
 from polyalign.map.base import Base
-from polyalign.map.feasibility import furthest_of_value, furthest_on_segment
+from polyalign.map.feasibility import feasibility_on, furthest_of_value, furthest_on_segment
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -21,7 +20,7 @@ def test_slack_is_that_of_the_whole_programme(seed, scope):
     within = groups if scope == "prompt" else np.zeros(72, dtype=int)
     shares = np.full(12, 1 / 12) if scope == "prompt" else np.ones(1)
     exact = whole_programme(rewards, within, target, base.scale, shares)
-    answer = feasibility(rewards, target, groups=groups, scope=scope)
+    answer = feasibility_on(base, target, list("abcd"))
     assert answer.slack == pytest.approx(exact, abs=1e-7)
     assert answer.status == ("feasible" if exact >= 0 else "infeasible")
     assert (answer.reached >= target + answer.slack * base.scale - 1e-7).all()
@@ -36,9 +35,10 @@ def test_slack_by_enumeration_of_all_deterministic_policies():
         np.mean([rewards[3 * x + j, 0] for x, j in enumerate(choice)])
         for choice in itertools.product(range(3), repeat=4)
     )
-    answer = feasibility(rewards, np.array([0.0]), groups=groups, scope="prompt")
+    base = Base(rewards, groups, "prompt")
+    answer = feasibility_on(base, np.array([0.0]), ["a"])
     assert answer.slack * rewards.std() == pytest.approx(best)
-    assert furthest_of_value(Base(rewards, groups, "prompt"), np.zeros(1), 0) == pytest.approx(best)
+    assert furthest_of_value(base, np.zeros(1), 0) == pytest.approx(best)
 
 
 @pytest.mark.parametrize("scope", ["prompt", "joint"])

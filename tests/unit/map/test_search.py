@@ -12,9 +12,9 @@ from polyalign.map.front import front, hypervolume
 from polyalign.map.search import (
     Limits,
     dirichlet_lam,
+    highest_levels,
     interpolate,
     path,
-    raise_value,
     random_palettes,
 )
 from polyalign.map.sequential import sequential
@@ -53,18 +53,21 @@ def test_caps_are_met_with_equality(base):
     assert norm.lam.sum() == pytest.approx(0.5, rel=1e-5)
     floor = 4.0 if base.scope == "prompt" else 50.0
     held = interpolate(base, target, Limits(min_ess=floor)).solution
-    assert base.spent(held.lam * base.scale)[1] == pytest.approx(floor, rel=1e-5)
+    assert base.support(held.lam * base.scale)[1] == pytest.approx(floor, rel=1e-5)
 
 
 def test_one_value_is_raised_with_the_others_held(base):
     target = base.raw(np.array([0.15, 0.0, 0.1]))
-    moved = raise_value(base, target, 1)
-    assert moved.share < moved.furthest
-    assert moved.target[1] == moved.share
-    np.testing.assert_array_equal(moved.target[[0, 2]], target[[0, 2]])
-    assert (moved.solution.realised >= moved.target - 1e-6).all()
-    higher = moved.target + np.array([0.0, 1e-3, 0.0])
-    assert solve_on(base, higher).verdict == "unsupported"
+    feasible, supportable = highest_levels(base, target)
+    assert (supportable < feasible).all()
+    for value, unit in enumerate(np.eye(3)):
+        for edge, below, above in (
+            (supportable[value], "supported", "unsupported"),
+            (feasible[value], "unsupported", "infeasible"),
+        ):
+            for step, verdict in ((-1e-3, below), (1e-3, above)):
+                asked = np.where(unit > 0, edge + step * base.scale[value], target)
+                assert solve_on(base, asked).verdict == verdict
 
 
 def test_a_value_may_be_raised_from_below_the_base_level():
@@ -73,14 +76,23 @@ def test_a_value_may_be_raised_from_below_the_base_level():
     up = draws.normal(size=(60, 12))
     rewards = np.stack([up, -up + 0.1 * draws.normal(size=(60, 12))], axis=2).reshape(-1, 2)
     base = Base(rewards, np.repeat(np.arange(60), 12), "prompt")
-    moved = raise_value(base, base.raw(np.array([0.8, 0.0])), 1)
-    assert moved.share <= moved.furthest < base.center[1]
-    assert moved.solution.verdict == "supported"
+    target = base.raw(np.array([0.8, 0.0]))
+    feasible, supportable = highest_levels(base, target)
+    assert supportable[1] <= feasible[1] < base.center[1]
+    assert solve_on(base, np.array([target[0], supportable[1]])).verdict == "supported"
 
 
 def test_what_is_held_must_be_supported(base):
-    with pytest.raises(InputError, match="even the start of the way"):
-        raise_value(base, base.raw(np.array([0.5, 0.0, 0.0])), 1, Limits(max_norm=1e-3))
+    target = base.raw(np.array([0.5, 0.0, 0.0]))
+    feasible, supportable = highest_levels(base, target, Limits(max_norm=1e-3))
+    assert np.isfinite(feasible).all()
+    assert np.isfinite(supportable).tolist() == [True, False, False]
+    beyond = base.raw(np.array([99.0, 0.0, 0.0]))
+    feasible, supportable = highest_levels(base, beyond)
+    assert np.isfinite(feasible).tolist() == [True, False, False]
+    assert np.isfinite(supportable).tolist() == [True, False, False]
+    with pytest.raises(InputError, match="even the base policy is not supported"):
+        interpolate(base, target, Limits(min_ess=1e9))
 
 
 def test_a_path_ends_in_the_moved_palette_and_passes_all_verdicts(base):

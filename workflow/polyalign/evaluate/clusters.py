@@ -9,6 +9,7 @@ from polyalign.errors import InputError
 
 BLOCK = 4_000_000  # entries of one block of bootstrap counts: 32 MB
 INTERVAL = (2.5, 97.5)  # percentiles of a 95 % interval
+NORMAL_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
 
 def judged_rows(frame: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from polyalign.paths import policy_of
 
 
 @dataclass(frozen=True)
-class Aim:
+class Expected:
     """What a policy was made with.
 
     Attributes:
@@ -24,13 +24,13 @@ class Aim:
     predicted: Mapping[str, float]
 
 
-def read_aims(
+def read_expected(
     policies: Mapping[str, str | None],
     palettes: Mapping[str, Palette],
     decoded: Iterable[str | Path],
     given: Mapping[str, Mapping[str, float]],
-) -> dict[str, Aim]:
-    """Aims by policy.
+) -> dict[str, Expected]:
+    """What each policy was made with, by policy.
 
     A selection among candidates records its λ, which need not be a palette's, and its exact
     expectation over the candidates. What is trained, or sampled anew, for a palette aims at the λ
@@ -53,7 +53,7 @@ def read_aims(
         else given.get(policy, {})
         for policy, palette in policies.items()
     }
-    aims = {policy: Aim(weights, {}) for policy, weights in lam.items()}
+    found = {policy: Expected(weights, {}) for policy, weights in lam.items()}
     for path in map(Path, decoded):
         record = read_settings(path)
         if not {"lam", "expected"} <= set(record):
@@ -62,5 +62,5 @@ def read_aims(
                 "and expected in its metadata: delete it and decode again"
             )
         levels = {value: one["level"] for value, one in record["expected"].items()}
-        aims[policy_of(path).name] = Aim(record["lam"], levels)
-    return aims
+        found[policy_of(path).name] = Expected(record["lam"], levels)
+    return found

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from polyalign.evaluate.clusters import NORMAL_95
+
 STEPS = 50
 TOLERANCE = 1e-10  # of the gradient, whose entries are weighted shares
 STEEPEST = 30.0  # |a| + |b| beyond which lengths tell wins from losses without fault
 COLUMNS = ("even_winrate", "even_se", "even_low", "even_high")
-Z = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
 
 def at_equal_length(
@@ -56,8 +57,8 @@ def at_equal_length(
     table = {
         "even_winrate": rate,
         "even_se": rate * (1 - rate) * se,
-        "even_low": 1 / (1 + np.exp(-(centre - Z * se))),
-        "even_high": 1 / (1 + np.exp(-(centre + Z * se))),
+        "even_low": 1 / (1 + np.exp(-(centre - NORMAL_95 * se))),
+        "even_high": 1 / (1 + np.exp(-(centre + NORMAL_95 * se))),
     }
     return pd.DataFrame(table, columns=list(COLUMNS))
 

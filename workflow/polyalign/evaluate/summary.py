@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from polyalign.errors import InputError
-from polyalign.evaluate.expected import Aim
+from polyalign.evaluate.expected import Expected
 from polyalign.evaluate.significance import LEVEL, holm, p_all, p_better
 from polyalign.families import BASE, Policy
 from polyalign.palettes.record import Palette
@@ -19,7 +19,7 @@ def summary(
     winrates: Mapping[str, pd.DataFrame],
     palettes: Mapping[str, Palette],
     policies: Mapping[str, str | None],
-    aims: Mapping[str, Aim],
+    expected: Mapping[str, Expected],
     *,
     chosen: Sequence[str],
     costs: Mapping[str, Mapping[str, float]],
@@ -31,7 +31,7 @@ def summary(
         winrates: policy → its win rates table.
         palettes: name → solved palette.
         policies: policy → name of the palette that it realises, or None; gives the order of rows.
-        aims: policy → what `polyalign.evaluate.expected.read_aims` says that it was made with.
+        expected: policy → what `polyalign.evaluate.expected.read_expected` says of it.
         chosen: the values that the joint claim is about.
         costs: policy → what `polyalign.evaluate.costs.read_costs` says of it.
 
@@ -69,7 +69,7 @@ def summary(
             winrates[policy].set_index("value"),
             base,
             palettes[palette] if palette else None,
-            aims[policy],
+            expected[policy],
             chosen,
             costs[policy],
         )
@@ -84,7 +84,7 @@ def _row(
     winrates: pd.DataFrame,
     base: pd.DataFrame,
     palette: Palette | None,
-    aim: Aim,
+    expected: Expected,
     chosen: Sequence[str],
     costs: Mapping[str, float],
 ) -> dict[str, object]:
@@ -104,7 +104,7 @@ def _row(
         "reached": palette.reached if palette else np.nan,
         "kl": first["kl"],
         "kl_se": first["kl_se"],
-        "delivered": _delivered(levels, base, palette, aim) if palette else np.nan,
+        "delivered": _delivered(levels, base, palette, expected) if palette else np.nan,
         "better_in_all": joint < LEVEL,
         "p_all": joint,
         **{name: first[name] for name in ("n_tokens", "empty", "truncated")},
@@ -117,9 +117,9 @@ def _row(
         asked = palette.asked.get(value, np.nan) if palette else np.nan
         noticeable = asked - floor > NOTICEABLE * base.loc[value, "se"]
         row |= {
-            f"{value}_lam": aim.lam.get(value, np.nan),
+            f"{value}_lam": expected.lam.get(value, np.nan),
             f"{value}_asked": asked,
-            f"{value}_predicted": aim.predicted.get(value, np.nan),
+            f"{value}_predicted": expected.predicted.get(value, np.nan),
             f"{value}_level": level,
             f"{value}_se": levels.loc[value, "se"],
             f"{value}_delivered": (level - floor) / (asked - floor) if noticeable else np.nan,
@@ -137,10 +137,12 @@ def levels_text(palette: Palette) -> str:
     return ", ".join(f"{value} {level}" for value, level in palette.levels.items())
 
 
-def _delivered(levels: pd.DataFrame, base: pd.DataFrame, palette: Palette, aim: Aim) -> float:
+def _delivered(
+    levels: pd.DataFrame, base: pd.DataFrame, palette: Palette, expected: Expected
+) -> float:
     """Σ λ (level - base) / Σ λ (asked - base): in λ's own units, in which values add up."""
-    values = [value for value in palette.asked if aim.lam.get(value, 0.0) > 0]
-    lam = np.array([aim.lam[value] for value in values])
+    values = [value for value in palette.asked if expected.lam.get(value, 0.0) > 0]
+    lam = np.array([expected.lam[value] for value in values])
     floor = base.loc[values, "mean"].to_numpy(dtype=np.float64)
     gain = lam @ (levels.loc[values, "mean"].to_numpy(dtype=np.float64) - floor)
     asked = lam @ (np.array([palette.asked[value] for value in values]) - floor)

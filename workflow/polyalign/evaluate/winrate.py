@@ -7,10 +7,14 @@ import numpy as np
 import pandas as pd
 
 from polyalign.errors import InputError
-from polyalign.evaluate.clusters import bootstrap_interval, check_columns, judged_rows, ratio_mean
+from polyalign.evaluate.clusters import (
+    NORMAL_95,
+    bootstrap_interval,
+    check_columns,
+    judged_rows,
+    ratio_mean,
+)
 from polyalign.evaluate.length_control import at_equal_length
-
-Z = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
 
 def winrate(
@@ -114,9 +118,9 @@ def wilson(share: np.ndarray, trials: int) -> tuple[np.ndarray, np.ndarray]:
         share: (k,) observed shares in [0, 1].
         trials: number of trials.
     """
-    spread = Z**2 / trials
+    spread = NORMAL_95**2 / trials
     centre = (share + spread / 2) / (1 + spread)
-    half = Z / (1 + spread) * np.sqrt(share * (1 - share) / trials + spread / (4 * trials))
+    half = NORMAL_95 / (1 + spread) * np.sqrt(share * (1 - share) / trials + spread / (4 * trials))
     return centre - half, centre + half
 
 

@@ -59,7 +59,7 @@ class Tilted(Protocol):
     def best(self, direction: np.ndarray) -> np.ndarray:
         """Standardised level of always the best candidate along a direction."""
 
-    def spent(self, lam: np.ndarray) -> tuple[float, float, float]:
+    def support(self, lam: np.ndarray) -> tuple[float, float, float]:
         """Effective sample size, its mean a prompt, and the largest weight at lam."""
 
 
@@ -112,11 +112,10 @@ class Base(Units):
         rewards: (n, k) rewards, a row a candidate, a column a value.
         groups: (n,) integer prompt index; None makes each row its own prompt.
         scope: `prompt` or `joint` (`auto` is resolved by `resolve_scope`).
-        weights: (n,) weights >= 0 of the samples. In scope `joint` p0 is proportional to them; in
-            scope `prompt` they are the candidates' weights within a prompt.
-        prompt_weights: (number of prompts,) weights of the prompts, by index; default equal. In
-            scope `joint` they multiply the weights of their rows.
-        scale: (k,) units in which rewards are standardised; default: what `spread` gives.
+        prompt_weights: (number of prompts,) weights >= 0 of the prompts, by index; default equal.
+            In scope `joint` p0 of a row is proportional to the weight of its prompt.
+        scale: (k,) units in which rewards are standardised; default: their standard deviations
+            under the base policy.
 
     Raises:
         InputError: on shapes that do not match, numbers that are not finite, negative weights, or
@@ -129,7 +128,6 @@ class Base(Units):
         groups: np.ndarray | None,
         scope: str,
         *,
-        weights: np.ndarray | None = None,
         prompt_weights: np.ndarray | None = None,
         scale: np.ndarray | None = None,
     ) -> None:
@@ -138,23 +136,21 @@ class Base(Units):
         self.n_rows = n
         self.scope = resolve_scope(scope, n, groups)
         self.prompt = group = check_groups(groups, n)
-        p0 = check_weights(weights, n)
         shares = check_weights(prompt_weights, n if groups is None else int(group.max()) + 1)
         rows = np.arange(n)
-        if weights is not None or prompt_weights is not None:
-            rows = np.flatnonzero((p0 > 0) & (shares[group] > 0))
+        if prompt_weights is not None:
+            rows = np.flatnonzero(shares[group] > 0)
             if not rows.size:
                 raise InputError("all weights are zero; expected at least one positive weight")
         self.n_samples = self.n_prompts = rows.size
         if groups is not None:
             self.n_prompts = int(np.count_nonzero(np.bincount(group[rows])))
         if self.scope == "joint":
-            p0 = p0 if prompt_weights is None else p0 * shares[group]
             tables = [(rows[:, None], np.ones(1))]
-            probability = p0 / p0.sum()
+            probability = shares[group] / shares[group].sum()
         else:
             tables = _tables(group, shares, rows)
-            probability = _probabilities(p0, tables)
+            probability = _probabilities(n, tables)
         counted = slice(None) if rows.size == n else rows
         self.center = probability[counted] @ rewards[counted]
         # A row of ones above the rewards: one product yields the total, the levels and the squares.
@@ -243,7 +239,7 @@ class Base(Units):
             level += block.z[:, best, np.arange(best.size)] @ block.share
         return level
 
-    def spent(self, lam: np.ndarray) -> tuple[float, float, float]:
+    def support(self, lam: np.ndarray) -> tuple[float, float, float]:
         """Effective sample size, its mean a prompt, and the largest weight, under the tilt.
 
         In scope `prompt` the size is the sum over prompts of 1 / sum_j p_xj^2, and the largest
@@ -437,12 +433,11 @@ def base_probabilities(
     return p0 / p0.sum()
 
 
-def _probabilities(p0: np.ndarray, tables: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+def _probabilities(n: int, tables: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Base probability (n,) of each row, 0 for rows in no table; sums to 1."""
-    probability = np.zeros(p0.size)
+    probability = np.zeros(n)
     for table, share in tables:
-        weight = p0[table]
-        probability[table] = weight * (share / weight.sum(axis=0))
+        probability[table] = share / len(table)
     return probability
 
 

@@ -94,7 +94,7 @@ def budget_message(found: Budget) -> str:
     )
 
 
-def height(levels: Iterable[str | float]) -> float:
+def sd_above_base(levels: Iterable[str | float]) -> float:
     """How far a palette lies above the base level, in standard deviations, before any sampling.
 
     For rewards that are normal, uncorrelated, and vary within prompts only, which is the easiest

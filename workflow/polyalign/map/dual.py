@@ -130,7 +130,6 @@ def solve(
     *,
     groups: np.ndarray | None = None,
     scope: str = "auto",
-    weights: np.ndarray | None = None,
     names: Sequence[str] | None = None,
     tolerance: float = TOLERANCE,
     limits: Limits = DEFAULT_LIMITS,
@@ -143,7 +142,6 @@ def solve(
         target: (k,) levels asked for, in the rewards' units.
         groups: (n,) prompt index of each sample; None makes each sample its own prompt.
         scope: `prompt`, `joint`, or `auto` (prompt from 8 candidates a prompt upwards).
-        weights: (n,) weights >= 0 of the samples; default equal.
         names: names of the values, for messages.
         tolerance: KKT residual to reach.
         limits: what the verdict `supported` asks.
@@ -154,7 +152,7 @@ def solve(
         InputError: on arrays whose shapes or numbers are wrong. An infeasible palette is an answer,
             not an error.
     """
-    base = Base(rewards, groups, scope, weights=weights)
+    base = Base(rewards, groups, scope)
     return solve_on(base, target, names=names, tolerance=tolerance, limits=limits, slack=slack)
 
 
@@ -190,7 +188,6 @@ def policy_weights(
     lam: np.ndarray,
     groups: np.ndarray | None = None,
     scope: str = "auto",
-    weights: np.ndarray | None = None,
 ) -> np.ndarray:
     """Probabilities (n,) of the samples under p_lam.
 
@@ -199,12 +196,11 @@ def policy_weights(
         lam: (k,) weights of the values, in 1 / the rewards' units.
         groups: (n,) prompt index; None makes each sample its own prompt.
         scope: `prompt` (they sum to 1 within each prompt), `joint` (they sum to 1) or `auto`.
-        weights: (n,) weights of the samples under the base policy; default equal.
 
     Raises:
         InputError: on arrays whose shapes or numbers are wrong.
     """
-    base = Base(rewards, groups, scope, weights=weights)
+    base = Base(rewards, groups, scope)
     return base.weights(check_target(lam, base.k, "lam") * base.scale)
 
 
@@ -382,7 +378,7 @@ def _feasible(
     limits: Limits,
 ) -> Solution:
     goal = base.standardise(target)
-    ess, mean_ess, largest = base.spent(optimum.lam)
+    ess, mean_ess, largest = base.support(optimum.lam)
     lam, level = optimum.lam / base.scale, goal - optimum.gradient
     kl = max(0.0, optimum.value - float(optimum.lam.dot(optimum.gradient)))
     verdict, message = _verdict(

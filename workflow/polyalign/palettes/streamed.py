@@ -279,8 +279,8 @@ class Stream(Units):
         self.last = (lam.copy(), ess, ess / prompts, largest / prompts)
         return value / prompts, first / prompts, hessian / prompts
 
-    def spent(self, lam: np.ndarray) -> tuple[float, float, float]:
-        """Effective sample size, its mean a prompt, and largest weight, as `Base.spent`."""
+    def support(self, lam: np.ndarray) -> tuple[float, float, float]:
+        """Effective sample size, its mean a prompt, and largest weight, as `Base.support`."""
         if self.last is None or not np.array_equal(self.last[0], lam):
             self.moments(lam)
         assert self.last is not None
