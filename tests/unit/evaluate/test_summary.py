@@ -225,21 +225,21 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "error"),
     [
-        ("{", "bad.json: is no palette that can be read"),
+        ("{", "bad.json: cannot be read as a palette"),
         (json.dumps({k: v for k, v in RECORD.items() if k != "lam"}), "no key 'lam'"),
     ],
 )
-def test_a_bad_palette_is_refused(tmp_path: Path, text: str, fault: str) -> None:
+def test_a_bad_palette_is_refused(tmp_path: Path, text: str, error: str) -> None:
     path = tmp_path / "bad.json"
     path.write_text(text)
-    with pytest.raises(InputError, match=fault):
+    with pytest.raises(InputError, match=error):
         read_palettes([path])
 
 
 def test_a_missing_palette_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"gone\.json: is no palette that can be read"):
+    with pytest.raises(InputError, match=r"gone\.json: cannot be read as a palette"):
         read_palettes([tmp_path / "gone.json"])
 
 

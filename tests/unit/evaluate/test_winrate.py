@@ -18,7 +18,7 @@ def table(rewards: dict[str, list[float]], split: str = "test") -> pd.DataFrame:
 
 
 def random_table(seed: int, prompts: int = 40) -> pd.DataFrame:
-    """Between 1 and 5 candidates a prompt, rewards from few numbers, so that many tie."""
+    """Between 1 and 5 candidates per prompt, rewards from few numbers, so that many tie."""
     generator = np.random.default_rng(seed)
     return table(
         {

@@ -1,4 +1,4 @@
-"""What each policy was made with: its own λ, and the levels that this λ is expected to give."""
+"""The λ that each policy was made with, and the levels that it is expected to give."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from polyalign.paths import policy_of
 
 @dataclass(frozen=True)
 class Expected:
-    """What a policy was made with.
+    """The λ of a policy and its expected levels.
 
     Attributes:
         lam: value → weight; empty for a policy without λ.
         predicted: value → level that is expected of the policy on test prompts, in the reward's
-            units; empty where nothing tells.
+            units; empty if they are not known in advance.
     """
 
     lam: Mapping[str, float]
@@ -30,12 +30,12 @@ def read_expected(
     decoded: Iterable[str | Path],
     given: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Expected]:
-    """What each policy was made with, by policy.
+    """λ and expected levels of each policy.
 
     A selection among candidates records its λ, which need not be a palette's, and its exact
-    expectation over the candidates. What is trained, or sampled anew, for a palette aims at the λ
-    for an endless pool, without one at the λ that the config gives; how far it gets with that
-    nobody knows beforehand.
+    expectation over the candidates. A policy that is trained for a palette, or sampled for it, uses
+    the λ for K → ∞ (`lam_train`); without a palette it uses the λ that the config gives. The level
+    that it reaches is not known in advance.
 
     Args:
         policies: policy (`family/variant`) → name of the palette that it realises, or None.
@@ -45,7 +45,7 @@ def read_expected(
         given: policy → value → λ that the config gives.
 
     Raises:
-        InputError: if a table does not record what it was made with.
+        InputError: if a table does not record its λ and expected levels.
     """
     lam = {
         policy: palettes[palette].lam_train

@@ -1,4 +1,4 @@
-"""The study in one table: what each policy was asked, what it delivers, and at what KL."""
+"""The study in one table: what each palette asks, what its policies deliver, and at what KL."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,7 +24,7 @@ def summary(
     chosen: Sequence[str],
     costs: Mapping[str, Mapping[str, float]],
 ) -> pd.DataFrame:
-    """One row a policy.
+    """One row per policy.
 
     Args:
         levels: policy (`family/variant`) → its levels table; `base/base` among them.
@@ -46,7 +46,7 @@ def summary(
         `V_delivered` (NaN where the gain asked for is within two standard errors of the base
         level), `V_winrate`, `V_winrate_low`, `V_winrate_high`, `V_p` (one-sided p-value of a win
         rate above one half, Holm-adjusted for the policy's values), `V_even_winrate` (at equal
-        length). NaN where there is no palette, λ or prediction.
+        length). NaN for a policy without a palette, λ or prediction.
 
     Raises:
         InputError: if the levels or win rates of a policy, or its palette, are missing.
@@ -88,7 +88,7 @@ def _row(
     chosen: Sequence[str],
     costs: Mapping[str, float],
 ) -> dict[str, object]:
-    made = Policy.parse(policy)
+    parsed = Policy.parse(policy)
     first = levels.iloc[0]
     p = pd.Series(
         p_better(winrates["winrate"].to_numpy(), winrates["se"].to_numpy()), winrates.index
@@ -96,8 +96,8 @@ def _row(
     adjusted = pd.Series(holm(p.to_numpy()), p.index)
     joint = p_all(p[list(chosen)].to_numpy())
     row: dict[str, object] = {
-        "family": made.family,
-        "variant": made.variant,
+        "family": parsed.family,
+        "variant": parsed.variant,
         "palette": palette.name if palette else "",
         "levels": levels_text(palette) if palette else "",
         "verdict": palette.verdict if palette else "",

@@ -38,7 +38,7 @@ def winrate(
         seed: seed of the resamples.
 
     Returns:
-        A row a value: `value`, `winrate`, its standard error `se`, the 95 % bootstrap interval
+        One row per value: `value`, `winrate`, its standard error `se`, the 95 % bootstrap interval
         `low`, `high` (clustered by prompt), Wilson's interval `wilson_low`, `wilson_high` for as
         many trials as prompts (a check that knows nothing of ties or candidates), `ties` (share of
         tied pairs), `n_prompts`, `n_pairs`; `even_winrate`, `even_se`, `even_low`, `even_high`, the
@@ -151,8 +151,8 @@ def _score(
 ) -> tuple[np.ndarray, np.ndarray]:
     """2 · wins + ties, and ties, over all pairs of a prompt, as whole numbers (N,).
 
-    A reward's rank among all of them, shifted by its prompt, makes one sorted list in which every
-    prompt is a stretch of its own: two binary searches a row replace a loop over the pairs.
+    A reward's rank among all rewards, shifted by its prompt, makes one sorted list in which every
+    prompt is one separate stretch: two binary searches per row replace a loop over the pairs.
     """
     ranks = np.unique(np.concatenate([ours, theirs]), return_inverse=True)[1]
     width = int(ranks.max()) + 1

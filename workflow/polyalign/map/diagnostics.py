@@ -1,4 +1,4 @@
-"""What a palette's lam is worth: sensitivity, uncertainty, support, and levels elsewhere."""
+"""Diagnostics of a palette's lam: sensitivity, uncertainty, support, and levels elsewhere."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ class Sensitivity:
     Attributes:
         lam_by_target: (k, k) d lam_i / d c_j; zero for values whose lam is zero.
         level_by_lam: (k, k) d E r_i / d lam_j: the (mean within-prompt) covariance under p_lam.
-        nats: (k,) d KL / d c_i = lam_i: nats that one more unit of value i costs.
-        level_by_target: (k, k) d E r_i / d c_j: what the values without a price do.
+        nats: (k,) d KL / d c_i = lam_i: nats per unit of value i.
+        level_by_target: (k, k) d E r_i / d c_j, also of the values whose lam is zero.
         exchange: (k, k) units of value j that one more unit of value i costs at the same KL,
             lam_i / lam_j; NaN where lam_j is zero.
     """
@@ -135,8 +135,9 @@ def bootstrap_interval(
 ) -> Interval:
     """95 % percentile intervals from resampled prompts; each resample has its own base levels.
 
-    A level such as `q80` is itself an estimate, so it moves with the resample. Each resample's lam
-    is fitted on it and the original table's lam is judged on it.
+    A level such as `q80` is itself an estimate, so it moves with the resample. The intervals of lam
+    are those of the lam fitted on each resample; the intervals of the levels are those that the
+    original table's lam gives on each resample.
 
     Args:
         rewards: (n, k) rewards of the values in `names`.
@@ -231,7 +232,7 @@ def reweighting_share(rewards: np.ndarray, lam: np.ndarray, groups: np.ndarray) 
 
     A joint lam is fitted as if the policy could choose its prompts. Used by a policy that cannot,
     it delivers the levels of the per-prompt tilt; the share is 1 - delivered / asked. NaN for
-    values that gain less than a millionth of a standard deviation, of which there is no share.
+    values that gain less than a millionth of a standard deviation, where no share is defined.
 
     Args:
         rewards: (n, k) rewards.
@@ -257,8 +258,8 @@ def reweighting_share(rewards: np.ndarray, lam: np.ndarray, groups: np.ndarray) 
 def log_z_bias(base: Base, lam: np.ndarray) -> float:
     """Plug-in bias, in nats, of the mean over prompts of log mean_j exp(lam . r_xj) (scope prompt).
 
-    The logarithm of a mean of K terms lies below that of the mean of all by their variance over
-    2 K mean^2, to first order (delta method), so the dual of few candidates lies too high. With the
+    The logarithm of a mean of K terms is below that of the mean of all by their variance over
+    2 K mean^2, to first order (delta method), so the dual of few candidates is too high. With the
     unbiased variance that is (1 - K sum_j p_xj^2) / (2 (K - 1)), averaged over the prompts that
     have K > 1 candidates, and 0 for the others.
 
@@ -271,7 +272,7 @@ def log_z_bias(base: Base, lam: np.ndarray) -> float:
     """
     if base.scope != "prompt":
         raise InputError(
-            "log_z_bias: the scope is joint; candidates a prompt count in scope prompt"
+            "log_z_bias: the scope is joint; the candidates per prompt matter in scope prompt alone"
         )
     scaled, bias = check_target(lam, base.k, "lam") * base.scale, 0.0
     for block in base.blocks:
@@ -391,7 +392,7 @@ def _resampled_target(
     """Target on a resample in which prompt x occurs times[x] times."""
     if scope == "joint":
         return parse_target(levels, rewards, names, None, times[group], scope=scope)
-    # In scope prompt all prompts count alike, so a prompt that was drawn twice must stand twice.
+    # In scope prompt all prompts count alike, so a prompt that was drawn twice needs two copies.
     copies = times[group].astype(int)
     rows = np.repeat(np.arange(len(group)), copies)
     copy = np.arange(rows.size) - np.repeat(np.cumsum(copies) - copies, copies)

@@ -1,7 +1,7 @@
 """Which levels any policy on the samples can reach: linear programmes with exact certificates.
 
 The reachable levels are the convex hull of those of the deterministic policies (one candidate a
-prompt; in scope `joint` one sample of the table). The programme over one simplex a prompt has as
+prompt; in scope `joint` one sample of the table). The programme over one simplex per prompt has as
 many unknowns as there are samples, but only k rows that tie them together, so it is solved by
 column generation (Dantzig and Wolfe, Operations Research 8, 1960): a small programme over the
 policies met so far yields prices of the values, the prices yield the best policy for them in one
@@ -128,7 +128,7 @@ def furthest_of_value(base: Tilted, target: np.ndarray, value: int) -> float:
 
 
 def lowest(base: Tilted, value: int) -> float:
-    """A standardised level of a value that every policy has: asking for it asks nothing."""
+    """A standardised level of a value that every policy reaches: a target that costs nothing."""
     return float(base.best(-np.eye(base.k)[value])[value]) - 1.0
 
 

@@ -1,4 +1,4 @@
-"""Moving a palette to where it can be had, and drawing palettes at random.
+"""Moving a palette to where it is feasible or supportable, and drawing palettes at random.
 
 The furthest feasible points are exact (linear programmes) but need an infinite lam. The furthest
 *supportable* ones keep an effective sample size or a norm of lam; they are found by bisection, on
@@ -105,7 +105,7 @@ def _highest(base: Base, asked: np.ndarray, value: int, furthest: float, limits:
     def at(level: float) -> np.ndarray:
         return np.where(np.arange(base.k) == value, level, asked)
 
-    # The value itself asks for nothing here.
+    # This level of the value costs nothing.
     free = solve_on(base, at(lowest(base, value) * base.scale[value] + base.center[value]))
     return _bisect(base, at, float(free.realised[value]), furthest, limits, None)[0]
 
@@ -164,7 +164,7 @@ class Path:
     Attributes:
         share: (m,) 0 is the base level, 1 the target.
         targets: (m, k) levels asked for.
-        verdicts: `supported`, `unsupported` or `infeasible`, one a point.
+        verdicts: `supported`, `unsupported` or `infeasible`, one per point.
         lam: (m, k).
         levels: (m, k) levels of p_lam.
         kl: (m,) nats.
@@ -196,7 +196,7 @@ def path(
         base: the base policy.
         target: (k,) raw levels.
         shares: (m,) increasing shares >= 0; above 1 goes beyond the target.
-        limits: what the verdict `supported` asks.
+        limits: what the verdict `supported` requires.
 
     Raises:
         InputError: on shares that are negative, not finite or not increasing.
