@@ -14,7 +14,15 @@ from polyalign.errors import InputError
 from polyalign.map import parse_target, policy_weights, solve
 from polyalign.map.base import Base
 from polyalign.map.batch import solve_many_on
-from polyalign.map.dual import Limits, maximise, solve_on
+from polyalign.map.dual import (
+    Limits,
+    infeasible_message,
+    maximise,
+    plain,
+    proved_infeasible,
+    solve_on,
+)
+from polyalign.map.feasibility import feasibility_on
 
 ORDER = list(COLUMNS)
 
@@ -334,8 +342,14 @@ def test_batch_agrees_with_single_solves(scope):
             np.testing.assert_allclose(batch.lam[i], one.lam, rtol=1e-4, atol=1e-6)
             assert batch.kl[i] == pytest.approx(one.kl, abs=1e-7)
             assert batch.ess[i] == pytest.approx(one.ess, rel=1e-4)
+            assert batch.max_weight[i] == pytest.approx(one.max_weight, rel=1e-4)
+            np.testing.assert_allclose(batch.realised[i], one.realised, atol=1e-7)
         else:
             assert np.isnan(batch.lam[i]).all()
+            assert np.isnan(batch.realised[i]).all()
+            assert np.isnan([batch.kl[i], batch.ess[i], batch.kkt[i], batch.max_weight[i]]).all()
+    with pytest.raises(InputError, match="expected \\(palettes, 3\\)"):
+        solve_many_on(base, targets[:, :2])
 
 
 @pytest.mark.parametrize(
@@ -382,3 +396,139 @@ def test_the_mathematics_imports_neither_torch_nor_scipy():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
+
+
+def test_weak_support_has_its_reason_in_the_message():
+    """Bernoulli rewards: the tilt that gives the level c has weights c and 1 - c a half each."""
+    rewards = np.array([[0.0], [1.0]] * 3)
+    groups = np.repeat([0, 1, 2], 2)
+    base = Base(rewards, groups, "prompt")
+
+    def judged(level, **limits):
+        free = {"min_ess": 1.0, "max_weight": 1.0, "max_kl_share": 1.0} | limits
+        solution = solve_on(base, np.array([level]), limits=Limits(**free))
+        return solution.verdict, solution.message
+
+    q = 0.8
+    kl = q * np.log(2 * q) + (1 - q) * np.log(2 * (1 - q))
+    ess, lam = 1 / (q**2 + (1 - q) ** 2), np.log(q / (1 - q))
+    facts = (
+        f"effective sample size {ess:.3g} of a prompt's candidates, largest weight 0.8, "
+        f"KL {kl:.3g} nats of at most {np.log(2):.3g}"
+    )
+    assert judged(q) == ("supported", f"supported: {facts}")
+    share = kl / np.log(2)
+    for name, edge, weak, reason in (
+        ("min_ess", ess, 1, "fewer than 1.47 effective of a prompt's candidates"),
+        ("max_weight", q, -1, "a largest weight above 0.799"),
+        ("max_kl_share", share, -1, "more than 28% of the KL that this selection can spend"),
+        ("max_norm", lam, -1, "a sum of lam of 1.39, above 1.385"),
+    ):
+        assert judged(q, **{name: edge - weak * 1e-3})[0] == "supported"
+        verdict, message = judged(q, **{name: edge + weak * 1e-3})
+        assert verdict == "unsupported"
+        assert message.startswith(f"unsupported ({reason[:12]}")
+        assert message.endswith(f"): {facts}")
+    verdict, message = judged(q, min_ess=2.0, max_weight=0.7)
+    assert "fewer than 2 effective of a prompt's candidates; a largest weight above 0.7)" in message
+
+
+def test_default_limits_of_scope_joint_are_100_samples_and_a_tenth():
+    def judged(n, **options):
+        return solve(np.zeros((n, 1)), np.zeros(1), scope="joint", **options).verdict
+
+    assert (judged(100), judged(99)) == ("supported", "unsupported")
+    assert judged(10, limits=Limits(min_ess=1)) == "supported"
+    assert judged(9, limits=Limits(min_ess=1)) == "unsupported"
+
+
+def test_default_limits_of_scope_prompt_are_two_candidates_and_three_quarters():
+    def judged(rewards, level, **limits):
+        groups = np.repeat([0, 1], len(rewards) // 2)
+        given = np.array(rewards, dtype=float)[:, None]
+        return solve(given, [level], groups=groups, scope="prompt", limits=Limits(**limits)).verdict
+
+    assert judged([0, 0, 0, 0], 0.0) == "supported"
+    assert judged([0, 1, 0, 1], 0.6) == "unsupported"  # below 2 effective candidates
+    assert judged([0, 1, 0, 1], 0.74, min_ess=1) == "supported"
+    assert judged([0, 1, 0, 1], 0.76, min_ess=1) == "unsupported"
+    # Best with probability q of 4: the KL is log 4 times 0.9 at q = 0.9785.
+    apart = [0, 0, 0, 1] * 2
+    assert judged(apart, 0.97, min_ess=1, max_weight=1) == "supported"
+    assert judged(apart, 0.985, min_ess=1, max_weight=1) == "unsupported"
+
+
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+def test_all_that_a_solution_says_by_hand(scope):
+    rewards, groups = skewed(30, 6, 2, 4)
+    rewards, groups = rewards[:-3], groups[:-3]
+    base = Base(rewards, groups, scope)
+    target = base.raw(np.array([0.3, 0.2]))
+    solution = solve_on(base, target, names=["a", "b"], slack=True)
+    p = base.weights(solution.lam * base.scale)
+    cells = groups if scope == "prompt" else np.zeros(177, dtype=int)
+    sizes = 1 / np.bincount(cells, p**2)
+    largest = np.array([p[cells == cell].max() for cell in range(cells.max() + 1)])
+    assert solution.ess == pytest.approx(sizes.sum())
+    assert solution.mean_ess == pytest.approx(sizes.mean())
+    assert solution.max_weight == pytest.approx(largest.mean())
+    assert solution.gap == pytest.approx(solution.kl - solution.dual)
+    assert abs(solution.gap) < 1e-9
+    assert (solution.n_samples, solution.n_prompts) == (177, 30)
+    assert solution.iterations <= 6
+    assert solution.slack == feasibility_on(base, target, ["a", "b"]).slack
+    assert solve_on(base, target).slack is None
+    assert solution.conflict == []
+    np.testing.assert_array_equal(solution.base, base.center)
+    near = solve_on(base, target, start=solution.lam)
+    assert near.iterations == 0
+
+
+def test_newtons_method_takes_few_steps():
+    for scope in ("prompt", "joint"):
+        rewards, groups = skewed(40, 10, 3)
+        base = Base(rewards, groups, scope)
+        top = 1.2 if scope == "prompt" else 3.0
+        targets = base.raw(np.random.default_rng(7).uniform(-0.2, top, size=(40, 3)))
+        single = [solve_on(base, target).iterations for target in targets]
+        batch = solve_many_on(base, targets)
+        assert max(single) <= 10
+        assert np.mean(single) <= 4.6
+        assert batch.iterations.max() <= 10
+        assert batch.iterations.mean() <= 4.8
+
+
+def test_an_infeasible_palette_says_how_far_and_why():
+    one = infeasible_message("joint", -0.25, ["a"])
+    assert one == (
+        "infeasible: a is out of reach by any tilt; the best policy misses the target by 0.25 "
+        "standard deviations: lower a level, or draw more candidates per prompt"
+    )
+    two = infeasible_message("prompt", -0.25, ["a", "b"])
+    assert "a, b cannot be reached together by choosing among the candidates" in two
+    solution = solve(np.array([[0.0], [1.0]]), np.array([1.5]), names=["a"])
+    assert solution.slack == pytest.approx(-1.0)
+    assert np.isnan([solution.kl, solution.ess, solution.max_weight, solution.lam[0]]).all()
+
+
+def test_a_target_at_the_edge_is_feasible_without_a_certificate():
+    solution = solve(np.array([[0.0], [1.0], [1.0]]), np.array([1.0 + 3e-9]))
+    assert (solution.status, solution.verdict) == ("stalled", "unsupported")
+    assert "the KKT residual stayed at" in solution.message
+    assert solution.realised[0] == pytest.approx(1.0, abs=1e-6)
+    assert solution.slack == pytest.approx(0.0, abs=1e-8)
+    base = Base(np.array([[0.0], [1.0], [1.0]]), None, "joint")
+    batch = solve_many_on(base, np.array([[1.0 + 3e-9], [1.0 + 1e-6], [0.9]]))
+    assert batch.feasible.tolist() == [True, False, True]
+
+
+def test_json_has_no_numbers_that_are_not_finite():
+    found = plain({"a": np.array([1.0, np.nan]), "b": (np.int64(3), np.inf), "c": None, "d": "x"})
+    assert found == {"a": [1.0, None], "b": [3, None], "c": None, "d": "x"}
+
+
+def test_an_infeasible_target_is_proved_by_its_dual():
+    # One more than the largest KL proves it; a dual within rounding of it does not.
+    lam = np.array([1.0, 2.0])
+    for value, proved in ((2.0, False), (2.0 + 2e-8, False), (2.0 + 4e-8, True)):
+        assert proved_infeasible(value, lam, 2.0) == proved

@@ -63,3 +63,27 @@ def test_segment_that_nothing_binds_is_endless_and_held_values_must_be_feasible(
     assert furthest_on_segment(base, base.center - 1.0) == np.inf
     with pytest.raises(InputError, match="infeasible already"):
         furthest_of_value(base, base.raw(np.array([99.0, 0.0])), 1)
+
+
+def test_two_values_that_exclude_each_other_by_hand():
+    # The hull of (1, 0) and (0, 1) is a + b = 1; both levels and units are 1/2.
+    base = Base(np.eye(2), None, "joint")
+    answer = feasibility_on(base, np.array([0.8, 0.6]), ["a", "b"])
+    assert answer.slack == pytest.approx(-0.4)  # 0.2 short in each, in units of 1/2
+    assert (answer.status, answer.scope) == ("infeasible", "joint")
+    assert answer.conflict == ["a", "b"]
+    np.testing.assert_allclose(answer.prices, 0.5)
+    np.testing.assert_allclose(answer.reached, [0.6, 0.4])
+    assert furthest_on_segment(base, np.array([0.9, 0.1])) == pytest.approx(1.25)
+    assert furthest_of_value(base, np.array([0.3, 99.0]), 1) == pytest.approx(0.7)
+    one = feasibility_on(base, np.array([1.1, -5.0]), ["a", "b"])
+    assert one.conflict == ["a"]
+    np.testing.assert_allclose(one.prices, [1.0, 0.0], atol=1e-9)
+
+
+def test_the_edge_itself_is_feasible_and_a_hair_beyond_is_not():
+    base = Base(np.eye(2), None, "joint")
+    for beyond, status in ((0.0, "feasible"), (1e-9, "feasible"), (1e-7, "infeasible")):
+        target = np.array([0.7, 0.3]) + beyond
+        assert feasibility_on(base, target, ["a", "b"]).status == status
+    assert furthest_of_value(base, np.array([1.0 + 1e-9, 0.0]), 1) == pytest.approx(0.0, abs=1e-7)

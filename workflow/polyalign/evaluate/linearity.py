@@ -32,8 +32,8 @@ def defects(
 
     Returns:
         One row per mixed policy and value: `family`, `variant`, `parts` (as text), `value`,
-        `level`, `linear` (the weighted mean of the parts' levels), `defect` = `level` - `linear` with `se`
-        and 95 % bootstrap interval `low`, `high`, clustered by prompt.
+        `level`, `linear` (the weighted mean of the parts' levels), `defect` = `level` - `linear`
+        with `se` and 95 % bootstrap interval `low`, `high`, clustered by prompt.
 
     Raises:
         InputError: if a table has no test row or lacks a value.

@@ -139,7 +139,7 @@ def _not_below(
     band: np.ndarray,
     weights: np.ndarray,
 ) -> np.ndarray:
-    """Whether levels are at least the base levels - `band`, up to rounding, for each row of weights.
+    """For each row of weights, whether all levels are at least the base levels - `band`.
 
     Args:
         ours: sums (N, k) and numbers (N,) of a policy's rewards by prompt.

@@ -31,7 +31,8 @@ def compute(
 
     Returns:
         One row per palette and step: `palette`, `share`, `verdict`, `kl` (nats), `ess_share`
-        (effective sample size over the number of samples), `max_weight`; NaN where it is infeasible.
+        (effective sample size over the number of samples), `max_weight`; NaN where the point is
+        infeasible.
 
     Raises:
         InputError: if `palettes` is empty.

@@ -34,8 +34,8 @@ def compute(
 
     Returns:
         One row per draw: `n_values`; `kind`, `palette` (the λ of a random palette that is feasible
-        and within the norm) or `reference` (a Dirichlet direction times a uniform norm); `share`, the
-        palettes kept among those drawn; for each value V `V_lam` (1 / the reward's unit),
+        and within the norm) or `reference` (a Dirichlet direction times a uniform norm); `share`,
+        the palettes kept among those drawn; for each value V `V_lam` (1 / the reward's unit),
         `V_weight` (the same in 1 / standard deviations), `V_level` on test prompts; `kl` there.
         Values that are not among the `n_values` have λ = 0.
 
