@@ -262,3 +262,32 @@ def test_better_in_all_is_about_the_chosen_values(tmp_path: Path) -> None:
     row = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, EXPECTED, **both).iloc[1]
     assert row["p_all"] == 0.5
     assert not row["better_in_all"]
+
+
+@pytest.mark.parametrize(("winrate", "better"), [(0.582, False), (0.5825, True)])
+def test_the_joint_claim_is_tested_at_five_per_cent(
+    tmp_path: Path, winrate: float, better: bool
+) -> None:
+    rates = WINRATES | {"map-d/both": WINRATES["dpo/x"].assign(winrate=[winrate, 0.5])}
+    row = summary(LEVELS, rates, solved(tmp_path), POLICIES, EXPECTED, **OPTIONS).iloc[1]
+    assert row["p_all"] == pytest.approx(0.05, abs=1e-3)
+    assert row["better_in_all"] == better
+
+
+@pytest.mark.parametrize(("se", "noticeable"), [(0.49, True), (0.51, False)])
+def test_a_gain_of_two_standard_errors_is_noticeable(
+    tmp_path: Path, se: float, noticeable: bool
+) -> None:
+    base = LEVELS["base/base"].assign(se=[se, 0.2])
+    tables = LEVELS | {"base/base": base}
+    row = summary(tables, WINRATES, solved(tmp_path), POLICIES, EXPECTED, **OPTIONS).iloc[1]
+    assert (not math.isnan(row["humor_delivered"])) == noticeable
+
+
+def test_a_palette_below_the_base_delivers_no_share(tmp_path: Path) -> None:
+    palettes = solved(tmp_path, asked=[0.5, 0.4])
+    row = summary(LEVELS, WINRATES, palettes, POLICIES, EXPECTED, **OPTIONS).iloc[1]
+    assert math.isnan(row["delivered"])
+    assert (row["kl_se"], row["empty"], row["truncated"]) == (0.01, 0.0, 0.25)
+    assert (row["n_prompts"], row["n_samples"], row["job_seconds"]) == (10, 40, 9.0)
+    assert (row["helpful_se"], row["helpful_even_winrate"]) == (0.2, 0.5)
