@@ -32,7 +32,7 @@ def test_levels_show_as_many_digits_as_are_known() -> None:
         (0.0, "12.35"),
         (math.nan, "12.35"),
         (37.2, "12 ± 37"),
-        (0.01, "12.346 ± 0.010"),,
+        (0.01, "12.346 ± 0.010"),
     ):
         row = tables.levels({"dpo/a": table.assign(se=[0.0328, se])}, LABELS).rows[0]
         assert row[2] == cell
