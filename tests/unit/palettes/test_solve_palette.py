@@ -260,18 +260,21 @@ def test_a_tail_needs_twenty_five_samples() -> None:
         assert (record["pareto_k"] is not None) == shown
 
 
-def test_values_that_are_not_raised_have_no_share_of_reweighting() -> None:
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+def test_values_that_are_not_raised_have_no_share_of_reweighting(scope: str) -> None:
     frame = pool(100, candidates=4, seed=2)
     asked: dict[str, str | float] = {"humor": "mean+0.3sd", "helpful": "mean-1sd"}
-    record = diagnosed(frame, solve_palette(frame, "p", asked, scope="joint"))
+    record = diagnosed(frame, solve_palette(frame, "p", asked, scope=scope))
     share = record["reweighting_share"]
     assert share[1] is None
     fit = frame[frame["split"] == "fit"]
     rewards = fit[["humor", "helpful"]].to_numpy()
     groups = pd.factorize(fit["prompt_id"])[0]
-    expected = reweighting_share(rewards, np.array(record["lam"]), groups)[0]
+    joint = solve(rewards, np.array(record["target"]), scope="joint")
+    expected = reweighting_share(rewards, joint.lam, groups)[0]
     assert share[0] == pytest.approx(expected)
-    assert any(f"up to {expected:.0%} of a gain" in one for one in record["warnings"])
+    warned = [one for one in record["warnings"] if f"up to {expected:.0%} of a gain" in one]
+    assert len(warned) == (scope == "joint")
 
 
 def test_a_pool_without_prompts_to_fit_is_refused() -> None:
