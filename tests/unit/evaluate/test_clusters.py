@@ -76,6 +76,8 @@ def test_bootstrap_covers_the_truth() -> None:
 
 
 def test_no_resamples_is_refused() -> None:
+    once = bootstrap_interval(np.array([[3.0]]), np.ones(1), bootstrap=1, seed=1)
+    assert once.tolist() == [[3.0], [3.0]]
     with pytest.raises(InputError, match=r"evaluation\.bootstrap is 0; expected at least 1"):
         bootstrap_interval(np.ones((2, 1)), np.ones(2), bootstrap=0, seed=1)
 

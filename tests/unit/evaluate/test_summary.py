@@ -173,6 +173,15 @@ def test_every_policy_has_the_lambda_that_it_was_made_with(tmp_path: Path) -> No
     assert math.isnan(rows.loc["morl-d", "delivered"])
 
 
+def test_a_palette_that_is_not_solved_has_no_lambda(tmp_path: Path) -> None:
+    policies = {"rloo/gone": "gone", "rloo/both": "both", "rloo/mine": None}
+    given = {"rloo/mine": {"humor": 0.3}}
+    found = read_expected(policies, solved(tmp_path), [], given)
+    assert found["rloo/gone"] == NONE
+    assert found["rloo/both"].lam == {"humor": 0.4, "helpful": 0.1}
+    assert found["rloo/mine"].lam == {"humor": 0.3}
+
+
 def test_a_decoded_table_without_its_lambda_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "map-d/both/rewards.parquet"
     write_table(pd.DataFrame({"humor": [1.0]}), path, {"lam": {"humor": 1.0}})

@@ -275,6 +275,9 @@ def test_values_that_are_not_raised_have_no_share_of_reweighting(scope: str) -> 
     assert share[0] == pytest.approx(expected)
     warned = [one for one in record["warnings"] if f"up to {expected:.0%} of a gain" in one]
     assert len(warned) == (scope == "joint")
+    tiny = frame.assign(humor=frame["humor"] * 1e-9)
+    again = diagnosed(tiny, solve_palette(tiny, "p", asked, scope=scope))
+    assert again["reweighting_share"] == [pytest.approx(expected, rel=1e-5), None]
 
 
 def test_a_pool_without_prompts_to_fit_is_refused() -> None:
