@@ -146,6 +146,14 @@ def test_one_prompt_has_a_rate_and_no_error() -> None:
     assert math.isnan(found["even_se"])
 
 
+def test_two_prompts_have_an_error() -> None:
+    # Equal lengths: the rates of the prompts are 1/3 and 1, so their mean 2/3 has the error 1/3.
+    ours = table([("p", 1.0, 5), ("p", 0.0, 5), ("p", 0.0, 5), ("q", 1.0, 5)])
+    found = row(ours, table([("p", 0.5, 5), ("q", 0.5, 5)]))
+    assert found["even_winrate"] == pytest.approx(2 / 3)
+    assert found["even_se"] == pytest.approx(1 / 3)
+
+
 def test_a_steep_but_finite_fit_is_shown() -> None:
     # Of 10 000 longer pairs one loses, of as many shorter ones one wins: logits ± log 9999.
     number = 10_000

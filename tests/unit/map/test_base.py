@@ -140,6 +140,8 @@ def test_the_normaliser_is_the_mean_of_the_exponentials(scope):
         (lambda: check_rewards(np.zeros((2, 0))), r"shape \(2, 0\)"),
         (lambda: check_rewards(np.zeros(2)), r"shape \(2,\)"),
         (lambda: check_rewards([[1.0, 2.0], [3.0, np.inf]]), "inf in row 1, column 1"),
+        (lambda: check_rewards([[1.0, np.nan], [np.inf, 4.0]]), "nan in row 0, column 1"),
+        (lambda: check_weights(np.array([-2.0, np.nan]), 2), "-2.0 in row 0"),
         (lambda: check_groups(np.array([0, -1]), 2), "integers >= 0"),
         (lambda: check_groups(np.array([0]), 2), "expected 2 integers"),
         (lambda: check_weights(np.array([0.0, np.nan]), 2), "nan in row 1"),

@@ -71,6 +71,7 @@ def test_an_infeasible_palette_fails_or_is_adjusted_and_says_so() -> None:
     assert np.allclose(way, record["reached"])
     full = diagnosed(pool(), record)
     assert full["verdict"] == "supported"
+    assert record["slack"] > 0
     assert full["warnings"][0].startswith("adjusted:")
     interval = diagnosed(pool(), record, resamples=10)["interval"]
     assert interval["solved"] >= 0.5
