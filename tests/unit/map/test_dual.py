@@ -13,9 +13,11 @@ from mapdata import COLUMNS, skewed
 from polyalign.errors import InputError
 from polyalign.map import parse_target, policy_weights, solve
 from polyalign.map.base import Base
-from polyalign.map.batch import solve_many_on
+from polyalign.map.batch import _State, _steps, solve_many_on
 from polyalign.map.dual import (
     Limits,
+    Optimum,
+    _step,
     infeasible_message,
     maximise,
     plain,
@@ -532,3 +534,51 @@ def test_an_infeasible_target_is_proved_by_its_dual():
     lam = np.array([1.0, 2.0])
     for value, proved in ((2.0, False), (2.0 + 2e-8, False), (2.0 + 4e-8, True)):
         assert proved_infeasible(value, lam, 2.0) == proved
+
+
+def stepped(covariance, goal, lam, damping=0.0):
+    """The next lam on a quadratic dual, by the single and the vectorised solver."""
+    covariance, goal, lam = np.array(covariance), np.array(goal), np.array(lam)
+    gradient = goal - covariance @ lam
+    one = _step(Optimum(lam, 0.0, gradient, covariance, 0.0, 0, ""), damping, [])
+    # In the batch the palette stands between two that are solved already.
+    zero = np.zeros_like(lam)
+    state = _State(
+        lam=np.array([zero, lam, zero]),
+        value=np.zeros(3),
+        gradient=np.array([zero, gradient, zero]),
+        hessian=np.array([covariance] * 3),
+        kkt=np.zeros(3),
+    )
+    many = _steps(state, np.array([0.0, damping, 0.0]))
+    assert not many[[0, 2]].any()
+    return one, many[1]
+
+
+@pytest.mark.parametrize(
+    ("covariance", "goal", "lam", "damping", "expected"),
+    [
+        # Straight to the maximum.
+        ([[1.0, 0.5], [0.5, 2.0]], [1.0, 2.0], [0.1, 0.2], 0.0, [4 / 7, 6 / 7]),
+        # The second value is sent to zero, and the first one takes that into account.
+        ([[1.0, 0.5], [0.5, 1.0]], [1.0, 0.2], [0.4, 0.7], 0.0, [1.0, 0.0]),
+        # The same with a third value that stays free: it solves x + 0.1 z = 1, 0.1 x + z = 0.5.
+        (
+            [[1.0, 0.5, 0.1], [0.5, 1.0, 0.2], [0.1, 0.2, 1.0]],
+            [1.0, 0.2, 0.5],
+            [0.4, 0.7, 0.1],
+            0.0,
+            [0.95 / 0.99, 0.0, 0.4 / 0.99],
+        ),
+        # A value at zero that asks for nothing stays there.
+        ([[1.0, 0.0], [0.0, 1.0]], [1.0, -0.5], [0.2, 0.0], 0.0, [1.0, 0.0]),
+        # No step is longer than 5 + 2 max lam.
+        ([[1.0]], [100.0], [0.0], 0.0, [5.0]),
+        ([[1.0, 0.0], [0.0, 1.0]], [100.0, 50.0], [1.0, 2.0], 0.0, [10.0, 2 + 9 * 48 / 99]),
+        # Damping adds to the diagonal, in units of the mean curvature: 1 + 0.5 * 2 and 3 + 0.5 * 2.
+        ([[1.0, 0.0], [0.0, 3.0]], [1.0, 2.0], [0.0, 0.0], 0.5, [0.5, 0.5]),
+    ],
+)
+def test_newton_steps_by_hand(covariance, goal, lam, damping, expected):
+    for found in stepped(covariance, goal, lam, damping):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)

@@ -113,9 +113,9 @@ def test_families_show_their_intervals() -> None:
             "efficiency": [0.5],
             "low": [0.25],
             "high": [0.75],
-            "level_efficiency": [0.25],
-            "level_low": [0.0],
-            "level_high": [0.5],
+            "level_efficiency": [0.75],
+            "level_low": [0.65],
+            "level_high": [1.0],
             "hypervolume": [0.0567],
             "hypervolume_low": [0.03],
             "hypervolume_high": [0.08],
@@ -123,7 +123,7 @@ def test_families_show_their_intervals() -> None:
         }
     )
     assert tables.families(table).rows == [
-        ["map-d", "a b", "4", "2", "50 (25 to 75)", "25 (0 to 50)", "0.057 (0.030 to 0.080)"]
+        ["map-d", "a b", "4", "2", "50 (25 to 75)", "75 (65 to 100)", "0.057 (0.030 to 0.080)"]
     ]
 
 
