@@ -20,7 +20,7 @@ import numpy as np
 
 from polyalign.map import solve
 from polyalign.map.base import Base
-from polyalign.map.batch import solve_many
+from polyalign.map.batch import solve_many_on
 from polyalign.map.diagnostics import assess_many
 from polyalign.map.dual import solve_on
 from polyalign.map.feasibility import feasibility_on
@@ -135,8 +135,8 @@ def many_palettes(rewards: np.ndarray, published: float) -> None:
     for part in (1.0, 0.6):
         share = np.random.default_rng(3).random((PALETTES, base.k)) * part
         targets = base.raw(share * highest)
-        took = seconds(lambda asked=targets: solve_many(rewards, asked, scope="joint"), 3)
-        batch = solve_many(rewards, targets, scope="joint")
+        took = seconds(lambda asked=targets: solve_many_on(Base(rewards, None, "joint"), asked), 3)
+        batch = solve_many_on(base, targets)
         print(
             f"{PALETTES} random palettes, up to {part:.0%} of the way from base to maximum, in "
             f"batch: {took:.2f} s, {batch.feasible.mean():.1%} feasible, largest KKT "

@@ -2,7 +2,7 @@
 
 from polyalign.data.tables import read_by_policy
 from polyalign.evaluate.costs import read_costs
-from polyalign.evaluate.expected import read_aims
+from polyalign.evaluate.expected import read_expected
 from polyalign.evaluate.summary import summary
 from polyalign.palettes.record import read_palettes
 from polyalign.report.registry import TABLES, output
@@ -29,8 +29,8 @@ def main(
     winrates = read_by_policy(job.inputs["winrate"], of_policies)
     palettes = read_palettes(job.inputs.get("palettes", []))
     costs = {name: read_costs(results, name, names) for name in of_policies}
-    aims = read_aims(of_policies, palettes, job.inputs.get("decoded", []), given)
-    table = summary(levels, winrates, palettes, of_policies, aims, chosen=chosen, costs=costs)
+    expected = read_expected(of_policies, palettes, job.inputs.get("decoded", []), given)
+    table = summary(levels, winrates, palettes, of_policies, expected, chosen=chosen, costs=costs)
     write_text(job.outputs["prompts"], f"{table['n_prompts'].iloc[0]} test prompts")
     numbers = StudyTables(
         labels=names,

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from polyalign.errors import InputError
+from polyalign.evaluate import clusters
 from polyalign.evaluate.clusters import (
     bootstrap_interval,
     cluster_sums,
@@ -75,6 +76,8 @@ def test_bootstrap_covers_the_truth() -> None:
 
 
 def test_no_resamples_is_refused() -> None:
+    once = bootstrap_interval(np.array([[3.0]]), np.ones(1), bootstrap=1, seed=1)
+    assert once.tolist() == [[3.0], [3.0]]
     with pytest.raises(InputError, match=r"evaluation\.bootstrap is 0; expected at least 1"):
         bootstrap_interval(np.ones((2, 1)), np.ones(2), bootstrap=0, seed=1)
 
@@ -82,3 +85,35 @@ def test_no_resamples_is_refused() -> None:
 def test_no_test_split_is_refused() -> None:
     with pytest.raises(InputError, match=r"no row of the split 'test' \(splits there: fit\)"):
         judged_rows(pd.DataFrame({"split": ["fit", "fit"]}))
+
+
+def test_blocks_of_resamples_are_the_draws_of_one_generator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clusters, "BLOCK", 7)
+    blocks = list(clusters.cluster_counts(3, 5, seed=4))
+    assert [len(block) for block in blocks] == [2, 2, 1]
+    draws = np.random.default_rng(4)
+    for block in blocks:
+        drawn = draws.integers(3, size=block.shape)
+        assert block.tolist() == [np.bincount(row, minlength=3).tolist() for row in drawn]
+    monkeypatch.setattr(clusters, "BLOCK", 2)
+    assert [len(block) for block in clusters.cluster_counts(3, 2, seed=4)] == [1, 1]
+
+
+def test_the_interval_cuts_off_a_fortieth_on_each_side() -> None:
+    sums = np.arange(12.0)[:, None] ** 2
+    sizes = np.arange(12) % 3 + 1
+    drawn = np.random.default_rng(6).integers(12, size=(500, 12))
+    means = np.sort(sums[drawn, 0].sum(axis=1) / sizes[drawn].sum(axis=1))
+    low, high = bootstrap_interval(sums, sizes, bootstrap=500, seed=6)[:, 0]
+    # 2.5 % and 97.5 % of 499 steps: between the sorted means 12 and 13, 486 and 487.
+    assert low == pytest.approx(means[12] + 0.475 * (means[13] - means[12]))
+    assert high == pytest.approx(means[486] + 0.525 * (means[487] - means[486]))
+
+
+def test_all_values_without_a_column_are_named() -> None:
+    frame = pd.DataFrame({"humor": [1.0]})
+    clusters.check_columns(frame, ["humor"], "the table")
+    with pytest.raises(InputError, match="the table has no column for 'wit', 'tact'"):
+        clusters.check_columns(frame, ["wit", "humor", "tact"], "the table")

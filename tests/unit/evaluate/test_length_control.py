@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import minimize
 
 from polyalign.evaluate.length_control import at_equal_length
 from polyalign.evaluate.winrate import winrate
@@ -93,3 +94,72 @@ def test_what_has_no_fit_is_nan() -> None:
     assert all(math.isnan(one) for one in row(ours, theirs).values())  # longer always wins
     short = ours.drop(columns="n_tokens")
     assert all(math.isnan(one) for one in row(short, theirs).values())
+
+
+def test_the_fit_and_its_error_are_those_of_a_general_solver() -> None:
+    """The variance is N / (N - 1) times the squared influences of the prompts' weights."""
+    draws = np.random.default_rng(4)
+    number, prompts = 12, [f"p{i}" for i in range(12) for _ in range(1 + i % 3)]
+    ours = table([(p, draws.normal(0.4), int(draws.integers(3, 30))) for p in prompts])
+    theirs = table([(f"p{i // 2}", draws.normal(), int(draws.integers(3, 25))) for i in range(24)])
+    ours.loc[0, "humor"] = theirs.loc[0, "humor"]
+    pairs = [
+        (a.prompt_id, a.n_tokens - b.n_tokens, (a.humor > b.humor) + 0.5 * (a.humor == b.humor))
+        for a in ours.itertuples()
+        for b in theirs.itertuples()
+        if a.prompt_id == b.prompt_id
+    ]
+    names, longer, score = (np.array(column) for column in zip(*pairs, strict=True))
+    x = np.tanh(longer / np.sqrt(np.mean(longer**2)))
+
+    def fitted(times: np.ndarray) -> float:
+        weight = np.array([times[int(name[1:])] / np.sum(names == name) for name in names])
+
+        def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+            logit = theta[0] + theta[1] * x
+            left = weight * (1 / (1 + np.exp(-logit)) - score)
+            value = weight @ (np.logaddexp(0.0, logit) - score * logit)
+            return float(value), np.array([left.sum(), left @ x])
+
+        return float(minimize(loss, [0.0, 0.0], jac=True, method="BFGS", tol=1e-12).x[0])
+
+    centre, step = fitted(np.ones(number)), 1e-3
+    units = np.eye(number) * step
+    influence = [(fitted(1 + unit) - fitted(1 - unit)) / (2 * step) for unit in units]
+    se = math.sqrt(number / (number - 1) * np.square(influence).sum())
+    found = row(ours, theirs)
+    rate = 1 / (1 + math.exp(-centre))
+    assert found["even_winrate"] == pytest.approx(rate, abs=1e-7)
+    assert found["even_se"] == pytest.approx(rate * (1 - rate) * se, rel=1e-4)
+    for name, end in (("even_low", centre - 1.959964 * se), ("even_high", centre + 1.959964 * se)):
+        assert found[name] == pytest.approx(1 / (1 + math.exp(-end)), rel=1e-4)
+
+
+def test_one_prompt_has_a_rate_and_no_error() -> None:
+    ours = table([("p", 1.0, 9), ("p", 0.0, 9), ("p", 0.0, 2), ("p", 1.0, 2), ("p", 1.0, 2)])
+    found = row(ours, table([("p", 0.5, 5)]))
+    # Longer by 4: half win; shorter by 3: two of three win. tanh of their differences over s.
+    s = math.sqrt((2 * 16 + 3 * 9) / 5)
+    longer, shorter = math.tanh(4 / s), math.tanh(-3 / s)
+    slope = (0.0 - math.log(2)) / (longer - shorter)
+    assert found["even_winrate"] == pytest.approx(1 / (1 + math.exp(slope * longer)))
+    assert math.isnan(found["even_se"])
+
+
+def test_two_prompts_have_an_error() -> None:
+    # Equal lengths: the rates of the prompts are 1/3 and 1, so their mean 2/3 has the error 1/3.
+    ours = table([("p", 1.0, 5), ("p", 0.0, 5), ("p", 0.0, 5), ("q", 1.0, 5)])
+    found = row(ours, table([("p", 0.5, 5), ("q", 0.5, 5)]))
+    assert found["even_winrate"] == pytest.approx(2 / 3)
+    assert found["even_se"] == pytest.approx(1 / 3)
+
+
+def test_a_steep_but_finite_fit_is_shown() -> None:
+    # Of 10 000 longer pairs one loses, of as many shorter ones one wins: logits ± log 9999.
+    number = 10_000
+    ours = table([(f"p{i}", float(i > 0), 8) for i in range(number)])
+    other = table([(f"q{i}", float(i == 0), 2) for i in range(number)])
+    theirs = pd.concat([ours, other]).assign(humor=0.5, n_tokens=5)
+    found = row(pd.concat([ours, other], ignore_index=True), theirs)
+    assert found["even_winrate"] == pytest.approx(0.5, abs=1e-9)
+    assert found["even_se"] > 0

@@ -133,3 +133,29 @@ def test_published_base_levels() -> None:
     for value, quantile in result["base_quantile"].items():
         assert np.quantile(frame[value], quantile) == pytest.approx(known[value], abs=2e-3)
     assert result["n_samples"].unique() == [2312]
+
+
+def test_every_quantile_has_its_column() -> None:
+    frame = pd.DataFrame(
+        {
+            "prompt_id": [f"p{i}" for i in range(101)],
+            "candidate": 0,
+            "split": "test",
+            "humor": np.arange(101.0)[::-1],
+        }
+    )
+    (row,) = levels(frame, ["humor"], frame, **OPTIONS).to_dict("records")
+    shown = {name: row[name] for name in row if name[0] == "q"}
+    assert shown == {f"q{percent}": percent for percent in (50, 60, 70, 80, 90, 99)}
+    assert row["base_quantile"] == pytest.approx(0.5)
+    assert row["n_prompts"] == row["n_samples"] == 101
+
+
+def test_only_the_limit_itself_truncates_where_no_column_says_so() -> None:
+    for limit, share in ((8, 0.0), (7, 1 / 3), (4, 2 / 3)):
+        frame = table()
+        (row,) = levels(frame, ["humor"], frame, max_new_tokens=limit, **OPTIONS).to_dict("records")
+        assert row["truncated"] == pytest.approx(share)
+    partly = table(n_tokens=[4, np.nan, 7, 99])
+    (row,) = levels(partly, ["humor"], partly, max_new_tokens=7, **OPTIONS).to_dict("records")
+    assert np.isnan([row["truncated"], row["n_tokens"]]).all()

@@ -8,7 +8,7 @@ import pytest
 
 from polyalign.data.tables import read_by_policy, write_csv, write_table
 from polyalign.errors import InputError
-from polyalign.evaluate.expected import Aim, read_aims
+from polyalign.evaluate.expected import Expected, read_expected
 from polyalign.evaluate.summary import summary
 from polyalign.palettes.record import Palette, read_palettes
 
@@ -35,10 +35,10 @@ RECORD = {
     "test": {"expected": [1.8, 0.55], "se": [0.1, 0.1], "prompts": 9},
 }
 POLICIES = {"base/base": None, "map-d/both": "both", "dpo/x": None}
-NONE = Aim({}, {})
-AIMS = {
+NONE = Expected({}, {})
+EXPECTED = {
     "base/base": NONE,
-    "map-d/both": Aim({"humor": 0.5, "helpful": 0.0}, {"humor": 1.8, "helpful": 0.55}),
+    "map-d/both": Expected({"humor": 0.5, "helpful": 0.0}, {"humor": 1.8, "helpful": 0.55}),
     "dpo/x": NONE,
 }
 
@@ -95,7 +95,7 @@ def solved(folder: Path, **changes: object) -> dict[str, Palette]:
 
 
 def test_a_row_by_hand(tmp_path: Path) -> None:
-    table = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, AIMS, **OPTIONS)
+    table = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, EXPECTED, **OPTIONS)
     assert (table["family"] + "/" + table["variant"]).tolist() == list(POLICIES)
     row = table.iloc[1]
     assert (row["palette"], row["verdict"], row["reached"]) == ("both", "unsupported", 0.8)
@@ -118,8 +118,8 @@ def test_a_row_by_hand(tmp_path: Path) -> None:
 
 
 def test_delivered_weighs_values_by_lam(tmp_path: Path) -> None:
-    aims = AIMS | {"map-d/both": Aim({"humor": 0.5, "helpful": 2.0}, {})}
-    row = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, aims, **OPTIONS).iloc[1]
+    expected = EXPECTED | {"map-d/both": Expected({"humor": 0.5, "helpful": 2.0}, {})}
+    row = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, expected, **OPTIONS).iloc[1]
     assert row["delivered"] == pytest.approx((0.5 * 0.75 + 2 * 0.2) / (0.5 * 1.0 + 2 * 0.1))
 
 
@@ -146,11 +146,11 @@ def test_every_policy_has_the_lambda_that_it_was_made_with(tmp_path: Path) -> No
             },
         }
         write_table(pd.DataFrame({"humor": [1.0]}), paths[-1], record)
-    aims = read_aims(policies, palettes, paths, {"token-d/mine": {"helpful": 0.3}})
+    expected = read_expected(policies, palettes, paths, {"token-d/mine": {"helpful": 0.3}})
     tables = dict.fromkeys(policies, LEVELS["map-d/both"]) | {"base/base": LEVELS["base/base"]}
     rates = dict.fromkeys(policies, WINRATES["dpo/x"])
     options = OPTIONS | {"costs": dict.fromkeys(policies, OPTIONS["costs"]["dpo/x"])}
-    table = summary(tables, rates, palettes, policies, aims, **options)
+    table = summary(tables, rates, palettes, policies, expected, **options)
     rows = table.set_index(table["family"])
     nothing = [math.nan] * 2
     for family, lam, predicted in (
@@ -173,15 +173,24 @@ def test_every_policy_has_the_lambda_that_it_was_made_with(tmp_path: Path) -> No
     assert math.isnan(rows.loc["morl-d", "delivered"])
 
 
+def test_a_palette_that_is_not_solved_has_no_lambda(tmp_path: Path) -> None:
+    policies = {"rloo/gone": "gone", "rloo/both": "both", "rloo/mine": None}
+    given = {"rloo/mine": {"humor": 0.3}}
+    found = read_expected(policies, solved(tmp_path), [], given)
+    assert found["rloo/gone"] == NONE
+    assert found["rloo/both"].lam == {"humor": 0.4, "helpful": 0.1}
+    assert found["rloo/mine"].lam == {"humor": 0.3}
+
+
 def test_a_decoded_table_without_its_lambda_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "map-d/both/rewards.parquet"
     write_table(pd.DataFrame({"humor": [1.0]}), path, {"lam": {"humor": 1.0}})
     with pytest.raises(InputError, match="does not record the λ that it was decoded with"):
-        read_aims(POLICIES, solved(tmp_path), [path], {})
+        read_expected(POLICIES, solved(tmp_path), [path], {})
 
 
 def test_a_policy_without_a_palette_was_asked_nothing(tmp_path: Path) -> None:
-    row = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, AIMS, **OPTIONS).iloc[2]
+    row = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, EXPECTED, **OPTIONS).iloc[2]
     assert (row["palette"], row["levels"], row["verdict"]) == ("", "", "")
     assert np.isnan([row["humor_asked"], row["humor_lam"], row["delivered"]]).all()
     assert row["helpful_level"] == 0.9
@@ -217,29 +226,29 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
             {k: v for k, v in WINRATES.items() if k != "dpo/x"},
             palettes,
             POLICIES,
-            AIMS,
+            EXPECTED,
             **OPTIONS,
         )
     with pytest.raises(InputError, match="no palette both"):
-        summary(LEVELS, WINRATES, {}, POLICIES, AIMS, **OPTIONS)
+        summary(LEVELS, WINRATES, {}, POLICIES, EXPECTED, **OPTIONS)
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "error"),
     [
-        ("{", "bad.json: is no palette that can be read"),
+        ("{", "bad.json: cannot be read as a palette"),
         (json.dumps({k: v for k, v in RECORD.items() if k != "lam"}), "no key 'lam'"),
     ],
 )
-def test_a_bad_palette_is_refused(tmp_path: Path, text: str, fault: str) -> None:
+def test_a_bad_palette_is_refused(tmp_path: Path, text: str, error: str) -> None:
     path = tmp_path / "bad.json"
     path.write_text(text)
-    with pytest.raises(InputError, match=fault):
+    with pytest.raises(InputError, match=error):
         read_palettes([path])
 
 
 def test_a_missing_palette_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"gone\.json: is no palette that can be read"):
+    with pytest.raises(InputError, match=r"gone\.json: cannot be read as a palette"):
         read_palettes([tmp_path / "gone.json"])
 
 
@@ -259,6 +268,35 @@ def test_tables_come_back_as_written_in_the_policies_order(tmp_path: Path) -> No
 
 def test_better_in_all_is_about_the_chosen_values(tmp_path: Path) -> None:
     both = OPTIONS | {"chosen": ["humor", "helpful"]}
-    row = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, AIMS, **both).iloc[1]
+    row = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, EXPECTED, **both).iloc[1]
     assert row["p_all"] == 0.5
     assert not row["better_in_all"]
+
+
+@pytest.mark.parametrize(("winrate", "better"), [(0.582, False), (0.5825, True)])
+def test_the_joint_claim_is_tested_at_five_per_cent(
+    tmp_path: Path, winrate: float, better: bool
+) -> None:
+    rates = WINRATES | {"map-d/both": WINRATES["dpo/x"].assign(winrate=[winrate, 0.5])}
+    row = summary(LEVELS, rates, solved(tmp_path), POLICIES, EXPECTED, **OPTIONS).iloc[1]
+    assert row["p_all"] == pytest.approx(0.05, abs=1e-3)
+    assert row["better_in_all"] == better
+
+
+@pytest.mark.parametrize(("se", "noticeable"), [(0.49, True), (0.51, False)])
+def test_a_gain_of_two_standard_errors_is_noticeable(
+    tmp_path: Path, se: float, noticeable: bool
+) -> None:
+    base = LEVELS["base/base"].assign(se=[se, 0.2])
+    tables = LEVELS | {"base/base": base}
+    row = summary(tables, WINRATES, solved(tmp_path), POLICIES, EXPECTED, **OPTIONS).iloc[1]
+    assert (not math.isnan(row["humor_delivered"])) == noticeable
+
+
+def test_a_palette_below_the_base_delivers_no_share(tmp_path: Path) -> None:
+    palettes = solved(tmp_path, asked=[0.5, 0.4])
+    row = summary(LEVELS, WINRATES, palettes, POLICIES, EXPECTED, **OPTIONS).iloc[1]
+    assert math.isnan(row["delivered"])
+    assert (row["kl_se"], row["empty"], row["truncated"]) == (0.01, 0.0, 0.25)
+    assert (row["n_prompts"], row["n_samples"], row["job_seconds"]) == (10, 40, 9.0)
+    assert (row["helpful_se"], row["helpful_even_winrate"]) == (0.2, 0.5)

@@ -18,7 +18,7 @@ def table(rewards: dict[str, list[float]], split: str = "test") -> pd.DataFrame:
 
 
 def random_table(seed: int, prompts: int = 40) -> pd.DataFrame:
-    """Between 1 and 5 candidates a prompt, rewards from few numbers, so that many tie."""
+    """Between 1 and 5 candidates per prompt, rewards from few numbers, so that many tie."""
     generator = np.random.default_rng(seed)
     return table(
         {
@@ -114,6 +114,8 @@ def test_wilson_by_the_book() -> None:
     [
         (["p", "new"], ["p"], r"1 test prompts are not in the base model's .* prompt_id new;"),
         (["p"], ["p", "q", "r"], r"2 test prompts are not in the policy's .* prompt_id q, r;"),
+        (list("pabcde"), ["p"], "prompt_id a, b, c, d, e;"),
+        (list("pabcdef"), ["p"], "prompt_id a, b, c, d, e, …;"),
     ],
 )
 def test_other_prompts_are_refused_by_name(ours: list[str], theirs: list[str], fault: str) -> None:

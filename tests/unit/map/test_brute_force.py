@@ -1,4 +1,4 @@
-"""Random small problems, ragged and weighted, against generic solvers and written-out sums."""
+"""Random small problems, ragged, with weighted prompts: generic solvers and written-out sums."""
 
 from dataclasses import dataclass
 
@@ -11,42 +11,44 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from polyalign.errors import InputError
-from polyalign.map import feasibility, policy_weights, solve
 from polyalign.map.base import Base
-from polyalign.map.batch import solve_many
-from polyalign.map.feasibility import furthest_of_value, furthest_on_segment
+from polyalign.map.batch import solve_many_on
+from polyalign.map.dual import solve_on
+from polyalign.map.feasibility import feasibility_on, furthest_of_value, furthest_on_segment
 
 EDGE = 1e-6
 
 
 @dataclass
 class Problem:
-    """A table, and the same as distributions: `within` and `share` of each sample's group."""
+    """A table, and the same as distributions: `p0` within each cell, and the cells' `shares`."""
 
     rewards: np.ndarray
     groups: np.ndarray
     weights: np.ndarray
     scope: str
-    target: np.ndarray
+    levels: np.ndarray
 
     def __post_init__(self):
-        self.base = Base(self.rewards, self.groups, self.scope, weights=self.weights)
-        keep = self.weights > 0
-        self.z = self.base.standardise(self.rewards[keep])
+        self.base = Base(self.rewards, self.groups, self.scope, prompt_weights=self.weights)
+        self.target = self.base.raw(self.levels)
+        self.keep = self.weights[self.groups] > 0
+        groups, joint = self.groups[self.keep], self.scope == "joint"
+        self.z = self.base.standardise(self.rewards[self.keep])
         self.goal = self.base.standardise(self.target)
-        joint = self.scope == "joint"
-        self.cells = np.zeros(keep.sum(), dtype=int) if joint else self.groups[keep]
-        self.shares = np.full(np.unique(self.cells).size, 1.0)
-        self.shares /= self.shares.size
-        self.p0 = self.weights[keep] / np.bincount(self.cells, self.weights[keep])[self.cells]
+        self.cells = np.zeros(groups.size, dtype=int) if joint else groups
+        weight = self.weights[groups] if joint else np.ones(groups.size)
+        self.p0 = weight / np.bincount(self.cells, weight)[self.cells]
+        self.shares = np.ones(1)
+        if not joint:
+            self.shares = self.weights[np.unique(groups)] / self.weights[np.unique(groups)].sum()
+        self.share = dict(zip(np.unique(self.cells), self.shares, strict=True))
+        self.of_row = np.array([self.share[cell] for cell in self.cells])
 
     def programme(self, offset, direction, values=slice(None)):
         return whole_programme(
             self.z[:, values], self.cells, offset[values], direction[values], self.shares
         )
-
-    def given(self):
-        return {"groups": self.groups, "scope": self.scope, "weights": self.weights}
 
 
 @st.composite
@@ -64,11 +66,10 @@ def problems(draw):
     if kind == "opposed":
         rewards[:, -1] = -rewards[:, 0]
     order = draws.permutation(groups.size)
-    weights = draws.random(groups.size) * (draws.random(groups.size) > 0.2)
+    weights = draws.random(prompts) * (draws.random(prompts) > 0.2)
     weights[0] = 1.0
-    base = Base(rewards[order], groups[order], scope, weights=weights)
-    target = base.raw(draws.uniform(-1, draws.choice([0.5, 1.5]), k))
-    return Problem(rewards[order], groups[order], weights, scope, target)
+    levels = draws.uniform(-1, draws.choice([0.5, 1.5]), k)
+    return Problem(rewards[order], groups[order], weights, scope, levels)
 
 
 @settings(max_examples=60, deadline=None)
@@ -77,12 +78,12 @@ def test_feasibility_is_that_of_the_whole_programme(problem):
     ones = np.ones(problem.base.k)
     exact = problem.programme(problem.goal, ones)
     names = list("abcd")[: problem.base.k]
-    answer = feasibility(problem.rewards, problem.target, names=names, **problem.given())
+    answer = feasibility_on(problem.base, problem.target, names)
     assert answer.slack == pytest.approx(exact, abs=EDGE)
     assume(abs(exact) > EDGE)
     assert answer.status == ("feasible" if exact > 0 else "infeasible")
-    solution = solve(problem.rewards, problem.target, **problem.given())
-    batch = solve_many(problem.rewards, problem.target[None, :], **problem.given())
+    solution = solve_on(problem.base, problem.target)
+    batch = solve_many_on(problem.base, problem.target[None, :])
     assert (solution.verdict != "infeasible") == batch.feasible[0] == (exact > 0)
     if exact < 0:
         # The values that are named cannot be reached together, the others left out.
@@ -112,29 +113,26 @@ def test_furthest_points_are_those_of_the_whole_programme(problem, value):
 @settings(max_examples=60, deadline=None)
 @given(problems())
 def test_solutions_keep_the_conditions_and_no_solver_finds_a_higher_dual(problem):
-    solution = solve(problem.rewards, problem.target, **problem.given())
+    solution = solve_on(problem.base, problem.target)
     assume(solution.status == "solved")
     assert solution.kkt <= 1e-8
-    p = policy_weights(
-        problem.rewards, solution.lam, problem.groups, problem.scope, problem.weights
-    )
-    keep = problem.weights > 0
-    assert (p[~keep] == 0).all()
-    p = p[keep] * problem.shares[0]
-    for cell in np.unique(problem.cells):
-        assert p[problem.cells == cell].sum() == pytest.approx(problem.shares[0])
+    p = problem.base.weights(solution.lam * problem.base.scale)
+    assert (p[~problem.keep] == 0).all()
+    p = p[problem.keep] * problem.of_row
+    for cell, share in problem.share.items():
+        assert p[problem.cells == cell].sum() == pytest.approx(share)
     level = p @ problem.z
     assert (level >= problem.goal - 1e-7).all()
     lam = solution.lam * problem.base.scale
     assert np.abs(lam * (level - problem.goal)).max() < 1e-7
     seen = p > 0
-    kl = float(p[seen] @ np.log(p[seen] / (problem.p0 * problem.shares[0])[seen]))
+    kl = float(p[seen] @ np.log(p[seen] / (problem.p0 * problem.of_row)[seen]))
     assert solution.kl == pytest.approx(kl, abs=1e-8)
     assert solution.dual == pytest.approx(kl, abs=1e-6)
 
     def negative(lam):
         value, gradient = -lam @ problem.goal, -problem.goal
-        for cell, share in zip(np.unique(problem.cells), problem.shares, strict=True):
+        for cell, share in problem.share.items():
             rows = problem.cells == cell
             logits = problem.z[rows] @ lam + np.log(problem.p0[rows])
             value = value + share * logsumexp(logits)

@@ -13,8 +13,18 @@ from mapdata import COLUMNS, skewed
 from polyalign.errors import InputError
 from polyalign.map import parse_target, policy_weights, solve
 from polyalign.map.base import Base
-from polyalign.map.batch import solve_many
-from polyalign.map.dual import Limits, maximise
+from polyalign.map.batch import _State, _steps, solve_many_on
+from polyalign.map.dual import (
+    Limits,
+    Optimum,
+    _step,
+    infeasible_message,
+    maximise,
+    plain,
+    proved_infeasible,
+    solve_on,
+)
+from polyalign.map.feasibility import feasibility_on
 
 ORDER = list(COLUMNS)
 
@@ -69,8 +79,8 @@ def test_gaussian_closed_form():
 
 def test_two_point_closed_form():
     # p0 = (1 - a, a) on rewards 0 and 1: lam = log(c (1 - a) / (a (1 - c))).
-    rewards = np.array([[0.0], [1.0]])
-    solution = solve(rewards, np.array([0.7]), scope="joint", weights=np.array([0.8, 0.2]))
+    base = Base(np.array([[0.0], [1.0]]), None, "joint", prompt_weights=np.array([0.8, 0.2]))
+    solution = solve_on(base, np.array([0.7]))
     assert solution.lam[0] == pytest.approx(np.log(0.7 * 0.8 / (0.2 * 0.3)), rel=1e-9)
     # The same within every prompt, and with unequal numbers of candidates.
     rewards = np.array([[0.0], [1.0], [0.0], [0.0], [1.0], [1.0]])
@@ -83,7 +93,7 @@ def test_two_point_closed_form():
 def test_gradient_and_hessian_are_derivatives(scope):
     rewards, groups = skewed(7, 5, 3)
     keep = np.arange(35) != 4
-    base = Base(rewards[keep], groups[keep], scope, weights=np.linspace(0.5, 2, 35)[keep])
+    base = Base(rewards[keep], groups[keep], scope, prompt_weights=np.linspace(0.5, 2, 7))
     lam = np.array([0.3, 0.1, 0.7])
     _, gradient, hessian = base.moments(lam)
     for i, unit in enumerate(np.eye(3) * 1e-5):
@@ -120,7 +130,7 @@ def test_a_value_that_the_others_leave_short_joins_within_the_step():
 def test_the_untilted_moments_are_those_of_the_table():
     rewards, _ = skewed(7, 5, 3)
     weights = np.linspace(0.0, 2, 35)
-    base = Base(rewards, None, "joint", weights=weights, scale=np.array([1.0, 2.0, 0.5]))
+    base = Base(rewards, None, "joint", prompt_weights=weights, scale=np.array([1.0, 2.0, 0.5]))
     log_z, level, hessian = base.moments(np.zeros(3))
     covariance = np.cov(rewards.T, aweights=weights, bias=True)
     assert log_z == 0.0
@@ -137,7 +147,7 @@ def test_what_a_tilt_spends_is_that_of_the_lam_asked_for(scope):
         base.moments(last)
         p = base.weights(lam).reshape((7, 5) if scope == "prompt" else (1, 35))
         sizes = 1 / (p**2).sum(axis=1)
-        assert base.spent(lam) == pytest.approx(
+        assert base.support(lam) == pytest.approx(
             (sizes.sum(), sizes.mean(), p.max(axis=1).mean()), rel=1e-12
         )
 
@@ -225,15 +235,25 @@ def test_invariances(seed, scope, gain):
     assert wider[3] == 0.0
 
 
-def test_integer_weights_are_copies():
+def test_integer_weights_of_prompts_are_copies():
     rewards, groups = skewed(15, 8, 2)
-    times = np.random.default_rng(3).integers(0, 3, 120)
-    copied = np.repeat(np.arange(120), times)
+    keep = np.random.default_rng(2).random(120) < 0.8
+    rewards, groups = rewards[keep], groups[keep]
+    times = np.array([0, 1, 2] * 5)
+    rows = [np.flatnonzero(groups == x) for x in np.repeat(np.arange(15), times)]
+    copies = np.repeat(np.arange(len(rows)), [len(one) for one in rows])
+    copied = rewards[np.concatenate(rows)]
     for scope in ("joint", "prompt"):
-        target = Base(rewards, groups, scope, weights=times).raw(np.array([0.3, 0.2]))
-        one = solve(rewards, target, groups=groups, scope=scope, weights=times)
-        two = solve(rewards[copied], target, groups=groups[copied], scope=scope)
+        base = Base(rewards, groups, scope, prompt_weights=times)
+        again = Base(copied, copies, scope)
+        np.testing.assert_allclose(base.center, again.center, rtol=1e-12)
+        np.testing.assert_allclose(base.scale, again.scale, rtol=1e-12)
+        target = base.raw(np.array([0.3, 0.2]))
+        one, two = solve_on(base, target), solve_on(again, target)
         np.testing.assert_allclose(one.lam, two.lam, atol=1e-7)
+        assert one.kl == pytest.approx(two.kl, abs=1e-9)
+        assert one.n_prompts == 10
+        assert one.n_samples == np.isin(groups, np.flatnonzero(times)).sum()
 
 
 def test_ragged_prompts_agree_with_a_general_solver():
@@ -314,7 +334,7 @@ def test_batch_agrees_with_single_solves(scope):
     base = Base(rewards, groups, scope)
     top = 1.2 if scope == "prompt" else 3.0
     targets = base.raw(np.random.default_rng(7).uniform(-0.2, top, size=(40, 3)))
-    batch = solve_many(rewards, targets, groups=groups, scope=scope)
+    batch = solve_many_on(base, targets)
     assert 0.1 < batch.feasible.mean() < 0.9
     assert batch.kkt[batch.feasible].max() <= 1e-8
     for i, target in enumerate(targets):
@@ -324,8 +344,14 @@ def test_batch_agrees_with_single_solves(scope):
             np.testing.assert_allclose(batch.lam[i], one.lam, rtol=1e-4, atol=1e-6)
             assert batch.kl[i] == pytest.approx(one.kl, abs=1e-7)
             assert batch.ess[i] == pytest.approx(one.ess, rel=1e-4)
+            assert batch.max_weight[i] == pytest.approx(one.max_weight, rel=1e-4)
+            np.testing.assert_allclose(batch.realised[i], one.realised, atol=1e-7)
         else:
             assert np.isnan(batch.lam[i]).all()
+            assert np.isnan(batch.realised[i]).all()
+            assert np.isnan([batch.kl[i], batch.ess[i], batch.kkt[i], batch.max_weight[i]]).all()
+    with pytest.raises(InputError, match="expected \\(palettes, 3\\)"):
+        solve_many_on(base, targets[:, :2])
 
 
 @pytest.mark.parametrize(
@@ -335,8 +361,6 @@ def test_batch_agrees_with_single_solves(scope):
         ({"rewards": np.zeros((0, 1))}, "expected"),
         ({"target": np.array([1.0, 2.0])}, "target"),
         ({"scope": "both"}, "scope"),
-        ({"weights": np.array([-1.0, 1.0])}, "row 0"),
-        ({"weights": np.zeros(2)}, "all weights"),
         ({"groups": np.array([0.5, 1.0])}, "groups"),
         ({"names": ["a", "b"]}, "names"),
     ],
@@ -346,6 +370,15 @@ def test_bad_input_is_one_clear_error(change, message):
     rewards, target = given.pop("rewards"), given.pop("target")
     with pytest.raises(InputError, match=message):
         solve(rewards, target, **given)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [(np.array([1.0, -1.0]), "-1.0 in row 1"), (np.zeros(2), "all weights"), (np.ones(3), "shape")],
+)
+def test_bad_weights_of_prompts_are_one_clear_error(weights, message):
+    with pytest.raises(InputError, match=message):
+        Base(np.array([[1.0], [2.0]]), None, "joint", prompt_weights=weights)
 
 
 def test_solving_and_judging_a_study_imports_no_torch():
@@ -365,3 +398,187 @@ def test_the_mathematics_imports_neither_torch_nor_scipy():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
+
+
+def test_weak_support_has_its_reason_in_the_message():
+    """Bernoulli rewards: the tilt that gives the level c has weights c and 1 - c a half each."""
+    rewards = np.array([[0.0], [1.0]] * 3)
+    groups = np.repeat([0, 1, 2], 2)
+    base = Base(rewards, groups, "prompt")
+
+    def judged(level, **limits):
+        free = {"min_ess": 1.0, "max_weight": 1.0, "max_kl_share": 1.0} | limits
+        solution = solve_on(base, np.array([level]), limits=Limits(**free))
+        return solution.verdict, solution.message
+
+    q = 0.8
+    kl = q * np.log(2 * q) + (1 - q) * np.log(2 * (1 - q))
+    ess, lam = 1 / (q**2 + (1 - q) ** 2), np.log(q / (1 - q))
+    facts = (
+        f"effective sample size {ess:.3g} of a prompt's candidates, largest weight 0.8, "
+        f"KL {kl:.3g} nats of at most {np.log(2):.3g}"
+    )
+    assert judged(q) == ("supported", f"supported: {facts}")
+    share = kl / np.log(2)
+    for name, edge, weak, reason in (
+        ("min_ess", ess, 1, "fewer than 1.47 effective of a prompt's candidates"),
+        ("max_weight", q, -1, "a largest weight above 0.799"),
+        ("max_kl_share", share, -1, "more than 28% of the KL that this selection can spend"),
+        ("max_norm", lam, -1, "a sum of lam of 1.39, above 1.385"),
+    ):
+        assert judged(q, **{name: edge - weak * 1e-3})[0] == "supported"
+        verdict, message = judged(q, **{name: edge + weak * 1e-3})
+        assert verdict == "unsupported"
+        assert message.startswith(f"unsupported ({reason[:12]}")
+        assert message.endswith(f"): {facts}")
+    verdict, message = judged(q, min_ess=2.0, max_weight=0.7)
+    assert "fewer than 2 effective of a prompt's candidates; a largest weight above 0.7)" in message
+
+
+def test_default_limits_of_scope_joint_are_100_samples_and_a_tenth():
+    def judged(n, **options):
+        return solve(np.zeros((n, 1)), np.zeros(1), scope="joint", **options).verdict
+
+    assert (judged(100), judged(99)) == ("supported", "unsupported")
+    assert judged(10, limits=Limits(min_ess=1)) == "supported"
+    assert judged(9, limits=Limits(min_ess=1)) == "unsupported"
+
+
+def test_default_limits_of_scope_prompt_are_two_candidates_and_three_quarters():
+    def judged(rewards, level, **limits):
+        groups = np.repeat([0, 1], len(rewards) // 2)
+        given = np.array(rewards, dtype=float)[:, None]
+        return solve(given, [level], groups=groups, scope="prompt", limits=Limits(**limits)).verdict
+
+    assert judged([0, 0, 0, 0], 0.0) == "supported"
+    assert judged([0, 1, 0, 1], 0.6) == "unsupported"  # below 2 effective candidates
+    assert judged([0, 1, 0, 1], 0.74, min_ess=1) == "supported"
+    assert judged([0, 1, 0, 1], 0.76, min_ess=1) == "unsupported"
+    # Best with probability q of 4: the KL is log 4 times 0.9 at q = 0.9785.
+    apart = [0, 0, 0, 1] * 2
+    assert judged(apart, 0.97, min_ess=1, max_weight=1) == "supported"
+    assert judged(apart, 0.985, min_ess=1, max_weight=1) == "unsupported"
+
+
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+def test_all_that_a_solution_says_by_hand(scope):
+    rewards, groups = skewed(30, 6, 2, 4)
+    rewards, groups = rewards[:-3], groups[:-3]
+    base = Base(rewards, groups, scope)
+    target = base.raw(np.array([0.3, 0.2]))
+    solution = solve_on(base, target, names=["a", "b"], slack=True)
+    p = base.weights(solution.lam * base.scale)
+    cells = groups if scope == "prompt" else np.zeros(177, dtype=int)
+    sizes = 1 / np.bincount(cells, p**2)
+    largest = np.array([p[cells == cell].max() for cell in range(cells.max() + 1)])
+    assert solution.ess == pytest.approx(sizes.sum())
+    assert solution.mean_ess == pytest.approx(sizes.mean())
+    assert solution.max_weight == pytest.approx(largest.mean())
+    assert solution.gap == pytest.approx(solution.kl - solution.dual)
+    assert abs(solution.gap) < 1e-9
+    assert (solution.n_samples, solution.n_prompts) == (177, 30)
+    assert solution.iterations <= 6
+    assert solution.slack == feasibility_on(base, target, ["a", "b"]).slack
+    assert solve_on(base, target).slack is None
+    assert solution.conflict == []
+    np.testing.assert_array_equal(solution.base, base.center)
+    near = solve_on(base, target, start=solution.lam)
+    assert near.iterations == 0
+
+
+def test_newtons_method_takes_few_steps():
+    for scope in ("prompt", "joint"):
+        rewards, groups = skewed(40, 10, 3)
+        base = Base(rewards, groups, scope)
+        top = 1.2 if scope == "prompt" else 3.0
+        targets = base.raw(np.random.default_rng(7).uniform(-0.2, top, size=(40, 3)))
+        single = [solve_on(base, target).iterations for target in targets]
+        batch = solve_many_on(base, targets)
+        assert max(single) <= 10
+        assert np.mean(single) <= 4.6
+        assert batch.iterations.max() <= 10
+        assert batch.iterations.mean() <= 4.8
+
+
+def test_an_infeasible_palette_says_how_far_and_why():
+    one = infeasible_message("joint", -0.25, ["a"])
+    assert one == (
+        "infeasible: a is out of reach by any tilt; the best policy misses the target by 0.25 "
+        "standard deviations: lower a level, or draw more candidates per prompt"
+    )
+    two = infeasible_message("prompt", -0.25, ["a", "b"])
+    assert "a, b cannot be reached together by choosing among the candidates" in two
+    solution = solve(np.array([[0.0], [1.0]]), np.array([1.5]), names=["a"])
+    assert solution.slack == pytest.approx(-1.0)
+    assert np.isnan([solution.kl, solution.ess, solution.max_weight, solution.lam[0]]).all()
+
+
+def test_a_target_at_the_edge_is_feasible_without_a_certificate():
+    solution = solve(np.array([[0.0], [1.0], [1.0]]), np.array([1.0 + 3e-9]))
+    assert (solution.status, solution.verdict) == ("stalled", "unsupported")
+    assert "the KKT residual stayed at" in solution.message
+    assert solution.realised[0] == pytest.approx(1.0, abs=1e-6)
+    assert solution.slack == pytest.approx(0.0, abs=1e-8)
+    base = Base(np.array([[0.0], [1.0], [1.0]]), None, "joint")
+    batch = solve_many_on(base, np.array([[1.0 + 3e-9], [1.0 + 1e-6], [0.9]]))
+    assert batch.feasible.tolist() == [True, False, True]
+
+
+def test_json_has_no_numbers_that_are_not_finite():
+    found = plain({"a": np.array([1.0, np.nan]), "b": (np.int64(3), np.inf), "c": None, "d": "x"})
+    assert found == {"a": [1.0, None], "b": [3, None], "c": None, "d": "x"}
+
+
+def test_an_infeasible_target_is_proved_by_its_dual():
+    # One more than the largest KL proves it; a dual within rounding of it does not.
+    lam = np.array([1.0, 2.0])
+    for value, proved in ((2.0, False), (2.0 + 2e-8, False), (2.0 + 4e-8, True)):
+        assert proved_infeasible(value, lam, 2.0) == proved
+
+
+def stepped(covariance, goal, lam, damping=0.0):
+    """The next lam on a quadratic dual, by the single and the vectorised solver."""
+    covariance, goal, lam = np.array(covariance), np.array(goal), np.array(lam)
+    gradient = goal - covariance @ lam
+    one = _step(Optimum(lam, 0.0, gradient, covariance, 0.0, 0, ""), damping, [])
+    # In the batch the palette stands between two that are solved already.
+    zero = np.zeros_like(lam)
+    state = _State(
+        lam=np.array([zero, lam, zero]),
+        value=np.zeros(3),
+        gradient=np.array([zero, gradient, zero]),
+        hessian=np.array([covariance] * 3),
+        kkt=np.zeros(3),
+    )
+    many = _steps(state, np.array([0.0, damping, 0.0]))
+    assert not many[[0, 2]].any()
+    return one, many[1]
+
+
+@pytest.mark.parametrize(
+    ("covariance", "goal", "lam", "damping", "expected"),
+    [
+        # Straight to the maximum.
+        ([[1.0, 0.5], [0.5, 2.0]], [1.0, 2.0], [0.1, 0.2], 0.0, [4 / 7, 6 / 7]),
+        # The second value is sent to zero, and the first one takes that into account.
+        ([[1.0, 0.5], [0.5, 1.0]], [1.0, 0.2], [0.4, 0.7], 0.0, [1.0, 0.0]),
+        # The same with a third value that stays free: it solves x + 0.1 z = 1, 0.1 x + z = 0.5.
+        (
+            [[1.0, 0.5, 0.1], [0.5, 1.0, 0.2], [0.1, 0.2, 1.0]],
+            [1.0, 0.2, 0.5],
+            [0.4, 0.7, 0.1],
+            0.0,
+            [0.95 / 0.99, 0.0, 0.4 / 0.99],
+        ),
+        # A value at zero that asks for nothing stays there.
+        ([[1.0, 0.0], [0.0, 1.0]], [1.0, -0.5], [0.2, 0.0], 0.0, [1.0, 0.0]),
+        # No step is longer than 5 + 2 max lam.
+        ([[1.0]], [100.0], [0.0], 0.0, [5.0]),
+        ([[1.0, 0.0], [0.0, 1.0]], [100.0, 50.0], [1.0, 2.0], 0.0, [10.0, 2 + 9 * 48 / 99]),
+        # Damping adds to the diagonal, in units of the mean curvature: 1 + 0.5 * 2 and 3 + 0.5 * 2.
+        ([[1.0, 0.0], [0.0, 3.0]], [1.0, 2.0], [0.0, 0.0], 0.5, [0.5, 0.5]),
+    ],
+)
+def test_newton_steps_by_hand(covariance, goal, lam, damping, expected):
+    for found in stepped(covariance, goal, lam, damping):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)

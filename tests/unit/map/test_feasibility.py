@@ -7,9 +7,8 @@ import pytest
 from mapdata import skewed, whole_programme
 
 from polyalign.errors import InputError
-from polyalign.map import feasibility
 from polyalign.map.base import Base
-from polyalign.map.feasibility import furthest_of_value, furthest_on_segment
+from polyalign.map.feasibility import feasibility_on, furthest_of_value, furthest_on_segment
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -21,13 +20,13 @@ def test_slack_is_that_of_the_whole_programme(seed, scope):
     within = groups if scope == "prompt" else np.zeros(72, dtype=int)
     shares = np.full(12, 1 / 12) if scope == "prompt" else np.ones(1)
     exact = whole_programme(rewards, within, target, base.scale, shares)
-    answer = feasibility(rewards, target, groups=groups, scope=scope)
+    answer = feasibility_on(base, target, list("abcd"))
     assert answer.slack == pytest.approx(exact, abs=1e-7)
     assert answer.status == ("feasible" if exact >= 0 else "infeasible")
     assert (answer.reached >= target + answer.slack * base.scale - 1e-7).all()
     # The prices prove that nobody does better: no deterministic policy is worth more.
     assert answer.prices.sum() == pytest.approx(1.0)
-    assert answer.gap < 1e-8
+    assert 0 <= answer.gap < 1e-8
 
 
 def test_slack_by_enumeration_of_all_deterministic_policies():
@@ -36,9 +35,10 @@ def test_slack_by_enumeration_of_all_deterministic_policies():
         np.mean([rewards[3 * x + j, 0] for x, j in enumerate(choice)])
         for choice in itertools.product(range(3), repeat=4)
     )
-    answer = feasibility(rewards, np.array([0.0]), groups=groups, scope="prompt")
+    base = Base(rewards, groups, "prompt")
+    answer = feasibility_on(base, np.array([0.0]), ["a"])
     assert answer.slack * rewards.std() == pytest.approx(best)
-    assert furthest_of_value(Base(rewards, groups, "prompt"), np.zeros(1), 0) == pytest.approx(best)
+    assert furthest_of_value(base, np.zeros(1), 0) == pytest.approx(best)
 
 
 @pytest.mark.parametrize("scope", ["prompt", "joint"])
@@ -63,3 +63,27 @@ def test_segment_that_nothing_binds_is_endless_and_held_values_must_be_feasible(
     assert furthest_on_segment(base, base.center - 1.0) == np.inf
     with pytest.raises(InputError, match="infeasible already"):
         furthest_of_value(base, base.raw(np.array([99.0, 0.0])), 1)
+
+
+def test_two_values_that_exclude_each_other_by_hand():
+    # The hull of (1, 0) and (0, 1) is a + b = 1; both levels and units are 1/2.
+    base = Base(np.eye(2), None, "joint")
+    answer = feasibility_on(base, np.array([0.8, 0.6]), ["a", "b"])
+    assert answer.slack == pytest.approx(-0.4)  # 0.2 short in each, in units of 1/2
+    assert (answer.status, answer.scope) == ("infeasible", "joint")
+    assert answer.conflict == ["a", "b"]
+    np.testing.assert_allclose(answer.prices, 0.5)
+    np.testing.assert_allclose(answer.reached, [0.6, 0.4])
+    assert furthest_on_segment(base, np.array([0.9, 0.1])) == pytest.approx(1.25)
+    assert furthest_of_value(base, np.array([0.3, 99.0]), 1) == pytest.approx(0.7)
+    one = feasibility_on(base, np.array([1.1, -5.0]), ["a", "b"])
+    assert one.conflict == ["a"]
+    np.testing.assert_allclose(one.prices, [1.0, 0.0], atol=1e-9)
+
+
+def test_the_edge_itself_is_feasible_and_a_hair_beyond_is_not():
+    base = Base(np.eye(2), None, "joint")
+    for beyond, status in ((0.0, "feasible"), (1e-9, "feasible"), (1e-7, "infeasible")):
+        target = np.array([0.7, 0.3]) + beyond
+        assert feasibility_on(base, target, ["a", "b"]).status == status
+    assert furthest_of_value(base, np.array([1.0 + 1e-9, 0.0]), 1) == pytest.approx(0.0, abs=1e-7)

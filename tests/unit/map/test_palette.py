@@ -95,3 +95,39 @@ def test_values_must_match_and_the_nearest_name_is_offered():
         parse_target({"humour": "mean"}, rewards, ["humor", "helpful"])
     with pytest.raises(InputError, match="no level for helpful"):
         parse_target({"humor": "mean"}, rewards, ["humor", "helpful"])
+
+
+def test_quantile_of_unequal_weights_by_hand():
+    # Positions (i - 1) w_i + (n - 1) sum of the weights before: 0, 2 + 2, 2 + 2 * 3.
+    sample, weights = np.array([20.0, 0.0, 10.0]), np.array([1.0, 1.0, 2.0])
+    found = [weighted_quantile(sample, weights, share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert found == pytest.approx([0.0, 5.0, 10.0, 15.0, 20.0])
+    wider = weighted_quantile(np.append(sample, 99.0), np.append(weights, 0.0), 0.75)
+    assert wider == pytest.approx(15.0)
+
+
+def test_levels_of_weighted_samples_by_hand():
+    rewards, weights = np.array([[20.0], [0.0], [10.0]]), np.array([1.0, 1.0, 2.0])
+    groups = np.array([0, 1, 1])
+
+    def level(text):
+        return parse_target({"a": text}, rewards, ["a"], groups, weights, scope="joint")[0]
+
+    assert level("q75") == pytest.approx(15.0)
+    assert level("mean+1sd") == pytest.approx(10 + np.sqrt(50.0))
+    # q5 and q95 are 1 and 19.
+    assert level("-50%") == pytest.approx(10 - 0.5 * 18)
+    weights[0] = 0.0
+    assert level("max") == 10.0
+
+
+def test_the_best_of_each_prompt_counts_by_prompt_and_may_be_negative():
+    rewards, groups = np.array([[-4.0], [-2.0], [-9.0], [-7.0], [-8.0]]), np.array([0, 0, 2, 2, 2])
+    found = parse_target({"a": "max"}, rewards, ["a"], groups, scope="prompt")
+    assert found[0] == pytest.approx(-4.5)
+
+
+def test_quantiles_from_none_to_all():
+    rewards = np.array([[3.0], [1.0], [2.0]])
+    for level, expected in (("q0", 1.0), ("q100", 3.0), ("q50", 2.0), ("mean+0sd", 2.0)):
+        assert parse_target({"a": level}, rewards, ["a"])[0] == pytest.approx(expected)

@@ -10,7 +10,10 @@ from pooldata import pool
 
 from polyalign.errors import InputError
 from polyalign.map import solve
+from polyalign.map.budget import Budget
+from polyalign.map.diagnostics import reweighting_share
 from polyalign.map.dual import DEFAULT_LIMITS, Limits
+from polyalign.palettes import diagnose
 from polyalign.palettes.diagnose import diagnose_palette
 from polyalign.palettes.solve import solve_palette
 
@@ -68,6 +71,7 @@ def test_an_infeasible_palette_fails_or_is_adjusted_and_says_so() -> None:
     assert np.allclose(way, record["reached"])
     full = diagnosed(pool(), record)
     assert full["verdict"] == "supported"
+    assert record["slack"] > 0
     assert full["warnings"][0].startswith("adjusted:")
     interval = diagnosed(pool(), record, resamples=10)["interval"]
     assert interval["solved"] >= 0.5
@@ -147,3 +151,137 @@ def test_what_selection_cannot_spend_is_a_warning() -> None:
     record = diagnosed(frame, solve_palette(frame, "p", {"humor": level}))
     assert record["verdict"] == "unsupported"
     assert any("unsupported" in warning for warning in record["warnings"])
+
+
+def split_table(rewards: list[list[float]], split: str) -> pd.DataFrame:
+    """One list of rewards `humor` per prompt; `helpful` is their square."""
+    rows = [(f"{split}{i}", j, one) for i, own in enumerate(rewards) for j, one in enumerate(own)]
+    frame = pd.DataFrame(rows, columns=["prompt_id", "candidate", "humor"])
+    return frame.assign(helpful=frame["humor"] ** 2, split=split)
+
+
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+def test_expected_levels_on_test_prompts_by_hand(scope: str) -> None:
+    frame = pd.concat(
+        [
+            split_table([[0.0, 1.0], [0.0, 2.0], [1.0, 1.0]], "fit"),
+            split_table([[0.0, 1.0], [2.0], [1.0, 0.0, 0.0]], "test"),
+        ]
+    )
+    solved = solve_palette(frame, "p", {"humor": 1.0, "helpful": "mean-9sd"}, scope=scope)
+    lam = solved["lam"][0]
+    assert (lam > 0, solved["lam"][1]) == (True, 0.0)
+    found = diagnosed(frame, solved)["test"]
+    tests = [np.array([0.0, 1.0]), np.array([2.0]), np.array([1.0, 0.0, 0.0])]
+    weights = [np.exp(lam * own) for own in tests]
+    levels = np.array(
+        [[w @ own, w @ own**2] / w.sum() for w, own in zip(weights, tests, strict=True)]
+    )
+    share = np.array([w.sum() for w in weights]) if scope == "joint" else np.ones(3)
+    share /= share.sum()
+    expected = share @ levels
+    se = np.sqrt(3 / 2 * (share**2) @ (levels - expected) ** 2)
+    assert found["expected"] == pytest.approx(expected.tolist())
+    assert found["se"] == pytest.approx(se.tolist())
+    assert found["prompts"] == 3
+    alone = pd.concat([frame[frame["split"] == "fit"], split_table([[0.0, 1.0]], "test")])
+    assert diagnosed(alone, solved)["test"]["se"] == [0.0, 0.0]
+    assert diagnosed(frame[frame["split"] == "fit"], solved)["test"] is None
+
+
+def test_the_jackknife_solves_both_halves_of_every_prompt() -> None:
+    """Even against odd candidates; a prompt of one candidate is in both halves."""
+    draws = np.random.default_rng(8)
+    rewards = [draws.normal(size=12).tolist() for _ in range(60)] + [[0.3], [0.1]]
+    frame = split_table(rewards, "fit")
+    record = solve_palette(frame, "p", {"humor": 0.4, "helpful": 0.1}, scope="prompt")
+    halves = []
+    for start in (0, 1):
+        parts = [own[start::2] if len(own) > 1 else own for own in rewards]
+        groups = np.repeat(np.arange(62), [len(part) for part in parts])
+        table = np.concatenate(parts)
+        asked = np.array([0.4, 0.1])
+        part = np.stack([table, table**2], axis=1)
+        halves.append(solve(part, asked, groups=groups, scope="prompt").lam)
+    lam = np.array(record["lam"])
+    assert lam[1] == 0.0
+    bias = np.mean(halves, axis=0)[0] - lam[0]
+    assert bias > 0
+    assert record["lam_bias"] == pytest.approx([bias, 0.0], rel=1e-6)
+    assert record["lam_train"] == pytest.approx([lam[0] - bias, 0.0], rel=1e-6)
+
+
+def test_a_bias_that_is_not_small_is_not_taken_off() -> None:
+    # The best candidate is in one half of each prompt: a half can reach 0.5 at most.
+    rewards = [[float(j == best) for j in range(4)] for best in (3, 1, 2, 0)]
+    for level in (0.27, 0.48, 0.6):
+        record = solve_palette(split_table(rewards, "fit"), "p", {"humor": level}, scope="prompt")
+        lam = math.log(3 * level / (1 - level))
+        half = math.log(level / (0.5 - level)) if level < 0.5 else math.inf
+        assert half - lam > lam / 2
+        assert record["lam"][0] == pytest.approx(lam)
+        assert record["lam_bias"] is None
+        assert record["lam_train"] == record["lam"]
+        assert any("too few to estimate its bias" in one for one in _warned(rewards, record))
+
+
+def _warned(rewards: list[list[float]], record: dict) -> list[str]:  # type: ignore[type-arg]
+    return diagnosed(split_table(rewards, "fit"), record)["warnings"]
+
+
+@pytest.mark.parametrize(("suffices", "warned"), [(16, False), (17, True), (None, True)])
+def test_more_candidates_than_there_are_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, suffices: int | None, warned: bool
+) -> None:
+    found = Budget(kl=0.5, log_k=2.77, candidates=16, suffices=suffices)
+    monkeypatch.setattr(diagnose, "budget", lambda base, target: found)
+    frame = pool(40)
+    record = diagnosed(frame, solve_palette(frame, "p", {"humor": "q60"}))
+    assert any("at the edge of selection" in one for one in record["warnings"]) == warned
+    assert record["budget"]["suffices"] == suffices
+
+
+@pytest.mark.parametrize(("shape", "warned"), [(0.699, False), (0.7, False), (0.701, True)])
+def test_a_heavy_tail_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, shape: float, warned: bool
+) -> None:
+    monkeypatch.setattr(diagnose, "tail_shape", lambda base, lam: shape)
+    frame = pool(40)
+    record = diagnosed(frame, solve_palette(frame, "p", {"humor": "q60"}))
+    assert any("heavy tail" in one for one in record["warnings"]) == warned
+    assert record["pareto_k"] == shape
+
+
+def test_a_tail_needs_twenty_five_samples() -> None:
+    draws = np.random.default_rng(1)
+    for candidates, shown in ((12, False), (13, True)):
+        rewards = draws.exponential(size=(2, candidates)).tolist()
+        frame = split_table(rewards, "fit").iloc[: 24 if candidates == 12 else 25]
+        record = diagnosed(frame, solve_palette(frame, "p", {"humor": "mean+0.2sd"}))
+        assert (record["pareto_k"] is not None) == shown
+
+
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+def test_values_that_are_not_raised_have_no_share_of_reweighting(scope: str) -> None:
+    frame = pool(100, candidates=4, seed=2)
+    asked: dict[str, str | float] = {"humor": "mean+0.3sd", "helpful": "mean-1sd"}
+    record = diagnosed(frame, solve_palette(frame, "p", asked, scope=scope))
+    share = record["reweighting_share"]
+    assert share[1] is None
+    fit = frame[frame["split"] == "fit"]
+    rewards = fit[["humor", "helpful"]].to_numpy()
+    groups = pd.factorize(fit["prompt_id"])[0]
+    joint = solve(rewards, np.array(record["target"]), scope="joint")
+    expected = reweighting_share(rewards, joint.lam, groups)[0]
+    assert share[0] == pytest.approx(expected)
+    warned = [one for one in record["warnings"] if f"up to {expected:.0%} of a gain" in one]
+    assert len(warned) == (scope == "joint")
+    tiny = frame.assign(humor=frame["humor"] * 1e-9)
+    again = diagnosed(tiny, solve_palette(tiny, "p", asked, scope=scope))
+    assert again["reweighting_share"] == [pytest.approx(expected, rel=1e-5), None]
+
+
+def test_a_pool_without_prompts_to_fit_is_refused() -> None:
+    frame = pool(4)
+    with pytest.raises(InputError, match="no rows of the fit split"):
+        solve_palette(frame[frame["split"] == "test"], "p", {"humor": "q60"})

@@ -46,11 +46,18 @@ def expected_levels(frame: pd.DataFrame, lam: np.ndarray) -> tuple[np.ndarray, f
 
 
 RANDOM = {"values": VALUES, "scope": "prompt", "draws": 30, "max_norm": 3.0, "seed": 2}
+FRONTS = {
+    "values": VALUES,
+    "traded": VALUES[:2],
+    "scope": "prompt",
+    "budgets": [0.1, 0.4],
+    "points": 5,
+}
 
 
 def test_random_lambda_is_judged_on_test_prompts() -> None:
     frame = pool()
-    table = random_lambda.compute(frame, {}, RANDOM)
+    table = random_lambda.compute(frame, {}, **RANDOM)
     assert set(table["n_values"]) == {2, 3}
     for _, row in table.iloc[::17].iterrows():
         lam = row[[f"{value}_lam" for value in VALUES]].to_numpy(dtype=float)
@@ -61,7 +68,7 @@ def test_random_lambda_is_judged_on_test_prompts() -> None:
 
 def test_random_lambda_keeps_its_norm_and_its_values() -> None:
     frame = pool()
-    table = random_lambda.compute(frame, {}, RANDOM)
+    table = random_lambda.compute(frame, {}, **RANDOM)
     weights = table[[f"{value}_weight" for value in VALUES]].to_numpy()
     assert weights.min() >= 0
     assert weights.sum(axis=1).max() <= 3.0
@@ -76,7 +83,7 @@ def test_random_lambda_keeps_its_norm_and_its_values() -> None:
 
 def test_random_palettes_need_the_lambda_they_are_shown_with() -> None:
     frame = pool()
-    table = random_lambda.compute(frame, {}, RANDOM)
+    table = random_lambda.compute(frame, {}, **RANDOM)
     row = table[(table["kind"] == "palette") & (table["n_values"] == 3)].iloc[0]
     lam = row[[f"{value}_lam" for value in VALUES]].to_numpy(dtype=float)
     rewards, groups = rewards_array(frame[frame["split"] == "fit"], VALUES)
@@ -88,8 +95,7 @@ def test_random_palettes_need_the_lambda_they_are_shown_with() -> None:
 
 def test_fronts_spend_their_budget_and_end_at_single_values() -> None:
     frame = pool()
-    settings = {"values": VALUES, "traded": VALUES[:2], "scope": "prompt", "budgets": [0.1, 0.4]}
-    table = fronts.compute(frame, {}, settings | {"points": 5})
+    table = fronts.compute(frame, {}, **FRONTS)
     assert len(table) == 10
     for _, front in table.groupby("budget"):
         # λ runs from humor alone to helpful alone, and so do the levels.
@@ -107,7 +113,7 @@ def test_fronts_spend_their_budget_and_end_at_single_values() -> None:
 def test_rounds_start_at_the_base_and_end_at_the_joint_solution() -> None:
     frame = pool()
     solved = palettes(frame)
-    table = rounds.compute(frame, solved, {"rounds": 60})
+    table = rounds.compute(frame, solved, rounds=60)
     fit = frame[frame["split"] == "fit"]
     first, last = (table[table["round"] == turn].set_index("value") for turn in (0, 60))
     assert first["level"].to_dict() == pytest.approx(fit[VALUES].mean().to_dict())
@@ -119,9 +125,7 @@ def test_rounds_start_at_the_base_and_end_at_the_joint_solution() -> None:
 def test_a_path_leads_through_the_palette_to_where_nothing_is_feasible() -> None:
     frame = pool()
     solved = palettes(frame)
-    table = paths.compute(frame, solved, {"steps": 40, "beyond": 8.0, "limits": {}}).set_index(
-        "share"
-    )
+    table = paths.compute(frame, solved, steps=40, beyond=8.0, limits={}).set_index("share")
     assert table.loc[0.0, ["kl", "ess_share"]].tolist() == pytest.approx([0.0, 1.0], abs=1e-9)
     assert table.loc[1.0, "kl"] == pytest.approx(solved["both"]["kl"], rel=1e-6)
     samples = len(frame) / 2
@@ -134,10 +138,9 @@ def test_a_path_leads_through_the_palette_to_where_nothing_is_feasible() -> None
 def test_a_path_is_judged_by_the_limits_of_the_study() -> None:
     frame = pool()
     solved = palettes(frame)
-    settings = {"steps": 4, "beyond": 1.0}
-    strict = {"limits": {"max_norm": 1e-6}}
     lenient, held = (
-        paths.compute(frame, solved, settings | one) for one in ({"limits": {}}, strict)
+        paths.compute(frame, solved, steps=4, beyond=1.0, limits=limits)
+        for limits in ({}, {"max_norm": 1e-6})
     )
     assert lenient["verdict"].tolist() == ["supported"] * 5
     assert held["verdict"].tolist() == ["supported", *["unsupported"] * 4]
@@ -148,19 +151,23 @@ def test_a_path_is_judged_by_the_limits_of_the_study() -> None:
     ("module", "settings", "fault"),
     [
         (random_lambda, RANDOM | {"values": ["humor"]}, "random λ need at least 2 values"),
-        (fronts, {"values": VALUES, "traded": ["humor"]}, "a front needs 2 values to trade"),
+        (fronts, FRONTS | {"traded": ["humor"]}, "a front needs 2 values to trade"),
         (rounds, {"rounds": 2}, "needs a palette; the study has none"),
-        (paths, {"steps": 2, "beyond": 1.0}, "a path leads to a palette; the study has none"),
+        (
+            paths,
+            {"steps": 2, "beyond": 1.0, "limits": {}},
+            "a path leads to a palette; the study has none",
+        ),
     ],
 )
 def test_studies_that_are_too_small_are_refused(module, settings, fault) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError, match=fault):
-        module.compute(pool(), {}, settings)
+        module.compute(pool(), {}, **settings)
 
 
 def test_a_value_without_spread_is_named() -> None:
     with pytest.raises(InputError, match="value 'helpful' is the same in all samples"):
-        random_lambda.compute(pool().assign(helpful=1.0), {}, RANDOM)
+        random_lambda.compute(pool().assign(helpful=1.0), {}, **RANDOM)
 
 
 @pytest.mark.skipif(not REFERENCE.is_file(), reason="the reference data is not beside the checkout")
@@ -170,6 +177,6 @@ def test_published_rounds() -> None:
     frame = read_rewards(REFERENCE).assign(split="fit")
     asked = dict.fromkeys(names[:3], "q70") | dict.fromkeys(names[3:], "mean")
     record = solve_palette(frame, "hhh-70", asked, scope="joint")
-    table = rounds.compute(frame, {"hhh-70": record}, {"rounds": 10})
+    table = rounds.compute(frame, {"hhh-70": record}, rounds=10)
     helpful = table[table["value"] == "gpt2-helpful"].set_index("round")["level"]
     assert helpful[[1, 5, 10]].tolist() == pytest.approx([-1.083, -0.467, -0.462], abs=1e-3)

@@ -69,7 +69,18 @@ def test_levels_show_as_many_digits_as_are_known() -> None:
     )
     shown = tables.levels(study(levels={"dpo/a": table}))
     assert shown.rows == [["dpo", "a", "12.3 ± 1.3", "-0.928 ± 0.033"]]
-    assert shown.numbers["helpful_base_quantile"].tolist() == [0.7]
+    record = {"family": "dpo", "variant": "a", "helpful_mean": 12.3456, "helpful_se": 1.26}
+    record |= {"helpful_low": 10.0, "helpful_high": 15.0, "helpful_base_quantile": 0.7}
+    record |= {"humor_mean": -0.92834, "humor_se": 0.0328, "humor_low": -1.0, "humor_high": -0.8}
+    assert shown.numbers.to_dict("records") == [record | {"humor_base_quantile": 0.5}]
+    for se, cell in (
+        (0.0, "12.35"),
+        (math.nan, "12.35"),
+        (37.2, "12 ± 37"),
+        (0.01, "12.346 ± 0.010"),
+    ):
+        row = tables.levels(study(levels={"dpo/a": table.assign(se=[0.0328, se])})).rows[0]
+        assert row[2] == cell
 
 
 def test_realised_quantiles_with_and_without_the_mean_of_maintained_values() -> None:
@@ -83,7 +94,11 @@ def test_realised_quantiles_with_and_without_the_mean_of_maintained_values() -> 
     assert shown.numbers["helpful_base_quantile"].tolist() == [0.7, 0.7]
     assert shown.numbers["humor_base_quantile"][0] == 0.5
     assert math.isnan(shown.numbers["humor_base_quantile"][1])
+    assert math.isnan(shown.numbers["humor_mean"][0])
     assert shown.numbers["humor_mean"][1] == -0.92834
+    assert "helpful_mean" not in shown.numbers
+    assert shown.numbers["shown"].tolist() == ["all values", "maintained at mean"]
+    assert shown.texts == 3
     assert len(tables.realised_quantiles(study(levels={"dpo/a": table})).rows) == 1
 
 
@@ -95,7 +110,12 @@ def test_maintained_values_show_their_mean() -> None:
     assert len(shown.rows) == 12
     assert shown.rows[1] == ["all values", "60 %", "4", "3"]
     assert shown.rows[7] == ["maintained at mean", "60 %", "4", "0.1"]
-    assert shown.numbers["humor"].tolist()[6:] == [0.1] * 6
+    shares = [0.5, 0.6, 0.7, 0.8, 0.9, 0.99]
+    assert shown.numbers["quantile"].tolist() == pytest.approx(shares * 2)
+    assert shown.numbers["variant"].tolist() == ["all values"] * 6 + ["maintained at mean"] * 6
+    assert shown.numbers["helpful"].tolist() == [2, 4, 6, 8, 10, 12] * 2
+    assert shown.numbers["humor"].tolist() == [1, 3, 5, 7, 9, 11] + [0.1] * 6
+    assert [row[1] for row in shown.rows[:6]] == ["50 %", "60 %", "70 %", "80 %", "90 %", "99 %"]
     assert len(tables.base_quantiles(study(levels={"base/base": base})).rows) == 6
 
 
@@ -119,6 +139,10 @@ def test_lambda_has_a_dash_where_a_value_is_free() -> None:
     assert shown.rows == [["fun", "supported", "–", "0.250", "0.123", "812"]]
     assert math.isnan(shown.numbers["helpful_lam"][0])
     assert shown.numbers["reached"][0] == 1.0
+    numbers = shown.numbers[["palette", "humor_lam", "kl", "ess"]].iloc[0].tolist()
+    assert numbers == ["fun", 0.25, 0.1234, 812.4]
+    assert tables.lam(study(palettes={})).rows == []
+    assert tables.lam(study(palettes={})).numbers.columns.tolist() == ["palette"]
     moved = tables.lam(study(palettes={"fun": replace(palette, reached=0.637)}))
     assert moved.rows[0][:2] == ["fun", "supported, adjusted to 64 %"]
     assert moved.numbers[["verdict", "reached"]].iloc[0].tolist() == [moved.rows[0][1], 0.637]
@@ -134,9 +158,9 @@ def test_families_show_their_intervals() -> None:
             "efficiency": [0.5],
             "low": [0.25],
             "high": [0.75],
-            "level_efficiency": [0.25],
-            "level_low": [0.0],
-            "level_high": [0.5],
+            "level_efficiency": [0.75],
+            "level_low": [0.65],
+            "level_high": [1.0],
             "hypervolume": [0.0567],
             "hypervolume_low": [0.03],
             "hypervolume_high": [0.08],
@@ -144,7 +168,7 @@ def test_families_show_their_intervals() -> None:
         }
     )
     assert tables.families(table).rows == [
-        ["map-d", "a b", "4", "2", "50 (25 to 75)", "25 (0 to 50)", "0.057 (0.030 to 0.080)"]
+        ["map-d", "a b", "4", "2", "50 (25 to 75)", "75 (65 to 100)", "0.057 (0.030 to 0.080)"]
     ]
 
 
@@ -161,5 +185,7 @@ def test_winrates_in_per_cent() -> None:
     shown = tables.winrates(study(winrates={"soup/even": table}))
     assert shown.head == ["Family", "Policy", "Helpful", "Humor"]
     assert shown.rows == [["soup", "even", "50.0 ± 1.0", "61.2 ± 1.5"]]
-    assert shown.numbers["humor_winrate"][0] == pytest.approx(0.6123)
-    assert shown.numbers["humor_even_high"][0] == 0.7
+    (record,) = shown.numbers.to_dict("records")
+    humor = {name[6:]: number for name, number in record.items() if name.startswith("humor_")}
+    assert humor == table.loc["humor"].to_dict()
+    assert (record["family"], record["variant"]) == ("soup", "even")

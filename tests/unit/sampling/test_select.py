@@ -145,3 +145,45 @@ def test_more_random_policies_leave_the_first_as_they_were() -> None:
     alone = select_morl_d(pool(), {}, cap=2.0, values=["humor"], draws=1, seed=1)
     assert set(alone.lam) == {"humor"}
     assert 0 < alone.lam["humor"] <= 2.0
+
+
+def ragged(rewards: list[list[float]]) -> pd.DataFrame:
+    """A test split with one list of rewards `humor` per prompt; rows in another order."""
+    rows = [(f"p{i}", j, one) for i, own in enumerate(rewards) for j, one in enumerate(own)]
+    frame = pd.DataFrame(rows, columns=["prompt_id", "candidate", "humor"])
+    frame["response"] = frame["prompt_id"] + "-" + frame["candidate"].astype(str)
+    return frame.assign(split="test", logprob=-1.0).iloc[::-1]
+
+
+def test_prompts_with_unlike_numbers_of_candidates_by_hand() -> None:
+    # exp(λ r) is 1, 3 and 1, 1, 2 and 1, 9: shares 1/4, 3/4 and 1/4, 1/4, 1/2 and 1/10, 9/10.
+    log = np.log
+    rewards = [[0.0, log(3)], [0.0, 0.0, log(2)], [0.0, log(9)]]
+    made = resample(ragged(rewards), {"humor": 1.0}, draws=4000, seed=3)
+    drawn = made.frame
+    assert drawn["candidate"].tolist() == list(range(4000)) * 3
+    assert drawn["prompt_id"].tolist() == ["p0"] * 4000 + ["p1"] * 4000 + ["p2"] * 4000
+    assert "logprob" not in drawn
+    counts = drawn["response"].value_counts() / 4000
+    shares = {"p0-0": 1 / 4, "p0-1": 3 / 4, "p1-0": 1 / 4, "p1-1": 1 / 4, "p1-2": 1 / 2}
+    for response, share in (shares | {"p2-0": 0.1, "p2-1": 0.9}).items():
+        assert counts[response] == pytest.approx(share, abs=0.03)
+    nats = [
+        0.25 * log(0.5) + 0.75 * log(1.5),
+        0.5 * log(0.75) + 0.5 * log(1.5),
+        0.1 * log(0.2) + 0.9 * log(1.8),
+    ]
+    assert drawn.groupby("prompt_id")["kl"].first().tolist() == pytest.approx(nats)
+    levels = np.array([0.75 * log(3), 0.5 * log(2), 0.9 * log(9)])
+    assert made.expected["humor"]["level"] == pytest.approx(levels.mean())
+    assert made.expected["humor"]["se"] == pytest.approx(levels.std(ddof=1) / np.sqrt(3))
+
+
+def test_one_prompt_has_a_level_and_no_standard_error() -> None:
+    made = best_of(ragged([[0.0, 2.0, 2.0]]), {"humor": 1.0}, seed=1)
+    assert made.expected["humor"] == {"level": 2.0, "se": None}
+    assert made.frame["kl"].tolist() == pytest.approx([np.log(1.5)])
+    with pytest.raises(InputError, match="1 of 2 prompts have fewer"):
+        best_of(ragged([[0.0, 1.0], [2.0]]), {"humor": 1.0}, seed=1)
+    with pytest.raises(InputError, match="0 of 0 prompts"):
+        best_of(ragged([[0.0, 1.0]]).assign(split="fit"), {"humor": 1.0}, seed=1)

@@ -1,1 +1,1 @@
-"""What a policy is worth: levels, win rates, and the tables and page that a reader sees."""
+"""Evaluation of policies: levels, win rates, families of policies, and the study's summary."""

@@ -34,8 +34,8 @@ def check_columns(frame: pd.DataFrame, values: list[str], which: str) -> None:
     absent = [name for name in values if name not in frame]
     if absent:
         raise InputError(
-            f"{which} has no column for {', '.join(map(repr, absent))}; expected a column a value: "
-            "annotate the table with it, or leave the value out of `values`"
+            f"{which} has no column for {', '.join(map(repr, absent))}; expected one column per "
+            "value: annotate the table with it, or leave the value out of `values`"
         )
 
 
@@ -96,7 +96,7 @@ def bootstrap_interval(
 
 
 def cluster_counts(number: int, bootstrap: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each of `number` clusters is drawn, a row a resample, in blocks of rows."""
+    """How often each of `number` clusters is drawn: one row per resample, in blocks of rows."""
     generator = np.random.default_rng(seed)
     step = max(1, BLOCK // number)
     for start in range(0, bootstrap, step):

@@ -15,8 +15,9 @@ OWN = ("train", "generate", "annotate", "decode")  # stages that work for one po
 def read_costs(results: str | Path, policy: str, values: Iterable[str]) -> dict[str, float]:
     """Seconds that the jobs of one policy took: its training, sampling and scoring.
 
-    Work that serves all policies (the pool, reward models, the base model) is nobody's. Benchmarks
-    are no inputs of any job, so a repeated run, which takes other seconds, reruns nothing.
+    Shared work (the pool, reward models, the base model) is not attributed to any policy.
+    Benchmarks are not inputs of any job, so a repeated run, which takes other seconds, reruns
+    nothing.
 
     Args:
         results: folder of the study, with its `benchmarks` and its `logs`.
@@ -26,7 +27,7 @@ def read_costs(results: str | Path, policy: str, values: Iterable[str]) -> dict[
     Returns:
         `job_seconds`, by the clock; `cpu_seconds`, as Snakemake samples them, so a job of a few
         seconds may miss some; `gpu_seconds`, by the clock times the GPUs that each job held, as its
-        marker tells. NaN where no file tells, also of one job.
+        marker says. NaN where there is no file, or one job has no marker.
     """
     known = list(values)
     folder = Path(results) / "benchmarks"

@@ -1,4 +1,4 @@
-"""What each policy was made with: its own λ, and the levels that this λ is expected to give."""
+"""The λ that each policy was made with, and the levels that it is expected to give."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,31 +11,31 @@ from polyalign.paths import policy_of
 
 
 @dataclass(frozen=True)
-class Aim:
-    """What a policy was made with.
+class Expected:
+    """The λ of a policy and its expected levels.
 
     Attributes:
         lam: value → weight; empty for a policy without λ.
         predicted: value → level that is expected of the policy on test prompts, in the reward's
-            units; empty where nothing tells.
+            units; empty if they are not known in advance.
     """
 
     lam: Mapping[str, float]
     predicted: Mapping[str, float]
 
 
-def read_aims(
+def read_expected(
     policies: Mapping[str, str | None],
     palettes: Mapping[str, Palette],
     decoded: Iterable[str | Path],
     given: Mapping[str, Mapping[str, float]],
-) -> dict[str, Aim]:
-    """Aims by policy.
+) -> dict[str, Expected]:
+    """λ and expected levels of each policy.
 
     A selection among candidates records its λ, which need not be a palette's, and its exact
-    expectation over the candidates. What is trained, or sampled anew, for a palette aims at the λ
-    for an endless pool, without one at the λ that the config gives; how far it gets with that
-    nobody knows beforehand.
+    expectation over the candidates. A policy that is trained for a palette, or sampled for it, uses
+    the λ for K → ∞ (`lam_train`); without a palette it uses the λ that the config gives. The level
+    that it reaches is not known in advance.
 
     Args:
         policies: policy (`family/variant`) → name of the palette that it realises, or None.
@@ -45,7 +45,7 @@ def read_aims(
         given: policy → value → λ that the config gives.
 
     Raises:
-        InputError: if a table does not record what it was made with.
+        InputError: if a table does not record its λ and expected levels.
     """
     lam = {
         policy: palettes[palette].lam_train
@@ -53,7 +53,7 @@ def read_aims(
         else given.get(policy, {})
         for policy, palette in policies.items()
     }
-    aims = {policy: Aim(weights, {}) for policy, weights in lam.items()}
+    found = {policy: Expected(weights, {}) for policy, weights in lam.items()}
     for path in map(Path, decoded):
         record = read_settings(path)
         if not {"lam", "expected"} <= set(record):
@@ -62,5 +62,5 @@ def read_aims(
                 "and expected in its metadata: delete it and decode again"
             )
         levels = {value: one["level"] for value, one in record["expected"].items()}
-        aims[policy_of(path).name] = Aim(record["lam"], levels)
-    return aims
+        found[policy_of(path).name] = Expected(record["lam"], levels)
+    return found

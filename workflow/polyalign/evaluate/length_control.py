@@ -1,4 +1,4 @@
-"""Win rates at equal length: what is left of a win rate when longer answers earn nothing.
+"""Win rates at equal length: the win rate that is left when length has no effect.
 
 The score of a pair (1 for a win, ½ for a tie) is modelled by a logistic regression on the pair's
 difference in length, logit P = a + b tanh((n - n_base) / s), as in length-controlled AlpacaEval
@@ -13,11 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from polyalign.evaluate.clusters import NORMAL_95
+
 STEPS = 50
 TOLERANCE = 1e-10  # of the gradient, whose entries are weighted shares
-STEEPEST = 30.0  # |a| + |b| beyond which lengths tell wins from losses without fault
+STEEPEST = 30.0  # |a| + |b| beyond which lengths separate wins from losses perfectly
 COLUMNS = ("even_winrate", "even_se", "even_low", "even_high")
-Z = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
 
 def at_equal_length(
@@ -34,8 +35,8 @@ def at_equal_length(
         values: values to judge, in order.
 
     Returns:
-        A row a value: `even_winrate`, `even_se`, `even_low`, `even_high`; all NaN where a table has
-        no lengths, and where lengths tell wins from losses without fault (no finite fit).
+        One row per value: `even_winrate`, `even_se`, `even_low`, `even_high`; all NaN where a
+        table has no lengths, and where lengths separate wins from losses perfectly (no finite fit).
     """
     if not all("n_tokens" in side and side["n_tokens"].notna().all() for side in (rows, base_rows)):
         return pd.DataFrame(np.nan, index=range(len(values)), columns=list(COLUMNS))
@@ -56,8 +57,8 @@ def at_equal_length(
     table = {
         "even_winrate": rate,
         "even_se": rate * (1 - rate) * se,
-        "even_low": 1 / (1 + np.exp(-(centre - Z * se))),
-        "even_high": 1 / (1 + np.exp(-(centre + Z * se))),
+        "even_low": 1 / (1 + np.exp(-(centre - NORMAL_95 * se))),
+        "even_high": 1 / (1 + np.exp(-(centre + NORMAL_95 * se))),
     }
     return pd.DataFrame(table, columns=list(COLUMNS))
 
@@ -74,7 +75,7 @@ def _intercept(
         cluster: (n,) cluster index from 0.
 
     Returns:
-        Both in logits; NaN where there is no finite fit.
+        Both in logits; NaN where the fit is not finite.
     """
     design = np.stack([np.ones_like(x), x], axis=1)
     total = weight.sum()

@@ -1,4 +1,4 @@
-"""Levels of a policy: its mean reward a value, how sure that is, and what else it changed."""
+"""Levels of a policy: its mean reward for each value, how certain that is, and its side effects."""
 
 from collections.abc import Mapping, Sequence
 
@@ -39,14 +39,14 @@ def levels(
         seed: seed of the resamples.
 
     Returns:
-        A row a value: `value`; `mean` over all rows, its standard error `se` and 95 % bootstrap
+        One row per value: `value`; `mean` over all rows, its standard error `se` and 95 % bootstrap
         interval `low`, `high` (clustered by prompt); quantiles `q50` … `q99` of the policy;
         `base_quantile`, the share of the base model's rewards below the mean (ties count half);
-        `expected` and `expected_se`, the mean without the luck of the draws.
+        `expected` and `expected_se`, the exact expectation over the candidates.
         The same in every row: `kl` (nats to the base model) and `kl_se`, mean `n_tokens`, the
         shares of `empty` and `truncated` responses (ended by the token limit; without a column
-        `truncated`, as long as the limit), `n_prompts`, `n_samples`. NaN where the table cannot
-        tell.
+        `truncated`, as long as the limit), `n_prompts`, `n_samples`. NaN where the table has no
+        such column.
 
     Raises:
         InputError: if a table has no test row, or lacks a value.

@@ -1,4 +1,4 @@
-"""Soups: do the levels of averaged parameters lie where the levels of the parts average to?"""
+"""Soups: are the levels of averaged parameters the averages of the parts' levels?"""
 
 from collections.abc import Mapping, Sequence
 
@@ -31,9 +31,9 @@ def defects(
         seed: seed of the resamples.
 
     Returns:
-        A row a mixed policy and value: `family`, `variant`, `parts` (as text), `value`, `level`,
-        `linear` (the weighted mean of the parts' levels), `defect` = `level` - `linear` with `se`
-        and 95 % bootstrap interval `low`, `high`, clustered by prompt.
+        One row per mixed policy and value: `family`, `variant`, `parts` (as text), `value`,
+        `level`, `linear` (the weighted mean of the parts' levels), `defect` = `level` - `linear`
+        with `se` and 95 % bootstrap interval `low`, `high`, clustered by prompt.
 
     Raises:
         InputError: if a table has no test row or lacks a value.
@@ -49,12 +49,12 @@ def defects(
         ones = np.ones(len(prompts))
         defect, se = ratio_mean(level - linear, ones)
         low, high = bootstrap_interval(level - linear, ones, bootstrap=bootstrap, seed=seed)
-        made = Policy.parse(policy)
+        soup = Policy.parse(policy)
         for i, value in enumerate(names):
             rows.append(
                 {
-                    "family": made.family,
-                    "variant": made.variant,
+                    "family": soup.family,
+                    "variant": soup.variant,
                     "parts": " + ".join(f"{weight:g} {part}" for part, weight in weights.items()),
                     "value": value,
                     "level": level[:, i].mean(),

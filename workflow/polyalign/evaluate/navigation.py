@@ -27,16 +27,16 @@ def families(
 
     Navigation efficiency is the share of a family's policies whose win rates are at least
     ½ - `slack` in every chosen value. Its interval `low`, `high` resamples prompts, the same for
-    all policies: what other test prompts would have said of these policies. `wilson_low`,
-    `wilson_high` takes the policies for a sample of what the family makes, as random λ are.
+    all policies: how much the result depends on the test prompts. `wilson_low`,
+    `wilson_high` treats the policies as a random sample of the family's policies, as random λ are.
 
-    The same is asked of levels: a policy is navigable there if no chosen level lies below the base
+    The same holds for levels: a policy is navigable there if no chosen level is below the base
     model's by more than `slack` times the standard deviation of the base model's rewards.
 
     The hypervolume is that of the union of the boxes between the reference point and the policies'
     levels, in units of `scale`. The policies of the front are those that no other of the family
-    dominates on one half of the prompts; their levels are measured on the other half, so luck in
-    the choice earns nothing; both ways are averaged. Its interval resamples the prompts that
+    dominates on one half of the prompts; their levels are measured on the other half, so a
+    lucky choice gains nothing; both ways are averaged. Its interval resamples the prompts that
     measure, the front being given.
 
     Args:
@@ -52,8 +52,8 @@ def families(
         seed: seed of the resamples.
 
     Returns:
-        A row a family, that of the base model among them: `family`, `policies`, `navigable` (their
-        number), `efficiency`, `low`, `high`, `wilson_low`, `wilson_high`, `slack`; of levels
+        One row per family, that of the base model among them: `family`, `policies`, `navigable`
+        (their number), `efficiency`, `low`, `high`, `wilson_low`, `wilson_high`, `slack`; of levels
         `level_efficiency`, `level_low`, `level_high`; `hypervolume`, `hypervolume_low`,
         `hypervolume_high`, `front` (policies of the front by all prompts); and for each value V
         `V_band`, the slack of its level in the reward's units.
@@ -139,7 +139,7 @@ def _not_below(
     band: np.ndarray,
     weights: np.ndarray,
 ) -> np.ndarray:
-    """Whether levels are at least the base levels - `band`, up to rounding; a row of weights each.
+    """For each row of weights, whether all levels are at least the base levels - `band`.
 
     Args:
         ours: sums (N, k) and numbers (N,) of a policy's rewards by prompt.

@@ -1,4 +1,4 @@
-"""What may be claimed of several values at once."""
+"""Tests of claims about several values at once."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The study in one table: what each policy was asked, what it delivers, and at what KL."""
+"""The study in one table: what each palette asks, what its policies deliver, and at what KL."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from polyalign.errors import InputError
-from polyalign.evaluate.expected import Aim
+from polyalign.evaluate.expected import Expected
 from polyalign.evaluate.significance import LEVEL, holm, p_all, p_better
 from polyalign.families import BASE, Policy
 from polyalign.palettes.record import Palette
@@ -19,19 +19,19 @@ def summary(
     winrates: Mapping[str, pd.DataFrame],
     palettes: Mapping[str, Palette],
     policies: Mapping[str, str | None],
-    aims: Mapping[str, Aim],
+    expected: Mapping[str, Expected],
     *,
     chosen: Sequence[str],
     costs: Mapping[str, Mapping[str, float]],
 ) -> pd.DataFrame:
-    """One row a policy.
+    """One row per policy.
 
     Args:
         levels: policy (`family/variant`) → its levels table; `base/base` among them.
         winrates: policy → its win rates table.
         palettes: name → solved palette.
         policies: policy → name of the palette that it realises, or None; gives the order of rows.
-        aims: policy → what `polyalign.evaluate.expected.read_aims` says that it was made with.
+        expected: policy → what `polyalign.evaluate.expected.read_expected` says of it.
         chosen: the values that the joint claim is about.
         costs: policy → what `polyalign.evaluate.costs.read_costs` says of it.
 
@@ -46,7 +46,7 @@ def summary(
         `V_delivered` (NaN where the gain asked for is within two standard errors of the base
         level), `V_winrate`, `V_winrate_low`, `V_winrate_high`, `V_p` (one-sided p-value of a win
         rate above one half, Holm-adjusted for the policy's values), `V_even_winrate` (at equal
-        length). NaN where there is no palette, λ or prediction.
+        length). NaN for a policy without a palette, λ or prediction.
 
     Raises:
         InputError: if the levels or win rates of a policy, or its palette, are missing.
@@ -69,7 +69,7 @@ def summary(
             winrates[policy].set_index("value"),
             base,
             palettes[palette] if palette else None,
-            aims[policy],
+            expected[policy],
             chosen,
             costs[policy],
         )
@@ -84,11 +84,11 @@ def _row(
     winrates: pd.DataFrame,
     base: pd.DataFrame,
     palette: Palette | None,
-    aim: Aim,
+    expected: Expected,
     chosen: Sequence[str],
     costs: Mapping[str, float],
 ) -> dict[str, object]:
-    made = Policy.parse(policy)
+    parsed = Policy.parse(policy)
     first = levels.iloc[0]
     p = pd.Series(
         p_better(winrates["winrate"].to_numpy(), winrates["se"].to_numpy()), winrates.index
@@ -96,15 +96,15 @@ def _row(
     adjusted = pd.Series(holm(p.to_numpy()), p.index)
     joint = p_all(p[list(chosen)].to_numpy())
     row: dict[str, object] = {
-        "family": made.family,
-        "variant": made.variant,
+        "family": parsed.family,
+        "variant": parsed.variant,
         "palette": palette.name if palette else "",
         "levels": levels_text(palette) if palette else "",
         "verdict": palette.verdict if palette else "",
         "reached": palette.reached if palette else np.nan,
         "kl": first["kl"],
         "kl_se": first["kl_se"],
-        "delivered": _delivered(levels, base, palette, aim) if palette else np.nan,
+        "delivered": _delivered(levels, base, palette, expected) if palette else np.nan,
         "better_in_all": joint < LEVEL,
         "p_all": joint,
         **{name: first[name] for name in ("n_tokens", "empty", "truncated")},
@@ -117,9 +117,9 @@ def _row(
         asked = palette.asked.get(value, np.nan) if palette else np.nan
         noticeable = asked - floor > NOTICEABLE * base.loc[value, "se"]
         row |= {
-            f"{value}_lam": aim.lam.get(value, np.nan),
+            f"{value}_lam": expected.lam.get(value, np.nan),
             f"{value}_asked": asked,
-            f"{value}_predicted": aim.predicted.get(value, np.nan),
+            f"{value}_predicted": expected.predicted.get(value, np.nan),
             f"{value}_level": level,
             f"{value}_se": levels.loc[value, "se"],
             f"{value}_delivered": (level - floor) / (asked - floor) if noticeable else np.nan,
@@ -137,10 +137,12 @@ def levels_text(palette: Palette) -> str:
     return ", ".join(f"{value} {level}" for value, level in palette.levels.items())
 
 
-def _delivered(levels: pd.DataFrame, base: pd.DataFrame, palette: Palette, aim: Aim) -> float:
+def _delivered(
+    levels: pd.DataFrame, base: pd.DataFrame, palette: Palette, expected: Expected
+) -> float:
     """Σ λ (level - base) / Σ λ (asked - base): in λ's own units, in which values add up."""
-    values = [value for value in palette.asked if aim.lam.get(value, 0.0) > 0]
-    lam = np.array([aim.lam[value] for value in values])
+    values = [value for value in palette.asked if expected.lam.get(value, 0.0) > 0]
+    lam = np.array([expected.lam[value] for value in values])
     floor = base.loc[values, "mean"].to_numpy(dtype=np.float64)
     gain = lam @ (levels.loc[values, "mean"].to_numpy(dtype=np.float64) - floor)
     asked = lam @ (np.array([palette.asked[value] for value in values]) - floor)

@@ -7,10 +7,14 @@ import numpy as np
 import pandas as pd
 
 from polyalign.errors import InputError
-from polyalign.evaluate.clusters import bootstrap_interval, check_columns, judged_rows, ratio_mean
+from polyalign.evaluate.clusters import (
+    NORMAL_95,
+    bootstrap_interval,
+    check_columns,
+    judged_rows,
+    ratio_mean,
+)
 from polyalign.evaluate.length_control import at_equal_length
-
-Z = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
 
 def winrate(
@@ -34,7 +38,7 @@ def winrate(
         seed: seed of the resamples.
 
     Returns:
-        A row a value: `value`, `winrate`, its standard error `se`, the 95 % bootstrap interval
+        One row per value: `value`, `winrate`, its standard error `se`, the 95 % bootstrap interval
         `low`, `high` (clustered by prompt), Wilson's interval `wilson_low`, `wilson_high` for as
         many trials as prompts (a check that knows nothing of ties or candidates), `ties` (share of
         tied pairs), `n_prompts`, `n_pairs`; `even_winrate`, `even_se`, `even_low`, `even_high`, the
@@ -114,9 +118,9 @@ def wilson(share: np.ndarray, trials: int) -> tuple[np.ndarray, np.ndarray]:
         share: (k,) observed shares in [0, 1].
         trials: number of trials.
     """
-    spread = Z**2 / trials
+    spread = NORMAL_95**2 / trials
     centre = (share + spread / 2) / (1 + spread)
-    half = Z / (1 + spread) * np.sqrt(share * (1 - share) / trials + spread / (4 * trials))
+    half = NORMAL_95 / (1 + spread) * np.sqrt(share * (1 - share) / trials + spread / (4 * trials))
     return centre - half, centre + half
 
 
@@ -147,8 +151,8 @@ def _score(
 ) -> tuple[np.ndarray, np.ndarray]:
     """2 · wins + ties, and ties, over all pairs of a prompt, as whole numbers (N,).
 
-    A reward's rank among all of them, shifted by its prompt, makes one sorted list in which every
-    prompt is a stretch of its own: two binary searches a row replace a loop over the pairs.
+    A reward's rank among all rewards, shifted by its prompt, makes one sorted list in which every
+    prompt is one separate stretch: two binary searches per row replace a loop over the pairs.
     """
     ranks = np.unique(np.concatenate([ours, theirs]), return_inverse=True)[1]
     width = int(ranks.max()) + 1

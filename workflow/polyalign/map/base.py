@@ -15,10 +15,10 @@ from polyalign.errors import InputError
 
 SCOPES = ("auto", "prompt", "joint")
 PROMPT_SCOPE_CANDIDATES = 8
-# A target that is out of reach by less than this many standard deviations is taken to lie on the
-# edge of what is feasible: the greedy level itself, say, up to rounding.
+# A target that is out of reach by less than this many standard deviations counts as feasible, on
+# the edge: the greedy level itself, for example, up to rounding.
 EDGE = 1e-8
-CHUNK_CELLS = 150_000  # samples x lam at a time: what stays in a core's cache
+CHUNK_CELLS = 150_000  # samples x lam at a time: they stay in a core's cache
 
 
 class Units:
@@ -37,7 +37,7 @@ class Units:
 
 
 class Tilted(Protocol):
-    """What solving, judging and feasibility need of a base policy, in memory or streamed."""
+    """What solving and feasibility need of a base policy, in memory or streamed."""
 
     k: int
     scope: str
@@ -57,10 +57,10 @@ class Tilted(Protocol):
         """Mean log Z_x, its gradient and Hessian at a standardised lam."""
 
     def best(self, direction: np.ndarray) -> np.ndarray:
-        """Standardised level of always the best candidate along a direction."""
+        """Standardised level of the policy that takes the best candidate along a direction."""
 
-    def spent(self, lam: np.ndarray) -> tuple[float, float, float]:
-        """Effective sample size, its mean a prompt, and the largest weight at lam."""
+    def support(self, lam: np.ndarray) -> tuple[float, float, float]:
+        """Effective sample size, its mean per prompt, and the largest weight at lam."""
 
 
 @dataclass(frozen=True)
@@ -109,14 +109,13 @@ class Base(Units):
     in scope `joint` all samples form one distribution.
 
     Args:
-        rewards: (n, k) rewards, a row a candidate, a column a value.
+        rewards: (n, k) rewards, one row per candidate, one column per value.
         groups: (n,) integer prompt index; None makes each row its own prompt.
         scope: `prompt` or `joint` (`auto` is resolved by `resolve_scope`).
-        weights: (n,) weights >= 0 of the samples. In scope `joint` p0 is proportional to them; in
-            scope `prompt` they are the candidates' weights within a prompt.
-        prompt_weights: (number of prompts,) weights of the prompts, by index; default equal. In
-            scope `joint` they multiply the weights of their rows.
-        scale: (k,) units in which rewards are standardised; default: what `spread` gives.
+        prompt_weights: (number of prompts,) weights >= 0 of the prompts, by index; default equal.
+            In scope `joint` p0 of a row is proportional to the weight of its prompt.
+        scale: (k,) units in which rewards are standardised; default: their standard deviations
+            under the base policy.
 
     Raises:
         InputError: on shapes that do not match, numbers that are not finite, negative weights, or
@@ -129,7 +128,6 @@ class Base(Units):
         groups: np.ndarray | None,
         scope: str,
         *,
-        weights: np.ndarray | None = None,
         prompt_weights: np.ndarray | None = None,
         scale: np.ndarray | None = None,
     ) -> None:
@@ -138,23 +136,21 @@ class Base(Units):
         self.n_rows = n
         self.scope = resolve_scope(scope, n, groups)
         self.prompt = group = check_groups(groups, n)
-        p0 = check_weights(weights, n)
         shares = check_weights(prompt_weights, n if groups is None else int(group.max()) + 1)
         rows = np.arange(n)
-        if weights is not None or prompt_weights is not None:
-            rows = np.flatnonzero((p0 > 0) & (shares[group] > 0))
+        if prompt_weights is not None:
+            rows = np.flatnonzero(shares[group] > 0)
             if not rows.size:
                 raise InputError("all weights are zero; expected at least one positive weight")
         self.n_samples = self.n_prompts = rows.size
         if groups is not None:
             self.n_prompts = int(np.count_nonzero(np.bincount(group[rows])))
         if self.scope == "joint":
-            p0 = p0 if prompt_weights is None else p0 * shares[group]
             tables = [(rows[:, None], np.ones(1))]
-            probability = p0 / p0.sum()
+            probability = shares[group] / shares[group].sum()
         else:
             tables = _tables(group, shares, rows)
-            probability = _probabilities(p0, tables)
+            probability = _probabilities(n, tables)
         counted = slice(None) if rows.size == n else rows
         self.center = probability[counted] @ rewards[counted]
         # A row of ones above the rewards: one product yields the total, the levels and the squares.
@@ -220,7 +216,10 @@ class Base(Units):
         return top + log(total), level, covariance
 
     def weights(self, lam: np.ndarray) -> np.ndarray:
-        """Tilted probabilities (n,) by row, standardised lam: sum 1 a prompt, or sum 1 (joint)."""
+        """Tilted probabilities (n,) by row at standardised lam.
+
+        They sum to 1 within each prompt, or over the whole table in scope `joint`.
+        """
         result = np.zeros(self.n_rows)
         for block in self.blocks:
             result[block.rows] = tilt(block, lam)[1]
@@ -235,7 +234,7 @@ class Base(Units):
         return np.concatenate(levels), np.concatenate([block.share for block in self.blocks])
 
     def best(self, direction: np.ndarray) -> np.ndarray:
-        """Level (k,), standardised, of always the best candidate along `direction` (k,)."""
+        """Standardised level (k,) of the policy that takes the best along `direction` (k,)."""
         level = np.zeros(self.k)
         for block in self.blocks:
             score = np.tensordot(direction, block.z, axes=1)
@@ -243,13 +242,13 @@ class Base(Units):
             level += block.z[:, best, np.arange(best.size)] @ block.share
         return level
 
-    def spent(self, lam: np.ndarray) -> tuple[float, float, float]:
-        """Effective sample size, its mean a prompt, and the largest weight, under the tilt.
+    def support(self, lam: np.ndarray) -> tuple[float, float, float]:
+        """Effective sample size, its mean per prompt, and the largest weight, under the tilt.
 
         In scope `prompt` the size is the sum over prompts of 1 / sum_j p_xj^2, and the largest
         weight the mean over prompts of max_j p_xj. In scope `joint` both are of the whole table.
         """
-        # The moments at lam, where they were the last to be asked for, have shown it already.
+        # The last moments have shown it already, if they were those at this lam.
         last = self._last
         if last is not None and last[0] == lam.tobytes():
             return last[1]
@@ -259,7 +258,7 @@ class Base(Units):
     def tilts(self, lams: np.ndarray) -> Tilts:
         """Levels and support at many standardised lam (m, k) at once."""
         m = len(lams)
-        made = Tilts(np.zeros(m), np.zeros((m, self.k)), np.zeros(m), np.zeros(m), np.zeros(m))
+        found = Tilts(np.zeros(m), np.zeros((m, self.k)), np.zeros(m), np.zeros(m), np.zeros(m))
         for block in self.blocks:
             k, count, prompts = block.z.shape
             flat = block.z.reshape(k, -1)
@@ -268,13 +267,13 @@ class Base(Units):
                 logits += block.log_p0
                 log_z, p = softmax(logits)
                 sizes = 1.0 / np.einsum("mjx,mjx->mx", p, p)
-                made.log_z[rows] += log_z @ block.share
-                made.ess[rows] += sizes.sum(axis=1)
-                made.mean_ess[rows] += sizes @ block.share
-                made.max_weight[rows] += p.max(axis=1) @ block.share
+                found.log_z[rows] += log_z @ block.share
+                found.ess[rows] += sizes.sum(axis=1)
+                found.mean_ess[rows] += sizes @ block.share
+                found.max_weight[rows] += p.max(axis=1) @ block.share
                 p *= block.share
-                made.levels[rows] += p.reshape(len(p), -1) @ flat.T
-        return made
+                found.levels[rows] += p.reshape(len(p), -1) @ flat.T
+        return found
 
     def shares_below(self, levels: np.ndarray) -> np.ndarray:
         """Shares (m, k) of the base policy's samples at or below standardised levels (m, k)."""
@@ -289,7 +288,7 @@ class Base(Units):
 
 
 def chunks(m: int, n: int) -> Iterator[slice]:
-    """Slices of m lam, so that each handles about `CHUNK_CELLS` of n samples a lam."""
+    """Slices of m lam, so that each handles about `CHUNK_CELLS` of n samples for each lam."""
     size = max(1, CHUNK_CELLS // n)
     for start in range(0, m, size):
         yield slice(start, min(start + size, m))
@@ -329,10 +328,10 @@ def tilt(block: Block, lam: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def resolve_scope(scope: str, n: int, groups: np.ndarray | None) -> str:
-    """`prompt` or `joint`: `auto` is `prompt` from 8 candidates a prompt (on average) upwards.
+    """`prompt` or `joint`: `auto` is `prompt` from 8 candidates per prompt (on average) upwards.
 
     Raises:
-        InputError: on another word.
+        InputError: if `scope` is not one of `SCOPES`.
     """
     if scope not in SCOPES:
         raise InputError(f"scope: {scope!r} is unknown; expected one of {', '.join(SCOPES)}")
@@ -346,7 +345,7 @@ def check_rewards(rewards: np.ndarray) -> np.ndarray:
     """Rewards as a float64 array (n, k).
 
     Raises:
-        InputError: if it has no such shape, is empty, or holds a number that is not finite.
+        InputError: if the shape is another, the array is empty, or a number in it is not finite.
     """
     rewards = np.asarray(rewards, dtype=np.float64)
     if rewards.ndim != 2 or 0 in rewards.shape:
@@ -365,7 +364,7 @@ def check_groups(groups: np.ndarray | None, n: int) -> np.ndarray:
     """Prompt index (n,) as integers >= 0; None makes each row its own prompt.
 
     Raises:
-        InputError: if it has another shape, or numbers that are no index.
+        InputError: if the array has another shape, or its numbers are not indices.
     """
     if groups is None:
         return np.arange(n)
@@ -388,7 +387,7 @@ def check_weights(weights: np.ndarray | None, n: int) -> np.ndarray:
         return np.ones(n)
     weights = np.asarray(weights, dtype=np.float64)
     if weights.shape != (n,):
-        raise InputError(f"weights: shape {weights.shape}; expected ({n},), one a sample")
+        raise InputError(f"weights: shape {weights.shape}; expected ({n},), one per sample")
     bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if bad.size:
         raise InputError(f"weights: {weights[bad[0]]} in row {bad[0]}; expected a number >= 0")
@@ -396,14 +395,14 @@ def check_weights(weights: np.ndarray | None, n: int) -> np.ndarray:
 
 
 def check_target(target: np.ndarray, k: int, what: str = "target") -> np.ndarray:
-    """A target, or whatever `what` says, (k,) as float64.
+    """A target (k,), or what `what` names, as float64.
 
     Raises:
         InputError: on another shape or a number that is not finite.
     """
     target = np.asarray(target, dtype=np.float64)
     if target.shape != (k,) or not np.isfinite(target).all():
-        raise InputError(f"{what}: {target}; expected {k} finite numbers, one a value")
+        raise InputError(f"{what}: {target}; expected {k} finite numbers, one per value")
     return target
 
 
@@ -416,7 +415,7 @@ def check_names(names: Sequence[str] | None, k: int) -> list[str]:
     if names is None:
         return [f"value{i}" for i in range(k)]
     if len(names) != k or len(set(names)) != k:
-        raise InputError(f"names: {list(names)}; expected {k} different names, one a value")
+        raise InputError(f"names: {list(names)}; expected {k} different names, one per value")
     return list(names)
 
 
@@ -437,12 +436,11 @@ def base_probabilities(
     return p0 / p0.sum()
 
 
-def _probabilities(p0: np.ndarray, tables: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+def _probabilities(n: int, tables: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Base probability (n,) of each row, 0 for rows in no table; sums to 1."""
-    probability = np.zeros(p0.size)
+    probability = np.zeros(n)
     for table, share in tables:
-        weight = p0[table]
-        probability[table] = weight * (share / weight.sum(axis=0))
+        probability[table] = share / len(table)
     return probability
 
 

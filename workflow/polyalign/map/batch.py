@@ -57,39 +57,22 @@ class _State:
             mine[rows] = new
 
 
-def solve_many(
-    rewards: np.ndarray,
-    targets: np.ndarray,
-    *,
-    groups: np.ndarray | None = None,
-    scope: str = "auto",
-    weights: np.ndarray | None = None,
-    tolerance: float = TOLERANCE,
-) -> Batch:
+def solve_many_on(base: Base, targets: np.ndarray) -> Batch:
     """Solve m palettes on one table.
 
     Args:
-        rewards: (n, k) rewards of the base policy's samples.
-        targets: (m, k) levels asked for.
-        groups: (n,) prompt index; None makes each row its own prompt.
-        scope: `prompt`, `joint` or `auto`.
-        weights: (n,) weights of the samples.
-        tolerance: KKT residual to reach.
+        base: the base policy.
+        targets: (m, k) levels asked for, raw units.
 
     Raises:
-        InputError: on arrays whose shapes or numbers are wrong.
+        InputError: if the targets have another shape, or a number is not finite.
     """
-    return solve_many_on(Base(rewards, groups, scope, weights=weights), targets, tolerance)
-
-
-def solve_many_on(base: Base, targets: np.ndarray, tolerance: float = TOLERANCE) -> Batch:
-    """`solve_many` on a base policy that is already prepared."""
     targets = np.asarray(targets, dtype=np.float64)
     if targets.ndim != 2 or targets.shape[1] != base.k or not np.isfinite(targets).all():
         raise InputError(f"targets: shape {targets.shape}; expected (palettes, {base.k}), finite")
     goals = base.standardise(targets)
     newton = _newton if base.scope == "joint" else _one_by_one
-    state, status, iterations = newton(base, goals, tolerance)
+    state, status, iterations = newton(base, goals)
     feasible = status == "solved"
     for row in np.flatnonzero(status == "stalled"):
         # At the very edge of what is feasible the dual has no maximum to find: ask the programme.
@@ -99,8 +82,8 @@ def solve_many_on(base: Base, targets: np.ndarray, tolerance: float = TOLERANCE)
         feasible[row] = feasibility_on(base, targets[row], names).status == "feasible"
     lam = np.where(feasible[:, None], state.lam, np.nan)
     ess, max_weight = np.full((2, len(goals)), np.nan)
-    spent = base.tilts(state.lam[feasible])
-    ess[feasible], max_weight[feasible] = spent.ess, spent.max_weight
+    tilts = base.tilts(state.lam[feasible])
+    ess[feasible], max_weight[feasible] = tilts.ess, tilts.max_weight
     level = goals - state.gradient
     slack = np.einsum("mk,mk->m", state.lam, state.gradient)
     return Batch(
@@ -117,10 +100,8 @@ def solve_many_on(base: Base, targets: np.ndarray, tolerance: float = TOLERANCE)
     )
 
 
-def _one_by_one(
-    base: Base, goals: np.ndarray, tolerance: float
-) -> tuple[_State, np.ndarray, np.ndarray]:
-    optima = [maximise(base.moments, goal, base.max_kl, tolerance=tolerance) for goal in goals]
+def _one_by_one(base: Base, goals: np.ndarray) -> tuple[_State, np.ndarray, np.ndarray]:
+    optima = [maximise(base.moments, goal, base.max_kl) for goal in goals]
     state = _State(
         lam=np.array([o.lam for o in optima]),
         value=np.array([o.value for o in optima]),
@@ -131,9 +112,7 @@ def _one_by_one(
     return state, np.array([o.status for o in optima]), np.array([o.iterations for o in optima])
 
 
-def _newton(
-    base: Base, goals: np.ndarray, tolerance: float
-) -> tuple[_State, np.ndarray, np.ndarray]:
+def _newton(base: Base, goals: np.ndarray) -> tuple[_State, np.ndarray, np.ndarray]:
     m = len(goals)
     table = _Table(base)
     state = table.evaluate(np.zeros_like(goals), goals)
@@ -141,7 +120,7 @@ def _newton(
     iterations, damping = np.zeros(m, dtype=int), np.zeros(m)
     open_ = np.ones(m, dtype=bool)
     for _ in range(MAX_ITERATIONS):
-        solved = open_ & (state.kkt <= tolerance)
+        solved = open_ & (state.kkt <= TOLERANCE)
         unbounded = open_ & ~solved & proved_infeasible(state.value, state.lam, base.max_kl)
         status[solved], status[unbounded] = "solved", "unbounded"
         open_ &= ~(solved | unbounded) & (damping <= 1e12)

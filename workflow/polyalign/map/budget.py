@@ -1,4 +1,4 @@
-"""What selection among K candidates must spend for a palette, and can spend."""
+"""KL that a palette needs, and KL that selection among K candidates can spend."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ MAX_CANDIDATES = 10**9
 
 @dataclass(frozen=True)
 class Budget:
-    """What selection among K candidates must spend and can spend.
+    """KL that a palette needs, and KL that selection among K candidates can spend.
 
     Attributes:
-        kl: nats a prompt that the palette needs with unlimited candidates, in a Gaussian model of
+        kl: nats per prompt that the palette needs with unlimited candidates, in a Gaussian model of
             the rewards within a prompt.
-        log_k: the most that selection among the table's candidates can spend, nats a prompt.
-        candidates: candidates a prompt (mean).
+        log_k: the most that selection among the table's candidates can spend, nats per prompt.
+        candidates: candidates per prompt (mean).
         suffices: candidates with which, in that model, greedy selection reaches the palette; None
             if more than a billion.
     """
@@ -35,7 +35,7 @@ class Budget:
 
 
 def budget(base: Base, target: np.ndarray) -> Budget:
-    """KL that a palette needs a prompt, against log K, and the K that would suffice.
+    """KL per prompt that a palette needs, against log K, and the K that would suffice.
 
     In a Gaussian model of the rewards within prompts the palette needs kl = max over nu >= 0 of
     nu . d - nu' S nu / 2 (d: asked gain, S: mean within-prompt covariance, without the bias of few
@@ -47,10 +47,12 @@ def budget(base: Base, target: np.ndarray) -> Budget:
         target: (k,) raw levels.
 
     Raises:
-        InputError: in scope `joint`, where no number of candidates is at stake.
+        InputError: in scope `joint`, where the candidates per prompt do not matter.
     """
     if base.scope != "prompt":
-        raise InputError("budget: the scope is joint; candidates a prompt count in scope prompt")
+        raise InputError(
+            "budget: the scope is joint; the candidates per prompt matter in scope prompt alone"
+        )
     goal = base.standardise(check_target(target, base.k))
     covariance = _within(base)
 
@@ -84,8 +86,8 @@ def _within(base: Base) -> np.ndarray:
 
 
 def budget_message(found: Budget) -> str:
-    """A budget as a sentence, for a palette that selection cannot reach."""
-    needs = f"{found.kl:.3g} nats a prompt" if np.isfinite(found.kl) else "no finite KL"
+    """A budget as text for messages about a palette that selection cannot reach."""
+    needs = f"{found.kl:.3g} nats per prompt" if np.isfinite(found.kl) else "no finite KL"
     enough = f"about {found.suffices}" if found.suffices else "more than a billion"
     return (
         f"in a Gaussian model of the rewards it needs {needs}; selection among "
@@ -94,8 +96,8 @@ def budget_message(found: Budget) -> str:
     )
 
 
-def height(levels: Iterable[str | float]) -> float:
-    """How far a palette lies above the base level, in standard deviations, before any sampling.
+def sd_above_base(levels: Iterable[str | float]) -> float:
+    """How far a palette is above the base level, in standard deviations, before any sampling.
 
     For rewards that are normal, uncorrelated, and vary within prompts only, which is the easiest
     case but for correlation: the root of the sum of squares of the levels above the mean. Plain

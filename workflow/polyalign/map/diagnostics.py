@@ -1,4 +1,4 @@
-"""What a palette's lam is worth: sensitivity, uncertainty, support, and levels elsewhere."""
+"""Diagnostics of a palette's lam: sensitivity, uncertainty, support, and levels elsewhere."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,6 @@ from polyalign.map.base import (
     check_groups,
     check_rewards,
     check_target,
-    check_weights,
     tilt,
 )
 from polyalign.map.budget import normal_quantile
@@ -20,6 +19,7 @@ from polyalign.map.dual import maximise, solve_on
 from polyalign.map.palette import parse_target
 
 PARETO_SAMPLES = 25
+CONFIDENCE = 0.95  # of every interval
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Sensitivity:
     Attributes:
         lam_by_target: (k, k) d lam_i / d c_j; zero for values whose lam is zero.
         level_by_lam: (k, k) d E r_i / d lam_j: the (mean within-prompt) covariance under p_lam.
-        nats: (k,) d KL / d c_i = lam_i: nats that one more unit of value i costs.
-        level_by_target: (k, k) d E r_i / d c_j: what the values without a price do.
+        nats: (k,) d KL / d c_i = lam_i: nats per unit of value i.
+        level_by_target: (k, k) d E r_i / d c_j, also of the values whose lam is zero.
         exchange: (k, k) units of value j that one more unit of value i costs at the same KL,
             lam_i / lam_j; NaN where lam_j is zero.
     """
@@ -79,10 +79,8 @@ def sensitivity(base: Base, lam: np.ndarray) -> Sensitivity:
     return Sensitivity(by_target, covariance, lam.copy(), covariance @ by_target, exchange)
 
 
-def delta_interval(
-    base: Base, lam: np.ndarray, target: np.ndarray, *, confidence: float = 0.95
-) -> Interval:
-    """Intervals of lam and levels by the delta method, clustered by prompt; the target is given.
+def delta_interval(base: Base, lam: np.ndarray, target: np.ndarray) -> Interval:
+    """95 % intervals of lam and levels by the delta method; the target is taken as given.
 
     lam is an M-estimator: its error is H^-1 times the mean over prompts of psi_x = c - E_x r (scope
     `prompt`) or psi_x = N sum_j p_lam (c - r) (joint), so its covariance is
@@ -92,7 +90,6 @@ def delta_interval(
         base: the base policy on which lam was fitted.
         lam: (k,) the solution, raw units.
         target: (k,) raw levels.
-        confidence: of the intervals.
     """
     scaled = check_target(lam, base.k, "lam") * base.scale
     goal = base.standardise(check_target(target, base.k))
@@ -113,7 +110,7 @@ def delta_interval(
     lam_se[free] = np.sqrt((errors**2).sum(axis=0)) / base.scale[free]
     level_se = np.sqrt((spread**2).sum(axis=0)) * base.scale
     raw, lam = base.raw(level), scaled / base.scale
-    z = normal_quantile(0.5 + confidence / 2)
+    z = normal_quantile(0.5 + CONFIDENCE / 2)
     return Interval(
         method="delta",
         lam_se=lam_se,
@@ -135,13 +132,12 @@ def bootstrap_interval(
     scope: str,
     resamples: int,
     seed: int,
-    weights: np.ndarray | None = None,
-    confidence: float = 0.95,
 ) -> Interval:
-    """Percentile intervals from resampled prompts; levels of the base are estimated anew in each.
+    """95 % percentile intervals from resampled prompts; each resample has its own base levels.
 
-    A level such as `q80` is itself an estimate, so it moves with the resample. Each resample's lam
-    is fitted on it and the original table's lam is judged on it.
+    A level such as `q80` is itself an estimate, so it moves with the resample. The intervals of lam
+    are those of the lam fitted on each resample; the intervals of the levels are those that the
+    original table's lam gives on each resample.
 
     Args:
         rewards: (n, k) rewards of the values in `names`.
@@ -151,8 +147,6 @@ def bootstrap_interval(
         scope: `prompt`, `joint` or `auto`.
         resamples: number of resamples of the prompts, at least 2.
         seed: of the resamples.
-        weights: (n,) weights of the samples.
-        confidence: of the intervals.
 
     Raises:
         InputError: on bad arrays or levels, fewer than 2 resamples, or if the palette is infeasible
@@ -162,9 +156,8 @@ def bootstrap_interval(
         raise InputError(f"bootstrap: {resamples} resamples; expected at least 2 to see a spread")
     rewards = check_rewards(rewards)
     group = check_groups(groups, len(rewards))
-    sample_weights = check_weights(weights, len(rewards))
-    base = Base(rewards, group, scope, weights=sample_weights)
-    target = parse_target(levels, rewards, names, group, sample_weights, scope=base.scope)
+    base = Base(rewards, group, scope)
+    target = parse_target(levels, rewards, names, group, scope=base.scope)
     solution = solve_on(base, target, names=names)
     if solution.status != "solved":
         raise InputError(f"no interval: {solution.message}")
@@ -174,8 +167,8 @@ def bootstrap_interval(
     for _ in range(resamples):
         times = np.zeros(int(group.max()) + 1)
         np.add.at(times, draws.choice(prompts, prompts.size), 1.0)
-        again = Base(rewards, group, base.scope, weights=sample_weights, prompt_weights=times)
-        moved = _resampled_target(levels, rewards, names, group, sample_weights, times, base.scope)
+        again = Base(rewards, group, base.scope, prompt_weights=times)
+        moved = _resampled_target(levels, rewards, names, group, times, base.scope)
         optimum = maximise(
             again.moments,
             again.standardise(moved),
@@ -186,7 +179,7 @@ def bootstrap_interval(
         realised.append(again.raw(again.moments(solution.lam * again.scale)[1]))
         if optimum.status == "solved":
             lams.append(optimum.lam / again.scale)
-    return _percentiles(np.array(lams), np.array(realised), confidence, base.k)
+    return _percentiles(np.array(lams), np.array(realised), base.k)
 
 
 def pareto_k(weights: np.ndarray) -> float:
@@ -234,20 +227,17 @@ def tail_shape(base: Base, lam: np.ndarray) -> float:
     return pareto_k(np.concatenate(ratios))
 
 
-def reweighting_share(
-    rewards: np.ndarray, lam: np.ndarray, groups: np.ndarray, weights: np.ndarray | None = None
-) -> np.ndarray:
+def reweighting_share(rewards: np.ndarray, lam: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Share (k,) of the joint gain of each value that is only a change of the prompts.
 
     A joint lam is fitted as if the policy could choose its prompts. Used by a policy that cannot,
     it delivers the levels of the per-prompt tilt; the share is 1 - delivered / asked. NaN for
-    values that gain less than a millionth of a standard deviation, of which there is no share.
+    values that gain less than a millionth of a standard deviation, where no share is defined.
 
     Args:
         rewards: (n, k) rewards.
         lam: (k,) the joint solution, raw units.
         groups: (n,) prompt index, with more than one candidate for some prompt.
-        weights: (n,) weights of the samples.
 
     Raises:
         InputError: if no prompt has two candidates, which leaves nothing to compare.
@@ -257,7 +247,7 @@ def reweighting_share(
         raise InputError("reweighting share: every prompt has one candidate; expected several")
     gains = []
     for scope in ("prompt", "joint"):
-        base = Base(rewards, group, scope, weights=weights)
+        base = Base(rewards, group, scope)
         scaled = check_target(lam, base.k, "lam") * base.scale
         gains.append(base.moments(scaled)[1] * base.scale)
     delivered, asked = gains
@@ -268,8 +258,8 @@ def reweighting_share(
 def log_z_bias(base: Base, lam: np.ndarray) -> float:
     """Plug-in bias, in nats, of the mean over prompts of log mean_j exp(lam . r_xj) (scope prompt).
 
-    The logarithm of a mean of K terms lies below that of the mean of all by their variance over
-    2 K mean^2, to first order (delta method), so the dual of few candidates lies too high. With the
+    The logarithm of a mean of K terms is below that of the mean of all by their variance over
+    2 K mean^2, to first order (delta method), so the dual of few candidates is too high. With the
     unbiased variance that is (1 - K sum_j p_xj^2) / (2 (K - 1)), averaged over the prompts that
     have K > 1 candidates, and 0 for the others.
 
@@ -282,7 +272,7 @@ def log_z_bias(base: Base, lam: np.ndarray) -> float:
     """
     if base.scope != "prompt":
         raise InputError(
-            "log_z_bias: the scope is joint; candidates a prompt count in scope prompt"
+            "log_z_bias: the scope is joint; the candidates per prompt matter in scope prompt alone"
         )
     scaled, bias = check_target(lam, base.k, "lam") * base.scale, 0.0
     for block in base.blocks:
@@ -368,13 +358,12 @@ def assess(
     *,
     groups: np.ndarray | None = None,
     scope: str = "auto",
-    weights: np.ndarray | None = None,
 ) -> Assessment:
     """What one lam (k,) realises on a table; `assess_many` takes many.
 
     Args and errors: as `polyalign.map.solve`.
     """
-    base = Base(rewards, groups, scope, weights=weights)
+    base = Base(rewards, groups, scope)
     many = assess_many(base, check_target(lam, base.k, "lam")[None, :])
     return Assessment(
         levels=many.levels[0],
@@ -397,23 +386,22 @@ def _resampled_target(
     rewards: np.ndarray,
     names: Sequence[str],
     group: np.ndarray,
-    weights: np.ndarray,
     times: np.ndarray,
     scope: str,
 ) -> np.ndarray:
     """Target on a resample in which prompt x occurs times[x] times."""
     if scope == "joint":
-        return parse_target(levels, rewards, names, None, weights * times[group], scope=scope)
-    # In scope prompt all prompts count alike, so a prompt that was drawn twice must stand twice.
+        return parse_target(levels, rewards, names, None, times[group], scope=scope)
+    # In scope prompt all prompts count alike, so a prompt that was drawn twice needs two copies.
     copies = times[group].astype(int)
     rows = np.repeat(np.arange(len(group)), copies)
     copy = np.arange(rows.size) - np.repeat(np.cumsum(copies) - copies, copies)
     again = np.unique(np.stack([group[rows], copy]), axis=1, return_inverse=True)[1].ravel()
-    return parse_target(levels, rewards[rows], names, again, weights[rows], scope=scope)
+    return parse_target(levels, rewards[rows], names, again, scope=scope)
 
 
-def _percentiles(lams: np.ndarray, realised: np.ndarray, confidence: float, k: int) -> Interval:
-    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+def _percentiles(lams: np.ndarray, realised: np.ndarray, k: int) -> Interval:
+    ends = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     nothing = np.full(k, np.nan)
     enough = len(lams) >= 2
     low, high = np.quantile(lams, ends, axis=0) if enough else (nothing, nothing)

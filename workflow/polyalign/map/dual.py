@@ -32,7 +32,7 @@ class Limits:
     """What a feasible palette must keep to count as supported.
 
     Attributes:
-        min_ess: least effective sample size (scope `prompt`: mean a prompt); None: 100 in scope
+        min_ess: least effective sample size (scope `prompt`: mean per prompt); None: 100 in scope
             `joint`, 2 in scope `prompt`.
         max_weight: largest weight (scope `prompt`: mean over prompts of each one's largest); None:
             0.1 in scope `joint`, 0.75 in scope `prompt`.
@@ -56,7 +56,7 @@ class Solution:
 
     Attributes:
         status: `solved`, `infeasible`, or `stalled` (the certificate missed the tolerance).
-        message: what the verdict rests on, in a sentence.
+        message: the facts behind the verdict, as a sentence.
         values: names of the values.
         target: asked levels.
         base: levels of the base policy, in this scope.
@@ -65,9 +65,9 @@ class Solution:
         verdict: `supported`, `unsupported` (feasible, but few samples carry the weight) or
             `infeasible`.
         scope: `prompt` or `joint`.
-        kl: KL(p_lam || p0) in nats (a prompt, on average); NaN where infeasible.
+        kl: KL(p_lam || p0) in nats (the mean per prompt); NaN where infeasible.
         ess: effective sample size 1 / sum p^2; in scope `prompt` its sum over the prompts.
-        mean_ess: in scope `prompt` its mean over the prompts, which the verdict looks at.
+        mean_ess: in scope `prompt` its mean over the prompts, on which the verdict depends.
         max_weight: largest weight; in scope `prompt` the mean over prompts of the largest.
         dual: value of the dual at lam (a lower bound of the KL of any policy that reaches target).
         gap: kl - dual: no policy that reaches the target is nearer to the base by more than this.
@@ -76,7 +76,7 @@ class Solution:
         iterations: Newton steps.
         n_samples: samples with positive weight.
         n_prompts: prompts with positive weight.
-        slack: largest t with E r >= c + t sd possible; None where it was not asked for.
+        slack: largest t for which E r >= c + t sd is possible; None if it was not asked for.
         conflict: the values in conflict, where infeasible.
     """
 
@@ -130,7 +130,6 @@ def solve(
     *,
     groups: np.ndarray | None = None,
     scope: str = "auto",
-    weights: np.ndarray | None = None,
     names: Sequence[str] | None = None,
     tolerance: float = TOLERANCE,
     limits: Limits = DEFAULT_LIMITS,
@@ -142,11 +141,10 @@ def solve(
         rewards: (n, k) rewards of the base policy's samples.
         target: (k,) levels asked for, in the rewards' units.
         groups: (n,) prompt index of each sample; None makes each sample its own prompt.
-        scope: `prompt`, `joint`, or `auto` (prompt from 8 candidates a prompt upwards).
-        weights: (n,) weights >= 0 of the samples; default equal.
+        scope: `prompt`, `joint`, or `auto` (prompt from 8 candidates per prompt upwards).
         names: names of the values, for messages.
         tolerance: KKT residual to reach.
-        limits: what the verdict `supported` asks.
+        limits: what the verdict `supported` requires.
         slack: also solve the linear programme for the slack of a feasible palette. For an
             infeasible one it is always solved, since it names the conflict.
 
@@ -154,7 +152,7 @@ def solve(
         InputError: on arrays whose shapes or numbers are wrong. An infeasible palette is an answer,
             not an error.
     """
-    base = Base(rewards, groups, scope, weights=weights)
+    base = Base(rewards, groups, scope)
     return solve_on(base, target, names=names, tolerance=tolerance, limits=limits, slack=slack)
 
 
@@ -190,7 +188,6 @@ def policy_weights(
     lam: np.ndarray,
     groups: np.ndarray | None = None,
     scope: str = "auto",
-    weights: np.ndarray | None = None,
 ) -> np.ndarray:
     """Probabilities (n,) of the samples under p_lam.
 
@@ -199,12 +196,11 @@ def policy_weights(
         lam: (k,) weights of the values, in 1 / the rewards' units.
         groups: (n,) prompt index; None makes each sample its own prompt.
         scope: `prompt` (they sum to 1 within each prompt), `joint` (they sum to 1) or `auto`.
-        weights: (n,) weights of the samples under the base policy; default equal.
 
     Raises:
         InputError: on arrays whose shapes or numbers are wrong.
     """
-    base = Base(rewards, groups, scope, weights=weights)
+    base = Base(rewards, groups, scope)
     return base.weights(check_target(lam, base.k, "lam") * base.scale)
 
 
@@ -343,20 +339,20 @@ def _verdict(
     )
     if scope == "prompt":
         facts += f" of at most {base.max_kl:.3g}"
-    faults = []
+    reasons = []
     if optimum.status != "solved":
-        faults.append(f"the KKT residual stayed at {optimum.kkt:.1e}: the target is at the edge")
+        reasons.append(f"the KKT residual stayed at {optimum.kkt:.1e}: the target is at the edge")
     if carried < floor:
-        faults.append(f"fewer than {floor:g} effective {unit}")
+        reasons.append(f"fewer than {floor:g} effective {unit}")
     if largest > cap:
-        faults.append(f"a largest weight above {cap:g}")
+        reasons.append(f"a largest weight above {cap:g}")
     share = limits.max_kl_share
     if scope == "prompt" and base.max_kl > 0 and kl > share * base.max_kl:
-        faults.append(f"more than {share:.0%} of the KL that this selection can spend")
+        reasons.append(f"more than {share:.0%} of the KL that this selection can spend")
     if limits.max_norm is not None and norm > limits.max_norm:
-        faults.append(f"a sum of lam of {norm:.3g}, above {limits.max_norm:g}")
-    if faults:
-        return "unsupported", f"unsupported ({'; '.join(faults)}): {facts}"
+        reasons.append(f"a sum of lam of {norm:.3g}, above {limits.max_norm:g}")
+    if reasons:
+        return "unsupported", f"unsupported ({'; '.join(reasons)}): {facts}"
     return "supported", f"supported: {facts}"
 
 
@@ -369,7 +365,7 @@ def infeasible_message(scope: str, slack: float, conflict: Sequence[str]) -> str
     )
     return (
         f"infeasible: {what} {where}; the best policy misses the target by {-slack:.3g} standard "
-        "deviations: lower a level, or draw more candidates a prompt"
+        "deviations: lower a level, or draw more candidates per prompt"
     )
 
 
@@ -382,7 +378,7 @@ def _feasible(
     limits: Limits,
 ) -> Solution:
     goal = base.standardise(target)
-    ess, mean_ess, largest = base.spent(optimum.lam)
+    ess, mean_ess, largest = base.support(optimum.lam)
     lam, level = optimum.lam / base.scale, goal - optimum.gradient
     kl = max(0.0, optimum.value - float(optimum.lam.dot(optimum.gradient)))
     verdict, message = _verdict(

@@ -1,7 +1,7 @@
 """Which levels any policy on the samples can reach: linear programmes with exact certificates.
 
 The reachable levels are the convex hull of those of the deterministic policies (one candidate a
-prompt; in scope `joint` one sample of the table). The programme over one simplex a prompt has as
+prompt; in scope `joint` one sample of the table). The programme over one simplex per prompt has as
 many unknowns as there are samples, but only k rows that tie them together, so it is solved by
 column generation (Dantzig and Wolfe, Operations Research 8, 1960): a small programme over the
 policies met so far yields prices of the values, the prices yield the best policy for them in one
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from polyalign.errors import InputError
-from polyalign.map.base import EDGE, Base, Tilted, check_names, check_target
+from polyalign.map.base import EDGE, Tilted, check_target
 
 GAP = 1e-9
 MAX_COLUMNS = 20_000
@@ -62,25 +62,14 @@ class Furthest:
     gap: float
 
 
-def feasibility(
-    rewards: np.ndarray,
-    target: np.ndarray,
-    *,
-    groups: np.ndarray | None = None,
-    scope: str = "auto",
-    weights: np.ndarray | None = None,
-    names: Sequence[str] | None = None,
-) -> Feasibility:
+def feasibility_on(base: Tilted, target: np.ndarray, names: Sequence[str]) -> Feasibility:
     """Can any policy on these samples reach the target, and with how much room?
 
-    Args and errors: as `polyalign.map.solve`.
+    Args:
+        base: the base policy.
+        target: (k,) raw levels.
+        names: names of the values.
     """
-    base = Base(rewards, groups, scope, weights=weights)
-    return feasibility_on(base, check_target(target, base.k), check_names(names, base.k))
-
-
-def feasibility_on(base: Tilted, target: np.ndarray, names: Sequence[str]) -> Feasibility:
-    """`feasibility` on a base policy that is already prepared."""
     goal = base.standardise(target)
     furthest = reach(base, goal, np.ones(base.k), np.zeros((1, base.k)))
     status = "feasible" if furthest.theta >= -EDGE else "infeasible"
@@ -139,7 +128,7 @@ def furthest_of_value(base: Tilted, target: np.ndarray, value: int) -> float:
 
 
 def lowest(base: Tilted, value: int) -> float:
-    """A standardised level of a value that every policy has: asking for it asks nothing."""
+    """A standardised level of a value that every policy reaches: a target that costs nothing."""
     return float(base.best(-np.eye(base.k)[value])[value]) - 1.0
 
 

@@ -31,9 +31,9 @@ def front(base: Base, values: list[int], budget: float, *, points: int = 33) -> 
     """Front of the levels of two or three values among policies within a KL budget.
 
     Args:
-        base: the base policy; the other values are left to fall where they do.
+        base: the base policy; the other values have no weight.
         values: indices of the values traded against each other.
-        budget: nats (a prompt, in scope `prompt`).
+        budget: nats (per prompt, in scope `prompt`).
         points: directions along each edge of the front.
 
     Raises:
@@ -87,7 +87,7 @@ def _directions(count: int, points: int) -> np.ndarray:
     """Directions (m, count) >= 0 of length 1, evenly spread, the axes among them."""
     if count == 2:
         angle = np.linspace(0.0, np.pi / 2, points)
-        # The cosine of pi/2 is not quite 0, and the axes are to have exact zeros.
+        # The cosine of pi/2 is not quite 0, and the axes need exact zeros.
         return np.round(np.stack([np.cos(angle), np.sin(angle)], axis=1), 15)
     steps = points - 1
     grid = [(i, j, steps - i - j) for i in range(points) for j in range(points - i)]

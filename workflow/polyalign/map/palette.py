@@ -48,7 +48,7 @@ def parse_target(
 
     Args:
         levels: value → level; exactly the values in `names`.
-        rewards: (n, k) rewards, a column a value.
+        rewards: (n, k) rewards, one column per value.
         names: the values of the columns.
         groups: (n,) prompt index; None makes each row its own prompt.
         weights: (n,) weights of the samples; default equal.
@@ -108,8 +108,8 @@ def _level(
 ) -> float:
     try:
         kind, number = parse_level(level)
-    except InputError as fault:
-        raise InputError(f"{name}: {fault}") from fault
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
     if kind == "number":
         return number
     if kind == "quantile":

@@ -1,4 +1,4 @@
-"""Moving a palette to where it can be had, and drawing palettes at random.
+"""Moving a palette to where it is feasible or supportable, and drawing palettes at random.
 
 The furthest feasible points are exact (linear programmes) but need an infinite lam. The furthest
 *supportable* ones keep an effective sample size or a norm of lam; they are found by bisection, on
@@ -26,7 +26,7 @@ class Moved:
     Attributes:
         asked: (k,) levels asked for.
         target: (k,) levels after the move.
-        share: how far it got: along base → asked (1 is all), or the level of the value (raw).
+        share: how far it got along base → asked; 1 is all the way.
         furthest: the same for the exact edge of what is feasible.
         solution: the solution at `target`.
     """
@@ -60,7 +60,10 @@ def interpolate(
     asked = check_target(target, base.k)
     furthest = furthest_on_segment(base, asked)
     share, solution = _along(base, asked, furthest, limits, names)
-    _refuse_start(share, solution)
+    if np.isnan(share):
+        raise InputError(
+            f"even the base policy is not supported ({solution.message}); loosen the limits"
+        )
     return Moved(asked, solution.target, share, furthest, solution)
 
 
@@ -68,33 +71,6 @@ def supportable_share(base: Base, target: np.ndarray, limits: Limits = DEFAULT_L
     """How far `interpolate` goes; NaN where not even the base policy keeps the limits."""
     asked = check_target(target, base.k)
     return _along(base, asked, furthest_on_segment(base, asked), limits, None)[0]
-
-
-def raise_value(
-    base: Base,
-    target: np.ndarray,
-    value: int,
-    limits: Limits = DEFAULT_LIMITS,
-    names: list[str] | None = None,
-) -> Moved:
-    """Highest supportable level of one value with the others held at their targets.
-
-    Args:
-        base: the base policy.
-        target: (k,) raw levels; that of `value` is not used.
-        value: index of the value to raise.
-        limits: what counts as supportable.
-        names: names of the values.
-
-    Raises:
-        InputError: if the others' targets alone are infeasible or not supportable.
-    """
-    asked = check_target(target, base.k)
-    furthest = furthest_of_value(base, asked, value)
-    level, solution = _upwards(base, asked, value, furthest, limits, names)
-    _refuse_start(level, solution)
-    target = np.where(np.arange(base.k) == value, level, asked)
-    return Moved(asked, target, level, furthest, solution)
 
 
 def highest_levels(
@@ -108,8 +84,9 @@ def highest_levels(
         limits: what counts as supportable.
 
     Returns:
-        The highest feasible level (k,), exact, and the highest supportable one (k,), as
-        `raise_value` finds it; NaN where the others' targets alone cannot be had.
+        The highest feasible level (k,), exact, and the highest supportable one (k,). Both are NaN
+        where the others' targets alone are infeasible, and the second one also where those alone
+        are not supported.
     """
     asked = check_target(target, base.k)
     feasible, supportable = np.full(base.k, np.nan), np.full(base.k, np.nan)
@@ -118,34 +95,19 @@ def highest_levels(
             feasible[value] = furthest_of_value(base, asked, value)
         except InputError:  # the others conflict among themselves
             continue
-        supportable[value] = _upwards(base, asked, value, feasible[value], limits, None)[0]
+        supportable[value] = _highest(base, asked, value, float(feasible[value]), limits)
     return feasible, supportable
 
 
-def _upwards(
-    base: Base,
-    asked: np.ndarray,
-    value: int,
-    furthest: float,
-    limits: Limits,
-    names: list[str] | None,
-) -> tuple[float, Solution]:
+def _highest(base: Base, asked: np.ndarray, value: int, furthest: float, limits: Limits) -> float:
     """`_bisect` on the level of one value, from what the others' targets alone give it."""
 
     def at(level: float) -> np.ndarray:
         return np.where(np.arange(base.k) == value, level, asked)
 
-    # The value itself asks for nothing here.
+    # This level of the value costs nothing.
     free = solve_on(base, at(lowest(base, value) * base.scale[value] + base.center[value]))
-    return _bisect(base, at, float(free.realised[value]), furthest, limits, names)
-
-
-def _refuse_start(place: float, start: Solution) -> None:
-    if np.isnan(place):
-        raise InputError(
-            f"even the start of the way is not supported ({start.message}); lower the levels that "
-            "are held, or the limits"
-        )
+    return _bisect(base, at, float(free.realised[value]), furthest, limits, None)[0]
 
 
 def _along(
@@ -202,7 +164,7 @@ class Path:
     Attributes:
         share: (m,) 0 is the base level, 1 the target.
         targets: (m, k) levels asked for.
-        verdicts: `supported`, `unsupported` or `infeasible`, one a point.
+        verdicts: `supported`, `unsupported` or `infeasible`, one per point.
         lam: (m, k).
         levels: (m, k) levels of p_lam.
         kl: (m,) nats.
@@ -234,7 +196,7 @@ def path(
         base: the base policy.
         target: (k,) raw levels.
         shares: (m,) increasing shares >= 0; above 1 goes beyond the target.
-        limits: what the verdict `supported` asks.
+        limits: what the verdict `supported` requires.
 
     Raises:
         InputError: on shares that are negative, not finite or not increasing.

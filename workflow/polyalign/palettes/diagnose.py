@@ -1,4 +1,4 @@
-"""What a palette's λ is worth: verdict, uncertainty, support, and levels on unseen prompts."""
+"""Diagnostics of a palette's λ: verdict, uncertainty, support, and levels on unseen prompts."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -25,7 +25,7 @@ from polyalign.map.dual import Limits, Solution, plain, solve_on
 from polyalign.palettes.solve import fit_split
 
 UNRELIABLE_TAIL = 0.7
-"""Pareto shape above which expectations under the weights are not to be trusted."""
+"""Pareto shape above which expectations under the weights are not reliable."""
 
 
 def diagnose_palette(
@@ -41,13 +41,13 @@ def diagnose_palette(
     Args:
         pool: rewards table of the base model's candidates.
         record: what `polyalign.palettes.solve.solve_palette` returned for it.
-        limits: what the verdict `supported` asks.
+        limits: what the verdict `supported` requires.
         resamples: resamples of the prompts behind the intervals; 0 takes the delta method.
         seed: of the resamples.
 
     Returns:
         `record` with
-        `verdict` and `message`; `warnings` (sentences; none is a fault);
+        `verdict` and `message`; `warnings` (sentences; none of them is an error);
         `interval` (fields of `polyalign.map.diagnostics.Interval`, clustered by prompt; a level
         that is a quantile moves with the resamples, that of an adjusted palette is held);
         `sensitivity` (of `polyalign.map.diagnostics.Sensitivity`);
@@ -92,12 +92,12 @@ def _warnings(
     shape: float | None,
     share: np.ndarray | None,
 ) -> list[str]:
-    """What a reader of this palette must know before trusting or realising its λ."""
+    """What a reader must know before using the λ of this palette."""
     warnings = []
     if record["adjusted"]:
         warnings.append(
-            f"adjusted: no policy reaches what it asks; the target lies {record['reached']:.1%} of "
-            "the way from the base levels"
+            "adjusted: no policy reaches what it asks; the target is at "
+            f"{record['reached']:.1%} of the way from the base levels"
         )
     if solution.verdict != "supported":
         warnings.append(solution.message)

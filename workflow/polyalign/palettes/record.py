@@ -12,10 +12,10 @@ from polyalign.errors import InputError
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the λ of a palette is worth; NaN where something is not defined.
+    """Diagnostics of the λ of a palette; NaN where something is not defined.
 
     Attributes:
-        warnings: what a reader must know before trusting or realising λ, a sentence each.
+        warnings: what a reader must know before using λ, one sentence each.
         low: value → lower end of the 95 % interval of λ, clustered by prompt.
         high: value → its upper end.
         kkt: largest residual of the optimality conditions.
@@ -46,13 +46,13 @@ class Palette:
         predicted: value → level that the solution expects on test prompts, or on the prompts of its
             fit where there was no test split.
         verdict: `supported`, `unsupported` or `infeasible`.
-        message: what the verdict rests on, in a sentence.
+        message: the facts behind the verdict, as a sentence.
         scope: `prompt` or `joint`.
         reached: share of the way from the base levels to the asked ones that the solution goes; 1
             if the palette was not adjusted.
         kl: KL of the solution to the base model (nats).
         ess: effective sample size of the solution.
-        diagnosis: what λ is worth.
+        diagnosis: the diagnostics of λ.
     """
 
     name: str
@@ -84,23 +84,23 @@ def read_palettes(paths: Iterable[str | Path]) -> dict[str, Palette]:
     """Palettes by name, in the order of the files.
 
     Raises:
-        InputError: if a file is missing, is no JSON, or lacks a key.
+        InputError: if a file is missing, is not JSON, or lacks a key.
     """
     found = {}
     for path in paths:
         try:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
             palette = _palette(record)
-        except (OSError, ValueError) as fault:
+        except (OSError, ValueError) as error:
             raise InputError(
-                f"{path}: is no palette that can be read ({fault}); expected the JSON of a solved "
+                f"{path}: cannot be read as a palette ({error}); expected the JSON of a solved "
                 "palette: delete it and solve again"
-            ) from fault
-        except KeyError as fault:
+            ) from error
+        except KeyError as error:
             raise InputError(
-                f"{path}: the palette has no key {fault}; it was solved by another version: "
+                f"{path}: the palette has no key {error}; it was solved by another version: "
                 "delete it and solve again"
-            ) from fault
+            ) from error
         found[palette.name] = palette
     return found
 
@@ -138,7 +138,7 @@ def _palette(record: Mapping[str, Any]) -> Palette:
 
 
 def _number(number: float | None) -> float:
-    """JSON has no NaN: what is not defined stands there as null."""
+    """JSON has no NaN; what is not defined is null there."""
     return math.nan if number is None else float(number)
 
 

@@ -85,7 +85,7 @@ def fit_split(
     """The base policy on the `fit` split, its rewards (n, k) and prompt index (n,).
 
     Raises:
-        InputError: if there is no such row, or the table lacks a value.
+        InputError: if the split has no rows, or the table lacks a value.
     """
     fit = pool[pool["split"] == "fit"]
     if fit.empty:
@@ -112,12 +112,12 @@ def training_lam(
         solution: solution on all candidates.
 
     Returns:
-        λ_train (k,), and the estimated bias of λ_K (k,), or None where it cannot be had.
+        λ_train (k,), and the estimated bias of λ_K (k,), or None if it cannot be estimated.
     """
     if solution.scope == "joint":
         return solution.lam, None
     rank = pd.Series(groups).groupby(groups).cumcount().to_numpy()
-    single = np.bincount(groups)[groups] == 1  # nothing to halve: in both halves, as it is
+    single = np.bincount(groups)[groups] == 1  # nothing to halve: it belongs to both halves
     halves = []
     for half in (0, 1):
         rows = (rank % 2 == half) | single

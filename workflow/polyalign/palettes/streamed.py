@@ -29,8 +29,8 @@ class Stream(Units):
     """Value columns of a Parquet table, read batch by batch.
 
     Args:
-        path: the table; prompts are told apart by its column `prompt_id`, else `prompt`, else each
-            row is one; in scope `prompt` the rows of a prompt must be adjacent.
+        path: the table; prompts are identified by its column `prompt_id`, else `prompt`; without
+            both, each row is a prompt; in scope `prompt` the rows of a prompt must be adjacent.
         values: names of the value columns.
         scope: `prompt`, `joint` or `auto`.
         split: `all`, or the rows whose column `split` says so; without that column it is derived
@@ -38,7 +38,7 @@ class Stream(Units):
 
     Raises:
         InputError: if the file or a column is missing, no rows are left, a cell is not a finite
-            number, a (prompt_id, candidate) stands twice, or a prompt's rows are not adjacent where
+            number, a (prompt_id, candidate) occurs twice, or a prompt's rows are not adjacent where
             they must be.
     """
 
@@ -50,8 +50,8 @@ class Stream(Units):
             raise InputError(f"{path}: no such table; check the path")
         try:
             names = pq.read_schema(self.path).names
-        except (pa.ArrowException, OSError) as fault:
-            raise InputError(f"{path}: cannot be read as parquet ({fault}); restore it") from fault
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path}: cannot be read as parquet ({error}); restore it") from error
         needed = list(self.values)
         self.derived = split != "all" and "split" not in names and "prompt" in names
         if split != "all" and not self.derived:
@@ -71,7 +71,8 @@ class Stream(Units):
     def _check(self, candidates: bool) -> None:
         """First pass: refuse what `read_rewards` refuses, in every split, and derive the split.
 
-        It keeps eight bytes a row where there are keys, and one a row where the split is derived.
+        It keeps eight bytes per row where there are keys, and one per row where the split is
+        derived.
         """
         keyed = candidates and self.id is not None
         columns = list(self.values)
@@ -103,7 +104,7 @@ class Stream(Units):
             self._refuse_repeated(hashes)
 
     def _refuse_repeated(self, hashes: np.ndarray) -> None:
-        """Where hashes of keys (n,) repeat, another pass tells whether the keys do; sorts them."""
+        """Check in another pass the keys whose hashes (n,) repeat; sorts the hashes in place."""
         hashes.sort()
         twice = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
         if not twice.size:
@@ -183,7 +184,7 @@ class Stream(Units):
     def _batches(self, prompts: bool) -> Iterator[tuple[np.ndarray, np.ndarray, pa.Array | None]]:
         """Values (k, rows), first row of each prompt, and the prompts' ids; prompts are whole.
 
-        Without `prompts` each row counts as a prompt of its own.
+        Without `prompts` each row counts as a separate prompt.
         """
         key = self.id or ""
         columns = [*self.values, *([key] if prompts else [])]
@@ -279,15 +280,15 @@ class Stream(Units):
         self.last = (lam.copy(), ess, ess / prompts, largest / prompts)
         return value / prompts, first / prompts, hessian / prompts
 
-    def spent(self, lam: np.ndarray) -> tuple[float, float, float]:
-        """Effective sample size, its mean a prompt, and largest weight, as `Base.spent`."""
+    def support(self, lam: np.ndarray) -> tuple[float, float, float]:
+        """Effective sample size, its mean per prompt, and largest weight, as `Base.support`."""
         if self.last is None or not np.array_equal(self.last[0], lam):
             self.moments(lam)
         assert self.last is not None
         return self.last[1:]
 
     def best(self, direction: np.ndarray) -> np.ndarray:
-        """Level (k,), standardised, of always the best candidate along `direction` (k,)."""
+        """Standardised level (k,) of the policy that takes the best along `direction` (k,)."""
         top, level, prompts = -np.inf, np.zeros(self.k), 0
         for table, starts, _ in self._batches(self.scope == "prompt"):
             z = self._standardised(table)
@@ -353,7 +354,7 @@ def solve_parquet(
         scope: `prompt`, `joint` or `auto`.
         split: `all`, `fit` or `test`.
         tolerance: KKT residual to reach.
-        limits: what the verdict `supported` asks.
+        limits: what the verdict `supported` requires.
         slack: also solve the linear programme for the slack of a feasible palette (a pass over the
             file for each policy that it meets); for an infeasible one it is always solved.
 

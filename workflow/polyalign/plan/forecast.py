@@ -14,7 +14,7 @@ from statistics import mean
 from polyalign import families
 from polyalign.errors import InputError
 from polyalign.families import BASE, POOL
-from polyalign.map.budget import candidates_for, expected_largest, height
+from polyalign.map.budget import candidates_for, expected_largest, sd_above_base
 from polyalign.paths import Paths, parse_job
 from polyalign.plan import resources, stages
 from polyalign.plan.resources import BYTES, PROMPTS, Need, parameters
@@ -69,14 +69,14 @@ def summary(study: Study) -> str:
 def out_of_reach(study: Study) -> list[str]:
     """Palettes that selection among the candidates will probably not reach, one sentence each.
 
-    Rough, since nothing is sampled yet: see `polyalign.map.budget.height`.
+    Rough, since nothing is sampled yet: see `polyalign.map.budget.sd_above_base`.
     """
     count = study.sampling.candidates
     if study.rewards is not None or count < 2:
         return []
     found = []
     for name, levels in study.palettes.items():
-        above = height(levels.values())
+        above = sd_above_base(levels.values())
         if above <= expected_largest(count):
             continue
         enough = candidates_for(above)

@@ -74,7 +74,7 @@ def bases(pool: pd.DataFrame, values: list[str], scope: str) -> Bases:
 
 
 def columns(values: list[str], **arrays: np.ndarray) -> pd.DataFrame:
-    """A table with a column `V_name` for each value V and each array (m, k) `name`."""
+    """A table with one column `V_name` for each value V and each array (m, k) `name`."""
     return pd.DataFrame(
         {
             f"{value}_{name}": array[:, i]

@@ -25,7 +25,7 @@ def compute(
 
     Args:
         pool: rewards table of the base model's candidates.
-        palettes: not looked at.
+        palettes: not used.
         values: the values that λ weighs, in order.
         traded: the values whose pairs are traded.
         scope: `auto`, `prompt` or `joint`.
@@ -33,7 +33,7 @@ def compute(
         points: points of a front.
 
     Returns:
-        A row a point: `across`, `up` (the pair), `budget`, `point`; for each value V `V_lam`
+        One row per point: `across`, `up` (the pair), `budget`, `point`; for each value V `V_lam`
         (1 / the reward's unit) and `V_level` on test prompts; `kl` there.
 
     Raises:

@@ -27,14 +27,15 @@ def compute(
         palettes: palette → its solved record.
         steps: points of a path.
         beyond: where a path ends; 1 is the asked level.
-        limits: what the verdict `supported` asks (fields of `polyalign.map.dual.Limits`).
+        limits: what the verdict `supported` requires (fields of `polyalign.map.dual.Limits`).
 
     Returns:
-        A row a palette and step: `palette`, `share`, `verdict`, `kl` (nats), `ess_share` (effective
-        sample size over the number of samples), `max_weight`; NaN where it is infeasible.
+        One row per palette and step: `palette`, `share`, `verdict`, `kl` (nats), `ess_share`
+        (effective sample size over the number of samples), `max_weight`; NaN where the point is
+        infeasible.
 
     Raises:
-        InputError: if there is no palette.
+        InputError: if `palettes` is empty.
     """
     if not palettes:
         raise InputError(

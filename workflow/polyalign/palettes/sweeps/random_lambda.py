@@ -25,7 +25,7 @@ def compute(
 
     Args:
         pool: rewards table of the base model's candidates.
-        palettes: not looked at.
+        palettes: not used.
         values: the values, in order.
         scope: `auto`, `prompt` or `joint`.
         draws: random palettes, and random λ, of each kind.
@@ -33,9 +33,9 @@ def compute(
         seed: of the draws.
 
     Returns:
-        A row a draw: `n_values`; `kind`, `palette` (the λ of a random palette that is feasible and
-        within the norm) or `reference` (a Dirichlet direction times a uniform norm); `share`, the
-        palettes kept among those drawn; for each value V `V_lam` (1 / the reward's unit),
+        One row per draw: `n_values`; `kind`, `palette` (the λ of a random palette that is feasible
+        and within the norm) or `reference` (a Dirichlet direction times a uniform norm); `share`,
+        the palettes kept among those drawn; for each value V `V_lam` (1 / the reward's unit),
         `V_weight` (the same in 1 / standard deviations), `V_level` on test prompts; `kl` there.
         Values that are not among the `n_values` have λ = 0.
 

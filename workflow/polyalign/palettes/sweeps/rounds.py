@@ -28,12 +28,12 @@ def compute(
         rounds: rounds of coordinate ascent.
 
     Returns:
-        A row a palette, round and value: `palette`, `round` (0 is the base model), `value`,
+        One row per palette, round and value: `palette`, `round` (0 is the base model), `value`,
         `target`, `base` and `level` after the round (raw), `simultaneous` (the level of the joint
         solution), `lam`, `spread` (standard deviation of the base model's rewards).
 
     Raises:
-        InputError: if there is no palette.
+        InputError: if `palettes` is empty.
     """
     if not palettes:
         raise InputError(
