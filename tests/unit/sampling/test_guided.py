@@ -12,16 +12,16 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from polyalign.errors import InputError
 from polyalign.families import token_d
-from polyalign.models.logprobs import Sampling
 from polyalign.sampling.engines import Response
 from polyalign.sampling.guided import GuidedEngine, uniforms
+from polyalign.settings import SamplingRule
 
 WORDS = ["<eos>", "<pad>", *"abcd"]
 WEIGHT = 1.3
 
 
-def rule(tokens: int, top_k: int = 0) -> Sampling:
-    return Sampling(temperature=1.0, top_k=top_k, top_p=1.0, max_new_tokens=tokens)
+def rule(tokens: int, top_k: int = 0) -> SamplingRule:
+    return SamplingRule(top_k=top_k, max_new_tokens=tokens)
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +96,9 @@ def soft_value(logp: dict[str, float]):  # type: ignore[no-untyped-def]
 def sampled(model, tokenizer, score, weight, prompt, **options) -> list[Response]:  # type: ignore[no-untyped-def]
     settings = {"sampling": rule(3), "interval": 1, "top_k": 100, **options}
     engine = GuidedEngine(
-        model, tokenizer, settings.pop("sampling"), {"v": score}, {"v": weight}, **settings
-    )
+        model, tokenizer, settings.pop("sampling"), {"v": score}, {"v": weight}, stop=(),
+        **settings,
+    )  # fmt: skip
     return engine([prompt] * 3000, [ids_of(prompt)] * 3000, 1)
 
 
@@ -207,7 +208,9 @@ def test_bad_rewards_and_weights_are_refused(tokenizer) -> None:  # type: ignore
     with pytest.raises(InputError, match="'v' is nan for the text 'a'"):
         sampled(model, tokenizer, broken, 1.0, "c b")
     with pytest.raises(InputError, match=r"λ of 'w' is 1\.0"):
-        GuidedEngine(model, tokenizer, rule(3), {"v": reward}, {"w": 1.0}, interval=1, top_k=2)
+        GuidedEngine(
+            model, tokenizer, rule(3), {"v": reward}, {"w": 1.0}, interval=1, top_k=2, stop=()
+        )
 
 
 @pytest.fixture(scope="module")

@@ -108,8 +108,8 @@ def test_one_seed_gives_the_same_weights_and_another_seed_others(corpus, tmp_pat
     [
         (None, "no such corpus"),
         ("", "no dialogues"),
-        ('{"prompt": "a", "response": "b"}\n{"prompt": "a"}\n', "line 2 is no dialogue"),
-        ('{"prompt": "a", "resp', "line 1 is no dialogue"),
+        ('{"prompt": "a", "response": "b"}\n{"prompt": "a"}\n', "line 2 is not a dialogue"),
+        ('{"prompt": "a", "resp', "line 1 is not a dialogue"),
         (json.dumps({"prompt": "a", "response": "b " * 200}), "expected at most 128"),
     ],
 )

@@ -5,12 +5,12 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from polyalign.families import Family, Policy
-from polyalign.families.options import PaletteOptions, palette_policies
+from polyalign.families.options import Palettes, TrainingOptions, palette_policies
 from polyalign.settings import Count
 
 
-class Settings(PaletteOptions):
-    """Train a model towards p0 exp(λ·r) on the prompts of the study."""
+class Rloo(TrainingOptions):
+    """How one policy is trained."""
 
     algorithm: Literal["rloo", "grpo"] = Field(
         default="rloo",
@@ -27,10 +27,14 @@ class Settings(PaletteOptions):
     def _whole_prompts(self) -> Self:
         if self.batch_size % self.generations:
             raise ValueError(
-                f"batch_size {self.batch_size} is no multiple of generations {self.generations}; "
-                "expected whole prompts in a step; change one of the two"
+                f"batch_size {self.batch_size} is not a multiple of generations "
+                f"{self.generations}; expected whole prompts in a step; change one of the two"
             )
         return self
+
+
+class Settings(Rloo, Palettes):
+    """Train a model towards p0 exp(λ·r) on the prompts of the study."""
 
 
 def policies(settings: Settings) -> list[Policy]:

@@ -28,11 +28,12 @@ import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from polyalign.errors import InputError
-from polyalign.models.logprobs import Sampling
+from polyalign.models.logprobs import warpers
 from polyalign.palettes.record import lam_of
 from polyalign.rewards import Score, load
 from polyalign.rewards.incremental import Follower
 from polyalign.sampling.engines import Response, end_tokens, left_padded
+from polyalign.settings import SamplingRule
 
 
 def uniforms(seed: int, tokens: int, texts: int) -> torch.Tensor:
@@ -68,13 +69,13 @@ class GuidedEngine:
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        sampling: Sampling,
+        sampling: SamplingRule,
         rewards: Mapping[str, Score],
         lam: Mapping[str, float],
         *,
         interval: int,
         top_k: int,
-        stop: Sequence[str] = (),
+        stop: Sequence[str],
     ) -> None:
         for name, weight in lam.items():
             if not np.isfinite(weight) or weight < 0 or (weight > 0 and name not in rewards):
@@ -83,7 +84,7 @@ class GuidedEngine:
                     f"function (there are {', '.join(sorted(rewards))})"
                 )
         self.model, self.tokenizer = model, tokenizer
-        self.sampling, self.warpers = sampling, sampling.warpers()
+        self.sampling, self.warpers = sampling, warpers(sampling)
         self.rewards = {name: rewards[name] for name, weight in lam.items() if weight > 0}
         self.lam = lam
         self.interval, self.top_k, self.stop = interval, top_k, tuple(stop)
@@ -270,7 +271,7 @@ def _check_finite(name: str, rewards: np.ndarray, texts: Sequence[str]) -> None:
 def engine(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    sampling: Sampling,
+    sampling: SamplingRule,
     palette: dict[str, Any],
     *,
     values: dict[str, dict[str, Any]],
