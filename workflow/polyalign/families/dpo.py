@@ -37,7 +37,7 @@ class HeldOut(Strict):
     )
 
 
-class Mixed(Dpo, HeldOut):
+class Mixed(HeldOut, Dpo):
     """How one policy is trained on a mixture of preference data sets."""
 
     beta: Positive = Field(description="Strength of the pull towards the base model.")
@@ -48,7 +48,7 @@ class Labelled(Dpo, Palettes):
     """Pairs of the base model's candidates, labelled by a palette's λ·r; β is 1."""
 
 
-class Settings(Dpo, HeldOut):
+class Settings(HeldOut, Dpo):
     """Train a model on preference pairs, for every β and every mixture of the data sets."""
 
     beta: Numbers = Field(
