@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from polyalign import families
-from polyalign.families.options import Options
+from polyalign.families.options import TrainingOptions
 from polyalign.report.methods import FAMILIES, citations, methods
 
 
@@ -175,7 +175,7 @@ def test_every_family_is_told() -> None:
 
 
 def test_how_reward_models_are_trained() -> None:
-    model = Options(learning_rate=1e-3, batch_size=16).model_dump() | {
+    model = TrainingOptions(learning_rate=1e-3, batch_size=16).model_dump() | {
         "source": None, "preferences": "helpful", "labels": None, "epochs": 2,
     }  # fmt: skip
     labelled = model | {"source": "a/b", "preferences": None, "labels": "fun.jsonl", "epochs": 1}
