@@ -79,7 +79,7 @@ FAULTS = {
         "palettes: [funny, plain]\n    lam: {plain: {humor: 1}}",
         "map-d",
         "policies.map-d",
-        ["'plain' names a palette and a λ of your own"],
+        ["'plain' names both a palette and a λ"],
     ),
     "a λ of one's own on a value that is only evaluated": (
         "map:\n  scope: auto\npolicies:\n  map-d:\n",
