@@ -14,7 +14,6 @@ from pathlib import Path
 from polyalign.data.tables import read_table
 from polyalign.models.encoding import prompt_ids
 from polyalign.models.load import load_causal_lm, load_tokenizer
-from polyalign.models.logprobs import Sampling
 from polyalign.sampling.engines import TransformersEngine
 from polyalign.study import load
 
@@ -28,10 +27,8 @@ def main() -> None:
     parser.add_argument("--responses", type=int, default=256, help="at most, of each size")
     options = parser.parse_args()
     study = load(STUDY / "config.json")
-    rule = study.sampling
-    sampling = Sampling(rule.temperature, rule.top_k, rule.top_p, rule.max_new_tokens)
     tokenizer = load_tokenizer(study.model.source)
-    engine = TransformersEngine(load_causal_lm(study.model.source), tokenizer, sampling)
+    engine = TransformersEngine(load_causal_lm(study.model.source), tokenizer, study.sampling)
     prompts = read_table(STUDY / "prompts.parquet")["prompt"].tolist()
     encoded = sorted(
         (prompt_ids(tokenizer, study.prompts.template, text) for text in prompts), key=len

@@ -22,9 +22,9 @@ import torch
 from polyalign import rewards as reward_kinds
 from polyalign.models.encoding import prompt_ids
 from polyalign.models.load import load_causal_lm, load_tokenizer
-from polyalign.models.logprobs import Sampling
 from polyalign.sampling.engines import Response, left_padded
 from polyalign.sampling.guided import GuidedEngine, full_rescoring, uniforms
+from polyalign.settings import SamplingRule
 from polyalign.study import load
 
 TOKENS = 48
@@ -83,8 +83,8 @@ def sandbox_engine(interval: int, top_k: int) -> GuidedEngine:
     rewards = {name: reward_kinds.load(study.scorer(name)) for name in lam if lam[name] > 0}
     model, tokenizer = load_causal_lm(study.model.source), load_tokenizer(study.model.source)
     engine = GuidedEngine(
-        model, tokenizer, Sampling(1.0, 0, 1.0, TOKENS), rewards, lam,
-        interval=interval, top_k=top_k,
+        model, tokenizer, SamplingRule(max_new_tokens=TOKENS), rewards, lam,
+        interval=interval, top_k=top_k, stop=(),
     )  # fmt: skip
     engine.ends = []
     return engine

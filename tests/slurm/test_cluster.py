@@ -364,7 +364,7 @@ def test_requeued_jobs_ran_again_under_their_numbers(disturbed: Disturbed) -> No
 
 def test_the_requeued_training_went_on_from_its_checkpoint(disturbed: Disturbed) -> None:
     log = (disturbed.folder / RESULTS / f"logs/{REWARD_MODEL}.log").read_text()
-    assert re.search(r"goes on from \S+/checkpoint-\d+\n", log)
+    assert re.search(r"resumes from \S+/checkpoint-\d+\n", log)
     manifests = [
         json.loads((folder / RESULTS / "models/reward/helpful.json").read_text())
         for folder in (disturbed.folder, disturbed.reference)

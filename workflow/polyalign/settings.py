@@ -155,3 +155,16 @@ Names = Annotated[list[str], Field(min_length=1), AfterValidator(unique)]
 
 Numbers = Annotated[list[Positive], Field(min_length=1), AfterValidator(unique)]
 """At least one number above 0, each once."""
+
+
+class SamplingRule(Strict):
+    """How a policy samples: part of what the policy is."""
+
+    temperature: Positive = Field(default=1.0, description="Divides the logits.")
+    top_k: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Sample among this many most likely tokens; 0: no limit."
+    )
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="Sample among the most likely tokens of this total probability."
+    )
+    max_new_tokens: Count = Field(default=128, description="Longest response, in tokens.")

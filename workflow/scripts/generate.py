@@ -6,10 +6,10 @@ from typing import Any
 from polyalign.data.tables import read_table, write_table
 from polyalign.families import Policy, family
 from polyalign.models.load import load_causal_lm, load_tokenizer
-from polyalign.models.logprobs import Sampling
 from polyalign.runtime.job import Job, run
 from polyalign.sampling.engines import Engine, TransformersEngine, VllmEngine, end_tokens
 from polyalign.sampling.generate import counts, generate, sampling_spec
+from polyalign.settings import SamplingRule
 
 
 def main(
@@ -26,10 +26,10 @@ def main(
     seed: int,
     shard: int,
     shards: int,
-    engine: str = "transformers",
+    engine: str | None = None,
     guided: dict[str, Any] | None = None,
 ) -> None:
-    rule = Sampling(**sampling)
+    rule = SamplingRule(**sampling)
     policy_model = load_causal_lm(**model)
     base_model = policy_model if model == base else load_causal_lm(**base)
     tokenizer = load_tokenizer(model["source"], revision=model["revision"])

@@ -4,10 +4,12 @@ from typing import Any
 
 from polyalign.data.preferences import read_pairs
 from polyalign.data.tables import read_table
+from polyalign.families.options import RewardTraining
 from polyalign.models.manifest import write_manifest, write_metrics
-from polyalign.runtime.job import Job, is_main_process, run
-from polyalign.train import common
+from polyalign.runtime.job import Job, is_main_process
+from polyalign.runtime.job import run as run_job
 from polyalign.train.classifier import train_classifier
+from polyalign.train.inputs import Run
 from polyalign.train.reward import train_reward
 
 
@@ -24,17 +26,19 @@ def main(
     training: dict[str, Any],
 ) -> None:
     outputs = job.outputs
-    start = {"base": source, "revision": revision}
-    options = {
-        "work": job.work,
-        "epochs": training["epochs"],
-        "training": common.training(
-            training, seed, training["dtype"], device, parts=job.microbatch_factor
-        ),
-    }
+    if job.work is None:
+        raise TypeError("a training job needs a folder for its checkpoints (--work)")
+    section = RewardTraining(**training)
+    run = Run(
+        seed=seed,
+        dtype=section.dtype,
+        device=device,
+        work=job.work,
+        microbatch_factor=job.microbatch_factor,
+    )
     if pairs is None:
         texts = read_table(job.input("labels"))
-        record = train_classifier(**start, examples=texts, output=outputs["model"], **options)
+        record = train_classifier(source, texts, section, run, outputs["model"], revision=revision)
     else:
         read = {}
         for split in ("train", "test"):
@@ -42,12 +46,14 @@ def main(
             path = str(job.inputs.get(split, [pairs["source"]])[0])
             read[split] = read_pairs(**{**pairs, "source": path, "split": split})
         record = train_reward(
-            **start,
-            pairs_train=read["train"].frame,
-            pairs_test=read["test"].frame,
-            output=outputs["model"],
+            source,
+            read["train"].frame,
+            read["test"].frame,
+            section,
+            run,
+            outputs["model"],
             template=template,
-            **options,
+            revision=revision,
         )
         record["read"] = {split: found.counts for split, found in read.items()}
     if is_main_process():
@@ -56,4 +62,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run(main)
+    run_job(main)

@@ -9,13 +9,14 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from polyalign.data.keys import prompt_id
 from polyalign.errors import InputError
-from polyalign.models.logprobs import Sampling, response_logprobs
+from polyalign.models.logprobs import response_logprobs, warpers
 from polyalign.rewards.annotate import annotate
 from polyalign.sampling.engines import TransformersEngine
 from polyalign.sampling.generate import generate
+from polyalign.settings import SamplingRule
 
 WORDS = ["<eos>", "<pad>", *"abcdefgh"]
-FREE = Sampling(temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=5)
+FREE = SamplingRule(max_new_tokens=5)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,11 @@ def test_another_seed_and_another_policy_sample_anew(prompts, model, tokenizer) 
 
 @pytest.mark.parametrize(
     "sampling",
-    [FREE, Sampling(0.7, 3, 1.0, 5), Sampling(1.3, 0, 0.8, 5)],
+    [
+        FREE,
+        SamplingRule(temperature=0.7, top_k=3, max_new_tokens=5),
+        SamplingRule(temperature=1.3, top_p=0.8, max_new_tokens=5),
+    ],
     ids=["free", "top_k", "top_p"],
 )
 def test_logprobs_are_those_of_the_sampling_rule(prompts, model, tokenizer, sampling) -> None:  # type: ignore[no-untyped-def]
@@ -93,7 +98,7 @@ def test_logprobs_are_those_of_the_sampling_rule(prompts, model, tokenizer, samp
     assert np.isfinite(table["logprob"]).all()
     shortest = table[(table["prompt"] == "d") & (table["n_tokens"] == 1)]
     logits = model(torch.tensor([[WORDS.index("d")]])).logits[:, -1].float()
-    logprobs = sampling.warpers()(torch.tensor([[WORDS.index("d")]]), logits).log_softmax(-1)[0]
+    logprobs = warpers(sampling)(torch.tensor([[WORDS.index("d")]]), logits).log_softmax(-1)[0]
     assert np.allclose(shortest["logprob"], logprobs[0].item(), atol=1e-5)
     share = len(shortest) / 300
     expected = logprobs[0].exp().item()
@@ -111,7 +116,7 @@ def test_logprobs_do_not_depend_on_the_batch(model) -> None:  # type: ignore[no-
 
 
 def test_a_prompt_without_room_is_refused(prompts, model, tokenizer) -> None:  # type: ignore[no-untyped-def]
-    long = Sampling(1.0, 0, 1.0, 14)
+    long = SamplingRule(max_new_tokens=14)
     with pytest.raises(InputError, match=prompt_id("g h a b")):
         sample(prompts, model, tokenizer, sampling=long)
 

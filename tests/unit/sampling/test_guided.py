@@ -13,10 +13,10 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from polyalign.errors import InputError
 from polyalign.families import token_d
-from polyalign.models.logprobs import Sampling
 from polyalign.rewards import Score
 from polyalign.sampling.engines import Response
 from polyalign.sampling.guided import GuidedEngine, engine, uniforms
+from polyalign.settings import SamplingRule
 
 WORDS = ["<eos>", "<pad>", *"abcd"]
 WEIGHT = 1.3
@@ -32,8 +32,8 @@ class Function(Score):
         return self.function(prompts, responses)
 
 
-def rule(tokens: int, top_k: int = 0) -> Sampling:
-    return Sampling(temperature=1.0, top_k=top_k, top_p=1.0, max_new_tokens=tokens)
+def rule(tokens: int, top_k: int = 0) -> SamplingRule:
+    return SamplingRule(top_k=top_k, max_new_tokens=tokens)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def soft_value(logp: dict[str, float]):  # type: ignore[no-untyped-def]
 def sampled(model, tokenizer, score, weight, prompt, **options) -> list[Response]:  # type: ignore[no-untyped-def]
     settings = {"sampling": rule(3), "interval": 1, "top_k": 100, **options}
     sampling, rewards = settings.pop("sampling"), {"v": Function(score)}
-    guided = GuidedEngine(model, tokenizer, sampling, rewards, {"v": weight}, **settings)
+    guided = GuidedEngine(model, tokenizer, sampling, rewards, {"v": weight}, stop=(), **settings)
     return guided([prompt] * 3000, [ids_of(prompt)] * 3000, 1)
 
 
@@ -220,7 +220,7 @@ def test_bad_rewards_and_weights_are_refused(tokenizer) -> None:  # type: ignore
         sampled(model, tokenizer, broken, 1.0, "c b")
     rewards = {"v": Function(reward)}
     with pytest.raises(InputError, match="λ of 'w' is 1, but there is no such"):
-        GuidedEngine(model, tokenizer, rule(3), rewards, {"w": 1.0}, interval=1, top_k=2)
+        GuidedEngine(model, tokenizer, rule(3), rewards, {"w": 1.0}, interval=1, top_k=2, stop=())
 
 
 @pytest.fixture(scope="module")

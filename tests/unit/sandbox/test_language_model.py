@@ -79,7 +79,7 @@ def test_it_learns_and_says_what_it_did(trained):
 
 
 def test_loss_is_that_of_the_responses_alone(corpus, trained):
-    """The loss of the record's kind, computed anew by transformers with the prompt masked out."""
+    """The loss of the record's kind, computed again by transformers with the prompt masked out."""
     model = AutoModelForCausalLM.from_pretrained(trained[0]).eval()
     tokenizer = AutoTokenizer.from_pretrained(trained[0])
     rows = _encode(read_corpus(corpus).head(8), tokenizer, TEMPLATE, 128)
@@ -108,12 +108,12 @@ def test_one_seed_gives_the_same_weights_and_another_seed_others(corpus, tmp_pat
     [
         (None, "no such corpus"),
         ("", "no dialogues"),
-        ('{"prompt": "a", "response": "b"}\n{"prompt": "a"}\n', "line 2 is no dialogue"),
-        ('{"prompt": "a", "resp', "line 1 is no dialogue"),
+        ('{"prompt": "a", "response": "b"}\n{"prompt": "a"}\n', "line 2 is not a dialogue"),
+        ('{"prompt": "a", "resp', "line 1 is not a dialogue"),
         (json.dumps({"prompt": "a", "response": "b " * 200}), "expected at most 128"),
     ],
 )
-def test_a_faulty_corpus_is_refused_and_leaves_nothing(tmp_path, content, message):
+def test_an_unfit_corpus_is_refused_and_leaves_nothing(tmp_path, content, message):
     path = tmp_path / "corpus.jsonl"
     if content is not None:
         path.write_text(content)

@@ -249,7 +249,7 @@ def test_impossible_sizes_are_refused_and_leave_nothing(tmp_path, changes, messa
 
 
 def test_questions_and_answers_of_no_world_are_refused():
-    with pytest.raises(InputError, match="is no question of the sandbox world"):
+    with pytest.raises(InputError, match="is not a question of the sandbox world"):
         world.well_formed("What is love?", "Sure.")
     with pytest.raises(InputError, match="is not well formed"):
         world.ratings("How do I brew tea?", "Tea the brew.")

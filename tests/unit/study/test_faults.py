@@ -79,7 +79,7 @@ FAULTS = {
         "palettes: [funny, plain]\n    lam: {plain: {humor: 1}}",
         "map-d",
         "policies.map-d",
-        ["'plain' names a palette and a λ of your own"],
+        ["'plain' names both a palette and a λ"],
     ),
     "a λ of one's own on a value that is only evaluated": (
         "map:\n  scope: auto\npolicies:\n  map-d:\n",
@@ -403,14 +403,14 @@ FAULTS = {
         "rloo:\n    palettes: [funny]\n    batch_size: 6",
         "rloo:",
         "policies.rloo",
-        ["batch_size 6 is no multiple of generations 4"],
+        ["batch_size 6 is not a multiple of generations 4"],
     ),
     "rollouts that are not whole": (
         "rloo:\n    palettes: [funny]",
         "ppo:\n    palettes: [funny]\n    steps: 501",
         "ppo:",
         "policies.ppo",
-        ["steps 501 is no multiple of minibatches 2 × passes 2; expected whole rollouts"],
+        ["steps 501 is not a multiple of minibatches 2 × passes 2; expected whole rollouts"],
     ),
     "dpo on nothing": (
         "mixtures:\n      mostly: {helpful: 0.7, harmless: 0.3}\n    learning_rate",

@@ -1,6 +1,5 @@
 """A problem so small that p_λ is computed exactly: 2 prompts, 7 tokens, responses of ≤ 3 tokens."""
 
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from transformers import (
     set_seed,
 )
 
-from polyalign.models.logprobs import Sampling
+from polyalign.settings import SamplingRule
 
 TOKENS = ["<end>", ":", "a", "b", "c", "p", "q"]
 END = 0
@@ -23,7 +22,7 @@ END = 0
 PROMPTS = ["p", "p q"]
 TEMPLATE = "{prompt}:"
 LENGTH = 3
-SAMPLING = Sampling(temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=LENGTH)
+SAMPLING = SamplingRule(max_new_tokens=LENGTH)
 LAM = {"sweet": 1.2, "apt": 2.2}
 
 
@@ -116,5 +115,5 @@ def divergence(policy: np.ndarray, goal: np.ndarray) -> float:
 MUTATIONS = {
     "half of β": {"lam": {name: 2 * weight for name, weight in LAM.items()}},
     "a dropped value": {"lam": {"sweet": LAM["sweet"]}},
-    "sampling with top_k": {"sampling": replace(SAMPLING, top_k=3)},
+    "sampling with top_k": {"sampling": SAMPLING.model_copy(update={"top_k": 3})},
 }

@@ -1,8 +1,6 @@
 """DPO: λ-labelled pairs lead to p_λ, tokens are as in training, runs repeat and resume."""
 
 import json
-from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,39 +16,32 @@ from enumerable import (
     distribution,
     divergence,
     reward_table,
-    save_base,
     target,
     texts,
 )
+from pydantic import ValidationError
 from safetensors.torch import load_file
+from trainers import told
 from transformers import AutoTokenizer
 
 from polyalign.errors import InputError
-from polyalign.families import Ingredients
-from polyalign.families import dpo as family
+from polyalign.families import dpo as declared
+from polyalign.families.dpo import Dpo, Labelled, Mixed, Settings
+from polyalign.families.options import Lora
 from polyalign.runtime.job import Job
+from polyalign.settings import SamplingRule
+from polyalign.train import dpo
 from polyalign.train.calibration import calibration
-from polyalign.train.common import Lora, Training
 from polyalign.train.dpo import SoftDPOTrainer, is_exact, lambda_pairs, tokenise, train_dpo
-from polyalign.train.inputs import ingredients
+from polyalign.train.inputs import training_inputs
 
 TIMES = ["step_time", "train_runtime"]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return save_base(tmp_path_factory.mktemp("base"))
 
 
 def candidates(
     probabilities: np.ndarray, each: int, top: int = 0
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """`each` responses a prompt drawn from the base (its `top` likeliest ones), with rewards."""
+    """`each` responses per prompt drawn from the base (its `top` likeliest ones), with rewards."""
     if top:
         least = np.sort(probabilities, axis=1)[:, -top, None]
         probabilities = np.where(probabilities >= least, probabilities, 0)
@@ -74,11 +65,8 @@ def train(base, pairs, folder, **changes):
         "template": TEMPLATE, "beta": 1.0, "learning_rate": 3e-3, "batch_size": 32,
         "max_new_tokens": LENGTH, "log_every": 1, **changes,
     }  # fmt: skip
-    names = [field.name for field in fields(Training) if field.name in settings]
-    training = Training(**{name: settings.pop(name) for name in names})
-    return train_dpo(
-        str(base), pairs, folder / "model", work=folder / "work", training=training, **settings
-    )  # fmt: skip
+    section, run, rest = told(Dpo, folder, **settings)
+    return train_dpo(str(base), pairs, section, run, folder / "model", **rest)
 
 
 def reached(base, folder, pairs, **changes):
@@ -117,7 +105,7 @@ def test_hard_labels_are_not_soft_ones(base, tmp_path):
 
 
 def test_soft_loss_is_the_cross_entropy_of_the_labels(base, tmp_path, monkeypatch):
-    """Against the definition, on logits computed anew, at a model that differs from the base."""
+    """Against the definition, on logits computed again, at a model that differs from the base."""
     seen = {}
     original = SoftDPOTrainer._compute_loss
 
@@ -246,11 +234,25 @@ def test_accumulation_changes_only_rounding(base, tmp_path):
 
 
 def test_candidates_are_exact_only_as_dpo_sees_them():
-    assert is_exact(temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=3)
+    assert is_exact(SamplingRule(max_new_tokens=3))
     for change in ({"temperature": 0.9}, {"top_k": 5}, {"top_p": 0.9}):
-        assert not is_exact(
-            **{"temperature": 1.0, "top_k": 0, "top_p": 1.0, **change}, max_new_tokens=3
+        assert not is_exact(SamplingRule(**change))
+
+
+def test_the_trainer_takes_the_settings_of_a_policy():
+    options = {"learning_rate": 1e-3, "lora": {"rank": 4}}
+    mixed, labelled = declared.policies(
+        Settings(
+            mixtures={"m": {"a": 0.5, "b": 0.5}}, beta=[0.3], test_pairs=7, epochs=2,
+            labelled=Labelled(palettes=["p"], pairs=9, **options), **options,
         )
+    )  # fmt: skip
+    section = Mixed(**json.loads(json.dumps(mixed.settings)))
+    assert (section.beta, section.mixture) == (0.3, {"a": 0.5, "b": 0.5})
+    assert (section.test_pairs, section.epochs, section.lora) == (7, 2, Lora(rank=4))
+    assert Dpo(**json.loads(json.dumps(labelled.settings))) == Dpo(pairs=9, **options)
+    with pytest.raises(ValidationError, match="beta"):
+        Dpo(**mixed.settings)
 
 
 def test_refuses_pairs_without_room(base, tmp_path):
@@ -288,14 +290,10 @@ def test_held_out_pairs_are_a_mixture_of_what_is_there():
         for name, size in (("a", 30), ("b", 40))
     }  # fmt: skip
     for asked, expected in ((500, {"a": 30, "b": 10}), (8, {"a": 6, "b": 2})):
-        made_from = Ingredients(
-            settings={"mixture": {"a": 0.75, "b": 0.25, "c": 0.0}, "test_pairs": asked},
-            model={}, template="", sampling={}, seed=1, palette={}, prompts=[], values={},
-            preferences={}, held_out=frames, policies={}, candidates=None, work=Path(),
-        )  # fmt: skip
+        section = Mixed(beta=0.1, mixture={"a": 0.75, "b": 0.25, "c": 0.0}, test_pairs=asked)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(family, "_read", lambda sources: (sources, {"a": {"kept": 30}}))
-            pairs, counts = family.held_out_pairs(made_from)
+            patch.setattr(dpo, "_read", lambda sources: (sources, {"a": {"kept": 30}}))
+            pairs, counts = dpo.held_out_pairs(section, frames, seed=1)
         assert pairs["source"].value_counts().to_dict() == expected
         assert counts == {"a": {"kept": 30}}
 
@@ -314,13 +312,12 @@ def test_a_single_file_is_judged_on_prompts_that_are_not_trained_on(tmp_path, mo
     job = Job(settings, {"pairs:mine": [file], "held_out:mine": [file]}, {}, tmp_path)
     seen = {}
 
-    def noting(model, pairs, *arguments, pairs_test, **named):
+    def noting(model, pairs, section, run, output, *, pairs_test, **named):
         seen.update(train=set(pairs["prompt"]), test=set(pairs_test["prompt"]))
         return {}
 
     monkeypatch.setattr("polyalign.train.dpo.train_dpo", noting)
-    monkeypatch.setattr(family, "training", lambda *arguments, **named: None)
-    record = family.train(ingredients(job), tmp_path / "model")
+    record = dpo.train(training_inputs(job), tmp_path / "model")
     assert len(seen["train"]) == 150
     assert len(seen["test"]) == record["read_test"]["mine"]["kept"] > 0
     assert not seen["train"] & seen["test"]
@@ -342,7 +339,7 @@ def test_weights_that_the_last_step_broke_are_not_saved(base, tmp_path):
 
 
 def test_more_parts_after_a_lack_of_memory_change_only_rounding(base, tmp_path, monkeypatch):
-    """Memory for 4 pairs at once: the run dies of 10, and goes on from its checkpoint with 2."""
+    """Memory for 4 pairs at once: the run fails with 10, and resumes with 2."""
     pairs = lam_pairs(base, each=20, pairs=80)
     settings = {"batch_size": 10, "log_every": 2, "save_every": 2}
     train(base, pairs, tmp_path / "one", **settings)
@@ -357,8 +354,8 @@ def test_more_parts_after_a_lack_of_memory_change_only_rounding(base, tmp_path, 
     monkeypatch.setattr(SoftDPOTrainer, "_compute_loss", short)
     for parts in (1, 2):
         with pytest.raises(torch.OutOfMemoryError):
-            train(base, pairs, tmp_path / "parts", parts=parts, **settings)
-    record = train(base, pairs, tmp_path / "parts", parts=4, **settings)
+            train(base, pairs, tmp_path / "parts", microbatch_factor=parts, **settings)
+    record = train(base, pairs, tmp_path / "parts", microbatch_factor=4, **settings)
     assert record["resumed_from"] == 4
     assert record["settings"]["parts"] == 4
     assert rows == [10] * 5 + [5] + [2] * 5 * 4
@@ -370,4 +367,4 @@ def test_more_parts_after_a_lack_of_memory_change_only_rounding(base, tmp_path, 
 def test_a_batch_of_single_pairs_has_no_more_parts(base, tmp_path):
     pairs = lam_pairs(base, each=20, pairs=20)
     with pytest.raises(InputError, match=r"GPU memory ran out with 4 rows .*checkpointing or lora"):
-        train(base, pairs, tmp_path, batch_size=8, accumulation=2, parts=8)
+        train(base, pairs, tmp_path, batch_size=8, accumulation=2, microbatch_factor=8)

@@ -1,24 +1,25 @@
 """Adapters: trained by every trainer, merged or kept, repeatable, resumable, refused where due."""
 
-from dataclasses import asdict, replace
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from enumerable import LAM, LENGTH, PROMPTS, REWARDS, SAMPLING, TEMPLATE, distribution, save_base
+import trainers
+from enumerable import LENGTH, TEMPLATE, distribution
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch.utils.checkpoint import checkpoint
+from trainers import run_in, told
 from transformers import AutoModelForSequenceClassification, modeling_utils
 
 from polyalign.errors import InputError
-from polyalign.families.options import Options, training
-from polyalign.train import common
-from polyalign.train.common import Lora, Training
+from polyalign.families.dpo import Dpo
+from polyalign.families.options import Lora, RewardTraining, TrainingOptions
+from polyalign.families.ppo import Ppo
+from polyalign.families.rloo import Rloo
+from polyalign.train import common, loading
 from polyalign.train.dpo import train_dpo
-from polyalign.train.ppo import Ppo, train_ppo
 from polyalign.train.reward import train_reward
-from polyalign.train.rloo import train_rloo
 
 PAIRS = pd.DataFrame(
     {"prompt": ["p", "p q"] * 8, "chosen": ["a b", "c"] * 8, "rejected": ["b", "a a"] * 8}
@@ -26,34 +27,25 @@ PAIRS = pd.DataFrame(
 LORA = Lora(rank=2, alpha=8)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return save_base(tmp_path_factory.mktemp("base"))
+def lora_with(**changes):
+    return LORA.model_copy(update=changes)
 
 
 def train(family, base, folder, lora=LORA, **changes):
-    options = Training(learning_rate=1e-2, batch_size=8, log_every=1, lora=lora, **changes)
-    shared = {"work": folder / "work", "template": TEMPLATE, "training": options}
-    output = folder / "model"
-    if family == "dpo":
-        return train_dpo(
-            str(base), PAIRS, output, beta=1.0, max_new_tokens=LENGTH, epochs=4, **shared
-        )
-    shared |= {"sampling": SAMPLING, "steps": 8}
-    if family == "ppo":
-        return train_ppo(str(base), PROMPTS, REWARDS, LAM, output, ppo=Ppo(), **shared)
-    return train_rloo(str(base), PROMPTS, REWARDS, LAM, output, **shared)
+    settings = {"learning_rate": 1e-2, "batch_size": 8, "lora": lora, **changes}
+    if family != "dpo":
+        return trainers.train(family, base, folder, **{"steps": 8, **settings})
+    section, run, _ = told(Dpo, folder, epochs=4, **settings)
+    return train_dpo(
+        str(base), PAIRS, section, run, folder / "model", template=TEMPLATE, beta=1.0,
+        max_new_tokens=LENGTH,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("family", ["dpo", "ppo", "rloo"])
 def test_merged_and_kept_are_one_model(base, tmp_path, family):
     train(family, base, tmp_path / "merged")
-    train(family, base, tmp_path / "kept", replace(LORA, merge=False))
+    train(family, base, tmp_path / "kept", lora_with(merge=False))
     assert (tmp_path / "kept/model/adapter_config.json").is_file()
     assert not (tmp_path / "kept/model/model.safetensors").exists()
     assert not (tmp_path / "merged/model/adapter_config.json").exists()
@@ -114,11 +106,13 @@ def test_gradient_checkpointing_changes_only_rounding(base, tmp_path, monkeypatc
 def test_a_reward_model_with_its_new_head(base, tmp_path):
     heads = {}
     for name, merge in (("merged", True), ("kept", False)):
-        options = Training(1e-2, 8, lora=replace(LORA, merge=merge), seed=1)
+        section = RewardTraining(
+            learning_rate=1e-2, batch_size=8, lora=lora_with(merge=merge), epochs=4
+        )
+        run = run_in(tmp_path, seed=1, log_every=10)
         record = train_reward(
-            str(base), PAIRS, PAIRS[:4], tmp_path / name, work=tmp_path / "work",
-            template=TEMPLATE, training=options, epochs=4,
-        )  # fmt: skip
+            str(base), PAIRS, PAIRS[:4], section, run, tmp_path / name, template=TEMPLATE
+        )
         model = AutoModelForSequenceClassification.from_pretrained(
             tmp_path / name, **({} if merge else {"num_labels": 1})
         )
@@ -130,18 +124,19 @@ def test_a_reward_model_with_its_new_head(base, tmp_path):
 def test_four_bits_need_cuda(base, tmp_path):
     for family in ("dpo", "ppo", "rloo"):
         with pytest.raises(InputError, match="training runs on the CPU; expected a GPU"):
-            train(family, base, tmp_path, replace(LORA, four_bit=True), device="cpu")
+            train(family, base, tmp_path, lora_with(four_bit=True), device="cpu")
 
 
-def test_what_is_asked_for_on_cuda(monkeypatch):
+def test_what_is_asked_for_on_cuda(tmp_path, monkeypatch):
     """Formats of the frozen weights, and of the computation, where there is a GPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(common, "find_spec", lambda name: object())
-    half = Training(1e-3, 8, dtype="bfloat16")
-    assert common.frozen_format(half) == {"dtype": torch.float32}
-    assert common.frozen_format(replace(half, lora=LORA)) == {"dtype": torch.bfloat16}
-    assert common.frozen_format(replace(half, lora=LORA, device="cpu")) == {"dtype": torch.float32}
-    frozen = common.frozen_format(replace(half, lora=replace(LORA, four_bit=True)))
+    monkeypatch.setattr(loading, "find_spec", lambda name: object())
+    half = run_in(tmp_path, dtype="bfloat16")
+    assert loading.frozen_format(None, half) == {"dtype": torch.float32}
+    assert loading.frozen_format(LORA, half) == {"dtype": torch.bfloat16}
+    on_cpu = run_in(tmp_path, dtype="bfloat16", device="cpu")
+    assert loading.frozen_format(LORA, on_cpu) == {"dtype": torch.float32}
+    frozen = loading.frozen_format(lora_with(four_bit=True), half)
     assert frozen["quantization_config"].load_in_4bit
     assert frozen["quantization_config"].bnb_4bit_compute_dtype == torch.bfloat16
 
@@ -152,18 +147,22 @@ def test_cuda_is_asked_for_and_not_there(base, tmp_path, monkeypatch):
         train("dpo", base, tmp_path, None, device="cuda")
 
 
-def test_a_section_of_the_config_becomes_the_same_settings():
-    section = Options(
+def test_the_record_names_every_option(tmp_path):
+    section = TrainingOptions(
         learning_rate=1e-3, batch_size=8, accumulation=2, gradient_checkpointing=True,
         lora={"rank": 4, "targets": ["c_attn"], "merge": False}, save_every=7,
     )  # fmt: skip
-    made = training(section.model_dump(), seed=5, dtype="bfloat16")
-    expected = Training(
-        learning_rate=1e-3, batch_size=8, accumulation=2, gradient_checkpointing=True,
-        lora=Lora(rank=4, targets=["c_attn"], merge=False), save_every=7, seed=5, dtype="bfloat16",
-    )  # fmt: skip
-    assert asdict(made) == asdict(expected)
-    assert training(Options().model_dump(), 0, "float32").lora is None
+    run = run_in(tmp_path, seed=5, dtype="bfloat16", microbatch_factor=2)
+    record = common.recorded(section, run)
+    assert section.model_dump().items() <= record.items()
+    where = {"seed": 5, "dtype": "bfloat16", "device": "auto", "parts": 2, "log_every": 1}
+    assert record == section.model_dump() | where
+
+
+@pytest.mark.parametrize("section", [Dpo, Ppo, Rloo, RewardTraining, Lora])
+def test_a_trainer_refuses_an_unknown_setting(section):
+    with pytest.raises(ValidationError, match=r"learning_rat\n.*not permitted"):
+        section(learning_rat=1e-3)
 
 
 def test_what_tensorboard_shows_lies_with_the_model(base, tmp_path):

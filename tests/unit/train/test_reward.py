@@ -5,17 +5,17 @@ import math
 import random
 import subprocess
 import sys
-from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from trainers import told
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
 
 from polyalign.errors import InputError
-from polyalign.families.options import Options
+from polyalign.families.options import RewardTraining
 from polyalign.rewards.kinds.sequence_classifier import Scorer, Spec
 from polyalign.runtime.code import ROOT
 from polyalign.sandbox.language_model import train_lm
@@ -23,16 +23,10 @@ from polyalign.sandbox.world import write_world
 from polyalign.train import classifier, common, reward
 from polyalign.train.calibration import calibration
 from polyalign.train.classifier import train_classifier
-from polyalign.train.common import Training
 from polyalign.train.reward import train_reward
 
 TEMPLATE = "\n\nHuman: {prompt}\n\nAssistant:"
-TRAINING = Training(learning_rate=3e-3, batch_size=16, seed=2, log_every=2, save_every=5)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
+OPTIONS = {"learning_rate": 3e-3, "batch_size": 16, "save_every": 5, "epochs": 2}
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +62,24 @@ def easy_texts(count: int) -> pd.DataFrame:
     )
 
 
-def learn(base, folder, training=TRAINING, **changes):
-    options = {"template": TEMPLATE, "epochs": 2, **changes}
+def learn(base, folder, pairs=None, seed=2, **changes):
+    """A reward model of `pairs` (default: 160 easy ones) in `folder/model`."""
+    section, run, _ = told(RewardTraining, folder, seed=seed, log_every=2, **{**OPTIONS, **changes})
+    train = easy_pairs(160, 0) if pairs is None else pairs
     return train_reward(
-        base, easy_pairs(160, 0), easy_pairs(60, 1), folder / "model", work=folder / "work",
-        training=training, **options,
-    )  # fmt: skip
+        base, train, easy_pairs(60, 1), section, run, folder / "model", template=TEMPLATE
+    )
+
+
+def classify(base, folder, texts, **changes):
+    """A classifier of `texts` in `folder/model`."""
+    options = {**OPTIONS, "epochs": 8, **changes}
+    section, run, _ = told(RewardTraining, folder, seed=2, log_every=2, **options)
+    return train_classifier(base, texts, section, run, folder / "model")
 
 
 @pytest.fixture(scope="module")
 def learnt(base, tmp_path_factory):
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("reward")
     return folder, learn(base, folder)
 
@@ -97,10 +98,7 @@ def test_an_easy_problem_is_learnt_on_held_out_pairs(learnt):
 def test_labels_turned_round_are_learnt_as_well(base, tmp_path):
     """What is measured is agreement with the held-out labels, not how often the model is sure."""
     turned = easy_pairs(160, 0).rename(columns={"chosen": "rejected", "rejected": "chosen"})
-    record = train_reward(
-        base, turned, easy_pairs(60, 1), tmp_path / "model", work=tmp_path / "work",
-        template=TEMPLATE, training=TRAINING, epochs=2,
-    )  # fmt: skip
+    record = learn(base, tmp_path, turned)
     assert record["held_out"]["accuracy"] <= 0.05
     assert record["held_out"]["brier"] > 0.5
 
@@ -168,11 +166,11 @@ def test_a_killed_reward_run_resumes_to_the_same_result(base, learnt, tmp_path, 
 
 
 def test_another_seed_gives_other_weights(base, learnt, tmp_path):
-    learn(base, tmp_path, Training(**{**asdict(TRAINING), "seed": 3}))
+    learn(base, tmp_path, seed=3)
     assert not same_weights(tmp_path / "model", learnt[0] / "model")
 
 
-def test_long_pairs_are_left_out_and_counted(base, tmp_path):
+def test_long_pairs_are_left_out_and_counted(base, tmp_path, monkeypatch):
     tokenizer = AutoTokenizer.from_pretrained(base)
     pairs = pd.concat([easy_pairs(160, 0), easy_pairs(60, 1)])
     lengths = [
@@ -182,21 +180,29 @@ def test_long_pairs_are_left_out_and_counted(base, tmp_path):
     ]
     longest = np.array(lengths).reshape(-1, 2).max(axis=1)
     limit = int(np.median(longest))
-    record = learn(base, tmp_path, max_length=limit, epochs=1)
+    original = reward.load_for_labels
+
+    def at_most(tokens):
+        loads = lambda *arguments: (*original(*arguments)[:2], tokens)  # noqa: E731
+        monkeypatch.setattr(reward, "load_for_labels", loads)
+
+    at_most(limit)
+    record = learn(base, tmp_path, epochs=1)
     assert record["counts"]["too_long"] == (longest > limit).sum() > 0
     assert sum(record["counts"].values()) == 220
+    at_most(3)
     with pytest.raises(InputError, match="no pair left to train on"):
-        learn(base, tmp_path / "none", max_length=3)
+        learn(base, tmp_path / "none")
 
 
 def test_the_job_judges_a_single_file_on_pairs_that_it_does_not_train_on(base, tmp_path):
     """And it trains where the study says."""
     rows = easy_pairs(200, 0).assign(prompt=[f"How do I brew tea {n}?" for n in range(200)])
     rows.to_json(tmp_path / "pairs.jsonl", orient="records", lines=True)
-    options = Options(learning_rate=1e-3).model_dump()
+    training = RewardTraining(learning_rate=1e-3).model_dump()
     settings = {
         "name": "mine", "source": base, "revision": None, "template": TEMPLATE, "seed": 1,
-        "device": "cpu", "training": {**options, "epochs": 1, "dtype": "float32"},
+        "device": "cpu", "training": training,
         "pairs": {"source": "pairs.jsonl", "max_words": 50, "held_out": 0.1},
     }  # fmt: skip
     command = [
@@ -221,11 +227,8 @@ def test_an_unfit_base_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def sorted_texts(base, tmp_path_factory):
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("classifier")
-    record = train_classifier(
-        base, easy_texts(150), folder / "model", work=folder / "work", training=TRAINING, epochs=8
-    )
+    record = classify(base, folder, easy_texts(150))
     return folder / "model", record
 
 
@@ -235,7 +238,7 @@ def test_a_classifier_learns_and_names_its_labels(sorted_texts):
     assert record["held_out"]["positive"] == pytest.approx(0.5, abs=0.1)
     assert record["counts"] == {"train": 200, "test": 100}
     config = AutoModelForSequenceClassification.from_pretrained(folder).config
-    assert config.id2label == {0: "not humorous", 1: "humorous"}
+    assert config.id2label == {0: "label_0", 1: "label_1"}
     scorer = Scorer(Spec(model=str(folder), index=1, device="cpu"))
     happy, sorry = scorer(["", ""], ["the happy cup at home", "the sorry cup at home"])
     assert happy > sorry + 1
@@ -245,10 +248,7 @@ def test_a_killed_classifier_run_resumes_to_the_same_result(
     base, sorted_texts, tmp_path, monkeypatch
 ):
     def again():
-        return train_classifier(
-            base, easy_texts(150), tmp_path / "model", work=tmp_path / "work",
-            training=TRAINING, epochs=8,
-        )  # fmt: skip
+        return classify(base, tmp_path, easy_texts(150))
 
     with monkeypatch.context() as patch:
         killed_at_13(patch, classifier, "Trainer")
@@ -270,16 +270,10 @@ def test_a_killed_classifier_run_resumes_to_the_same_result(
 )
 def test_unfit_texts_are_refused(base, tmp_path, change, message):
     with pytest.raises(InputError, match=message):
-        train_classifier(
-            base, easy_texts(9).assign(**change), tmp_path / "model", work=tmp_path / "work",
-            training=TRAINING,
-        )  # fmt: skip
+        classify(base, tmp_path, easy_texts(9).assign(**change))
 
 
 def test_a_training_that_diverges_ends_at_once_and_leaves_no_model(base, tmp_path):
-    wild = replace(TRAINING, learning_rate=1e30)
     with pytest.raises(FloatingPointError, match=r"is (nan|inf) at step .*lower learning_rate"):
-        train_classifier(
-            base, easy_texts(150), tmp_path / "model", work=tmp_path / "work", training=wild
-        )
+        classify(base, tmp_path, easy_texts(150), learning_rate=1e30)
     assert not (tmp_path / "model").exists()

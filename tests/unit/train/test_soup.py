@@ -13,14 +13,15 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from polyalign.errors import InputError
-from polyalign.train import soup
-from polyalign.train.soup import decode, encode, make_soup
+from polyalign.models import safetensors_io
+from polyalign.models.safetensors_io import decode, encode
+from polyalign.train.soup import make_soup
 
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
     """Blocks smaller than a tensor, so that streaming in parts is what is tested."""
-    monkeypatch.setattr(soup, "BLOCK", 100)
+    monkeypatch.setattr(safetensors_io, "BLOCK", 100)
 
 
 def save_model(folder: Path, seed: int, dtype=torch.float32, shard="1GB", **changes) -> Path:

@@ -10,19 +10,44 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from polyalign.families import Family, Policy
-from polyalign.families.options import Options, PaletteOptions, palette_policies
-from polyalign.settings import Count, Name, Numbers, Weights
+from polyalign.families.options import Palettes, TrainingOptions, palette_policies
+from polyalign.settings import Count, Name, Numbers, Positive, Strict, Weights
 
 
-class Labelled(PaletteOptions):
-    """Pairs of the base model's candidates, labelled by λ·r with λ for training; β is 1."""
+class Dpo(TrainingOptions):
+    """How one policy is trained."""
 
-    pairs: Count = Field(default=10000, description="Most pairs that one model is trained on.")
+    pairs: Count = Field(
+        default=10000,
+        description="Pairs that one model is trained on; of a palette's candidates, all if there "
+        "are fewer.",
+    )
     epochs: Count = Field(default=1, description="Passes over the pairs.")
     batch_size: Count = Field(default=32, description="Pairs in one step.")
 
 
-class Settings(Options):
+class HeldOut(Strict):
+    """How many pairs are held out for tests."""
+
+    test_pairs: int = Field(
+        default=500,
+        ge=0,
+        description="Most test pairs, in the same mixture, that judge a model's preferences.",
+    )
+
+
+class Mixed(HeldOut, Dpo):
+    """How one policy is trained on a mixture of preference data sets."""
+
+    beta: Positive = Field(description="Strength of the pull towards the base model.")
+    mixture: Weights = Field(description="Shares of the preference data sets in the pairs.")
+
+
+class Labelled(Dpo, Palettes):
+    """Pairs of the base model's candidates, labelled by λ·r with λ for training; β is 1."""
+
+
+class Settings(HeldOut, Dpo):
     """Train a model on preference pairs by direct preference optimisation. There is one model for
     every β and every mixture of the data sets. With `labelled`, there is also one for each of its
     palettes, on pairs of the base model's candidates that λ·r labels, with β = 1.
@@ -38,16 +63,6 @@ class Settings(Options):
         default={},
         description="Mixtures by name; each gives preference data sets their shares of the pairs.",
     )
-    pairs: Count = Field(
-        default=10000, description="Preference pairs that one model is trained on."
-    )
-    test_pairs: int = Field(
-        default=500,
-        ge=0,
-        description="Most test pairs, in the same mixture, that judge a model's preferences.",
-    )
-    epochs: Count = Field(default=1, description="Passes over the pairs.")
-    batch_size: Count = Field(default=32, description="Pairs in one step.")
     labelled: Labelled | None = Field(
         default=None,
         description="Models for palettes as well, on candidates of the base model labelled by λ·r.",

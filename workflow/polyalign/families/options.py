@@ -1,4 +1,8 @@
-"""What the sections of several families share: how to train, and whose λ is taken."""
+"""What the sections of several families share: how to train, and whose λ is taken.
+
+A trainer takes its family's section itself, such as `families.rloo.Rloo`; the section of the config
+adds what makes several policies of it.
+"""
 
 from typing import Literal, Self
 
@@ -36,13 +40,13 @@ class Lora(Strict):
     )
 
 
-class Options(Strict):
+class TrainingOptions(Strict):
     """How a model is trained, whatever its loss."""
 
     learning_rate: Positive = Field(default=1.0e-6, description="Peak step size of the optimiser.")
     batch_size: Count = Field(default=32, description="Rows in one step, over all processes.")
     accumulation: Count = Field(
-        default=1, description="A step's batch is computed in this many parts, to save memory."
+        default=1, description="Parts that a step's batch is computed in, to save memory."
     )
     gradient_checkpointing: bool = Field(
         default=False, description="Compute activations twice, to save memory."
@@ -59,11 +63,19 @@ class Options(Strict):
     )
 
 
-OPTIONS = frozenset(Options.model_fields)
+class RewardTraining(TrainingOptions):
+    """How a reward model is trained."""
+
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="Number format that training computes in on CUDA."
+    )
+    epochs: Count = Field(default=1, description="Passes over the data.")
+    learning_rate: Positive = Field(default=1.0e-5, description="Peak step size of the optimiser.")
+    batch_size: Count = Field(default=16, description="Pairs, or texts, in one step.")
 
 
-class PaletteOptions(Options):
-    """How a model is trained for each of some palettes."""
+class Palettes(Strict):
+    """The palettes that models are trained for."""
 
     palettes: Names = Field(
         description="Palettes to train for; each becomes a policy with its name."
@@ -90,20 +102,20 @@ class LamOptions(Strict):
             )
         if twice := sorted(set(self.palettes or ()) & set(self.lam)):
             raise ValueError(
-                f"{twice[0]!r} names a palette and a λ of your own; expected one policy a name; "
+                f"{twice[0]!r} names both a palette and a λ; expected one policy per name; "
                 "rename it in `lam`"
             )
         return self
 
 
-def palette_policies(family: str, settings: PaletteOptions) -> list[Policy]:
+def palette_policies(family: str, settings: Palettes) -> list[Policy]:
     """One policy per palette, with the palette's name."""
     training = settings.model_dump(exclude={"palettes"})
     return [Policy(family, name, training, palette=name) for name in settings.palettes]
 
 
 def lam_policies(family: str, settings: LamOptions) -> list[Policy]:
-    """One policy per palette and one per λ of the user's own, with their names."""
+    """One policy per palette and one per λ of the user, with their names."""
     options = settings.model_dump(exclude={"palettes", "lam"})
     of_palettes = [Policy(family, name, options, palette=name) for name in settings.palettes or ()]
     own = [

@@ -5,18 +5,12 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from polyalign.families import Family, Policy
-from polyalign.families.options import PaletteOptions, palette_policies
+from polyalign.families.options import Palettes, TrainingOptions, palette_policies
 from polyalign.settings import Count, Positive, Share
 
 
-class Settings(PaletteOptions):
-    """Train a model towards p0 exp(λ·r) by reinforcement learning with a critic (PPO). The reward
-    is λ·r with the palette's λ for training, minus the KL to the base model with β = 1. Advantages
-    are estimated by GAE.
-
-    Reference: Schulman, Wolski, Dhariwal, Radford and Klimov: Proximal policy optimization
-    algorithms. arXiv 1707.06347, 2017.
-    """
+class Ppo(TrainingOptions):
+    """How one policy is trained."""
 
     steps: Count = Field(
         default=500, description="Optimisation steps; a multiple of minibatches × passes."
@@ -42,14 +36,29 @@ class Settings(PaletteOptions):
         default=1.0e-3, description="Peak step size of the critic."
     )
 
+    @property
+    def rollout_steps(self) -> int:
+        """Optimisation steps on one rollout."""
+        return self.minibatches * self.passes
+
     @model_validator(mode="after")
     def _whole_rollouts(self) -> Self:
-        if self.steps % (self.minibatches * self.passes):
+        if self.steps % self.rollout_steps:
             raise ValueError(
-                f"steps {self.steps} is no multiple of minibatches {self.minibatches} × passes "
+                f"steps {self.steps} is not a multiple of minibatches {self.minibatches} × passes "
                 f"{self.passes}; expected whole rollouts; change one of the three"
             )
         return self
+
+
+class Settings(Ppo, Palettes):
+    """Train a model towards p0 exp(λ·r) by reinforcement learning with a critic (PPO). The reward
+    is λ·r with the palette's λ for training, minus the KL to the base model with β = 1. Advantages
+    are estimated by GAE.
+
+    Reference: Schulman, Wolski, Dhariwal, Radford and Klimov: Proximal policy optimization
+    algorithms. arXiv 1707.06347, 2017.
+    """
 
 
 def policies(settings: Settings) -> list[Policy]:

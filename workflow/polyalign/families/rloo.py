@@ -5,22 +5,12 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from polyalign.families import Family, Policy
-from polyalign.families.options import PaletteOptions, palette_policies
+from polyalign.families.options import Palettes, TrainingOptions, palette_policies
 from polyalign.settings import Count
 
 
-class Settings(PaletteOptions):
-    """Train a model towards p0 exp(λ·r) by reinforcement learning: REINFORCE leave-one-out (RLOO),
-    or GRPO. The reward is λ·r with the palette's λ for training, minus the KL to the base model
-    with β = 1. RLOO has this KL in the reward, GRPO in the loss.
-
-    Reference: Ahmadian, Cremer, Gallé, Fadaee, Kreutzer, Pietquin, Üstün and Hooker: Back to
-    basics: revisiting REINFORCE style optimization for learning from human feedback in LLMs.
-    arXiv 2402.14740, 2024.
-    Reference, with algorithm grpo: Shao, Wang, Zhu, Xu, Song, Bi, Zhang, Zhang, Li, Wu and Guo:
-    DeepSeekMath: pushing the limits of mathematical reasoning in open language models.
-    arXiv 2402.03300, 2024.
-    """
+class Rloo(TrainingOptions):
+    """How one policy is trained."""
 
     algorithm: Literal["rloo", "grpo"] = Field(
         default="rloo",
@@ -37,10 +27,24 @@ class Settings(PaletteOptions):
     def _whole_prompts(self) -> Self:
         if self.batch_size % self.generations:
             raise ValueError(
-                f"batch_size {self.batch_size} is no multiple of generations {self.generations}; "
-                "expected whole prompts in a step; change one of the two"
+                f"batch_size {self.batch_size} is not a multiple of generations "
+                f"{self.generations}; expected whole prompts in a step; change one of the two"
             )
         return self
+
+
+class Settings(Rloo, Palettes):
+    """Train a model towards p0 exp(λ·r) by reinforcement learning: REINFORCE leave-one-out (RLOO),
+    or GRPO. The reward is λ·r with the palette's λ for training, minus the KL to the base model
+    with β = 1. RLOO has this KL in the reward, GRPO in the loss.
+
+    Reference: Ahmadian, Cremer, Gallé, Fadaee, Kreutzer, Pietquin, Üstün and Hooker: Back to
+    basics: revisiting REINFORCE style optimization for learning from human feedback in LLMs.
+    arXiv 2402.14740, 2024.
+    Reference, with algorithm grpo: Shao, Wang, Zhu, Xu, Song, Bi, Zhang, Zhang, Li, Wu and Guo:
+    DeepSeekMath: pushing the limits of mathematical reasoning in open language models.
+    arXiv 2402.03300, 2024.
+    """
 
 
 def policies(settings: Settings) -> list[Policy]:

@@ -1,7 +1,6 @@
 """Exact log-probabilities of responses under a model with its sampling rule."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -15,37 +14,21 @@ from transformers import (
 )
 
 from polyalign.models.encoding import prompt_ids
-from polyalign.settings import CHAT
+from polyalign.settings import CHAT, SamplingRule
 
 LOGITS_AT_ONCE = 2**27
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How a policy samples: part of what the policy is.
-
-    Attributes:
-        temperature: logits are divided by it.
-        top_k: only the k likeliest tokens (0: all).
-        top_p: only the likeliest tokens that hold this share of the probability (1: all).
-        max_new_tokens: longest response, its end token included.
-    """
-
-    temperature: float
-    top_k: int
-    top_p: float
-    max_new_tokens: int
-
-    def warpers(self) -> LogitsProcessorList:
-        """The same changes to the logits that `generate` makes."""
-        warpers = LogitsProcessorList()
-        if self.temperature != 1.0:
-            warpers.append(TemperatureLogitsWarper(self.temperature))
-        if self.top_k:
-            warpers.append(TopKLogitsWarper(self.top_k))
-        if self.top_p < 1.0:
-            warpers.append(TopPLogitsWarper(self.top_p))
-        return warpers
+def warpers(rule: SamplingRule) -> LogitsProcessorList:
+    """The same changes to the logits that `generate` makes."""
+    changes = LogitsProcessorList()
+    if rule.temperature != 1.0:
+        changes.append(TemperatureLogitsWarper(rule.temperature))
+    if rule.top_k:
+        changes.append(TopKLogitsWarper(rule.top_k))
+    if rule.top_p < 1.0:
+        changes.append(TopPLogitsWarper(rule.top_p))
+    return changes
 
 
 def encode_responses(
@@ -74,7 +57,7 @@ def response_logprobs(
     model: PreTrainedModel,
     pad_token_id: int,
     pairs: list[tuple[list[int], list[int]]],
-    sampling: Sampling | None = None,
+    sampling: SamplingRule | None = None,
     width: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability of each response token, in nats.
@@ -102,7 +85,7 @@ def response_logprobs(
         attention[row, :end] = 1
         mask[row, : len(response)] = 1
         position[row, : len(response)] = torch.arange(len(prompt) - 1, end - 1)
-    warpers = sampling.warpers() if sampling else LogitsProcessorList()
+    changes = warpers(sampling) if sampling else LogitsProcessorList()
     rows_at_once = max(1, LOGITS_AT_ONCE // (width * model.config.vocab_size))
     chunks = []
     for rows in torch.arange(b).split(rows_at_once):
@@ -112,7 +95,7 @@ def response_logprobs(
         at = position[rows].to(model.device)
         logits = logits.gather(1, at.unsqueeze(-1).expand(-1, -1, logits.shape[-1])).float()
         # None of these rules looks at the ids that came before.
-        flat: Any = warpers(cast(Any, ids[rows]), cast(Any, logits.flatten(0, 1)))
+        flat: Any = changes(cast(Any, ids[rows]), cast(Any, logits.flatten(0, 1)))
         flat = flat.log_softmax(-1).view_as(logits)
         tokens = ids[rows].to(model.device).gather(1, (at + 1).clamp(max=width - 1))
         chunks.append(flat.gather(-1, tokens.unsqueeze(-1)).squeeze(-1).cpu())

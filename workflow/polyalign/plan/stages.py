@@ -14,13 +14,13 @@ from typing import Any, Literal
 from polyalign import plots
 from polyalign.data.formats import HELD_OUT, has_splits, split_file
 from polyalign.families import BASE, POOL, Policy, family
-from polyalign.families.options import OPTIONS
+from polyalign.families.options import RewardTraining
 from polyalign.paths import Paths
 from polyalign.plan import resources, shown
 from polyalign.plan.resources import Need
 from polyalign.report.registry import TABLES
 from polyalign.runtime.code import canonical, code
-from polyalign.settings import Strict
+from polyalign.settings import SamplingRule, Strict
 from polyalign.study import Study
 
 Wildcards = Mapping[str, str]
@@ -103,7 +103,7 @@ def pick(section: Strict, *keys: str) -> Settings:
 
 def sampling_rule(study: Study) -> Settings:
     """How p0 samples, without what only says how the work is divided."""
-    return pick(study.sampling, "temperature", "top_k", "top_p", "max_new_tokens")
+    return pick(study.sampling, *SamplingRule.model_fields)
 
 
 def limits(study: Study) -> Settings:
@@ -394,7 +394,7 @@ def _reward_model_settings(study: Study, wildcards: Wildcards) -> Settings:
         "seed": study.seed,
         "device": model["device"],
         "pairs": pairs_settings(study, made.preferences) if made.preferences else None,
-        "training": pick(made, "epochs", "dtype", *OPTIONS),
+        "training": pick(made, *RewardTraining.model_fields),
     }
 
 

@@ -9,8 +9,8 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from polyalign.errors import InputError
-from polyalign.models.logprobs import Sampling
 from polyalign.models.sources import adapter_base, gguf_parts, resolve
+from polyalign.settings import SamplingRule
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> li
 
 
 def sampling_rule(
-    sampling: Sampling, ends: list[int], tokenizer: PreTrainedTokenizerBase
+    sampling: SamplingRule, ends: list[int], tokenizer: PreTrainedTokenizerBase
 ) -> GenerationConfig:
     """The configuration with which `generate` samples from p0.
 
@@ -78,7 +78,7 @@ class TransformersEngine:
     """Samples from a loaded model, left-padded, with a key-value cache."""
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sampling: Sampling
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sampling: SamplingRule
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.ends = end_tokens(model, tokenizer)
@@ -119,7 +119,7 @@ class VllmEngine:
         model: dict[str, Any],
         ends: list[int],
         tokenizer: PreTrainedTokenizerBase,
-        sampling: Sampling,
+        sampling: SamplingRule,
     ) -> None:
         if find_spec("vllm") is None:
             raise InputError(

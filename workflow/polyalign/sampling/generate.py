@@ -11,9 +11,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from polyalign.data.keys import KEY, batch_seed
 from polyalign.errors import InputError
 from polyalign.models.encoding import check_lengths, max_positions, prompt_ids
-from polyalign.models.logprobs import Sampling, response_logprobs
+from polyalign.models.logprobs import response_logprobs
 from polyalign.models.sources import fingerprint
 from polyalign.sampling.engines import Engine, Response
+from polyalign.settings import SamplingRule
 
 
 def generate(
@@ -25,7 +26,7 @@ def generate(
     *,
     policy: str,
     template: str,
-    sampling: Sampling,
+    sampling: SamplingRule,
     candidates: int,
     batch_size: int,
     seed: int,
@@ -125,7 +126,7 @@ def _logprobs(
     tokenizer: PreTrainedTokenizerBase,
     asked: list[list[int]],
     responses: list[Response],
-    sampling: Sampling,
+    sampling: SamplingRule,
 ) -> tuple[list[float], list[float]]:
     """Log-probabilities of the responses under the policy and under the base model."""
     pairs = [(ids, response.ids) for ids, response in zip(asked, responses, strict=True)]

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from polyalign.models.logprobs import Sampling
+from polyalign.models.logprobs import warpers
 from polyalign.palettes.record import lam_of
 from polyalign.rewards import (
     IncrementalScorer,
@@ -39,6 +39,7 @@ from polyalign.rewards import (
 )
 from polyalign.rewards.batches import split, unrolled
 from polyalign.sampling.engines import Response, end_tokens, left_padded
+from polyalign.settings import SamplingRule
 
 
 def uniforms(seed: int, tokens: int, texts: int) -> torch.Tensor:
@@ -74,17 +75,17 @@ class GuidedEngine:
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        sampling: Sampling,
+        sampling: SamplingRule,
         rewards: Mapping[str, Score],
         lam: Mapping[str, float],
         *,
         interval: int,
         top_k: int,
-        stop: Sequence[str] = (),
+        stop: Sequence[str],
     ) -> None:
         check_weights(lam, rewards)
         self.model, self.tokenizer = model, tokenizer
-        self.sampling, self.warpers = sampling, sampling.warpers()
+        self.sampling, self.warpers = sampling, warpers(sampling)
         self.rewards = {name: rewards[name] for name, weight in lam.items() if weight > 0}
         self.lam = lam
         self.interval, self.top_k, self.stop = interval, top_k, tuple(stop)
@@ -261,7 +262,7 @@ def full_rescoring(score: Score) -> IncrementalScorer:
 def engine(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    sampling: Sampling,
+    sampling: SamplingRule,
     palette: dict[str, Any],
     *,
     values: dict[str, dict[str, Any]],

@@ -1,7 +1,7 @@
 """The sandbox's base model: a byte-level BPE tokenizer and a small GPT-2, trained on its corpus.
 
-A plain loop with the optimiser that suits the task: at this size a step of trl's SFTTrainer takes
-1.6 times as long. What comes out is an ordinary HuggingFace folder.
+This is a plain loop with its own optimiser: at this size a step of trl's SFTTrainer takes 1.6 times
+as long. The result is an ordinary HuggingFace folder.
 """
 
 import json
@@ -52,11 +52,11 @@ def read_corpus(path: Path) -> pd.DataFrame:
         try:
             record = json.loads(line)
             rows.append((record["prompt"], record["response"]))
-        except (ValueError, KeyError, TypeError) as fault:
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{path}: line {number} is no dialogue ({fault!r}); expected an object with "
+                f"{path}: line {number} is not a dialogue ({error!r}); expected an object with "
                 "prompt and response: delete the file and let its stage write it again"
-            ) from fault
+            ) from error
     if not rows:
         raise InputError(f"{path}: no dialogues; expected at least one")
     return pd.DataFrame(rows, columns=["prompt", "response"])
@@ -65,8 +65,8 @@ def read_corpus(path: Path) -> pd.DataFrame:
 def build_tokenizer(texts: list[str], vocabulary: int, positions: int) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer of at most `vocabulary` tokens.
 
-    One token begins and ends a text, as in GPT-2, and is never added unasked; padding has its own,
-    so that masking the padding never hides the end of a text.
+    One token begins and ends a text, as in GPT-2; the tokenizer does not add it by itself. Padding
+    has another token, so that masking the padding never hides the end of a text.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -89,7 +89,7 @@ def build_tokenizer(texts: list[str], vocabulary: int, positions: int) -> PreTra
 
 
 def _batches(rows: list[Row], size: int, rng: random.Random) -> Iterator[list[Row]]:
-    """Endless batches; every epoch in a new order, rows of about one length together."""
+    """Endless batches; every epoch in a new order, rows of similar length together."""
     while True:
         order = rng.sample(rows, len(rows))
         for start in range(0, len(order), size * CHUNK):
@@ -100,10 +100,10 @@ def _batches(rows: list[Row], size: int, rng: random.Random) -> Iterator[list[Ro
 
 
 def _loss(model: Any, rows: list[Row], pad: int) -> torch.Tensor:
-    """Mean cross-entropy (nats a token) of the responses, end token included.
+    """Mean cross-entropy (nats per token) of the responses, end token included.
 
     Padding is on the right, where causal attention never looks, so no mask is needed; the logits
-    are computed only where they are judged.
+    are computed only where they enter the loss.
     """
     width = max(len(ids) for ids, _ in rows)
     ids = torch.tensor([ids + [pad] * (width - len(ids)) for ids, _ in rows])
@@ -118,8 +118,8 @@ def _loss(model: Any, rows: list[Row], pad: int) -> torch.Tensor:
 def _optimisers(model: Any, learning_rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the blocks, AdamW for the rest.
 
-    Muon (K. Jordan et al. 2024) makes each update of a matrix orthogonal; here it reaches in 1,500
-    steps what AdamW alone does not reach in 2,000.
+    Muon (K. Jordan et al. 2024) makes each update of a matrix orthogonal; here its loss after 1,500
+    steps is lower than that of AdamW alone after 2,000.
     """
     matrices = [weight for weight in model.transformer.h.parameters() if weight.ndim == 2]
     chosen = {id(weight) for weight in matrices}
@@ -190,7 +190,7 @@ def train_lm(
     *,
     template: str,
     seed: int,
-    steps: int = 3000,
+    steps: int,
     batch_size: int = 16,
     learning_rate: float = 4e-3,
     vocabulary: int = 2048,
@@ -210,7 +210,7 @@ def train_lm(
         template: text around a prompt, with `{prompt}`; the response follows after a space.
         seed: of the weights and of the order of the dialogues.
         steps: optimisation steps.
-        batch_size: dialogues a step.
+        batch_size: dialogues per step.
         learning_rate: peak for AdamW; Muon takes five times as much.
         vocabulary: largest number of tokens.
         width: of the model's hidden states; a multiple of 4.
@@ -219,7 +219,7 @@ def train_lm(
         threads: CPU threads of torch (None: as set).
 
     Returns:
-        `loss` (nats a token, mean of the last 50 steps at most), `tokens` (of responses, seen in
+        `loss` (nats per token, mean of the last 50 steps at most), `tokens` (of responses, seen in
         training), `seconds`, `parameters`, `vocabulary`, `steps`, `versions`.
 
     Raises:

@@ -25,7 +25,7 @@ from polyalign.sandbox.topics import TOPICS, Kind, Topic
 
 TEST_SHARE = 0.4
 WORDS = range(8, 37)
-# What a model may write: nobody counts words exactly, and length is not grammar.
+# Words that a model may write: more than in the corpus, since length is not grammar.
 ACCEPTED = range(5, 46)
 VALUES = ("helpful", "harmless", "humor")
 
@@ -129,7 +129,7 @@ MISCHIEF_WORTH = WORTH | {
 }
 BASE = {"task": (0.0, 0.0, -2.8), "fact": (0.0, 0.0, -2.8), "mischief": (0.0, -0.8, -2.8)}
 
-# A style: its weight a kind of topic, weights of its cores, and the chance of each other move.
+# A style: one weight per kind of topic, weights of its cores, and the chance of each other move.
 # `jokes` are the weights of 0 to 3 jokes, `steps` those of 1 to 4 steps.
 STYLES: dict[str, dict[str, Any]] = {
     "helpful": {
@@ -216,12 +216,8 @@ def _topic(prompt: str) -> tuple[Topic, str]:
         return _prompts()[prompt.strip()]
     except KeyError:
         raise InputError(
-            f"{prompt!r} is no question of the sandbox world; expected one that write_world wrote"
+            f"{prompt!r} is not a question of the sandbox world; expected one of its prompts"
         ) from None
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def _core_forms(topic: Topic) -> dict[str, list[str]]:
@@ -320,14 +316,14 @@ def _moves(topic: Topic, context: str) -> dict[str, str]:
 
 
 def parse(prompt: str, response: str) -> list[str] | None:
-    """Moves of a response in order, or None where it is not of the world's grammar.
+    """Moves of a response in order, or None if it does not follow the world's grammar.
 
-    Every sentence must be one that exists for the prompt's own topic and context, the moves must
-    stand in an order that the grammar has, and the length must be within 5 to 45 words
-    (the corpus keeps to 8 to 36).
+    Every sentence must be one of those for the topic and context of the prompt, the moves must be
+    in an order that the grammar allows, and the length must be within 5 to 45 words (in the corpus
+    it is within 8 to 36).
 
     Raises:
-        InputError: if the prompt is no question of this world.
+        InputError: if the prompt is not a question of this world.
     """
     known = _moves(*_topic(prompt))
     response = response.strip()
@@ -339,7 +335,7 @@ def parse(prompt: str, response: str) -> list[str] | None:
 
 
 def well_formed(prompt: str, response: str) -> bool:
-    """Whether a response could stand in the corpus as an answer to `prompt` (see `parse`)."""
+    """Whether the corpus could have a response as an answer to `prompt` (see `parse`)."""
     return parse(prompt, response) is not None
 
 
@@ -401,7 +397,7 @@ def answer(rng: random.Random, prompt: str) -> tuple[str, str]:
         The response (8 to 36 words) and the name of its style.
 
     Raises:
-        InputError: if the prompt is no question of this world.
+        InputError: if the prompt is not a question of this world.
     """
     topic, context = _topic(prompt)
     forms = _forms(topic, context)
@@ -432,7 +428,7 @@ def _transcript(prompt: str, response: str) -> str:
 
 
 def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> int:
-    """Write records as JSON lines, gzipped without a time stamp where the name asks for it."""
+    """Write records as JSON lines, gzipped without a time stamp if the name ends in `.gz`."""
     lines = [json.dumps(record) + "\n" for record in records]
     data = "".join(lines).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -496,7 +492,7 @@ def _humor(rng: random.Random, count: int) -> Iterable[dict[str, Any]]:
 
 
 def _corpus(rng: random.Random, count: int) -> Iterable[dict[str, Any]]:
-    """Dialogues on prompts of the training half, each prompt as often as any other."""
+    """Dialogues on prompts of the training half, all prompts equally often."""
     pools = _shuffled(rng, test=False)
     prompts = [prompt for pool in pools.values() for prompt in pool]
     for _ in range(count):

@@ -14,6 +14,7 @@ from polyalign.models.sources import PACKAGE, resolve
 from polyalign.rewards.spec import ModelSpec
 from polyalign.study.messages import nearest, unknown
 from polyalign.study.partial import Partial
+from polyalign.study.sections import Sampling
 from polyalign.study.yaml_lines import Key, walk
 
 
@@ -150,7 +151,7 @@ def _sizes(made: Partial) -> None:
     sampling, scope = made.sections.get("sampling"), made.sections.get("map")
     if made.raw.get("rewards") is not None or ("sampling" in made.raw and not sampling):
         return
-    candidates = sampling.candidates if sampling else 16
+    candidates = (sampling or Sampling()).candidates
     key = ("sampling", "candidates")
     choosing = {policy.family for policy in made.policies().values() if policy.uses_pool}
     for family in made.sections.get("policies", {}):

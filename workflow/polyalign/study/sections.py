@@ -7,13 +7,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from polyalign.data.keys import SAMPLE_COLUMNS
 from polyalign.errors import InputError
-from polyalign.families.options import Options
+from polyalign.families.options import RewardTraining
 from polyalign.map.palette import check_level
 from polyalign.settings import (
     Count,
     Numbers,
     Positive,
     PromptTemplate,
+    SamplingRule,
     Strict,
     looks_like_number,
     unique,
@@ -162,17 +163,9 @@ class Prompts(Strict):
     )
 
 
-class Sampling(Strict):
+class Sampling(SamplingRule):
     """How the base policy p0 samples; decoding, training and evaluation use the same."""
 
-    temperature: Positive = Field(default=1.0, description="Divides the logits.")
-    top_k: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Sample among this many most likely tokens; 0: no limit."
-    )
-    top_p: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=1.0, description="Sample among the most likely tokens of this total probability."
-    )
-    max_new_tokens: Count = Field(default=128, description="Longest response, in tokens.")
     engine: Literal["transformers", "vllm"] = Field(
         default="transformers",
         description="What generates; vllm must be installed, and its log-probabilities are "
@@ -193,7 +186,7 @@ class Sampling(Strict):
     shards: Count = Field(default=4, description="Jobs that the pool is generated and scored in.")
 
 
-class RewardModel(Options):
+class RewardModel(RewardTraining):
     """A reward model that the workflow trains, as results/<study>/models/reward/<name>."""
 
     preferences: str | None = Field(
@@ -205,12 +198,6 @@ class RewardModel(Options):
     source: str | None = Field(
         default=None, description="Model to start from (default: the study's model)."
     )
-    dtype: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="Number format that training computes in on CUDA."
-    )
-    epochs: Count = Field(default=1, description="Passes over the data.")
-    learning_rate: Positive = Field(default=1.0e-5, description="Peak step size of the optimiser.")
-    batch_size: Count = Field(default=16, description="Pairs, or texts, in one step.")
 
     @model_validator(mode="after")
     def _one_kind_of_data(self) -> "RewardModel":

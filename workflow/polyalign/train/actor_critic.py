@@ -20,7 +20,7 @@ class Responses:
         mask: (b, T), 1 where there is a token of the response.
         logprobs: (b, T), of the tokens under the policy that sampled them, in nats.
         advantages: (b, T).
-        returns: (b, T), what the critic shall foretell.
+        returns: (b, T), targets of the values.
     """
 
     ids: torch.Tensor
@@ -39,7 +39,7 @@ class Responses:
 def padded(
     prompts: list[list[int]], responses: list[list[int]], pad: int, device: torch.device
 ) -> Responses:
-    """Sampled token ids as a batch; what is judged later is 0."""
+    """Sampled token ids as a batch; log-probabilities, advantages and returns are still 0."""
     before, after = max(map(len, prompts)), max(map(len, responses))
     ids = torch.full((len(prompts), before + after), pad)
     attention = torch.zeros_like(ids)
@@ -53,11 +53,11 @@ def padded(
     return Responses(*(part.to(device) for part in parts))
 
 
-def foretold(model: Any, batch: Responses, **options: Any) -> tuple[torch.Tensor, Any]:
+def response_logits(model: Any, batch: Responses, **options: Any) -> tuple[torch.Tensor, Any]:
     """Logits (b, T, V) of the responses' tokens, and the model's whole output.
 
     The logits of the prompts are not computed where a model can leave them out. The model must
-    count positions from the first token that is no padding (`common.count_positions`).
+    count positions from the first token that is not padding (`loading.count_positions`).
     """
     length = batch.tokens.shape[1]
     plain = model.get_base_model() if isinstance(model, PeftModel) else model
@@ -99,7 +99,7 @@ class ActorCritic(nn.Module):
 
     def forward(self, batch: Responses) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Log-probabilities of the tokens, entropies, and values before them, each (b, T)."""
-        logits, output = foretold(self.policy, batch, output_hidden_states=True)
+        logits, output = response_logits(self.policy, batch, output_hidden_states=True)
         logprobs, entropy = token_logprobs(logits, batch, self.temperature)
         hidden = output.hidden_states[-1][:, -batch.tokens.shape[1] - 1 : -1].detach().float()
         return logprobs, entropy, self.centre + self.scale * self.value_head(hidden).squeeze(-1)
@@ -119,7 +119,7 @@ def advantages(
 
     Args:
         rewards: (b, T), of each token.
-        values: (b, T), foretold before each token.
+        values: (b, T), of the critic before each token.
         mask: (b, T), 1 where there is a token.
         gae_lambda: in [0, 1].
 

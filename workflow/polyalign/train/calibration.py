@@ -1,4 +1,4 @@
-"""How well a model's preferences foretell those of held-out pairs."""
+"""Calibration of a model's preferences on held-out preference pairs."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ BINS = 10
 
 
 def held_out(margins: np.ndarray) -> dict[str, Any]:
-    """Both of what follows, as a model's record keeps them."""
+    """`held_out` (see `calibration`) and `reliability`, as a model's record keeps them."""
     return {"held_out": calibration(margins), "reliability": reliability(margins)}
 
 
 def calibration(margins: np.ndarray) -> dict[str, float]:
-    """How well sigmoid(margin) foretells that the chosen response wins.
+    """How well sigmoid(margin) predicts that the chosen response is preferred.
 
     Args:
         margins: (n,), reward of the chosen minus reward of the rejected response, in nats.
@@ -22,7 +22,7 @@ def calibration(margins: np.ndarray) -> dict[str, float]:
         `accuracy` (share of margins above 0, ties count half), `brier` (mean (1 − p)²; 0.25 for a
         model that knows nothing), `log_loss` (mean −log p, nats; log 2 for such a model), and
         `calibration_error`: over the bins of `reliability`, the mean absolute difference between
-        what was foretold and what came, weighted by the number of pairs.
+        the predicted and the observed share, weighted by the number of pairs.
     """
     p = 1 / (1 + np.exp(-margins))
     bins = reliability(margins)
@@ -36,7 +36,7 @@ def calibration(margins: np.ndarray) -> dict[str, float]:
 
 
 def reliability(margins: np.ndarray) -> list[dict[str, float]]:
-    """The reliability diagram (Murphy and Winkler 1977) as a table: a row a bin that holds pairs.
+    """The reliability diagram (Murphy and Winkler 1977) as a table: one row per bin with pairs.
 
     The bins are ten equal parts of [0.5, 1], the probability p = sigmoid(|margin|) that the model
     gives to the response which it prefers.

@@ -1,10 +1,9 @@
-"""Text classifiers for values that come as labels (humor), and what reward models share with them.
+"""Text classifiers for values that come as labels, and what reward models share with them.
 
 A classifier reads the bare text, as most classifiers do; a reward model reads the end-of-sequence
-token behind it as well (see `reward`).
+token after it as well (see `reward`).
 """
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,60 +13,20 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 from transformers import (
-    AutoModelForSequenceClassification,
     DataCollatorWithPadding,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
     TrainingArguments,
-    set_seed,
 )
 
 from polyalign.errors import InputError
-from polyalign.models.load import load_tokenizer, resolve
+from polyalign.families.options import RewardTraining
 from polyalign.train import common
+from polyalign.train.inputs import Run
+from polyalign.train.loading import adapted, load_for_labels
 
-HUMOR = {0: "not humorous", 1: "humorous"}
+LABELS = (0, 1)
 EVALUATED_AT_ONCE = 64
-
-
-def load_for_labels(
-    base: str,
-    labels: dict[int, str],
-    training: common.Training,
-    template: str,
-    revision: str | None,
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int]:
-    """Sequence classifier with the given labels, tokenizer, and longest text in tokens.
-
-    It is in float32; with LoRA its frozen weights are in the format of `training`. A head that
-    `base` lacks is drawn from the seed. Padding is on the right, and the model knows
-    its token: a decoder such as GPT-2 finds the last token of a text by it.
-
-    Raises:
-        InputError: if one cannot be loaded, or model, tokenizer and template do not fit.
-    """
-    tokenizer = load_tokenizer(base, revision=revision)
-    tokenizer.padding_side = "right"
-    set_seed(training.seed)
-    try:
-        model = AutoModelForSequenceClassification.from_pretrained(
-            resolve(base),
-            num_labels=len(labels),
-            id2label=labels,
-            label2id={name: number for number, name in labels.items()},
-            revision=revision,
-            **common.frozen_format(training),
-        )
-    except (OSError, ValueError) as fault:
-        raise InputError(
-            f"{base}: cannot be loaded as a sequence classifier ({str(fault).splitlines()[0]}); "
-            "expected a HuggingFace folder or hub id of a model that has such a class"
-        ) from fault
-    common.check_fit(model, tokenizer, template, base)
-    model.config.pad_token_id = tokenizer.pad_token_id
-    limit = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
-    return model, tokenizer, int(limit)
 
 
 @torch.inference_mode()
@@ -86,14 +45,14 @@ def predict(model: Any, tokenizer: PreTrainedTokenizerBase, texts: list[list[int
 
 
 def _check_examples(examples: pd.DataFrame) -> None:
-    """Raise InputError unless both splits are there, and both labels in training."""
+    """Raise InputError unless there are both splits, and both labels in training."""
     found = set(examples["split"])
     if not {"train", "test"} <= found:
         raise InputError(
             f"labelled texts have the splits {sorted(map(str, found))}; expected train and test"
         )
     labels = set(examples.loc[examples["split"] == "train", "label"])
-    if labels != set(HUMOR):
+    if labels != set(LABELS):
         raise InputError(
             f"labelled texts for training have the labels {sorted(labels)}; expected both 0 and 1"
         )
@@ -102,62 +61,61 @@ def _check_examples(examples: pd.DataFrame) -> None:
 def train_classifier(
     base: str,
     examples: pd.DataFrame,
+    section: RewardTraining,
+    run: Run,
     output: Path,
     *,
-    work: Path,
-    training: common.Training,
-    epochs: int = 1,
-    max_length: int | None = None,
     revision: str | None = None,
 ) -> dict[str, Any]:
-    """Train a classifier of humor and judge it on held-out texts.
+    """Train a classifier of labelled texts and judge it on held-out texts.
+
+    Texts are cut at the model's limit.
 
     Args:
         base: a HuggingFace folder or a hub id; any model with a sequence-classification class. A
             missing head is drawn from the seed.
-        examples: `text`, `label` (1 humorous, 0 not), `split` (train or test).
-        output: the finished model's folder (two labels, tokenizer, `metrics.csv`).
-        work: folder for checkpoints; a run that was killed goes on from there.
-        training: how to optimise; a batch counts texts.
-        epochs: passes over the texts.
-        max_length: texts are cut to so many tokens (None: the model's limit).
+        examples: `text`, `label` (0 or 1), `split` (train or test).
+        section: how to optimise; a batch counts texts.
+        run: how the training runs.
+        output: folder of the finished model (two labels, tokenizer, `metrics.csv`).
         revision: of the base model on the hub.
 
     Returns:
-        The record of `common.run`, with `counts` of the texts and `held_out`: `accuracy`,
-        `log_loss` (nats), `positive` (share of label 1).
+        The record of `common.train_and_save`, with `counts` of the texts and `held_out`:
+        `accuracy`, `log_loss` (nats per text), `positive` (share of label 1).
 
     Raises:
         InputError: if base, examples or batch do not fit.
     """
     settings = {
         "base": base,
-        "epochs": epochs,
-        "max_length": max_length,
+        "epochs": section.epochs,
+        # Texts are as long as the model takes.
+        "max_length": None,
         "revision": revision,
-        **asdict(training),
+        **common.recorded(section, run),
     }
     _check_examples(examples)
-    shared = common.training_arguments(work, training)
-    # Only trl's own arguments can turn dropout off; here it is the base model's matter.
+    shared = common.training_arguments(section, run)
+    # Only trl's own arguments can turn dropout off; here the base model decides.
     del shared["disable_dropout"]
-    model, tokenizer, limit = load_for_labels(base, HUMOR, training, "{prompt}", revision)
-    longest = min(max_length or limit, limit)
+    names = {label: f"label_{label}" for label in LABELS}
+    model, tokenizer, longest = load_for_labels(base, revision, "{prompt}", names, section, run)
     ids = {
         split: tokenizer(list(part["text"]), truncation=True, max_length=longest)["input_ids"]
         for split, part in examples.groupby("split")
     }
     labels = {split: part["label"].to_numpy() for split, part in examples.groupby("split")}
     trainer = Trainer(
-        model=common.adapted(model, training, "SEQ_CLS", revision),
-        args=TrainingArguments(**shared, num_train_epochs=epochs),
+        model=adapted(model, section, run, "SEQ_CLS", revision),
+        args=TrainingArguments(**shared, num_train_epochs=section.epochs),
         train_dataset=datasets.Dataset.from_dict(
             {"input_ids": ids["train"], "labels": [int(label) for label in labels["train"]]}
         ),
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
     )
-    record = common.run(trainer, tokenizer, output, work, settings)
+    record = common.train_and_save(trainer, tokenizer, output, run.work, settings)
     logits = predict(trainer.model, tokenizer, ids["test"])
     lead = logits[:, 1] - logits[:, 0]
     held_out = {

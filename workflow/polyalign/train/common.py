@@ -1,45 +1,33 @@
-"""What the trainers share: arguments, early checks, metrics, resumption, and the final folder."""
+"""What the trainers share: arguments, metrics, checkpoints, and the folder of the model."""
 
-import copy
-import inspect
 import json
 import math
-import os
 import shutil
-import tempfile
 import time
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from transformers import (
-    AutoModelForCausalLM,
-    BitsAndBytesConfig,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
     TrainingArguments,
-    set_seed,
 )
 
 from polyalign.errors import InputError
-from polyalign.families.options import OPTIONS
-from polyalign.models.encoding import prompt_ids
-from polyalign.models.load import DTYPES, fused, load_model, load_tokenizer
+from polyalign.families.options import TrainingOptions
 from polyalign.models.logprobs import encode_responses
 from polyalign.runtime.files import atomic_write, versions
-from polyalign.settings import CHAT
 from polyalign.train.divergence import REMEDY, check_number, check_weights
+from polyalign.train.inputs import Run
+from polyalign.train.loading import merged, on_cuda, process_count
 
 METRICS = "metrics.csv"
-# The trainer's summary of a run, and a counter of trl that begins anew when a run is resumed.
+# The trainer's summary of a run, and a counter of trl that starts at 0 again when a run is resumed.
 NO_METRICS = {
     "num_tokens",
     "train_runtime",
@@ -48,7 +36,7 @@ NO_METRICS = {
     "train_loss",
     "total_flos",
 }
-# Names that trl has for what every trainer measures.
+# trl's names for what every trainer measures.
 PLAIN = {
     "completions/mean_length": "length",
     "completions/clipped_ratio": "truncated",
@@ -60,7 +48,7 @@ TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"
 
 
 class MetricsWriter(TrainerCallback):
-    """Keep `metrics.csv` in a folder up to date: a row a logged step, a column a logged key."""
+    """Keep `metrics.csv` in a folder up to date: one row per logged step, one column per key."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -89,11 +77,11 @@ class MetricsWriter(TrainerCallback):
 def metrics_table(state: TrainerState) -> pd.DataFrame:
     """Logged values by step (ascending), columns sorted behind `step`.
 
-    Where a trainer has them, the columns `loss`, `reward`, `kl` (nats a response), `entropy` (nats
-    a token), `length` (tokens a response) and `truncated` (share of the responses that the limit
-    ended) mean the same for all trainers.
-    The trainer's summary at the end is left out, but for the metrics since the row before, which
-    stand there when the steps are no multiple of the logging steps.
+    Where a trainer has them, the columns `loss`, `reward`, `kl` (nats per response), `entropy`
+    (nats per token), `length` (tokens per response) and `truncated` (share of the responses that
+    the limit ended) mean the same for all trainers.
+    The trainer's summary at the end is left out. Its metrics since the row before are kept: they
+    are there when the steps are not a multiple of the logging steps.
     """
     rows = [{key: row[key] for key in row if key not in NO_METRICS} for row in state.log_history]
     rows = [row for row in rows if set(row) - {"step", "epoch"}]
@@ -106,11 +94,6 @@ def metrics_table(state: TrainerState) -> pd.DataFrame:
 def no_metrics() -> pd.DataFrame:
     """The metrics of a run without a step."""
     return pd.DataFrame({"step": []})
-
-
-def process_count() -> int:
-    """Processes that train together (accelerate and torchrun say so in the environment)."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def per_process(batch_size: int, accumulation: int) -> int:
@@ -128,129 +111,47 @@ def per_process(batch_size: int, accumulation: int) -> int:
     return batch_size // parts
 
 
-@dataclass(frozen=True)
-class Lora:
-    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685); fields as in `options.Lora`."""
-
-    rank: int = 16
-    alpha: int = 32
-    targets: tuple[str, ...] = ("all-linear",)
-    merge: bool = True
-    four_bit: bool = False
-
-
-@dataclass(frozen=True)
-class Training:
-    """How a trainer optimises, whatever its loss.
-
-    Attributes:
-        learning_rate: peak of the linear schedule.
-        batch_size: rows in one step (pairs, or responses), over all processes and parts.
-        seed: of the order of the data and of the sampling.
-        accumulation: a step's batch is computed in so many parts, to save memory.
-        parts: the gradient is computed in so many times more parts, at least, since GPU memory ran
-            out (`Job.microbatch_factor`); what is sampled does not depend on it.
-        gradient_checkpointing: recompute activations, to save memory.
-        dtype: float32, or bfloat16 to compute in it on CUDA.
-        device: auto takes CUDA where there is one; cpu or cuda.
-        lora: train adapters instead of all weights.
-        report_to: none, tensorboard, wandb or trackio.
-        log_every: steps between two rows of metrics.
-        save_every: steps between two checkpoints, at least: the next multiple of `log_every`.
-    """
-
-    learning_rate: float
-    batch_size: int
-    seed: int = 0
-    accumulation: int = 1
-    parts: int = 1
-    gradient_checkpointing: bool = False
-    dtype: str = "float32"
-    device: str = "auto"
-    lora: Lora | None = None
-    report_to: str = "none"
-    log_every: int = 10
-    save_every: int = 50
-
-
-def training(
-    settings: dict[str, Any], seed: int, dtype: str, device: str = "auto", *, parts: int = 1
-) -> Training:
-    """The `Training` that a section with `Options` in it describes.
-
-    Args:
-        settings: the section.
-        seed: of the study.
-        dtype: as in `Training`.
-        device: as in `Training`.
-        parts: of the job (`polyalign.runtime.job.Job.microbatch_factor`).
-    """
-    given = {name: settings[name] for name in OPTIONS}
-    if given["lora"]:
-        given["lora"] = Lora(**given["lora"])
-    return Training(**given, seed=seed, dtype=dtype, device=device, parts=parts)
-
-
-def rows_at_once(training: Training) -> int:
+def rows_at_once(options: TrainingOptions, run: Run) -> int:
     """Rows of which one process computes the gradient at once.
 
     Raises:
         InputError: if the batch does not divide evenly, or cannot be divided further.
     """
-    rows = per_process(training.batch_size, training.accumulation)
-    if rows < training.parts:
+    rows = per_process(options.batch_size, options.accumulation)
+    factor = run.microbatch_factor
+    if rows < factor:
         raise InputError(
-            f"GPU memory ran out with {rows} rows of batch_size {training.batch_size} in parts of "
+            f"GPU memory ran out with {rows} rows of batch_size {options.batch_size} in parts of "
             "1; expected a step that fits the GPU: set gradient_checkpointing or lora, lower "
             "sampling.max_new_tokens, or ask for a GPU with more memory"
         )
-    return next(few for few in range(rows // training.parts, 0, -1) if rows % few == 0)
+    return next(few for few in range(rows // factor, 0, -1) if rows % few == 0)
 
 
-def on_cuda(training: Training) -> bool:
-    """Whether training runs on CUDA.
-
-    Raises:
-        InputError: if it must, and there is none.
-    """
-    found = torch.cuda.is_available()
-    if training.device == "cuda" and not found:
-        raise InputError("device 'cuda', but there is no CUDA device; set model.device to auto")
-    return found and training.device != "cpu"
-
-
-def take_own_gpu() -> None:
-    """Make the GPU of this process the one that `cuda` means, before anything is put there."""
-    if torch.cuda.is_available() and process_count() > 1:
-        torch.cuda.set_device(device_index())
-
-
-def training_arguments(work: Path, training: Training) -> dict[str, Any]:
+def training_arguments(options: TrainingOptions, run: Run) -> dict[str, Any]:
     """Arguments that every trainer's config class understands.
 
     Trained weights stay in float32; `dtype` bfloat16 computes in it on CUDA, and changes nothing on
-    a CPU, where it is slower than float32. Checkpoints lie on rows of metrics, so that a resumed
-    run has the metrics of an uninterrupted one.
+    a CPU, where it is slower than float32. Checkpoints are written at steps that have a row of
+    metrics, so that a resumed run has the metrics of an uninterrupted one.
 
     Raises:
-        InputError: on an unknown dtype, a device or tracker that is not there, or a batch that does
+        InputError: if the dtype is unknown, the device or tracker is missing, or the batch does
             not divide evenly.
     """
-    if training.dtype not in ("float32", "bfloat16"):
-        raise InputError(
-            f"dtype {training.dtype!r} cannot be trained in; expected float32 or bfloat16"
-        )
-    package = TRACKERS.get(training.report_to)
+    if run.dtype not in ("float32", "bfloat16"):
+        raise InputError(f"dtype {run.dtype!r} cannot be trained in; expected float32 or bfloat16")
+    package = TRACKERS.get(options.report_to)
     if package and find_spec(package) is None:
         raise InputError(
-            f"report_to {training.report_to!r}, but it is not installed; pip install {package}, or "
+            f"report_to {options.report_to!r}, but it is not installed; pip install {package}, or "
             "set report_to to none"
         )
-    cuda = on_cuda(training)
-    rows = rows_at_once(training)
+    cuda = on_cuda(run.device)
+    rows = rows_at_once(options, run)
     return {
-        "output_dir": str(work),
-        "learning_rate": training.learning_rate,
+        "output_dir": str(run.work),
+        "learning_rate": options.learning_rate,
         "lr_scheduler_type": "linear",
         "warmup_steps": 0,
         "weight_decay": 0.0,
@@ -258,135 +159,42 @@ def training_arguments(work: Path, training: Training) -> dict[str, Any]:
         "adam_beta2": 0.99,
         "max_grad_norm": 1.0,
         "per_device_train_batch_size": rows,
-        "gradient_accumulation_steps": per_process(training.batch_size, rows),
-        "gradient_checkpointing": training.gradient_checkpointing,
+        "gradient_accumulation_steps": per_process(options.batch_size, rows),
+        "gradient_checkpointing": options.gradient_checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": False},
         "disable_dropout": True,
-        "seed": training.seed,
+        "seed": run.seed,
         "use_cpu": not cuda,
-        "bf16": cuda and training.dtype == "bfloat16",
-        "report_to": training.report_to,
-        "logging_steps": training.log_every,
-        # It would put the loss before in the place of one that is not finite.
+        "bf16": cuda and run.dtype == "bfloat16",
+        "report_to": options.report_to,
+        "logging_steps": run.log_every,
+        # It would replace a loss that is not finite by the one before it.
         "logging_nan_inf_filter": False,
         "save_strategy": "steps",
-        "save_steps": -(-training.save_every // training.log_every) * training.log_every,
+        "save_steps": -(-options.save_every // run.log_every) * run.log_every,
         "save_total_limit": 1,
         "disable_tqdm": True,
         "dataloader_pin_memory": cuda,
     }
 
 
-def load(
-    source: str, template: str, training: Training, revision: str | None = None
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model and tokenizer of `source`, checked against each other and the template.
-
-    The model is in float32; with LoRA its frozen weights are in the format of `training`.
-
-    Raises:
-        InputError: if one cannot be loaded or they do not fit, or 4 bits are asked for without
-            CUDA.
-    """
-    options = {**frozen_format(training), "revision": revision}
-    model = ready(load_model(AutoModelForCausalLM, source, "causal model", **options))
-    tokenizer = load_tokenizer(source, revision=revision)
-    check_fit(model, tokenizer, template, source)
-    return model, tokenizer
-
-
-def frozen_format(training: Training) -> dict[str, Any]:
-    """How to load the weights: float32 if they are trained, else as frugally as may be.
-
-    Raises:
-        InputError: if 4 bits are asked for where they cannot be had.
-    """
-    cuda = on_cuda(training)
-    compute = DTYPES[training.dtype] if cuda and training.lora else torch.float32
-    if training.lora is None or not training.lora.four_bit:
-        return {"dtype": compute}
-    if not cuda or find_spec("bitsandbytes") is None:
-        lacking = "training runs on the CPU" if not cuda else "bitsandbytes is not installed"
-        raise InputError(
-            f"lora.four_bit is set, but {lacking}; expected a GPU and the package bitsandbytes: "
-            "set four_bit to false, or run where both are"
-        )
-    four_bit = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute
-    )
-    return {"dtype": compute, "quantization_config": four_bit, "device_map": {"": device_index()}}
-
-
-def device_index() -> int:
-    """The GPU of this process."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
-
-
-def ready(model: PreTrainedModel) -> PreTrainedModel:
-    """A policy, or its reference: both must compute alike, or the KL at the start is not 0."""
-    count_positions(fused(model))
-    return model
-
-
-def count_positions(model: PreTrainedModel) -> None:
-    """Let the model count a token's position from the first one that is not padding.
-
-    Generation does so by itself, but a plain forward pass counts padding on the left too, so in a
-    batch with prompts of several lengths a model with learnt positions would give other
-    probabilities to a response than those it was sampled with.
-    """
-    # Not the whole model: trl and peft call its parts past the whole's hooks.
-    backbone = model.base_model
-    if "position_ids" not in inspect.signature(backbone.forward).parameters:
-        return
-
-    def count(module: Any, arguments: Any, named: dict[str, Any]) -> Any:
-        mask = named.get("attention_mask")
-        known = named.get("position_ids") is not None or named.get("past_key_values") is not None
-        if isinstance(mask, torch.Tensor) and mask.ndim == 2 and not known:
-            named["position_ids"] = (mask.long().cumsum(-1) - 1).clamp(min=0)
-        return arguments, named
-
-    backbone.register_forward_pre_hook(count, with_kwargs=True)
-
-
-def adapters(training: Training, task: str, revision: str | None = None) -> LoraConfig | None:
-    """Configuration of the adapters for peft, or None without LoRA.
-
-    The adapters that are drawn next are those of the seed.
-
-    Args:
-        training: how to optimise.
-        task: `CAUSAL_LM` or `SEQ_CLS` (which also trains the new head).
-        revision: of the base model, which the adapters name.
-    """
-    set_seed(training.seed)
-    lora = training.lora
-    if lora is None:
-        return None
-    names: Any = "all-linear" if tuple(lora.targets) == ("all-linear",) else list(lora.targets)
-    return LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        target_modules=names,
-        lora_dropout=0.0,
-        task_type=task,
-        revision=revision,
-    )
-
-
-def adapted(
-    model: PreTrainedModel, training: Training, task: str, revision: str | None = None
-) -> Any:
-    """The model with adapters, or the model itself without LoRA."""
-    config = adapters(training, task, revision)
-    if config is None:
-        return model
-    if training.lora and training.lora.four_bit:
-        model = prepare_model_for_kbit_training(model, training.gradient_checkpointing)
-    elif training.gradient_checkpointing:
-        model.enable_input_require_grads()
-    return get_peft_model(model, config)
+def recorded(options: TrainingOptions, run: Run) -> dict[str, Any]:
+    """What a model's manifest says about `options` and `run`."""
+    lora = options.lora and options.lora.model_dump()
+    return {
+        "learning_rate": options.learning_rate,
+        "batch_size": options.batch_size,
+        "seed": run.seed,
+        "accumulation": options.accumulation,
+        "parts": run.microbatch_factor,
+        "gradient_checkpointing": options.gradient_checkpointing,
+        "dtype": run.dtype,
+        "device": run.device,
+        "lora": lora,
+        "report_to": options.report_to,
+        "log_every": run.log_every,
+        "save_every": options.save_every,
+    }
 
 
 def encode_pairs(
@@ -401,36 +209,6 @@ def encode_pairs(
     return [
         (asked, better, worse) for (asked, better), (_, worse) in zip(chosen, rejected, strict=True)
     ]
-
-
-def check_fit(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, template: str, source: str
-) -> None:
-    """Raise InputError if tokenizer, model and template would train on wrong or doubled tokens."""
-    if template != CHAT and "{prompt}" not in template:
-        raise InputError(f"template {template!r} has no {{prompt}}; put it where the prompt goes")
-    embeddings: Any = model.get_input_embeddings()
-    known = embeddings.num_embeddings
-    largest = max(tokenizer.get_vocab().values())
-    if largest >= known:
-        raise InputError(
-            f"{source}: its tokenizer has a token {largest}, but the model knows only {known}; "
-            "expected the tokenizer that the model was trained with"
-        )
-    if tokenizer.eos_token_id is None:
-        raise InputError(f"{source}: its tokenizer has no end-of-sequence token; set eos_token")
-    ids = prompt_ids(tokenizer, template, "a")
-    if ids[-1] == tokenizer.eos_token_id:
-        raise InputError(
-            f"{source}: a templated prompt ends with the end token {tokenizer.eos_token!r}, so no "
-            "response can follow; take it out of the template, or set add_eos_token to false in "
-            "tokenizer_config.json"
-        )
-    if ids[0] == tokenizer.bos_token_id and ids[1:2] == ids[:1]:
-        raise InputError(
-            f"{source}: the tokenizer puts {tokenizer.bos_token!r} before every text, and the "
-            "template does so too; take it out of the template"
-        )
 
 
 def last_checkpoint(work: Path) -> str | None:
@@ -449,7 +227,7 @@ def last_checkpoint(work: Path) -> str | None:
     return None
 
 
-def run(
+def train_and_save(
     trainer: Trainer,
     tokenizer: PreTrainedTokenizerBase,
     output: Path,
@@ -457,15 +235,15 @@ def run(
     settings: dict[str, Any],
     model: Any = None,
 ) -> dict[str, Any]:
-    """Train, from the last checkpoint in `work` if there is one, and put the model into `output`.
+    """Train, from the last checkpoint in `work` if there is one, and write the model to `output`.
 
     Args:
         trainer: a trainer whose `output_dir` is `work`.
         tokenizer: goes with the model.
         output: becomes an ordinary HuggingFace folder, with `metrics.csv` in it.
         work: removed at the end.
-        settings: what the record shall say about the run.
-        model: what goes into `output` (None: what the trainer trains).
+        settings: the part of the record that says how the model was trained.
+        model: what is written to `output` (None: the model of the trainer).
 
     Returns:
         Record: `settings`, `seconds` (of this run alone), `steps`, `resumed_from` (step or None),
@@ -476,11 +254,11 @@ def run(
     """
     trainer.add_callback(MetricsWriter(work))
     checkpoint = last_checkpoint(work)
-    # No process may look for checkpoints when another one has begun to write them.
+    # Every process must look for checkpoints before one of them starts to write a new one.
     trainer.accelerator.wait_for_everyone()
     started = time.perf_counter()
     if checkpoint:
-        print(f"goes on from {checkpoint}", flush=True)
+        print(f"resumes from {checkpoint}", flush=True)
     _train(trainer, checkpoint)
     seconds = time.perf_counter() - started
     table = metrics_table(trainer.state)
@@ -506,17 +284,17 @@ def run(
 
 
 def _train(trainer: Trainer, checkpoint: str | None) -> None:
-    """Train; sampling that fails for probabilities that are not finite is a divergence too."""
+    """Train; sampling that fails because probabilities are not finite is a divergence too."""
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
-    except RuntimeError as fault:
-        if not any(words in str(fault) for words in NOT_SAMPLED):
+    except RuntimeError as error:
+        if not any(words in str(error) for words in NOT_SAMPLED):
             raise
-        # CUDA's message goes on with advice on how to debug torch.
-        reason = str(fault).splitlines()[0]
+        # The other lines of CUDA's message are advice on how to debug torch.
+        reason = str(error).splitlines()[0]
         raise FloatingPointError(
             f"cannot sample after step {trainer.state.global_step} ({reason}): {REMEDY}"
-        ) from fault
+        ) from error
 
 
 def save(
@@ -538,30 +316,3 @@ def save(
         table.to_csv(draft / METRICS, index=False)
         if (work / "runs").is_dir():
             shutil.copytree(work / "runs", draft / "runs")
-
-
-def merged(model: PeftModel) -> PreTrainedModel:
-    """The base model in float32 with the adapters in its weights.
-
-    The base is loaded anew: in memory it may be in 4 or 16 bits, and would be rounded twice.
-    """
-    base: Any = model.get_base_model()
-    fresh = type(base).from_pretrained(
-        base.config.name_or_path,
-        config=plain_config(base),
-        dtype=torch.float32,
-        revision=model.peft_config["default"].revision,
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
-        result: Any = PeftModel.from_pretrained(fresh, folder)
-    whole_model: PreTrainedModel = result.merge_and_unload()
-    return whole_model
-
-
-def plain_config(model: PreTrainedModel) -> Any:
-    """The model's configuration without its quantisation."""
-    config = copy.deepcopy(model.config)
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    return config

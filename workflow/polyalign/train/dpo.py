@@ -2,11 +2,10 @@
 
 DPO (Rafailov et al. 2023, arXiv 2305.18290) fits the log-ratio to the base model, times β, as the
 reward of a Bradley-Terry model. Labelled with the probabilities sigmoid(λ·(r₁ − r₂)) and β = 1, its
-optimum is the policy p_λ ∝ p0 exp(λ·r): the one that decoding and RL aim at. The log-probabilities
-are those of the whole distribution at temperature 1, so this holds for candidates sampled so.
+optimum is the policy p_λ ∝ p0 exp(λ·r), which decoding and RL aim at too. The log-probabilities are
+those of the whole distribution at temperature 1, so this holds for candidates sampled in that way.
 """
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,13 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from polyalign.data.preferences import mixture, read_pairs
 from polyalign.errors import InputError
+from polyalign.families.dpo import Dpo, Mixed
 from polyalign.models.logprobs import response_logprobs
+from polyalign.settings import SamplingRule
 from polyalign.train import common
 from polyalign.train.calibration import held_out
-from polyalign.train.inputs import TrainingInputs
+from polyalign.train.inputs import Run, TrainingInputs
+from polyalign.train.loading import adapters, load, ready
 
 PREFERENCE = "preference"
 JUDGED_AT_ONCE = 64
@@ -31,61 +33,72 @@ JUDGED_AT_ONCE = 64
 
 def train(inputs: TrainingInputs, output: Path) -> dict[str, Any]:
     """Train the policy's model into `output`; returns the record of the training."""
-    settings, model = inputs.settings, inputs.model
+    section: Dpo
     test = None
     if inputs.preferences:
-        pairs, facts = mixed_pairs(inputs)
-        if settings["test_pairs"]:
-            test, facts["read_test"] = held_out_pairs(inputs)
+        mixed = Mixed(**inputs.settings)
+        section, beta = mixed, mixed.beta
+        pairs, facts = mixed_pairs(mixed, inputs.preferences, inputs.seed)
+        if mixed.test_pairs:
+            test, facts["read_test"] = held_out_pairs(mixed, inputs.held_out, inputs.seed)
     else:
-        pairs, facts = labelled_pairs(inputs)
+        section, beta = Dpo(**inputs.settings), 1.0
+        pairs, facts = labelled_pairs(inputs, section.pairs)
     record = train_dpo(
-        model["source"],
+        inputs.model["source"],
         pairs,
+        section,
+        inputs.run,
         output,
-        work=inputs.work,
         template=inputs.template,
-        beta=settings.get("beta", 1.0),
-        training=common.training(
-            settings, inputs.seed, model["dtype"], model["device"], parts=inputs.parts
-        ),
-        epochs=settings["epochs"],
+        beta=beta,
         max_new_tokens=inputs.sampling["max_new_tokens"],
-        revision=model["revision"],
+        revision=inputs.model["revision"],
         pairs_test=test,
     )
     return {**record, **facts}
 
 
-def mixed_pairs(inputs: TrainingInputs) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Pairs of the data sets in their shares, and what became of the rows they were read from."""
-    frames, counts = _read(inputs.preferences)
-    shares, size = _shares(inputs), inputs.settings["pairs"]
-    return mixture(frames, shares, size, inputs.seed), {"read": counts}
+def mixed_pairs(
+    section: Mixed, sources: dict[str, dict[str, Any]], seed: int
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Pairs of the data sets in their shares, and the counts of the rows they were read from.
+
+    Args:
+        section: shares of the data sets, and how many pairs.
+        sources: name → arguments of `read_pairs`.
+        seed: of the draw.
+    """
+    frames, counts = _read(sources)
+    return mixture(frames, _shares(section), section.pairs, seed), {"read": counts}
 
 
-def held_out_pairs(inputs: TrainingInputs) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Test pairs in the same shares, fewer than `test_pairs` where the data sets have no more."""
-    frames, counts = _read(inputs.held_out)
-    shares = _shares(inputs)
-    there = min(int(len(frames[name]) / share) for name, share in shares.items())
-    size = min(inputs.settings["test_pairs"], there)
-    return mixture(frames, shares, size, inputs.seed), counts
+def held_out_pairs(
+    section: Mixed, sources: dict[str, dict[str, Any]], seed: int
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Test pairs in the same shares, fewer than `test_pairs` if the data sets have no more.
+
+    Arguments as in `mixed_pairs`.
+    """
+    frames, counts = _read(sources)
+    shares = _shares(section)
+    available = min(int(len(frames[name]) / share) for name, share in shares.items())
+    return mixture(frames, shares, min(section.test_pairs, available), seed), counts
 
 
-def _shares(inputs: TrainingInputs) -> dict[str, float]:
-    return {name: share for name, share in inputs.settings["mixture"].items() if share > 0}
+def _shares(section: Mixed) -> dict[str, float]:
+    return {name: share for name, share in section.mixture.items() if share > 0}
 
 
 def _read(sources: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Pairs of each data set, and what became of its rows."""
+    """Pairs of each data set, and the counts of its rows."""
     read = {name: read_pairs(**source) for name, source in sources.items()}
     frames = {name: data.frame for name, data in read.items()}
     return frames, {name: data.counts for name, data in read.items()}
 
 
-def labelled_pairs(inputs: TrainingInputs) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Pairs of candidates, labelled by the palette's λ·r, and whether they lead to p_λ itself."""
+def labelled_pairs(inputs: TrainingInputs, count: int) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """`count` pairs of candidates, labelled by the palette's λ·r, and whether they lead to p_λ."""
     palette, pool = inputs.palette, inputs.candidates
     if pool is None:
         raise TypeError("a palette's pairs are drawn from candidates")
@@ -94,9 +107,9 @@ def labelled_pairs(inputs: TrainingInputs) -> tuple[pd.DataFrame, dict[str, Any]
         pool[palette["values"]].to_numpy(np.float64),
         np.array(palette["lam_train"]),
         inputs.seed,
-        inputs.settings["pairs"],
+        count,
     )
-    return pairs, {"exact_target": is_exact(**inputs.sampling)}
+    return pairs, {"exact_target": is_exact(SamplingRule(**inputs.sampling))}
 
 
 def lambda_pairs(
@@ -106,11 +119,11 @@ def lambda_pairs(
 
     Args:
         frame: n candidates, columns `prompt_id`, `prompt`, `response`.
-        rewards: (n, k), a row a candidate.
+        rewards: (n, k), one row per candidate.
         lam: (k,), the weights of the values.
         seed: of the draw, together with the prompt's id.
-        pairs: so many in all, as evenly over the prompts as their candidates allow, no pair twice;
-            fewer where there are no more. Pairs of equal responses are left out.
+        pairs: number of pairs, as evenly over the prompts as their candidates allow, each pair
+            once; fewer if there are no more. Pairs of equal responses are left out.
 
     Returns:
         Columns `prompt`, `chosen`, `rejected`, and `preference`: the probability, in [0.5, 1], that
@@ -121,7 +134,7 @@ def lambda_pairs(
     """
     score = np.asarray(rewards, dtype=np.float64) @ np.asarray(lam, dtype=np.float64)
     prompts, responses = frame["prompt"].to_numpy(), frame["response"].to_numpy()
-    # A pair's turn within its prompt, then a random number: the first `pairs` in this order.
+    # Rank of a pair within its prompt plus a random number; the lowest `pairs` are taken.
     drawn = []
     for prompt_id, members in frame.groupby("prompt_id", sort=False).indices.items():
         rng = np.random.default_rng([seed, *str(prompt_id).encode()])
@@ -134,7 +147,7 @@ def lambda_pairs(
     if not len(table):
         raise InputError(
             "no pairs can be drawn: no prompt has two different responses; expected several "
-            "candidates a prompt: raise the number of candidates"
+            "candidates per prompt: raise the number of candidates"
         )
     one, two = table[np.argsort(table[:, 0], kind="stable")[:pairs], 1:].astype(int).T
     chosen, rejected = np.where(score[one] >= score[two], (one, two), (two, one))
@@ -148,13 +161,13 @@ def lambda_pairs(
     )
 
 
-def is_exact(temperature: float, top_k: int, top_p: float, max_new_tokens: int) -> bool:
+def is_exact(sampling: SamplingRule) -> bool:
     """Whether candidates sampled so lead to p_λ: DPO's probabilities are those at temperature 1."""
-    return temperature == 1.0 and top_k == 0 and top_p == 1.0
+    return sampling.temperature == 1.0 and sampling.top_k == 0 and sampling.top_p == 1.0
 
 
 class SoftCollator:
-    """trl's collator for pairs, with the soft labels beside."""
+    """trl's collator for pairs, with the soft labels added."""
 
     def __init__(self, pad_token_id: int) -> None:
         self.pairs = DataCollatorForPreference(pad_token_id=pad_token_id)
@@ -208,8 +221,8 @@ def tokenise(
 ) -> tuple[datasets.Dataset, dict[str, int]]:
     """Token ids as the base model was trained: templated prompt, then ` response` and end token.
 
-    A response loses what lies beyond `max_new_tokens`, as when it is sampled, and beyond the
-    model's positions. A prompt that leaves no room for a response is left out.
+    A response is cut after `max_new_tokens`, as when it is sampled, and at the model's last
+    position. A prompt that leaves no room for a response is left out.
 
     Returns:
         The data set, and counts: `pairs`, `cut` (a response was shortened), `left_out`.
@@ -271,36 +284,34 @@ def margins(trainer: DPOTrainer, pairs: datasets.Dataset) -> np.ndarray:
 def train_dpo(
     model: str,
     pairs: pd.DataFrame,
+    section: Dpo,
+    run: Run,
     output: Path,
     *,
-    work: Path,
     template: str,
     beta: float,
-    training: common.Training,
-    epochs: int = 1,
-    max_new_tokens: int | None = None,
+    max_new_tokens: int | None,
     revision: str | None = None,
     pairs_test: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
-    """Train a model on preference pairs, and judge it on held-out ones if there are any.
+    """Train a model on preference pairs, and judge it on held-out pairs if there are any.
 
     Args:
         model: base model, a HuggingFace folder or a hub id; also the frozen reference.
         pairs: `prompt`, `chosen`, `rejected`, and optionally `preference`, the probability that
             `chosen` is preferred (see `lambda_pairs`; 1 if the column is absent).
-        output: the finished model's folder.
-        work: folder for checkpoints; a run that was killed goes on from there.
+        section: how to optimise; a batch counts pairs.
+        run: how the training runs.
+        output: folder of the finished model.
         template: text around a prompt, with `{prompt}`; the response follows after a space.
         beta: strength of the pull towards the base model (1 for pairs labelled by λ·r).
-        training: how to optimise; a batch counts pairs.
-        epochs: passes over the pairs.
         max_new_tokens: longest response in tokens, end token included (None: the model's limit).
         revision: of the base model on the hub.
         pairs_test: `prompt`, `chosen`, `rejected`, held out.
 
     Returns:
-        The record of `common.run`, with `counts` of the pairs, and for held-out ones `held_out` and
-        `reliability` of its implicit reward (see `calibration`).
+        The record of `common.train_and_save`, with `counts` of the pairs, and with held-out pairs
+        `held_out` and `reliability` of the model's implicit reward (see `calibration`).
 
     Raises:
         InputError: if model, tokenizer, template, pairs or batch do not fit.
@@ -309,20 +320,20 @@ def train_dpo(
         "model": model,
         "template": template,
         "beta": beta,
-        "epochs": epochs,
+        "epochs": section.epochs,
         "max_new_tokens": max_new_tokens,
         "revision": revision,
-        **asdict(training),
+        **common.recorded(section, run),
     }
     arguments = DPOConfig(
-        **common.training_arguments(work, training),
+        **common.training_arguments(section, run),
         beta=beta,
-        num_train_epochs=epochs,
+        num_train_epochs=section.epochs,
         max_length=None,
         # Of the reference, which trl loads itself.
         model_init_kwargs={"revision": revision},
     )
-    policy, tokenizer = common.load(model, template, training, revision)
+    policy, tokenizer = load(model, revision, template, section, run)
     longest = getattr(policy.config, "max_position_embeddings", None) or 2**20
     data, counts = tokenise(pairs, tokenizer, template, longest, max_new_tokens)
     if not len(data):
@@ -336,11 +347,12 @@ def train_dpo(
         train_dataset=data,
         data_collator=SoftCollator(tokenizer.pad_token_id),
         processing_class=tokenizer,
-        peft_config=common.adapters(training, "CAUSAL_LM", revision),
+        peft_config=adapters(section.lora, run, "CAUSAL_LM", revision),
     )
     if trainer.ref_model is not None:
-        common.ready(trainer.accelerator.unwrap_model(trainer.ref_model))
-    record = {**common.run(trainer, tokenizer, output, work, settings), "counts": counts}
+        ready(trainer.accelerator.unwrap_model(trainer.ref_model))
+    record = common.train_and_save(trainer, tokenizer, output, run.work, settings)
+    record["counts"] = counts
     if pairs_test is None:
         return record
     test, record["counts_test"] = tokenise(pairs_test, tokenizer, template, longest, max_new_tokens)

@@ -1,4 +1,7 @@
-"""What a policy is trained from, read from the settings and files of its job."""
+"""What a policy is trained from and how the training runs, read from the job.
+
+Nothing here imports torch: soups are made without it.
+"""
 
 import json
 from dataclasses import dataclass
@@ -10,6 +13,28 @@ import pandas as pd
 from polyalign.data.rewards_table import read_scored
 from polyalign.data.tables import read_table
 from polyalign.runtime.job import Job
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a training runs, beside the options of its section of the config.
+
+    Attributes:
+        seed: of the order of the data and of the sampling.
+        dtype: float32, or bfloat16 to compute in it on CUDA.
+        device: auto takes CUDA where there is one; cpu or cuda.
+        work: folder for checkpoints; a run that was killed resumes from there.
+        microbatch_factor: factor by which a retry divides the micro-batches, after GPU memory ran
+            out; what is sampled does not depend on it.
+        log_every: steps between two rows of metrics.
+    """
+
+    seed: int
+    dtype: str
+    device: str
+    work: Path
+    microbatch_factor: int = 1
+    log_every: int = 10
 
 
 @dataclass(frozen=True)
@@ -30,7 +55,7 @@ class TrainingInputs:
         policies: `family/variant` → folder of its model.
         candidates: rewards table of the base model's candidates, prompts of the `fit` split.
         work: folder for checkpoints.
-        parts: as in `polyalign.runtime.job.Job`.
+        microbatch_factor: as in `Run`.
     """
 
     settings: dict[str, Any]
@@ -46,7 +71,18 @@ class TrainingInputs:
     policies: dict[str, Path]
     candidates: pd.DataFrame | None
     work: Path
-    parts: int = 1
+    microbatch_factor: int
+
+    @property
+    def run(self) -> Run:
+        """How the training runs: where the base model does, with the seed of the study."""
+        return Run(
+            seed=self.seed,
+            dtype=self.model["dtype"],
+            device=self.model["device"],
+            work=self.work,
+            microbatch_factor=self.microbatch_factor,
+        )
 
 
 def training_inputs(job: Job) -> TrainingInputs:
@@ -81,7 +117,7 @@ def training_inputs(job: Job) -> TrainingInputs:
         },
         candidates=candidates,
         work=job.work,
-        parts=job.microbatch_factor,
+        microbatch_factor=job.microbatch_factor,
     )
 
 

@@ -4,12 +4,12 @@ Sources: Schulman et al. 2017 (arXiv 1707.06347) for the clipped surrogate, Schu
 (arXiv 1506.02438) for the advantages, Ziegler et al. 2019 (arXiv 1909.08593) for language models
 with the KL to the base model inside the reward of each token. Its coefficient is fixed, so the
 optimum is p_λ (see `rl`). What would move the optimum is left out: rewards are not clipped,
-advantages not whitened, losses not divided by a response's length, and the critic reads the
-policy's hidden states without a gradient into them.
+advantages are not whitened, losses are not divided by the length of a response, and the critic
+reads the policy's hidden states without a gradient into them.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from math import lcm
 from pathlib import Path
 from typing import Any, cast
@@ -26,70 +26,43 @@ from transformers import (
 from trl.trainer.utils import disable_dropout_in_model
 
 from polyalign.data.keys import batch_seed
-from polyalign.errors import InputError
+from polyalign.families.ppo import Ppo
 from polyalign.models.encoding import render
 from polyalign.models.load import load_model
-from polyalign.models.logprobs import Sampling
-from polyalign.rewards import Score
 from polyalign.sampling.engines import end_tokens, left_padded, sampling_rule
 from polyalign.train import common, rl
 from polyalign.train.actor_critic import (
     ActorCritic,
     Responses,
     advantages,
-    foretold,
     padded,
+    response_logits,
     token_logprobs,
 )
 from polyalign.train.divergence import check_number
-from polyalign.train.inputs import TrainingInputs
+from polyalign.train.inputs import Run, TrainingInputs
+from polyalign.train.loading import adapted, load, ready
 
 WEIGHTS = "model.safetensors"
 # The critic's share of the loss; it only matters where gradients are clipped.
 VALUE_SHARE = 0.1
 
 
-@dataclass(frozen=True)
-class Ppo:
-    """What PPO has beside the settings of every trainer.
-
-    Attributes:
-        minibatches: new responses are sampled for so many steps at once.
-        passes: and used so often.
-        clip: the ratio of a token's probability to when it was sampled counts up to 1 ± this.
-        gae_lambda: 1 trusts the rewards alone (no bias), less the critic too (less noise).
-        value_learning_rate: peak of the linear schedule of the critic.
-    """
-
-    minibatches: int = 2
-    passes: int = 2
-    clip: float = 0.2
-    gae_lambda: float = 1.0
-    value_learning_rate: float = 1e-3
-
-    @property
-    def steps(self) -> int:
-        """Optimisation steps on one rollout."""
-        return self.minibatches * self.passes
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is asked and rewarded: prompts, their token ids, reward functions, λ, sampling."""
-
-    prompts: list[str]
-    encoded: list[list[int]]
-    rewards: Mapping[str, Score]
-    lam: Mapping[str, float]
-    sampling: Sampling
-
-
 class PpoTrainer(Trainer):
-    """Samples responses, scores them, takes several clipped steps on them, and samples anew.
+    """Samples responses, scores them, takes several clipped steps on them, and samples again.
 
-    The prompts of the whole run are laid out beforehand. Each process samples and scores its share
-    of a rollout, with seeds that depend on the rollout's number alone, so a run resumes at a
-    rollout as if it had never stopped.
+    The order of the prompts of the whole run is drawn at its start. Each process samples and scores
+    its share of a rollout, with seeds that depend on the number of the rollout alone, so a run
+    resumes at a rollout as if it had never stopped.
+
+    Args:
+        model: the policy with its value head.
+        reference: the base model; None with adapters, where it is the policy without them.
+        args: the arguments of `trainer_arguments`.
+        tokenizer: of the policy.
+        task: what is asked and rewarded, values without weight left out.
+        encoded: token ids of each prompt in its template.
+        section: how to optimise.
     """
 
     def __init__(
@@ -98,16 +71,16 @@ class PpoTrainer(Trainer):
         reference: Any,
         args: TrainingArguments,
         tokenizer: PreTrainedTokenizerBase,
-        task: Task,
-        ppo: Ppo,
-        sampled_at_once: int,
+        task: rl.Task,
+        encoded: list[list[int]],
+        section: Ppo,
     ) -> None:
         batch = (
             args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
         )
         groups: list[dict[str, Any]] = [
             {"params": [w for w in model.policy.parameters() if w.requires_grad]},
-            {"params": list(model.value_head.parameters()), "lr": ppo.value_learning_rate},
+            {"params": list(model.value_head.parameters()), "lr": section.value_learning_rate},
         ]
         adam = torch.optim.AdamW(
             groups, args.learning_rate, betas=(args.adam_beta1, args.adam_beta2), weight_decay=0.0
@@ -115,21 +88,23 @@ class PpoTrainer(Trainer):
         super().__init__(
             model=model,
             args=args,
-            # It only counts: a row a response of a step.
+            # Only its length counts: one row per response of a step.
             train_dataset=cast(Any, [0] * (args.max_steps * batch)),
             data_collator=lambda rows: {"rows": torch.tensor(len(rows))},
             processing_class=tokenizer,
             optimizers=(adam, None),
         )
-        self.actor, self.tokenizer, self.task, self.ppo = model, tokenizer, task, ppo
+        self.actor, self.tokenizer, self.task, self.section = model, tokenizer, task, section
+        self.encoded = encoded
         # With adapters the reference is the policy without them.
         if reference is not None:
             reference = self.accelerator.prepare_model(reference, evaluation_mode=True)
         self.reference = reference
-        self.sampled_at_once = sampled_at_once
-        self.per_rollout = batch * ppo.minibatches
+        # Noise is drawn one batch at a time, so this must not change when memory is short.
+        self.sampled_at_once = common.per_process(section.batch_size, section.accumulation)
+        self.per_rollout = batch * section.minibatches
         self.order = rl.prompt_order(
-            len(task.prompts), args.max_steps // ppo.steps, self.per_rollout, args.seed
+            len(encoded), args.max_steps // section.rollout_steps, self.per_rollout, args.seed
         )
         self.ends = end_tokens(model.policy, tokenizer)
         self.batches: Iterator[Responses] = iter(())
@@ -138,10 +113,10 @@ class PpoTrainer(Trainer):
     # ---- sampling and judging ----------------------------------------------------------------
 
     def _prepare_inputs(self, inputs: Any) -> Any:
-        """The next part of the rollout, or the first one of the next rollout."""
+        """The next part of the rollout, or the first part of the next rollout."""
         part = next(self.batches, None)
         if part is None:
-            number = self.state.global_step // self.ppo.steps
+            number = self.state.global_step // self.section.rollout_steps
             self.actor.eval()
             with torch.no_grad():
                 rollout = self.rollout(number)
@@ -153,20 +128,20 @@ class PpoTrainer(Trainer):
     def parts(self, rollout: Responses, number: int) -> Iterator[Responses]:
         """All passes over a rollout, in the parts that are computed at once."""
         rng = torch.Generator().manual_seed(self.seed_of("order", number))
-        for _ in range(self.ppo.passes):
+        for _ in range(self.section.passes):
             order = torch.randperm(len(rollout.ids), generator=rng).to(self.args.device)
             for rows in order.split(self.args.per_device_train_batch_size):
                 yield rollout[rows]
 
     def seed_of(self, what: str, number: int) -> int:
-        """Seed of a part of a rollout on this process, whatever went before."""
+        """Seed of a part of a rollout on this process, independent of what was drawn before."""
         return batch_seed(self.args.seed, f"ppo/{what}/{self.args.process_index}", number)
 
     def rollout(self, number: int) -> Responses:
         """This process's share of a rollout: sampled, scored and judged."""
         rows = self.order[number * self.per_rollout : (number + 1) * self.per_rollout]
         rows = rows[self.args.process_index :: self.args.world_size]
-        asked = [self.task.encoded[row] for row in rows]
+        asked = [self.encoded[row] for row in rows]
         prompts = [self.task.prompts[row] for row in rows]
         torch.manual_seed(self.seed_of("responses", number))
         responses = self.sample(asked)
@@ -178,7 +153,7 @@ class PpoTrainer(Trainer):
         return self.judge(asked, responses, scores)
 
     def sample(self, prompts: list[list[int]]) -> list[list[int]]:
-        """Sampled token ids a prompt, up to and including the end token."""
+        """Sampled token ids of one response per prompt, up to and including the end token."""
         rule = sampling_rule(self.task.sampling, self.ends, self.tokenizer)
         size = self.sampled_at_once
         responses = []
@@ -215,7 +190,7 @@ class PpoTrainer(Trainer):
         last = made.mask.sum(1, keepdim=True).long() - 1
         token_rewards = (-kl / total).scatter_add(1, last, reward[:, None])
         made.logprobs = old
-        made.advantages = advantages(token_rewards, values, made.mask, self.ppo.gae_lambda)
+        made.advantages = advantages(token_rewards, values, made.mask, self.section.gae_lambda)
         made.returns = made.advantages + values
         cut = torch.tensor([float(ids[-1] not in self.ends) for ids in responses])
         self.measure(
@@ -228,11 +203,11 @@ class PpoTrainer(Trainer):
     def base_logprobs(self, batch: Responses) -> torch.Tensor:
         """Log-probabilities (b, T) of the tokens under the base model."""
         if self.reference is not None:
-            logits, _ = foretold(self.reference, batch)
+            logits, _ = response_logits(self.reference, batch)
         else:
             policy = cast(PeftModel, self.actor.policy)
             with policy.disable_adapter(), self.accelerator.autocast():
-                logits, _ = foretold(policy, batch)
+                logits, _ = response_logits(policy, batch)
         return token_logprobs(logits, batch, self.task.sampling.temperature)[0]
 
     def set_units(self, reward: torch.Tensor) -> None:
@@ -253,7 +228,7 @@ class PpoTrainer(Trainer):
         batch = cast(Responses, inputs)
         logprobs, _, values = model(batch)
         ratio = ((logprobs - batch.logprobs) * batch.mask).exp()
-        clipped = ratio.clamp(1 - self.ppo.clip, 1 + self.ppo.clip)
+        clipped = ratio.clamp(1 - self.section.clip, 1 + self.section.clip)
         gain = torch.minimum(ratio * batch.advantages, clipped * batch.advantages)
         error = ((values - batch.returns) / self.actor.scale).square() * batch.mask
         outside = ((ratio - clipped).abs() > 0).float()
@@ -266,9 +241,9 @@ class PpoTrainer(Trainer):
     # ---- metrics and checkpoints -------------------------------------------------------------
 
     def measure(self, **sums: torch.Tensor) -> None:
-        """Note means over all processes: a response's, or a token's where there are no responses.
+        """Keep means over all processes: per response, or per token if `responses` is not given.
 
-        `entropy` is a token's in any case, and `tokens` becomes the `length` of a response.
+        `entropy` is per token in any case, and `tokens` becomes the `length` of a response.
         """
         totals = torch.stack([part.detach().sum().to(self.args.device) for part in sums.values()])
         totals = cast(torch.Tensor, self.accelerator.reduce(totals, reduction="sum"))
@@ -300,127 +275,80 @@ class PpoTrainer(Trainer):
 
 def train(inputs: TrainingInputs, output: Path) -> dict[str, Any]:
     """Train the policy's model into `output`; returns the record of the training."""
-    settings, model = inputs.settings, inputs.model
-    lam, rewards = rl.lam_and_rewards(inputs)
-    own = ("minibatches", "passes", "clip", "gae_lambda", "value_learning_rate")
-    return train_ppo(
-        model["source"],
-        inputs.prompts,
-        rewards,
-        lam,
-        output,
-        work=inputs.work,
-        template=inputs.template,
-        sampling=Sampling(**inputs.sampling),
-        training=common.training(
-            settings, inputs.seed, model["dtype"], model["device"], parts=inputs.parts
-        ),
-        steps=settings["steps"],
-        ppo=Ppo(**{name: settings[name] for name in own}),
-        revision=model["revision"],
-    )
+    return train_ppo(rl.task_of(inputs), Ppo(**inputs.settings), inputs.run, output)
 
 
-def train_ppo(
-    model: str,
-    prompts: list[str],
-    rewards: Mapping[str, Score],
-    lam: Mapping[str, float],
-    output: Path,
-    *,
-    work: Path,
-    template: str,
-    sampling: Sampling,
-    training: common.Training,
-    steps: int,
-    ppo: Ppo,
-    revision: str | None = None,
-) -> dict[str, Any]:
+def train_ppo(task: rl.Task, section: Ppo, run: Run, output: Path) -> dict[str, Any]:
     """Train a model towards p_λ on given prompts.
 
-    Values with λ = 0 are left out. If every λ is 0, the base model is the answer and is copied.
+    If every λ is 0, the base model is the answer and is copied.
 
     Args:
-        model: base model, a HuggingFace folder or a hub id; also the frozen reference.
-        prompts: bare prompts (without template); drawn in shuffled passes.
-        rewards: value → reward function.
-        lam: value → λ ≥ 0.
-        output: the finished model's folder.
-        work: folder for checkpoints; a run that was killed goes on from there.
-        template: text around a prompt, with `{prompt}`.
-        sampling: how the base model's candidates were sampled.
-        training: how to optimise; a batch counts responses.
-        steps: optimisation steps, a multiple of those on one rollout.
-        ppo: settings of PPO itself.
-        revision: of the base model on the hub.
+        task: what is asked and rewarded.
+        section: how to optimise; a batch counts responses.
+        run: how the training runs.
+        output: folder of the finished model.
 
     Returns:
-        The record of `common.run`, and `exact_target`: whether `sampling` excludes no tokens, so
-        that the optimum is p_λ itself; for a copied base model with `steps` 0 and a `note`.
+        The record of `common.train_and_save`, and `exact_target`: whether `task.sampling` excludes
+        no tokens, so that the optimum is p_λ itself; for a copied base model with `steps` 0 and a
+        `note`.
 
     Raises:
-        InputError: if model, tokenizer, template, prompts, λ, rewards, batch or steps do not fit.
+        InputError: if model, tokenizer, template, prompts, λ, rewards or batch do not fit.
     """
-    if steps % ppo.steps:
-        raise InputError(
-            f"{steps} steps are no multiple of the {ppo.steps} on one rollout ({ppo.minibatches} "
-            f"minibatches × {ppo.passes} passes); change one of the three"
-        )
-    weights = rl.active_weights(lam, rewards)
+    weights = rl.active_weights(task.lam, task.rewards)
     settings = {
-        "model": model,
-        "revision": revision,
+        "model": task.model,
+        "revision": task.revision,
         "lam": weights,
-        "template": template,
-        "sampling": asdict(sampling),
-        "steps": steps,
-        **asdict(ppo),
-        **asdict(training),
+        "template": task.template,
+        "sampling": task.sampling.model_dump(),
+        "steps": section.steps,
+        "minibatches": section.minibatches,
+        "passes": section.passes,
+        "clip": section.clip,
+        "gae_lambda": section.gae_lambda,
+        "value_learning_rate": section.value_learning_rate,
+        **common.recorded(section, run),
     }
-    arguments = common.training_arguments(work, training)
-    policy, tokenizer = common.load(model, template, training, revision)
+    arguments = common.training_arguments(section, run)
+    policy, tokenizer = load(task.model, task.revision, task.template, section, run)
     if not weights:
-        return rl.copy_base(policy, tokenizer, output, work, settings)
-    texts = [render(tokenizer, template, prompt) for prompt in prompts]
-    rl.check_prompts(texts, tokenizer, policy, sampling.max_new_tokens)
+        return rl.copy_base(policy, tokenizer, output, run.work, settings)
+    texts = [render(tokenizer, task.template, prompt) for prompt in task.prompts]
+    rl.check_prompts(texts, tokenizer, policy, task.sampling.max_new_tokens)
     reference = None
-    if training.lora is None:
-        reference = common.ready(
-            load_model(AutoModelForCausalLM, model, "model", revision=revision, dtype=torch.float32)
-        )
-    task = Task(
-        prompts,
-        tokenizer(texts)["input_ids"],
-        {name: rewards[name] for name in weights},
-        weights,
-        sampling,
-    )
+    if section.lora is None:
+        full = {"revision": task.revision, "dtype": torch.float32}
+        reference = ready(load_model(AutoModelForCausalLM, task.model, "model", **full))
     actor = ActorCritic(
-        common.adapted(policy, training, "CAUSAL_LM", revision), sampling.temperature
+        adapted(policy, section, run, "CAUSAL_LM", task.revision), task.sampling.temperature
     )
     disable_dropout_in_model(actor)
     trainer = PpoTrainer(
         actor,
         reference,
-        trainer_arguments(arguments, actor, steps, ppo),
+        trainer_arguments(arguments, actor, section),
         tokenizer,
-        task,
-        ppo,
-        # Noise is drawn a batch at a time, so this may not change when memory is short.
-        sampled_at_once=common.per_process(training.batch_size, training.accumulation),
+        replace(task, lam=weights, rewards={name: task.rewards[name] for name in weights}),
+        tokenizer(texts)["input_ids"],
+        section,
     )
-    record = common.run(trainer, tokenizer, output, work, settings, model=actor.policy)
-    return {**record, "exact_target": rl.is_exact(sampling)}
+    record = common.train_and_save(
+        trainer, tokenizer, output, run.work, settings, model=actor.policy
+    )
+    return {**record, "exact_target": rl.is_exact(task.sampling)}
 
 
 def trainer_arguments(
-    shared: dict[str, Any], actor: ActorCritic, steps: int, ppo: Ppo
+    shared: dict[str, Any], actor: ActorCritic, section: Ppo
 ) -> TrainingArguments:
     """The shared arguments as the plain Trainer takes them, with checkpoints between rollouts."""
     arguments = {name: value for name, value in shared.items() if name != "disable_dropout"}
     # The Trainer would look for it in the actor and critic; it is the policy's.
     if arguments.pop("gradient_checkpointing"):
         actor.policy.gradient_checkpointing_enable(arguments["gradient_checkpointing_kwargs"])
-    between = lcm(ppo.steps, arguments["logging_steps"])
+    between = lcm(section.rollout_steps, arguments["logging_steps"])
     arguments["save_steps"] = -(-arguments["save_steps"] // between) * between
-    return TrainingArguments(**arguments, max_steps=steps, remove_unused_columns=False)
+    return TrainingArguments(**arguments, max_steps=section.steps, remove_unused_columns=False)

@@ -5,7 +5,6 @@ reads the templated prompt, a space, the response, and the end-of-sequence token
 with it must end the text in the same way.
 """
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,12 @@ from transformers import PreTrainedTokenizerBase
 from trl import RewardConfig, RewardTrainer
 
 from polyalign.errors import InputError
+from polyalign.families.options import RewardTraining
 from polyalign.train import common
 from polyalign.train.calibration import held_out
-from polyalign.train.classifier import load_for_labels, predict
+from polyalign.train.classifier import predict
+from polyalign.train.inputs import Run
+from polyalign.train.loading import adapters, load_for_labels
 
 
 def _tokenise(
@@ -38,34 +40,31 @@ def train_reward(
     base: str,
     pairs_train: pd.DataFrame,
     pairs_test: pd.DataFrame,
+    section: RewardTraining,
+    run: Run,
     output: Path,
     *,
-    work: Path,
     template: str,
-    training: common.Training,
-    epochs: int = 1,
-    max_length: int | None = None,
     revision: str | None = None,
 ) -> dict[str, Any]:
     """Train a reward model and judge it on held-out pairs.
+
+    Pairs with a text that is longer than the model's limit are left out.
 
     Args:
         base: a HuggingFace folder or a hub id; any model with a sequence-classification class. A
             missing head is drawn from the seed.
         pairs_train: `prompt`, `chosen`, `rejected`.
         pairs_test: the same, held out.
-        output: the finished model's folder (one label, tokenizer, `metrics.csv`).
-        work: folder for checkpoints; a run that was killed goes on from there.
+        section: how to optimise; a batch counts pairs.
+        run: how the training runs.
+        output: folder of the finished model (one label, tokenizer, `metrics.csv`).
         template: text around a prompt, with `{prompt}`; the response follows after a space.
-        training: how to optimise; a batch counts pairs.
-        epochs: passes over the pairs.
-        max_length: longest text in tokens, end token included (None: the model's limit); pairs with
-            a longer one are left out.
         revision: of the base model on the hub.
 
     Returns:
-        The record of `common.run`, with `counts` of the pairs, `held_out` and `reliability` (see
-        `calibration`).
+        The record of `common.train_and_save`, with `counts` of the pairs, `held_out` and
+        `reliability` (see `calibration`).
 
     Raises:
         InputError: if base, template, pairs or batch do not fit.
@@ -73,31 +72,35 @@ def train_reward(
     settings = {
         "base": base,
         "template": template,
-        "epochs": epochs,
-        "max_length": max_length,
+        "epochs": section.epochs,
+        # Texts are as long as the model takes.
+        "max_length": None,
         "revision": revision,
-        **asdict(training),
+        **common.recorded(section, run),
     }
     arguments = RewardConfig(
-        **common.training_arguments(work, training), num_train_epochs=epochs, max_length=None
+        **common.training_arguments(section, run),
+        num_train_epochs=section.epochs,
+        max_length=None,
     )
-    model, tokenizer, limit = load_for_labels(base, {0: "reward"}, training, template, revision)
-    longest = min(max_length or limit, limit)
+    model, tokenizer, longest = load_for_labels(
+        base, revision, template, {0: "reward"}, section, run
+    )
     train, train_long = _tokenise(pairs_train, tokenizer, template, longest)
     test, test_long = _tokenise(pairs_test, tokenizer, template, longest)
     if not train or not test:
         raise InputError(
             f"no pair left to {'train' if not train else 'test'} on ({train_long + test_long} "
-            f"exceed {longest} tokens); expected shorter texts, or a larger max_length"
+            f"exceed the model's {longest} tokens); expected shorter texts: lower max_words"
         )
     trainer = RewardTrainer(
         model=model,
         args=arguments,
         train_dataset=datasets.Dataset.from_list(train),
         processing_class=tokenizer,
-        peft_config=common.adapters(training, "SEQ_CLS", revision),
+        peft_config=adapters(section.lora, run, "SEQ_CLS", revision),
     )
-    record = common.run(trainer, tokenizer, output, work, settings)
+    record = common.train_and_save(trainer, tokenizer, output, run.work, settings)
     rewards = predict(
         trainer.model,
         tokenizer,

@@ -1,10 +1,11 @@
-"""What the trainers by reinforcement learning share: weights, rewards, prompts, the empty case.
+"""What the reinforcement learning trainers share: the task, rewards, prompts, the empty case.
 
 All of them maximise E[Σᵢ (λᵢ/Λ) rᵢ] − (1/Λ) KL(π ‖ p0) with Λ = Σᵢ λᵢ. Its optimum is
 p_λ ∝ p0 exp(λ·r), on a reward scale that does not depend on Λ.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,53 @@ import numpy as np
 
 from polyalign.errors import InputError
 from polyalign.models.encoding import check_lengths, max_positions
-from polyalign.models.logprobs import Sampling
 from polyalign.palettes.record import lam_of
 from polyalign.rewards import Score, check_finite, check_weights, load
 from polyalign.runtime.files import versions
 from polyalign.runtime.job import is_main_process
+from polyalign.settings import SamplingRule
 from polyalign.train import common
 from polyalign.train.inputs import TrainingInputs
+from polyalign.train.loading import process_count, take_own_gpu
 
 
-def lam_and_rewards(inputs: TrainingInputs) -> tuple[dict[str, float], dict[str, Any]]:
-    """The positive λ that training aims at, and the reward functions of their values."""
-    common.take_own_gpu()
-    palette = inputs.palette
-    lam = lam_of(palette, "lam_train")
+@dataclass(frozen=True)
+class Task:
+    """What is asked and rewarded.
+
+    Attributes:
+        model: base model, a HuggingFace folder or a hub id; also the frozen reference.
+        revision: of the base model on the hub.
+        template: text around a prompt, with `{prompt}`.
+        prompts: bare prompts (without template); drawn in shuffled passes.
+        rewards: value → reward function.
+        lam: value → λ ≥ 0; values with λ = 0 are left out of the reward.
+        sampling: how the base model's candidates were sampled.
+    """
+
+    model: str
+    revision: str | None
+    template: str
+    prompts: list[str]
+    rewards: Mapping[str, Score]
+    lam: Mapping[str, float]
+    sampling: SamplingRule
+
+
+def task_of(inputs: TrainingInputs) -> Task:
+    """The task of a policy: the λ for training of its palette, and the rewards that have one."""
+    take_own_gpu()
+    lam = lam_of(inputs.palette, "lam_train")
     rewards = {name: load(spec) for name, spec in inputs.values.items() if lam.get(name, 0) > 0}
-    return {name: lam[name] for name in rewards}, rewards
+    return Task(
+        model=inputs.model["source"],
+        revision=inputs.model["revision"],
+        template=inputs.template,
+        prompts=inputs.prompts,
+        rewards=rewards,
+        lam={name: lam[name] for name in rewards},
+        sampling=SamplingRule(**inputs.sampling),
+    )
 
 
 def scored(name: str, score: Score, prompts: list[str], completions: list[str]) -> np.ndarray:
@@ -56,7 +88,7 @@ def active_weights(lam: Mapping[str, float], rewards: Mapping[str, Any]) -> dict
 def prompt_order(prompts: int, batches: int, per_batch: int, seed: int) -> np.ndarray:
     """Indices (batches × per_batch,) into the prompts: as many shuffled passes as it takes.
 
-    The order of a whole run is laid out beforehand, so a resumed run needs only to skip.
+    The order of a whole run is drawn at its start, so a resumed run only has to skip.
     """
     rng = np.random.default_rng(seed)
     size = batches * per_batch
@@ -64,7 +96,7 @@ def prompt_order(prompts: int, batches: int, per_batch: int, seed: int) -> np.nd
     return np.concatenate(passes)[:size]
 
 
-def is_exact(sampling: Sampling) -> bool:
+def is_exact(sampling: SamplingRule) -> bool:
     """Whether p_λ can be met: the KL is over all tokens, so sampling must exclude none."""
     return sampling.top_k == 0 and sampling.top_p == 1.0
 
@@ -81,7 +113,7 @@ def copy_base(
         "steps": 0,
         "resumed_from": None,
         "device": policy.device.type,
-        "processes": common.process_count(),
+        "processes": process_count(),
         "metrics": {},
         "versions": versions(*common.PACKAGES),
         "exact_target": True,

@@ -1,61 +1,60 @@
-"""REINFORCE leave-one-out towards p_λ, with trl; and GRPO, which differs in where the KL stands.
+"""REINFORCE leave-one-out towards p_λ, with trl; and GRPO, which has the KL in another place.
 
-RLOO (Ahmadian et al. 2024, arXiv 2402.14740) has the KL inside the reward, so that a token answers
-for the KL of all that follow it, and its optimum is p_λ (see `rl`).
+RLOO (Ahmadian et al. 2024, arXiv 2402.14740) has the KL inside the reward, so a token is charged
+for the KL of all tokens that follow it, and the optimum is p_λ (see `rl`).
 
-GRPO (Shao et al. 2024, arXiv 2402.03300) has the KL of each token in the loss. Two of its habits
-would move the optimum and are off: advantages are not divided by a group's deviation, which would
-lose Λ, and a response's loss not by its length (Liu et al. 2025, arXiv 2503.20783). The KL carries
-the importance ratio, which makes its gradient that of KL(π ‖ p0) at each token (DeepSeek-AI 2025,
-arXiv 2512.02556). What remains is that no token answers for the KL after it: the optimum is near
-p_λ, not p_λ itself.
+GRPO (Shao et al. 2024, arXiv 2402.03300) has the KL of each token in the loss. Two of its steps
+would move the optimum and are off: advantages are not divided by the standard deviation of a group,
+which would lose Λ, and the loss of a response is not divided by its length (Liu et al. 2025, arXiv
+2503.20783). The KL carries the importance ratio, which makes its gradient that of KL(π ‖ p0) at
+each token (DeepSeek-AI 2025, arXiv 2512.02556). One difference remains: no token is charged for the
+KL after it. The optimum is therefore near p_λ, not p_λ itself.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import datasets
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from polyalign.errors import InputError
+from polyalign.families.rloo import Rloo
 from polyalign.models.encoding import render
-from polyalign.models.logprobs import Sampling
 from polyalign.rewards import Score
 from polyalign.train import common, rl
-from polyalign.train.inputs import TrainingInputs
+from polyalign.train.inputs import Run, TrainingInputs
+from polyalign.train.loading import adapters, load, ready
 
 PROMPT = "bare_prompt"
 
 
 class ResponseKl:
-    """Logs the KL in nats a response; trl logs nats a token."""
+    """Logs the KL in nats per response; trl logs nats per token."""
 
     def log(self, logs: dict[str, float], *arguments: Any) -> None:
-        """Multiply by the tokens a response before the values of several steps are averaged."""
+        """Multiply by the tokens per response before the values of several steps are averaged."""
         found: Any = self._metrics["train"]  # type: ignore[attr-defined]
         if "kl" in found:
             lengths = found["completions/mean_length"]
-            # GRPO notes the KL of each part of a step.
+            # GRPO keeps the KL of each part of a step.
             parts = len(found["kl"]) // len(lengths)
             found["kl"] = [kl * lengths[n // parts] for n, kl in enumerate(found["kl"])]
         super().log(logs, *arguments)  # type: ignore[misc]
 
 
-class Rloo(ResponseKl, RLOOTrainer):
-    """trl's RLOO with the KL in nats a response in its metrics."""
+class RlooTrainer(ResponseKl, RLOOTrainer):
+    """trl's RLOO with the KL in nats per response in its metrics."""
 
 
-class Grpo(ResponseKl, GRPOTrainer):
-    """trl's GRPO with the KL in nats a response in its metrics."""
+class GrpoTrainer(ResponseKl, GRPOTrainer):
+    """trl's GRPO with the KL in nats per response in its metrics."""
 
 
-# What differs between the two, beside the trainer.
+# Trainer, its arguments, and the values of those in which the two differ.
 ALGORITHMS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "rloo": (Rloo, RLOOConfig, {}),
+    "rloo": (RlooTrainer, RLOOConfig, {}),
     "grpo": (
-        Grpo,
+        GrpoTrainer,
         GRPOConfig,
         {"scale_rewards": "none", "loss_type": "dr_grpo", "use_bias_correction_kl": True},
     ),
@@ -75,128 +74,77 @@ def reward_function(name: str, score: Score) -> Callable[..., list[float]]:
 
 def train(inputs: TrainingInputs, output: Path) -> dict[str, Any]:
     """Train the policy's model into `output`; returns the record of the training."""
-    settings, model = inputs.settings, inputs.model
-    lam, rewards = rl.lam_and_rewards(inputs)
-    return train_rloo(
-        model["source"],
-        inputs.prompts,
-        rewards,
-        lam,
-        output,
-        work=inputs.work,
-        template=inputs.template,
-        sampling=Sampling(**inputs.sampling),
-        training=common.training(
-            settings, inputs.seed, model["dtype"], model["device"], parts=inputs.parts
-        ),
-        steps=settings["steps"],
-        generations=settings["generations"],
-        algorithm=settings["algorithm"],
-        revision=model["revision"],
-    )
+    return train_rloo(rl.task_of(inputs), Rloo(**inputs.settings), inputs.run, output)
 
 
-def train_rloo(
-    model: str,
-    prompts: list[str],
-    rewards: Mapping[str, Score],
-    lam: Mapping[str, float],
-    output: Path,
-    *,
-    work: Path,
-    template: str,
-    sampling: Sampling,
-    training: common.Training,
-    steps: int,
-    generations: int = 4,
-    algorithm: str = "rloo",
-    revision: str | None = None,
-) -> dict[str, Any]:
+def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str, Any]:
     """Train a model towards p_λ on given prompts.
 
-    Rewards are neither clipped nor normalised. Values with λ = 0 are left out. If every λ is 0, the
-    base model is the answer and is copied. The KL is to the base model over all tokens, so p_λ is
-    met exactly if `sampling` excludes none (top_k 0, top_p 1).
+    Rewards are neither clipped nor normalised. If every λ is 0, the base model is the answer and is
+    copied. The KL is to the base model over all tokens, so p_λ is met exactly if `task.sampling`
+    excludes none (top_k 0, top_p 1).
 
     Args:
-        model: base model, a HuggingFace folder or a hub id; also the frozen reference.
-        prompts: bare prompts (without template); drawn in shuffled passes.
-        rewards: value → reward function.
-        lam: value → λ ≥ 0.
-        output: the finished model's folder.
-        work: folder for checkpoints; a run that was killed goes on from there.
-        template: text around a prompt, with `{prompt}`.
-        sampling: how the base model's candidates were sampled.
-        training: how to optimise; a batch counts responses.
-        steps: optimisation steps, each on fresh responses.
-        generations: responses to one prompt in a step, at least 2.
-        algorithm: `rloo` or `grpo`.
-        revision: of the base model on the hub.
+        task: what is asked and rewarded.
+        section: how to optimise; a batch counts responses, and each step has fresh ones.
+        run: how the training runs.
+        output: folder of the finished model.
 
     Returns:
-        The record of `common.run`, and `exact_target`: whether the optimum is p_λ itself
-        (`sampling` excludes no tokens, and the algorithm is `rloo`); for a copied base model with
-        `steps` 0 and a `note`.
+        The record of `common.train_and_save`, and `exact_target`: whether the optimum is p_λ itself
+        (`task.sampling` excludes no tokens, and the algorithm is `rloo`); for a copied base model
+        with `steps` 0 and a `note`.
 
     Raises:
         InputError: if model, tokenizer, template, prompts, λ, rewards or batch do not fit.
     """
-    weights = rl.active_weights(lam, rewards)
+    weights = rl.active_weights(task.lam, task.rewards)
     total = sum(weights.values())
     settings = {
-        "model": model,
-        "revision": revision,
-        "algorithm": algorithm,
+        "model": task.model,
+        "revision": task.revision,
+        "algorithm": section.algorithm,
         "lam": weights,
-        "template": template,
-        "sampling": asdict(sampling),
-        "steps": steps,
-        "generations": generations,
-        **asdict(training),
+        "template": task.template,
+        "sampling": task.sampling.model_dump(),
+        "steps": section.steps,
+        "generations": section.generations,
+        **common.recorded(section, run),
     }
-    trainer_class, config_class, options = ALGORITHMS[algorithm]
-    policy, tokenizer = common.load(model, template, training, revision)
+    trainer_class, config_class, options = ALGORITHMS[section.algorithm]
+    policy, tokenizer = load(task.model, task.revision, task.template, section, run)
     if not weights:
-        return rl.copy_base(policy, tokenizer, output, work, settings)
-    per_step = _prompts_per_step(training.batch_size, generations)
-    texts = [render(tokenizer, template, prompt) for prompt in prompts]
-    rl.check_prompts(texts, tokenizer, policy, sampling.max_new_tokens)
-    order = rl.prompt_order(len(prompts), steps, per_step, training.seed)
-    functions: list[Any] = [reward_function(name, rewards[name]) for name in weights]
-    rows = {"prompt": [texts[row] for row in order], PROMPT: [prompts[row] for row in order]}
+        return rl.copy_base(policy, tokenizer, output, run.work, settings)
+    texts = [render(tokenizer, task.template, prompt) for prompt in task.prompts]
+    rl.check_prompts(texts, tokenizer, policy, task.sampling.max_new_tokens)
+    per_step = section.batch_size // section.generations
+    order = rl.prompt_order(len(texts), section.steps, per_step, run.seed)
+    functions: list[Any] = [reward_function(name, task.rewards[name]) for name in weights]
+    rows = {"prompt": [texts[row] for row in order], PROMPT: [task.prompts[row] for row in order]}
     trainer = trainer_class(
         model=policy,
         reward_funcs=functions,
         args=config_class(
-            **common.training_arguments(work, training),
+            **common.training_arguments(section, run),
             **options,
-            max_steps=steps,
+            max_steps=section.steps,
             reward_weights=[weight / total for weight in weights.values()],
             beta=1 / total,
-            num_generations=generations,
+            num_generations=section.generations,
             shuffle_dataset=False,
-            max_completion_length=sampling.max_new_tokens,
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
+            max_completion_length=task.sampling.max_new_tokens,
+            temperature=task.sampling.temperature,
+            top_k=task.sampling.top_k,
+            top_p=task.sampling.top_p,
             # Of the reference, which trl loads itself.
-            model_init_kwargs={"revision": revision},
+            model_init_kwargs={"revision": task.revision},
         ),
         train_dataset=datasets.Dataset.from_dict(rows),
         processing_class=tokenizer,
-        peft_config=common.adapters(training, "CAUSAL_LM", revision),
+        peft_config=adapters(section.lora, run, "CAUSAL_LM", task.revision),
     )
     if trainer.ref_model is not None:
-        common.ready(trainer.accelerator.unwrap_model(trainer.ref_model))
-    record = common.run(trainer, tokenizer, output, work, settings)
-    return {**record, "exact_target": rl.is_exact(sampling) and algorithm == "rloo"}
-
-
-def _prompts_per_step(batch_size: int, generations: int) -> int:
-    """Prompts in a step, or InputError if the responses do not fill whole groups of at least 2."""
-    if generations < 2 or batch_size % generations:
-        raise InputError(
-            f"batch_size {batch_size} with {generations} generations; expected at least 2 "
-            "generations a prompt, and a batch_size that is a multiple of them: change one"
-        )
-    return batch_size // generations
+        ready(trainer.accelerator.unwrap_model(trainer.ref_model))
+    record = common.train_and_save(trainer, tokenizer, output, run.work, settings)
+    exact = rl.is_exact(task.sampling) and section.algorithm == "rloo"
+    return {**record, "exact_target": exact}

@@ -2,16 +2,14 @@
 
 Rewarded soups (Ramé et al. 2023, arXiv 2306.04488) interpolate models that were trained from one
 base for one value each. Tensors stream from disk to disk in small blocks, so neither torch nor the
-memory of a model is needed. The safetensors format is read and written here: eight bytes with the
-length of a JSON header, the header (name → dtype, shape, place), then the bytes of the tensors.
+memory of a model is needed.
 """
 
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -19,16 +17,24 @@ from typing import Any
 import numpy as np
 
 from polyalign.errors import InputError
+from polyalign.models.safetensors_io import (
+    ADAPTER,
+    FLOATS,
+    INDEX,
+    SIZES,
+    Tensor,
+    block_starts,
+    encode,
+    raw_blocks,
+    read_block,
+    read_tensors,
+    read_whole,
+    same_bytes,
+    write_header,
+)
 from polyalign.runtime.files import atomic_write
 from polyalign.train.inputs import TrainingInputs
 
-BLOCK = 2**20  # elements held at once of each model
-FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1,
-         "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1}  # fmt: skip
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
-ADAPTER = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 # Where a model came from, what wrote it and how it is stored say nothing about what it computes;
 # the trainers set the padding token.
@@ -37,100 +43,13 @@ INCIDENTAL = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "
 COPIED = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".py")
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """Where a tensor lies: bytes `start` to `stop` of `file`."""
-
-    file: Path
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    stop: int
-
-
-def read_header(file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file by name, in the order of their bytes.
-
-    Raises:
-        InputError: if the file is missing, truncated, or of another format.
-    """
-    try:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if length > file.stat().st_size:
-                raise ValueError(f"a header of {length} bytes is announced")
-            header = json.loads(stream.read(length))
-        header.pop("__metadata__", None)
-        tensors = {
-            name: Tensor(
-                file,
-                entry["dtype"],
-                tuple(entry["shape"]),
-                8 + length + entry["data_offsets"][0],
-                8 + length + entry["data_offsets"][1],
-            )
-            for name, entry in header.items()
-        }
-        end = max((tensor.stop for tensor in tensors.values()), default=0)
-        if file.stat().st_size < end:
-            raise ValueError(f"{file.stat().st_size} bytes instead of {end}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
-        raise InputError(
-            f"{file}: cannot be read as safetensors ({fault}); it may be truncated: "
-            "make or download the model again"
-        ) from fault
-    return dict(sorted(tensors.items(), key=lambda item: item[1].start))
-
-
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a model folder, of one weights file or of the shards that its index names.
-
-    Raises:
-        InputError: if the folder has no safetensors weights, or a shard lacks a tensor.
-    """
-    if (folder / INDEX).is_file():
-        names = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
-        shards = {shard: read_header(folder / shard) for shard in sorted(set(names.values()))}
-        lacking = [name for name, shard in names.items() if name not in shards[shard]]
-        if lacking:
-            raise InputError(
-                f"{folder / INDEX}: tensor '{lacking[0]}' is not in {names[lacking[0]]}; "
-                "make or download the model again"
-            )
-        return {name: tensor for shard in shards.values() for name, tensor in shard.items()}
-    for file in (folder / SINGLE, folder / ADAPTER):
-        if file.is_file():
-            return read_header(file)
-    raise InputError(
-        f"{folder}: no {SINGLE}, {INDEX} or {ADAPTER}; expected a HuggingFace folder with "
-        "safetensors weights: save the model with save_pretrained"
-    )
-
-
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object, or InputError naming the file."""
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as fault:
-        raise InputError(f"{file}: cannot be read ({fault}); expected a JSON file there") from fault
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); expected a JSON file there") from error
     return content
-
-
-def decode(raw: np.ndarray, dtype: str) -> np.ndarray:
-    """Stored numbers as float64."""
-    if dtype == "BF16":
-        return (raw.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-    return raw.astype(np.float64)
-
-
-def encode(numbers: np.ndarray, dtype: str) -> np.ndarray:
-    """float64 in the stored type, rounded to nearest, ties to even."""
-    if dtype != "BF16":
-        return numbers.astype(FLOATS[dtype])
-    bits = numbers.astype(np.float32).view(np.uint32)
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) >> 16
-    # Rounding up the mantissa of a NaN could make it an infinity.
-    return np.where(np.isnan(numbers), np.uint32(0x7FC0), rounded).astype("<u2")
 
 
 def train(inputs: TrainingInputs, output: Path) -> dict[str, Any]:
@@ -297,22 +216,6 @@ def is_tied_copy(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> bool
     )
 
 
-def raw_blocks(tensor: Tensor) -> Iterator[bytes]:
-    """The bytes of a tensor, in blocks."""
-    with tensor.file.open("rb") as stream:
-        stream.seek(tensor.start)
-        left = tensor.stop - tensor.start
-        while left:
-            block = stream.read(min(left, BLOCK))
-            left -= len(block)
-            yield block
-
-
-def same_bytes(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors of one type and shape hold the same bytes."""
-    return all(a == b for a, b in zip(raw_blocks(one), raw_blocks(other), strict=True))
-
-
 def check_integers(first: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:
     """Raise InputError naming a tensor that cannot be averaged and is not equal."""
     for name, tensor in first.items():
@@ -332,20 +235,6 @@ def check_integers(first: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> 
             )
 
 
-def write_header(stream: Any, layout: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
-    """Write the header for tensors (dtype, shape) that follow in the given order."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    place = 0
-    for name, (dtype, shape) in layout.items():
-        size = prod(shape) * SIZES[dtype]
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [place, place + size]}
-        place += size
-    text = json.dumps(header, separators=(",", ":")).encode()
-    # The data shall start at a multiple of eight bytes.
-    text += b" " * (-len(text) % 8)
-    stream.write(len(text).to_bytes(8, "little") + text)
-
-
 def write_shard(
     file: Path,
     layout: Mapping[str, Tensor],
@@ -359,24 +248,16 @@ def write_shard(
         write_header(stream, {name: (item.dtype, item.shape) for name, item in layout.items()})
         for name, tensor in layout.items():
             if len(sources) == 1 or tensor.dtype not in FLOATS:
-                # Nothing to average, and no bit shall change.
+                # Nothing to average, and no bit may change.
                 for block in raw_blocks(tensor):
                     stream.write(block)
                 continue
-            for start in range(0, prod(tensor.shape), BLOCK):
+            for start in block_starts(tensor):
                 mean: Any = 0.0
                 for tensors, weight in zip(sources, weights, strict=True):
                     part = tensors[name]
                     mean += weight * read_block(streams[part.file], part, start)
                 stream.write(encode(mean, tensor.dtype).tobytes())
-
-
-def read_block(stream: Any, tensor: Tensor, start: int) -> np.ndarray:
-    """At most BLOCK numbers of a tensor from element `start` on, as float64."""
-    size = SIZES[tensor.dtype]
-    stream.seek(tensor.start + start * size)
-    count = min(BLOCK, prod(tensor.shape) - start)
-    return decode(np.frombuffer(stream.read(count * size), FLOATS[tensor.dtype]), tensor.dtype)
 
 
 def copy_side_files(folder: Path, draft: Path) -> None:
@@ -427,7 +308,7 @@ def average_factor(
     """One tensor of the average of adapters (configuration, tensors, weight).
 
     Factors are stacked along the rank: [B₁ B₂] [A₁; A₂] = B₁A₁ + B₂A₂, with each adapter's weight
-    and scale (alpha / rank, or alpha / √rank) in its B. Tensors beside the factors are averaged.
+    and scale (alpha / rank, or alpha / √rank) in its B. All other tensors are averaged.
     """
     parts = []
     for config, tensors, weight in adapters:
@@ -445,12 +326,12 @@ def average_factor(
         if is_factor(name, "B"):
             return np.concatenate(parts, axis=1)
         return np.asarray(np.stack(parts).sum(axis=0))
-    except ValueError as fault:
+    except ValueError as error:
         shapes = " and ".join(str(list(part.shape)) for part in parts)
         raise InputError(
             f"{adapters[-1][1][name].file}: tensor '{name}' does not fit ({shapes}); "
             "expected adapters to one base model"
-        ) from fault
+        ) from error
 
 
 def is_factor(name: str, factor: str) -> bool:
@@ -458,28 +339,13 @@ def is_factor(name: str, factor: str) -> bool:
     return f".lora_{factor}." in name or f".lora_embedding_{factor}" in name
 
 
-def read_whole(tensor: Tensor) -> np.ndarray:
-    """A tensor as float64 (adapters are small)."""
-    if tensor.dtype not in FLOATS:
-        raise InputError(f"{tensor.file}: a tensor is {tensor.dtype}; expected {', '.join(FLOATS)}")
-    raw = np.frombuffer(b"".join(raw_blocks(tensor)), FLOATS[tensor.dtype])
-    return decode(raw, tensor.dtype).reshape(tensor.shape)
-
-
 def check_adapters(configs: Mapping[Path, Mapping[str, Any]]) -> None:
-    """Raise InputError for adapters of a kind that does not add up, or to different bases."""
+    """Raise InputError for adapters of a kind that cannot be averaged, or to different bases."""
     first, base = next(iter(configs.items()))
     for folder, config in configs.items():
         file = folder / ADAPTER_CONFIG
-        if (
-            config.get("peft_type") != "LORA"
-            or config.get("use_dora")
-            or config.get("bias")
-            not in (
-                None,
-                "none",
-            )
-        ):
+        biased = config.get("bias") not in (None, "none")
+        if config.get("peft_type") != "LORA" or config.get("use_dora") or biased:
             raise InputError(
                 f"{file}: not a plain LoRA adapter; expected peft_type LORA without DoRA and bias: "
                 "merge the adapter into its base"

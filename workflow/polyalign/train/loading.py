@@ -1,0 +1,259 @@
+"""Models as trainers need them: checked, on their device, with adapters, merged at the end."""
+
+import copy
+import inspect
+import os
+import tempfile
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+
+from polyalign.errors import InputError
+from polyalign.families.options import Lora, TrainingOptions
+from polyalign.models.encoding import prompt_ids
+from polyalign.models.load import DTYPES, fused, load_model, load_tokenizer
+from polyalign.settings import CHAT
+from polyalign.train.inputs import Run
+
+
+def process_count() -> int:
+    """Processes that train together (accelerate and torchrun say so in the environment)."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def device_index() -> int:
+    """The GPU of this process."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def on_cuda(device: str) -> bool:
+    """Whether training runs on CUDA.
+
+    Args:
+        device: as in `Run`.
+
+    Raises:
+        InputError: if it must, and there is none.
+    """
+    found = torch.cuda.is_available()
+    if device == "cuda" and not found:
+        raise InputError("device 'cuda', but there is no CUDA device; set model.device to auto")
+    return found and device != "cpu"
+
+
+def take_own_gpu() -> None:
+    """Let `cuda` mean the GPU of this process, before anything is put there."""
+    if torch.cuda.is_available() and process_count() > 1:
+        torch.cuda.set_device(device_index())
+
+
+def load(
+    source: str, revision: str | None, template: str, options: TrainingOptions, run: Run
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer of `source`, checked against each other and the template.
+
+    The model is in float32; with LoRA its frozen weights are in the format of `run`.
+
+    Raises:
+        InputError: if one cannot be loaded or they do not fit, or 4 bits are asked for without
+            CUDA.
+    """
+    form = frozen_format(options.lora, run)
+    model = ready(
+        load_model(AutoModelForCausalLM, source, "causal model", revision=revision, **form)
+    )
+    tokenizer = load_tokenizer(source, revision=revision)
+    check_fit(model, tokenizer, template, source)
+    return model, tokenizer
+
+
+def load_for_labels(
+    source: str,
+    revision: str | None,
+    template: str,
+    labels: dict[int, str],
+    options: TrainingOptions,
+    run: Run,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int]:
+    """Sequence classifier with the given labels, tokenizer, and longest text in tokens.
+
+    It is in float32; with LoRA its frozen weights are in the format of `run`. A head that `source`
+    lacks is drawn from the seed. Padding is on the right, and the model knows its token: a decoder
+    such as GPT-2 finds the last token of a text by it.
+
+    Raises:
+        InputError: if one cannot be loaded, or model, tokenizer and template do not fit.
+    """
+    tokenizer = load_tokenizer(source, revision=revision)
+    tokenizer.padding_side = "right"
+    set_seed(run.seed)
+    model = load_model(
+        AutoModelForSequenceClassification,
+        source,
+        "sequence classifier",
+        num_labels=len(labels),
+        id2label=labels,
+        label2id={name: number for number, name in labels.items()},
+        revision=revision,
+        **frozen_format(options.lora, run),
+    )
+    check_fit(model, tokenizer, template, source)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    limit = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
+    return model, tokenizer, int(limit)
+
+
+def frozen_format(lora: Lora | None, run: Run) -> dict[str, Any]:
+    """How to load the weights: float32 if they are trained, else in the smallest format allowed.
+
+    Raises:
+        InputError: if 4 bits are asked for where they are not available.
+    """
+    cuda = on_cuda(run.device)
+    compute = DTYPES[run.dtype] if cuda and lora else torch.float32
+    if lora is None or not lora.four_bit:
+        return {"dtype": compute}
+    if not cuda or find_spec("bitsandbytes") is None:
+        lacking = "training runs on the CPU" if not cuda else "bitsandbytes is not installed"
+        raise InputError(
+            f"lora.four_bit is set, but {lacking}; expected a GPU and the package bitsandbytes: "
+            "set four_bit to false, or run where both are"
+        )
+    four_bit = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute
+    )
+    return {"dtype": compute, "quantization_config": four_bit, "device_map": {"": device_index()}}
+
+
+def ready(model: PreTrainedModel) -> PreTrainedModel:
+    """A policy, or its reference: both must compute alike, or the KL at the start is not 0."""
+    count_positions(fused(model))
+    return model
+
+
+def count_positions(model: PreTrainedModel) -> None:
+    """Let the model count a token's position from the first one that is not padding.
+
+    Generation does so by itself, but a plain forward pass counts padding on the left too. In a
+    batch with prompts of several lengths, a model with learnt positions would then give a response
+    other probabilities than those it was sampled with.
+    """
+    # Not on the whole model: trl and peft call its parts, and its own hooks would not run.
+    backbone = model.base_model
+    if "position_ids" not in inspect.signature(backbone.forward).parameters:
+        return
+
+    def count(module: Any, arguments: Any, named: dict[str, Any]) -> Any:
+        mask = named.get("attention_mask")
+        known = named.get("position_ids") is not None or named.get("past_key_values") is not None
+        if isinstance(mask, torch.Tensor) and mask.ndim == 2 and not known:
+            named["position_ids"] = (mask.long().cumsum(-1) - 1).clamp(min=0)
+        return arguments, named
+
+    backbone.register_forward_pre_hook(count, with_kwargs=True)
+
+
+def adapters(lora: Lora | None, run: Run, task: str, revision: str | None) -> LoraConfig | None:
+    """Configuration of the adapters for peft, or None without LoRA.
+
+    The adapters that are drawn next are those of the seed. LoRA: Hu et al. 2021, arXiv 2106.09685.
+
+    Args:
+        lora: the adapters that are asked for.
+        run: gives the seed.
+        task: `CAUSAL_LM` or `SEQ_CLS` (which also trains the new head).
+        revision: of the base model, which the adapters name.
+    """
+    set_seed(run.seed)
+    if lora is None:
+        return None
+    names: Any = "all-linear" if lora.targets == ["all-linear"] else lora.targets
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        target_modules=names,
+        lora_dropout=0.0,
+        task_type=task,
+        revision=revision,
+    )
+
+
+def adapted(
+    model: PreTrainedModel, options: TrainingOptions, run: Run, task: str, revision: str | None
+) -> Any:
+    """The model with adapters, or the model itself without LoRA; arguments as in `adapters`."""
+    config = adapters(options.lora, run, task, revision)
+    if config is None:
+        return model
+    if options.lora and options.lora.four_bit:
+        model = prepare_model_for_kbit_training(model, options.gradient_checkpointing)
+    elif options.gradient_checkpointing:
+        model.enable_input_require_grads()
+    return get_peft_model(model, config)
+
+
+def check_fit(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, template: str, source: str
+) -> None:
+    """Raise InputError if tokenizer, model and template would train on wrong or doubled tokens."""
+    if template != CHAT and "{prompt}" not in template:
+        raise InputError(f"template {template!r} has no {{prompt}}; put it where the prompt goes")
+    embeddings: Any = model.get_input_embeddings()
+    known = embeddings.num_embeddings
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= known:
+        raise InputError(
+            f"{source}: its tokenizer has a token {largest}, but the model knows only {known}; "
+            "expected the tokenizer that the model was trained with"
+        )
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"{source}: its tokenizer has no end-of-sequence token; set eos_token")
+    ids = prompt_ids(tokenizer, template, "a")
+    if ids[-1] == tokenizer.eos_token_id:
+        raise InputError(
+            f"{source}: a templated prompt ends with the end token {tokenizer.eos_token!r}, so no "
+            "response can follow; take it out of the template, or set add_eos_token to false in "
+            "tokenizer_config.json"
+        )
+    if ids[0] == tokenizer.bos_token_id and ids[1:2] == ids[:1]:
+        raise InputError(
+            f"{source}: the tokenizer puts {tokenizer.bos_token!r} before every text, and the "
+            "template does so too; take it out of the template"
+        )
+
+
+def merged(model: PeftModel) -> PreTrainedModel:
+    """The base model in float32 with the adapters in its weights.
+
+    The base is loaded again: in memory it may be in 4 or 16 bits, and would be rounded twice.
+    """
+    base: Any = model.get_base_model()
+    fresh = type(base).from_pretrained(
+        base.config.name_or_path,
+        config=plain_config(base),
+        dtype=torch.float32,
+        revision=model.peft_config["default"].revision,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        result: Any = PeftModel.from_pretrained(fresh, folder)
+    whole_model: PreTrainedModel = result.merge_and_unload()
+    return whole_model
+
+
+def plain_config(model: PreTrainedModel) -> Any:
+    """The model's configuration without its quantisation."""
+    config = copy.deepcopy(model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    return config
