@@ -156,7 +156,7 @@ def test_scatter_shows_every_win_rate_with_its_interval(
 ) -> None:
     winrate_scatter.draw(study(), [tmp_path / "figure.pdf"])
     panels = drawn[0].axes
-    pairs = [("humor", "helpful"), ("humor", "harmless"), ("helpful", "harmless")]
+    pairs = [("helpful", "harmless"), ("helpful", "humor"), ("harmless", "humor")]
     shown = [name for name in study().policies if name != "base/base"]
     assert winrate_scatter.value_pairs(study()) == pairs
     for axes, (across, up) in zip(panels, pairs, strict=True):
@@ -182,7 +182,7 @@ def test_scatter_shows_every_win_rate_with_its_interval(
 
 def test_scatter_without_palettes_takes_the_first_values(tmp_path: Path) -> None:
     data = replace(only("dpo/beta-0.1_harmless-0.1"), palettes={})
-    assert winrate_scatter.value_pairs(data)[0] == ("humor", "helpful")
+    assert winrate_scatter.value_pairs(data)[0] == ("helpful", "harmless")
     one = replace(data, labels={"humor": "Humor"})
     assert winrate_scatter.value_pairs(one) == [("humor", "humor")]
     winrate_scatter.draw(one, [tmp_path / "figure.pdf"])
@@ -475,8 +475,8 @@ def test_the_slack_band_of_levels_is_that_of_the_table(drawn: list[Figure], tmp_
     base = study().levels["base/base"]["mean"]
     across, up = axes.patches
     for band, value, low in (
-        (across, "humor", across.get_x()),
-        (up, "helpful", up.get_y()),
+        (across, "helpful", across.get_x()),
+        (up, "harmless", up.get_y()),
     ):
         spread = study().rewards["base/base"][value].std(ddof=0)
         size = band.get_width() if band is across else band.get_height()
