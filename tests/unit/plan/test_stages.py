@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from polyalign.families import BASE, POOL, Policy, family
 from polyalign.plan import shown, stages
+from polyalign.report.registry import TABLES
 from polyalign.runtime.code import canonical
 from polyalign.study import Study, load
 
@@ -119,7 +120,7 @@ def test_every_input_is_made_by_a_rule_or_is_the_users(study: Study) -> None:
         for split in ("train", "test")
     }
     made |= {paths.rewards(POOL), paths.explored("jobs", "dot")}
-    made |= {paths.table(name, kind) for name, ends in shown.tables(study).items() for kind in ends}
+    made |= {paths.table(name, kind) for name in shown.tables(study) for kind in TABLES[name].kinds}
     models = [Policy("reward", name) for name in study.reward_models]
     for policy in [BASE, *models, *study.of_kind("train")]:
         made |= {paths.model(policy), paths.manifest(policy), paths.metrics(policy)}
