@@ -226,6 +226,23 @@ def test_a_bias_that_is_not_small_is_not_taken_off() -> None:
         assert any("too few to estimate its bias" in one for one in _warned(rewards, record))
 
 
+def test_a_bias_below_half_of_lambda_is_taken_off() -> None:
+    # As above with 6 candidates: 5 c / (1 - c), and 4 c / (1 - 2 c) in halves, at c = 0.3.
+    rewards = [[float(j == best) for j in range(6)] for best in (3, 1, 2, 0)]
+    record = solve_palette(split_table(rewards, "fit"), "p", {"humor": 0.3}, scope="prompt")
+    lam, half = math.log(1.5 / 0.7), math.log(3)
+    assert lam / 3 < half - lam < lam / 2
+    assert record["lam_bias"] == pytest.approx([half - lam])
+    assert record["lam_train"] == pytest.approx([2 * lam - half])
+
+
+def test_a_joint_palette_that_asks_for_nothing_has_no_warning() -> None:
+    frame = pool(600, candidates=4, seed=6)
+    record = diagnosed(frame, solve_palette(frame, "p", {"humor": "mean"}))
+    assert (record["scope"], record["warnings"]) == ("joint", [])
+    assert record["reweighting_share"] == [None]
+
+
 def _warned(rewards: list[list[float]], record: dict) -> list[str]:  # type: ignore[type-arg]
     return diagnosed(split_table(rewards, "fit"), record)["warnings"]
 
