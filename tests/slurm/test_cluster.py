@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -210,9 +211,10 @@ def stopped_training(controller: Controller, name: str) -> str | None:
     work = controller.folder / record["work"]
     if not list(work.glob("checkpoint-*/trainer_state.json")):
         return None
-    os.kill(record["pid"], signal.SIGSTOP)
+    with suppress(ProcessLookupError):
+        os.kill(record["pid"], signal.SIGSTOP)
     job = str(record["slurm_job"])
-    return job if state(job) == "RUNNING" else None
+    return job if controller.at_work(name) and state(job) == "RUNNING" else None
 
 
 def cancel_training(controller: Controller) -> str | None:

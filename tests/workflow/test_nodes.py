@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,15 @@ def test_what_cannot_be_started_is_refused_in_the_plan(
     assert "see docs/cluster.md, or set nodes=1" in dry.stdout
 
 
+def number_with_a_free_port() -> int:
+    """A number of a SLURM job for which the port of the launchers is free here."""
+    for number in range(os.getpid(), os.getpid() + 1000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", 20000 + number % 20000))
+            return number
+    raise AssertionError("no port is free")
+
+
 def test_two_nodes_train_together(plan: Callable[..., str], tmp_path: Path) -> None:
     launch = planned_launch(plan, "gpu=2", "nodes=2", *SLURM)
     srun, trainer, facts = tmp_path / "srun", tmp_path / "trainer.py", tmp_path / "facts.json"
@@ -103,12 +114,12 @@ def test_two_nodes_train_together(plan: Callable[..., str], tmp_path: Path) -> N
         "PATH": os.pathsep.join(
             [str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]]
         ),
-        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_JOB_ID": str(number_with_a_free_port()),
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", f"{launch} {trainer} {facts}"],
-        env=environment, capture_output=True, text=True, check=False, timeout=120,
+        env=environment, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     assert json.loads(facts.read_text()) == {
