@@ -27,7 +27,7 @@ types: .venv/ready
 	mypy
 
 unit: .venv/ready       ## all tests but tests/study, which check the results of `make run`
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --ignore tests/study tests
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/study tests
 
 dag: .venv/ready        ## checks the plan of the default study; runs nothing
 	snakemake --cores 1 --dry-run --quiet all

@@ -20,7 +20,7 @@ from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 GPUS = 2
-WAIT = 30.0
+WAIT = 120.0
 
 CONF = """
 ClusterName=tiny
@@ -50,7 +50,7 @@ SchedulerParameters=sched_interval=2,bf_interval=2,sched_min_interval=0,defer_ba
 SlurmdParameters=config_overrides
 ReturnToService=2
 JobRequeue=1
-KillWait=5
+KillWait=2
 MinJobAge=3600
 RebootProgram=/bin/true
 GresTypes=gpu

@@ -27,7 +27,7 @@ def tiny(config: Path) -> dict[str, Any]:
     study["values"] = {name: study["values"][name] for name in PALETTE}
     study["reward_models"] = {
         "helpful": study["reward_models"]["helpful"]
-        | {"epochs": 1, "batch_size": 4, "save_every": 20}
+        | {"epochs": 1, "batch_size": 4, "save_every": 10}
     }
     study["preferences"] = {"helpful": {"path": world}}
     study["palettes"] = {"tiny": PALETTE, "other": PALETTE | {"helpful": "mean+0.1sd"}}
@@ -40,6 +40,7 @@ def tiny(config: Path) -> dict[str, Any]:
             "pairs": 280,
             "learning_rate": 1.0e-4,
             "batch_size": 4,
+            "save_every": 10,
         },
     }
     study["evaluation"] = {"bootstrap": 50}

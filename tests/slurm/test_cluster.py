@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +18,7 @@ import pandas as pd
 import pytest
 import yaml
 from cluster import GPUS, cluster, missing
-from study import checkout
+from study import PALETTE, checkout
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "it can be run")
 
@@ -37,7 +38,19 @@ PROFILE = [
     *("--groups", *(f"{rule}={group}" for rule, group in GROUPS.items())),
     *("--set-resources", *(f"{rule}:one_at_a_time=1" for rule in GROUPS)),
 ]
-LIMIT = 600.0
+# The plugin waits 10 s longer after each look at the queue in which no job had ended. That is for
+# jobs of hours; these take seconds.
+EVERY_SECOND = """
+from snakemake.cli import main
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+RemoteExecutor.next_seconds_between_status_checks = property(
+    lambda executor: 1, lambda executor, seconds: None
+)
+main()
+"""
+LIMIT = 1800.0
+"""Seconds after which something hangs, also on a busy machine."""
 
 
 def environment() -> dict[str, str]:
@@ -62,7 +75,7 @@ class Controller:
     @classmethod
     def start(cls, folder: Path, name: str) -> "Controller":
         log = folder / f"{name}.log"
-        command = [sys.executable, "-m", "snakemake", *PROFILE, "--", "all"]
+        command = [sys.executable, "-c", EVERY_SECOND, *PROFILE, "--", "all"]
         with log.open("w") as stream:
             process = subprocess.Popen(
                 command, cwd=folder, env=environment(), stdout=stream, stderr=subprocess.STDOUT
@@ -73,6 +86,16 @@ class Controller:
         """The record of a job; empty until there is one."""
         path = self.folder / RESULTS / f"logs/{name}.json"
         return json.loads(path.read_text()) if path.exists() else {}
+
+    def at_work(self, name: str) -> dict[str, Any]:
+        """The record of a job whose process is there; empty if it is not.
+
+        A job that ended with its node leaves the record of a running job until it runs again.
+        """
+        record = self.record(name)
+        if record.get("state") != "running" or not Path(f"/proc/{record['pid']}").exists():
+            return {}
+        return record
 
     def inject(self, faults: "dict[str, Fault]") -> dict[str, str]:
         """Do each fault as soon as its time has come; returns the SLURM jobs that they struck."""
@@ -107,8 +130,8 @@ def state(job: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def wait_until(ready: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
+def wait_until(ready: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT
     while not ready():
         assert time.monotonic() < end
         time.sleep(0.1)
@@ -171,8 +194,8 @@ def kill_controller(controller: Controller) -> str | None:
 
     The job stands still, as a long training would still be at work when its user comes back.
     """
-    record = controller.record("base_model")
-    if record.get("state") != "running":
+    record = controller.at_work("base_model")
+    if not record:
         return None
     os.kill(record["pid"], signal.SIGSTOP)
     controller.process.kill()
@@ -182,14 +205,16 @@ def kill_controller(controller: Controller) -> str | None:
 
 def stopped_training(controller: Controller, name: str) -> str | None:
     """The SLURM job of a training, made to stand still as soon as it has a checkpoint."""
-    record = controller.record(name)
-    if record.get("state") != "running":
+    record = controller.at_work(name)
+    if not record:
         return None
     work = controller.folder / record["work"]
     if not list(work.glob("checkpoint-*/trainer_state.json")):
         return None
-    os.kill(record["pid"], signal.SIGSTOP)
-    return str(record["slurm_job"])
+    with suppress(ProcessLookupError):
+        os.kill(record["pid"], signal.SIGSTOP)
+    job = str(record["slurm_job"])
+    return job if controller.at_work(name) and state(job) == "RUNNING" else None
 
 
 def cancel_training(controller: Controller) -> str | None:
@@ -208,8 +233,8 @@ def requeue_training(controller: Controller) -> str | None:
 
 def requeue(controller: Controller) -> str | None:
     """Requeue a job that samples, as preemption does."""
-    record = controller.record("generate/base-pool_0-of-1")
-    if record.get("state") != "running":
+    record = controller.at_work("generate/base-pool_0-of-1")
+    if not record or state(record["slurm_job"]) != "RUNNING":
         return None
     subprocess.run(["scontrol", "requeue", record["slurm_job"]], check=True)
     return str(record["slurm_job"])
@@ -224,8 +249,8 @@ def is_back(node: str) -> bool:
 
 def lose_the_node(controller: Controller) -> str | None:
     """Take the node down while the trained model answers, and bring it back."""
-    record = controller.record(ANSWERS)
-    if record.get("state") != "running":
+    record = controller.at_work(ANSWERS)
+    if not record or state(record["slurm_job"]) != "RUNNING":
         return None
     node = f"NodeName={os.uname().nodename.partition('.')[0]}"
     subprocess.run(["scontrol", "update", node, "State=DOWN", "Reason=test"], check=True)
@@ -287,12 +312,15 @@ def test_a_gpu_has_one_job_at_a_time(disturbed: Disturbed) -> None:
 
 
 def test_a_shard_is_sampled_and_scored_in_one_submission(disturbed: Disturbed) -> None:
-    jobs = {
-        record["slurm_job"]
-        for record in disturbed.records()
-        if record["stage"] in ("generate", "annotate")
+    shards = {
+        shard: {
+            disturbed.record(f"{stage}/{shard}{value}_0-of-1")["slurm_job"]
+            for stage, value in (("generate", ""), *(("annotate", f"_{name}") for name in PALETTE))
+        }
+        for shard in ("base-pool", "base-base", "dpo-beta-0.1_helpful")
     }
-    assert len(jobs) == 3
+    assert all(len(jobs) == 1 for jobs in shards.values()), shards
+    assert len(set.union(*shards.values())) == 3, shards
 
 
 def test_light_jobs_ran_beside_the_workflow(disturbed: Disturbed) -> None:
@@ -344,7 +372,12 @@ def test_the_cancelled_training_went_on_from_its_checkpoint(disturbed: Disturbed
     ]
     assert manifests[0]["files"] == manifests[1]["files"]
     log = (disturbed.folder / RESULTS / f"logs/{TRAINING}.log").read_text()
-    assert log.count("'loss'") == 2
+    resumed = re.search(r"resumes from \S+/checkpoint-(\d+)\n", log)
+    assert resumed
+    metrics = pd.read_csv(disturbed.folder / f"{MODEL}.csv").dropna(subset="loss")
+    left = int((metrics["step"] > int(resumed[1])).sum())
+    assert 0 < left < len(metrics)
+    assert log.count("'loss'") == left
 
 
 def test_requeued_jobs_ran_again_under_their_numbers(disturbed: Disturbed) -> None:

@@ -16,6 +16,9 @@ from selenium.webdriver.support.expected_conditions import (
 )
 from selenium.webdriver.support.ui import WebDriverWait
 
+PATIENCE = 120
+"""Seconds to wait for what a page shows, also on a busy machine."""
+
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
     "--headless=new",
@@ -64,7 +67,7 @@ def faults(driver: webdriver.Chrome) -> list[str]:
 
 def figures_shown(driver: webdriver.Chrome) -> dict[str, int]:
     """Figure → width in pixels of the picture that the report shows when it is called up."""
-    wait = WebDriverWait(driver, 20)
+    wait = WebDriverWait(driver, PATIENCE)
     wait.until(lambda page: page.find_elements(By.LINK_TEXT, "Figures"))[0].click()
     eyes = (By.CSS_SELECTOR, "a[iconname=eye]")
     number = len(wait.until(lambda page: page.find_elements(*eyes)))
@@ -80,7 +83,7 @@ def figures_shown(driver: webdriver.Chrome) -> dict[str, int]:
 
 def table_names(driver: webdriver.Chrome) -> list[str]:
     """The tables that the report lists, after calling up their list."""
-    wait = WebDriverWait(driver, 20)
+    wait = WebDriverWait(driver, PATIENCE)
     wait.until(lambda page: page.find_elements(By.LINK_TEXT, "Tables"))[0].click()
     wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, "a[iconname=eye]"))
     return [row.text.split("\n")[0].strip() for row in _results(driver)]
@@ -91,7 +94,7 @@ def open_table(driver: webdriver.Chrome, name: str) -> None:
     row = next(row for row in _results(driver) if row.text.startswith(name))
     eye = row.find_element(By.CSS_SELECTOR, "a[iconname=eye]")
     driver.execute_script("arguments[0].click()", eye)
-    wait = WebDriverWait(driver, 20)
+    wait = WebDriverWait(driver, PATIENCE)
     wait.until(frame_to_be_available_and_switch_to_it((By.TAG_NAME, "iframe")))
     wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, "tbody tr"))
 
@@ -118,7 +121,7 @@ def search(driver: webdriver.Chrome, text: str) -> list[str]:
     """What the report lists after searching for a text, line by line."""
     field = driver.find_element(By.CSS_SELECTOR, "input[placeholder^=Search]")
     field.send_keys(text, Keys.ENTER)
-    wait = WebDriverWait(driver, 20)
+    wait = WebDriverWait(driver, PATIENCE)
     wait.until(lambda page: "Search results" in page.find_element(By.TAG_NAME, "body").text)
     return [row.text.split("\n")[0].strip() for row in _results(driver)]
 

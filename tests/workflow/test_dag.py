@@ -3,23 +3,28 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import planned, snakemake
+from conftest import REPOSITORY, blocks, jobs, planned, snakemake
 
 from polyalign.families import family
 from polyalign.runtime.code import ROOT, code
 from polyalign.study import Study, load
 
+Plan = Callable[..., str]
+PLAIN = ("--cores", "2", "--")
+SLURM = ("--profile", "slurm", "--")
 
-def test_the_default_study_is_planned_whole(checkout: Path) -> None:
-    jobs = planned(checkout)
-    config = yaml.safe_load((checkout / "config.yaml").read_text())
-    assert {f"solve:{palette}" for palette in config["palettes"]} <= jobs
-    assert {f"plot:{figure}" for figure in config["plots"]} <= jobs
-    assert {"world", "base_model", "prompts", "train_rloo:hhh-60", "tables", "report"} <= jobs
+
+def test_the_default_study_is_planned_whole(plan: Plan) -> None:
+    found = jobs(plan(*PLAIN, "all"))
+    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    assert {f"solve:{palette}" for palette in config["palettes"]} <= found
+    assert {f"plot:{figure}" for figure in config["plots"]} <= found
+    assert {"world", "base_model", "prompts", "train_rloo:hhh-60", "tables", "report"} <= found
 
 
 def test_lambda_of_ones_own_waits_for_no_palette(checkout: Path) -> None:
@@ -28,26 +33,16 @@ def test_lambda_of_ones_own_waits_for_no_palette(checkout: Path) -> None:
     config["policies"] = {name: {"lam": own} for name in ("map-d", "token-d")}
     config |= {"palettes": {}, "plots": ["radar"]}
     (checkout / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    jobs = planned(checkout)
-    assert {"decode_map_d:mine", "generate_token_d:mine:0:1", "overview", "plot:radar"} <= jobs
-    assert not {job for job in jobs if job.startswith(("solve", "diagnose"))}
-    assert {job for job in jobs if job.startswith("reward_model")} >= {"reward_model:humor"}
+    found = planned(checkout)
+    assert {"decode_map_d:mine", "generate_token_d:mine:0:1", "overview", "plot:radar"} <= found
+    assert not {job for job in found if job.startswith(("solve", "diagnose"))}
+    assert {job for job in found if job.startswith("reward_model")} >= {"reward_model:humor"}
 
 
-def test_the_slurm_profile_is_found_as_typed(checkout: Path) -> None:
-    dry = snakemake(checkout, "--profile", "slurm", "--dry-run", "all")
-    assert dry.returncode == 0, dry.stdout
-    assert "rule train_rloo" in dry.stdout
-    assert "gpu=1" in dry.stdout
-
-
-def blocks(printed: str) -> dict[str, list[str]]:
-    """Rule → what a dry run printed of each of its jobs."""
-    found: dict[str, list[str]] = {}
-    for block in re.split(r"\n(?=\[)", printed):
-        if name := re.search(r"^(?:local)?rule (\w+):$", block, re.MULTILINE):
-            found.setdefault(name[1], []).append(block)
-    return found
+def test_the_slurm_profile_is_found_as_typed(plan: Plan) -> None:
+    printed = plan(*SLURM, "all")
+    assert "rule train_rloo" in printed
+    assert "gpu=1" in printed
 
 
 def imports_a_model_library(rule: str, script: str, study: Study) -> bool:
@@ -62,32 +57,31 @@ def imports_a_model_library(rule: str, script: str, study: Study) -> bool:
     return any(re.search(r"^\s*(import|from) (torch|transformers)\b", t, re.M) for t in texts)
 
 
-def test_rules_that_load_a_model_say_what_they_need(checkout: Path) -> None:
+def test_rules_that_load_a_model_say_what_they_need(plan: Plan) -> None:
     """They are submitted, and each of their jobs says whether it takes a GPU; no other job does."""
-    dry = snakemake(checkout, "--profile", "slurm", "--dry-run", "--printshellcmds", "all")
-    study = load(checkout / "config.yaml")
+    study = load(REPOSITORY / "config.yaml")
     heavy = set()
-    for rule, jobs in blocks(dry.stdout).items():
-        script = re.search(r"scripts/(\w+)\.py", jobs[0])
+    for rule, found in blocks(plan(*SLURM, "all")).items():
+        script = re.search(r"scripts/(\w+)\.py", found[0])
         if script and imports_a_model_library(rule, script[1], study):
             heavy.add(rule)
-            assert all("gpu=" in job for job in jobs), f"{rule}: add **needs({rule!r}) to its rule"
+            assert all("gpu=" in job for job in found), f"{rule}: add **needs({rule!r}) to its rule"
         else:
-            assert not any(re.search("gpu=[1-9]", job) for job in jobs), rule
+            assert not any(re.search("gpu=[1-9]", job) for job in found), rule
     assert {"base_model", "reward_model", "generate", "annotate", "train_rloo"} <= heavy
 
 
-def test_what_needs_no_model_holds_no_gpu(checkout: Path) -> None:
-    jobs = blocks(snakemake(checkout, "--profile", "slurm", "--dry-run", "all").stdout)
-    for job in jobs["annotate"]:
+def test_what_needs_no_model_holds_no_gpu(plan: Plan) -> None:
+    found = blocks(plan(*SLURM, "all"))
+    for job in found["annotate"]:
         assert ("gpu=0" in job) == ("value=diversity" in job), job
-    assert all("gpu=0" in job for job in jobs["train_soup"])
-    assert all("gpu=1" in job for job in jobs["train_dpo"] + jobs["generate"])
+    assert all("gpu=0" in job for job in found["train_soup"])
+    assert all("gpu=1" in job for job in found["train_dpo"] + found["generate"])
 
 
-def test_light_jobs_run_beside_the_workflow_and_others_do_not(checkout: Path) -> None:
+def test_light_jobs_run_beside_the_workflow_and_others_do_not() -> None:
     """Decoding is light unless its family loads a model, which its own rule finds out."""
-    texts = [path.read_text() for path in (checkout / "workflow/rules").glob("*.smk")]
+    texts = [path.read_text() for path in (REPOSITORY / "workflow/rules").glob("*.smk")]
     bodies = [
         body for text in texts for body in re.split(r"^ *rule (?=\w+:)", text, flags=re.M)[1:]
     ]
@@ -104,13 +98,10 @@ def test_light_jobs_run_beside_the_workflow_and_others_do_not(checkout: Path) ->
     } <= named - local
 
 
-def test_a_trainer_with_several_gpus_is_started_once_a_gpu(checkout: Path) -> None:
-    dry = snakemake(
-        checkout, "--dry-run", "--printshellcmds", "--cores", "2",
-        "--set-resources", "train_rloo:gpu=2", "train_ppo:gpu=1", "--", "models",
-    )  # fmt: skip
-    assert dry.returncode == 0, dry.stdout
-    started = [line for line in dry.stdout.splitlines() if "scripts/train.py" in line]
+def test_a_trainer_with_several_gpus_is_started_once_per_gpu(plan: Plan) -> None:
+    gpus = ("train_rloo:gpu=2", "train_ppo:gpu=1")
+    printed = plan("--cores", "2", "--set-resources", *gpus, "--", "models")
+    started = [line for line in printed.splitlines() if "scripts/train.py" in line]
     launched = [line for line in started if "torch.distributed.run" in line]
     assert len(started) == 6
     (line,) = launched
@@ -120,22 +111,22 @@ def test_a_trainer_with_several_gpus_is_started_once_a_gpu(checkout: Path) -> No
     assert " --gpus 2 " in line
 
 
-def kept_for(checkout: Path) -> dict[str, str]:
+def kept_for(printed: str) -> dict[str, str]:
     """Folder of the checkpoints of every planned training → the code that they are kept for."""
-    dry = snakemake(checkout, "--dry-run", "--printshellcmds", "--cores", "1", "--", "models")
-    jobs = [block for block in re.split(r"\n(?=\[)", dry.stdout) if "metrics=" in block]
-    jobs = [block for block in jobs if "rule base_model" not in block]
-    assert all("--work" in block for block in jobs)
-    return dict(re.findall(r"--work results/sandbox/work/(\S+) --code (\w+)", "".join(jobs)))
+    found = [block for block in re.split(r"\n(?=\[)", printed) if "metrics=" in block]
+    found = [block for block in found if "rule base_model" not in block]
+    assert all("--work" in block for block in found)
+    return dict(re.findall(r"--work results/sandbox/work/(\S+) --code (\w+)", "".join(found)))
 
 
-def test_checkpoints_are_kept_for_the_code_that_made_them(checkout: Path) -> None:
-    before = kept_for(checkout)
+def test_checkpoints_are_kept_for_the_code_that_made_them(plan: Plan, checkout: Path) -> None:
+    before = kept_for(plan(*PLAIN, "models"))
     assert {"rloo-hhh-60", "ppo-hhh-60", "reward-helpful"} <= set(before)
     for module in ("train/rloo", "train/reward"):
         with (checkout / f"workflow/polyalign/{module}.py").open("a") as file:
             file.write("\nEDITED = True\n")
-    after = kept_for(checkout)
+    dry = snakemake(checkout, "--dry-run", "--printshellcmds", *PLAIN, "models")
+    after = kept_for(dry.stdout)
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {name for name in before if name.split("-")[0] in ("rloo", "reward")}
 
@@ -152,7 +143,7 @@ def test_data_of_the_users_own_are_read_as_they_lie(checkout: Path) -> None:
     config.write_text(text.replace("device: auto ", "device: cpu "))
     dry = snakemake(checkout, "--dry-run", "--printshellcmds", "--cores", "1", "--", "models")
     assert dry.returncode == 0, dry.stdout
-    jobs = blocks(dry.stdout)
+    found = blocks(dry.stdout)
     given = {
         "prompts": {"sources=mine/test.jsonl", "sources=mine/train.jsonl"},
         "reward_model": {"train=mine/train.jsonl", "test=mine/test.jsonl", '"device": "cpu"'},
@@ -162,16 +153,16 @@ def test_data_of_the_users_own_are_read_as_they_lie(checkout: Path) -> None:
         },
     }  # fmt: skip
     for rule, words in given.items():
-        printed = "".join(job for job in jobs[rule] if "humor" not in job).replace("'", "")
+        printed = "".join(job for job in found[rule] if "humor" not in job).replace("'", "")
         assert {word for word in words if word not in printed} == set()
     divided = '"pairs": {"held_out": 0.1, "max_words": 50, "source": "mine/train.jsonl"}'
-    assert sum(divided in job for job in jobs["reward_model"]) == 1
+    assert sum(divided in job for job in found["reward_model"]) == 1
 
 
-def test_retries_are_the_profiles_alone_and_ask_for_more(checkout: Path) -> None:
-    rules = "".join(path.read_text() for path in (checkout / "workflow/rules").glob("*.smk"))
-    assert "retries:" not in rules + (checkout / "Snakefile").read_text()
-    profile = yaml.safe_load((checkout / "profiles/slurm/config.yaml").read_text())
+def test_retries_are_the_profiles_alone_and_ask_for_more() -> None:
+    rules = "".join(path.read_text() for path in (REPOSITORY / "workflow/rules").glob("*.smk"))
+    assert "retries:" not in rules + (REPOSITORY / "Snakefile").read_text()
+    profile = yaml.safe_load((REPOSITORY / "profiles/slurm/config.yaml").read_text())
     assert profile["retries"] >= 1
     assert "slurm-array-jobs" not in profile
     defaults = profile["default-resources"]
@@ -179,7 +170,9 @@ def test_retries_are_the_profiles_alone_and_ask_for_more(checkout: Path) -> None
 
 
 @pytest.mark.parametrize("block", ["groups", "set-resources"])
-def test_the_commented_lines_of_the_profile_are_valid(checkout: Path, block: str) -> None:
+def test_the_commented_lines_of_the_profile_are_valid(
+    checkout: Path, block: str, plan: Plan
+) -> None:
     path = checkout / "profiles/slurm/config.yaml"
     before = yaml.safe_load(path.read_text())
     lines = path.read_text().splitlines()
@@ -196,12 +189,12 @@ def test_the_commented_lines_of_the_profile_are_valid(checkout: Path, block: str
     if block == "groups":
         assert "Group job score" in dry.stdout
     else:
-        jobs = blocks(dry.stdout)
-        sampled, trained = jobs["generate"] + jobs["annotate"], jobs["train_dpo"]
+        found = blocks(dry.stdout)
+        sampled, trained = found["generate"] + found["annotate"], found["train_dpo"]
         assert all("gpu_model=a100" in job and "one_at_a_time=1" in job for job in sampled)
         assert all("gpu_model=h100" in job and "constraint=" in job for job in trained)
-        assert all("cpus_per_task=" in job for job in sampled + trained + jobs["train_ppo"])
-    rules = {job.partition(":")[0] for job in planned(checkout)}
+        assert all("cpus_per_task=" in job for job in sampled + trained + found["train_ppo"])
+    rules = {job.partition(":")[0] for job in jobs(plan(*PLAIN, "all"))}
     assert set(after["groups"]) | set(after["set-resources"]) <= rules
 
 
@@ -234,10 +227,10 @@ def test_targets_are_listed_with_a_sentence_each(checkout: Path) -> None:
     assert {"all", "models", "palettes", "winrates", "plots", "report"} <= set(menu)
 
 
-def test_nothing_but_common_reads_the_config(checkout: Path) -> None:
+def test_nothing_but_common_reads_the_config() -> None:
     """What reads it elsewhere may depend on keys that no job's settings have."""
     reads = re.compile(r"\bconfig(\[|\)|,|\.get\b)")
-    files = {*(checkout / "workflow/rules").glob("*.smk"), checkout / "Snakefile"}
+    files = {*(REPOSITORY / "workflow/rules").glob("*.smk"), REPOSITORY / "Snakefile"}
     assert [file.name for file in files if reads.search(file.read_text())] == ["common.smk"]
 
 
@@ -265,13 +258,12 @@ def test_a_config_with_faults_stops_before_the_first_job(checkout: Path) -> None
     assert "Traceback" not in dry.stdout
 
 
-def test_a_study_given_on_the_command_line_stands_alone(checkout: Path) -> None:
-    jobs = planned(checkout, "--configfile", "configs/scores-only.yaml", "--", "all")
-    assert "import_rewards" in jobs
-    assert not {job for job in jobs if job.startswith(("world", "generate", "annotate", "train"))}
+def test_a_study_given_on_the_command_line_stands_alone(plan: Plan) -> None:
+    found = jobs(plan("--cores", "2", "--configfile", "configs/scores-only.yaml", "--", "all"))
+    assert "import_rewards" in found
+    assert not {job for job in found if job.startswith(("world", "generate", "annotate", "train"))}
 
 
 @pytest.mark.parametrize("target", ["results/sandbox/plots/radar.pdf", "palettes", "models"])
-def test_targets_can_be_asked_for_by_name(checkout: Path, target: str) -> None:
-    dry = snakemake(checkout, "--dry-run", "--cores", "1", target)
-    assert dry.returncode == 0, dry.stdout
+def test_targets_can_be_asked_for_by_name(plan: Plan, target: str) -> None:
+    assert jobs(plan(*PLAIN, target))

@@ -3,14 +3,17 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from conftest import snakemake
 
-# SLURM's, as far as the command needs it: one task a node, each with its number.
+# SLURM's, as far as the command needs it: one task per node, each with its number.
 SRUN = """#!/bin/bash
 tasks=
 while [[ $1 == --* ]]; do
@@ -53,22 +56,22 @@ torch.distributed.destroy_process_group()
 SLURM = ("mpi=srun", "tasks=2", "tasks_per_gpu=0")
 
 
-def planned_launch(checkout: Path, *resources: str) -> str:
-    """What stands before the script in the command of a training with these resources."""
-    dry = snakemake(
-        checkout, "--dry-run", "--printshellcmds", "--cores", "2",
-        "--set-resources", *(f"train_rloo:{one}" for one in resources), "--", "models",
-    )  # fmt: skip
-    assert dry.returncode == 0, dry.stdout
+MODEL = "results/sandbox/models/rloo/hhh-60.json"
+
+
+def planned_launch(plan: Callable[..., str], *resources: str) -> str:
+    """What the command of a training with these resources has before the script."""
+    given = (f"train_rloo:{one}" for one in resources)
+    printed = plan("--cores", "2", "--set-resources", *given, "--", MODEL)
     found = re.search(
-        r"RAYON_NUM_THREADS=1 OMP_NUM_THREADS=1 (srun .*) \S+/scripts/train\.py", dry.stdout
+        r"RAYON_NUM_THREADS=1 OMP_NUM_THREADS=1 (srun .*) \S+/scripts/train\.py", printed
     )
-    assert found, dry.stdout
+    assert found, printed
     return found[1]
 
 
-def test_one_launcher_a_node_and_one_process_a_gpu(checkout: Path) -> None:
-    assert planned_launch(checkout, "gpu=8", "nodes=2", *SLURM) == (
+def test_one_launcher_per_node_and_one_process_per_gpu(plan: Callable[..., str]) -> None:
+    assert planned_launch(plan, "gpu=8", "nodes=2", *SLURM) == (
         "srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --cpu-bind=none "
         "python -m torch.distributed.run --nnodes 2 --nproc_per_node 4 --rdzv_backend c10d "
         "--rdzv_id $SLURM_JOB_ID --rdzv_endpoint $(hostname):$((20000 + SLURM_JOB_ID % 20000))"
@@ -84,15 +87,24 @@ def test_what_cannot_be_started_is_refused_in_the_plan(
 ) -> None:
     dry = snakemake(
         checkout, "--dry-run", "--cores", "2",
-        "--set-resources", *(f"train_rloo:{one}" for one in resources), "--", "models",
+        "--set-resources", *(f"train_rloo:{one}" for one in resources), "--", MODEL,
     )  # fmt: skip
     assert dry.returncode != 0
     assert "a training on nodes=2 with gpu=" in dry.stdout
     assert "see docs/cluster.md, or set nodes=1" in dry.stdout
 
 
-def test_two_nodes_train_together(checkout: Path, tmp_path: Path) -> None:
-    launch = planned_launch(checkout, "gpu=2", "nodes=2", *SLURM)
+def number_with_a_free_port() -> int:
+    """A number of a SLURM job for which the port of the launchers is free here."""
+    for number in range(os.getpid(), os.getpid() + 1000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", 20000 + number % 20000))
+            return number
+    raise AssertionError("no port is free")
+
+
+def test_two_nodes_train_together(plan: Callable[..., str], tmp_path: Path) -> None:
+    launch = planned_launch(plan, "gpu=2", "nodes=2", *SLURM)
     srun, trainer, facts = tmp_path / "srun", tmp_path / "trainer.py", tmp_path / "facts.json"
     srun.write_text(SRUN)
     srun.chmod(0o755)
@@ -102,12 +114,12 @@ def test_two_nodes_train_together(checkout: Path, tmp_path: Path) -> None:
         "PATH": os.pathsep.join(
             [str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]]
         ),
-        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_JOB_ID": str(number_with_a_free_port()),
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", f"{launch} {trainer} {facts}"],
-        env=environment, capture_output=True, text=True, check=False, timeout=120,
+        env=environment, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     assert json.loads(facts.read_text()) == {

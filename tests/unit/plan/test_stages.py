@@ -1,5 +1,6 @@
 """What each rule is told binds to what its script takes; what it waits for is what others make."""
 
+import functools
 import importlib.util
 import inspect
 import json
@@ -9,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import TypeAdapter
 
 from polyalign.families import BASE, POOL, Policy, family
 from polyalign.plan import shown, stages
 from polyalign.report.registry import TABLES
 from polyalign.runtime.code import canonical
-from polyalign.study import Study, load
+from polyalign.study import Study, load, validate
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ("config.yaml", "configs/imdb.yaml", "configs/paper.yaml", "configs/scores-only.yaml")
@@ -199,3 +201,60 @@ def test_a_rule_of_a_family_is_named_after_it(study: Study) -> None:
     ):
         for name in stages.rules_of(study, stage):
             assert stages.rule_name(stage, name) == prefix + name.replace("-", "_")
+
+
+def texts(study: Study) -> dict[str, str]:
+    """What each job is told, by the name of its rule and its wildcards."""
+    found = {}
+    for stage, wildcards in jobs(study):
+        rule, given = stage, dict(wildcards)
+        if stage in ("train", "decode", "generate_guided"):
+            rule = stages.rule_name(stage, given.pop("family"))
+        name = ":".join([rule, *given.values()])
+        found[name] = stages.settings_text(study, stage, wildcards)
+    return found
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The config of the default study; paths start at the checkout."""
+    monkeypatch.chdir(ROOT)
+    config: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
+    return config
+
+
+SETTINGS = [
+    ("sampling.temperature", 0.9, "generate:base:pool:0:2"),
+    ("seed", 12345, "world"),
+    ("evaluation.bootstrap", 123, "levels:base:base"),
+    ("policies.rloo.steps", 12, "train_rloo:hhh-60"),
+    ("policies.ppo.steps", 40, "train_ppo:hhh-60"),
+    ("policies.dpo.labelled.pairs", 99, "train_dpo:hhh-60"),
+    ("reward_models.humor.epochs", 3, "reward_model:humor"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "job"), SETTINGS)
+def test_a_setting_is_told_to_its_stage(
+    sandbox: dict[str, Any], key: str, value: float, job: str
+) -> None:
+    """Snakemake runs a job again if what it is told has changed (tests/workflow/test_reruns.py)."""
+    before = texts(validate(sandbox))
+    *sections, name = key.split(".")
+    section = functools.reduce(lambda inner, part: inner[part], sections, sandbox)
+    assert section[name] != value
+    section[name] = value
+    after = texts(validate(sandbox))
+    assert before.keys() == after.keys()
+    assert before[job] != after[job]
+
+
+def test_the_order_of_keys_changes_the_overview_alone(sandbox: dict[str, Any]) -> None:
+    """It shows the settings of a family as the user wrote them."""
+    before = texts(validate(sandbox))
+    mixtures = sandbox["policies"]["dpo"]["mixtures"]
+    name, mixture = next((name, found) for name, found in mixtures.items() if len(found) == 2)
+    mixtures[name] = dict(reversed(mixture.items()))
+    assert list(mixtures[name]) != list(mixture)
+    after = texts(validate(sandbox))
+    assert {job for job in before if before[job] != after[job]} == {"overview"}

@@ -24,7 +24,7 @@ from polyalign.runtime.job import run
 def main(job, *, end):
     if end == "sleep":
         print("at work", flush=True)
-        time.sleep(60)
+        time.sleep(600)
     if end == "input":
         raise InputError("the table is empty")
     if end == "memory":
@@ -67,7 +67,7 @@ def record(stage: Path) -> dict[str, Any]:
 def running(stage: Path) -> "subprocess.Popen[bytes]":
     """A job that runs."""
     process = subprocess.Popen(command(stage, "sleep"))
-    log, end = stage.parent / "logs/job.log", time.monotonic() + 60
+    log, end = stage.parent / "logs/job.log", time.monotonic() + 300
     while not (log.exists() and "at work" in log.read_text()):
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -217,7 +217,7 @@ def test_a_stopped_job_says_so(stage: Path) -> None:
 def test_a_job_ends_an_orphan(stage: Path) -> None:
     orphan = running(stage)
     assert call(stage, "done").returncode == 0
-    assert orphan.wait(5) == -signal.SIGTERM
+    assert orphan.wait(60) == -signal.SIGTERM
     assert (
         f"process {orphan.pid} of an earlier workflow"
         in (stage.parent / "logs/job.log").read_text()
@@ -227,7 +227,7 @@ def test_a_job_ends_an_orphan(stage: Path) -> None:
 
 def test_a_process_that_only_has_the_number_of_an_orphan_is_left_alone(stage: Path) -> None:
     call(stage, "done")
-    with subprocess.Popen(["sleep", "60"]) as other:
+    with subprocess.Popen(["sleep", "600"]) as other:
         stale = record(stage) | {"state": "running", "pid": other.pid}
         (stage.parent / "logs/job.json").write_text(json.dumps(stale))
         call(stage, "done")
