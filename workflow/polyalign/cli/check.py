@@ -81,7 +81,7 @@ def plan_text(study: Study, forecast: Forecast, on_gpu: Forecast | None = None) 
             *(_row(step, width).rstrip() for step in steps),
             f"{'total':<{width}}  {total:>4}  {minutes:>7.1f}  one job after another",
             f"Time: about {duration(forecast.seconds)} on {_cores(machine.cores)}{gpus} "
-            f"({duration(forecast.low)} to {duration(forecast.high)}).",
+            f"({spread(forecast.low, forecast.high)}).",
         ]
         if forecast.gpu_hours:
             lines.append(f"GPU hours: about {forecast.gpu_hours:.1f}.")
@@ -108,6 +108,13 @@ def duration(seconds: float) -> str:
             count = max(1, round(seconds / size))
             return f"{count} {unit}{'' if count == 1 else 's'}"
     return f"{seconds / 86_400:.0f} days"
+
+
+def spread(low: float, high: float) -> str:
+    """A range of times, such as `8 to 17 minutes`."""
+    count, unit = duration(low).split()
+    _, last = duration(high).split()
+    return f"{count if unit.rstrip('s') == last.rstrip('s') else duration(low)} to {duration(high)}"
 
 
 def _cores(count: int) -> str:

@@ -1,4 +1,4 @@
-"""How much text a study reads: prompts, preference pairs and labelled texts, counted before it runs.
+"""How much text a study reads, counted before it runs: prompts, preference pairs, labelled texts.
 
 Local files are counted, small ones exactly as the jobs will read them, large ones by their rows.
 What the sandbox will write follows from its config. Hub data sets are not downloaded: their sizes
@@ -38,6 +38,9 @@ SAMPLE = 1000
 RESPONSE_SHARE = 0.75
 """Length of a response as a share of the limit: many end before it."""
 
+BOUNDED, GUESSED = 1.5, 2.5
+"""Factors by which a total time may be wrong: where only lengths are assumed, or numbers too."""
+
 SANDBOX_PROMPT, SANDBOX_RESPONSE = 58, 117
 """Characters of the sandbox's prompts and responses, on average."""
 
@@ -65,7 +68,8 @@ class Counts:
         labels: name of a reward model → the labelled texts that it is trained on.
         template: tokens that the study's template adds to a prompt.
         response: mean tokens of a response.
-        assumed: what could not be counted, one sentence each.
+        assumed: what could not be counted, one sentence each → the factor by which the total time
+            may be wrong because of it.
     """
 
     prompts: Texts
@@ -73,12 +77,12 @@ class Counts:
     labels: dict[str, Texts]
     template: float
     response: float
-    assumed: list[str] = field(default_factory=list)
+    assumed: dict[str, float] = field(default_factory=dict)
 
 
 def counts(study: Study) -> Counts:
     """Count what a study reads; what cannot be counted is assumed."""
-    assumed: list[str] = []
+    assumed: dict[str, float] = {}
     return Counts(
         prompts=_prompts(study, assumed),
         pairs={name: _pairs(study, name, assumed) for name in study.preferences},
@@ -98,7 +102,7 @@ def template_tokens(template: str) -> float:
     return CHAT if template == "chat" else len(template.replace("{prompt}", "")) / CHARACTERS
 
 
-def _prompts(study: Study, assumed: list[str]) -> Texts:
+def _prompts(study: Study, assumed: dict[str, float]) -> Texts:
     if study.rewards is not None:
         return Texts(_table_prompts(Path(study.rewards)), PROMPT_TOKENS)
     found = [_source(study, source, assumed) for source in study.prompts.sources]
@@ -117,29 +121,30 @@ def _table_prompts(table: Path) -> float:
     return float(frame["prompt"].nunique()) if "prompt" in frame else PROMPTS
 
 
-def _source(study: Study, source: PromptSource, assumed: list[str]) -> Texts:
+def _source(study: Study, source: PromptSource, assumed: dict[str, float]) -> Texts:
     file = _file(source.path, source.split)
     if file is None and _of_sandbox(study, source.path) and study.sandbox is not None:
         # There are half as many test pairs as training pairs.
         number = study.sandbox.pairs / (2 if source.split == "test" else 1)
         return Texts(number, SANDBOX_PROMPT / CHARACTERS)
     if file is None:
-        number = PROMPTS if study.prompts.limit is None else study.prompts.limit
-        limited = "" if study.prompts.limit is None else " (prompts.limit)"
-        assumed.append(f"{source.path} is not a local file: {number} prompts assumed{limited}")
+        limit = study.prompts.limit
+        number, why = (PROMPTS, "") if limit is None else (limit, " (prompts.limit)")
+        sentence = f"{source.path} is not a local file: {number} prompts assumed{why}"
+        assumed[sentence] = GUESSED if limit is None else BOUNDED
         return Texts(number, PROMPT_TOKENS)
     if file.stat().st_size <= SMALL:
         try:
             texts = source_prompts(**source.model_dump(), seed=study.seed)
         except InputError as error:
-            assumed.append(f"{PROMPTS} prompts assumed: {error}")
+            assumed[f"{PROMPTS} prompts assumed: {error}"] = GUESSED
             return Texts(PROMPTS, PROMPT_TOKENS)
         return Texts(len(set(texts)), _tokens(texts))
-    assumed.append(f"{file} is large: its rows count as prompts of {PROMPT_TOKENS} tokens")
+    assumed[f"{file} is large: its rows count as prompts of {PROMPT_TOKENS} tokens"] = BOUNDED
     return Texts(rows_of_file(file), PROMPT_TOKENS)
 
 
-def _pairs(study: Study, name: str, assumed: list[str]) -> Texts:
+def _pairs(study: Study, name: str, assumed: dict[str, float]) -> Texts:
     data = study.preferences[name]
     longest = PROMPT_TOKENS + study.sampling.max_new_tokens
     file = _file(data.path, "train")
@@ -147,28 +152,28 @@ def _pairs(study: Study, name: str, assumed: list[str]) -> Texts:
         tokens = (SANDBOX_PROMPT + SANDBOX_RESPONSE) / CHARACTERS
         return Texts(study.sandbox.pairs, tokens)
     if file is None:
-        assumed.append(f"{data.path} is not a local file: {PAIRS} preference pairs assumed")
+        assumed[f"{data.path} is not a local file: {PAIRS} preference pairs assumed"] = GUESSED
         return Texts(PAIRS, longest)
     divided = 0.0 if has_splits(data.path) else HELD_OUT
     if file.stat().st_size <= SMALL:
         try:
             pairs = read_pairs(data.path, max_words=data.max_words, held_out=divided).frame
         except InputError as error:
-            assumed.append(f"{PAIRS} preference pairs assumed: {error}")
+            assumed[f"{PAIRS} preference pairs assumed: {error}"] = GUESSED
             return Texts(PAIRS, longest)
         texts = [*(pairs["prompt"] + pairs["chosen"]), *(pairs["prompt"] + pairs["rejected"])]
         return Texts(len(pairs), _tokens(texts))
-    assumed.append(f"{file} is large: its rows count as pairs of {longest} tokens")
+    assumed[f"{file} is large: its rows count as pairs of {longest} tokens"] = BOUNDED
     return Texts((1 - divided) * rows_of_file(file), longest)
 
 
-def _labels(study: Study, path: str, assumed: list[str]) -> Texts:
+def _labels(study: Study, path: str, assumed: dict[str, float]) -> Texts:
     file = Path(path)
     if file.is_file():
         try:
             frame = read_table(file)
         except InputError as error:
-            assumed.append(f"{PAIRS} labelled texts assumed: {error}")
+            assumed[f"{PAIRS} labelled texts assumed: {error}"] = GUESSED
             return Texts(PAIRS, PROMPT_TOKENS)
         frame = frame[frame["split"] == "train"] if "split" in frame else frame
         column = "text" if "text" in frame else frame.columns[0]
@@ -176,7 +181,7 @@ def _labels(study: Study, path: str, assumed: list[str]) -> Texts:
     if _of_sandbox(study, path) and study.sandbox is not None:
         # There are twice as many labelled training texts as pairs.
         return Texts(2 * study.sandbox.pairs, SANDBOX_RESPONSE / CHARACTERS)
-    assumed.append(f"{path} is not there yet: {PAIRS} labelled texts assumed")
+    assumed[f"{path} is not there yet: {PAIRS} labelled texts assumed"] = GUESSED
     return Texts(PAIRS, PROMPT_TOKENS)
 
 

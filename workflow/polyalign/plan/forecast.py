@@ -24,7 +24,7 @@ from polyalign.map.budget import candidates_for, expected_largest, sd_above_base
 from polyalign.paths import Paths, parse_job
 from polyalign.plan import resources, stages, work
 from polyalign.plan.counts import counts
-from polyalign.plan.machine import Machine
+from polyalign.plan.machine import DATA_CENTRE, Machine
 from polyalign.plan.resources import BYTES, GPU_MB, HOST_MB, Need, parameters
 from polyalign.plan.work import Work
 from polyalign.runtime.job_record import read_record
@@ -57,9 +57,11 @@ CHAIN = (
 SIMILAR = 10.0
 """Finished jobs correct the estimates of jobs up to so many times as long or as short."""
 
-CALIBRATED, LEARNED, ASSUMED = 1.6, 1.3, 2.5
-"""Half width of the range, as a factor: from the machine's speed, from finished jobs, and where
-the number of texts is only assumed."""
+CALIBRATED, LEARNED = 1.6, 1.3
+"""Half width of the range as a factor: from the machine's speed alone, and from finished jobs."""
+
+WORKFLOW = 5.0
+"""Seconds that Snakemake takes to plan a study."""
 
 MEMORY_MB = 1000
 """Memory of a job that has imported the libraries, without its model."""
@@ -381,7 +383,8 @@ def plan(
     chain = sum(max((links.get(link, 0.0) for link in level), default=0.0) for level in CHAIN)
     held = sum(step.gpu_seconds for step in steps.values())
     total = max(busy / machine.cores, chain, held / max(1, len(machine.gpus)))
-    factor = (uncertain / busy if busy else 1.0) * (ASSUMED if counted.assumed else 1.0)
+    total += WORKFLOW if jobs else 0.0
+    factor = (uncertain / busy if busy else 1.0) * max(counted.assumed.values(), default=1.0)
     listed = [
         replace(
             step,
@@ -391,7 +394,7 @@ def plan(
         )
         for step in steps.values()
     ]
-    return Forecast(listed, machine, total, total / factor, total * factor, counted.assumed)
+    return Forecast(listed, machine, total, total / factor, total * factor, list(counted.assumed))
 
 
 def _link(stage: str, wildcards: Mapping[str, str]) -> str:
@@ -411,7 +414,7 @@ def warnings(study: Study, forecast: Forecast) -> list[str]:
         )
     modelled = [step for step in forecast.steps if step.need is not None]
     gpu = machine.gpus[0] if machine.gpus else None
-    if gpu is None and _asks_for_cuda(study):
+    if gpu in (None, DATA_CENTRE) and _asks_for_cuda(study):
         found.append(
             "the study has `device: cuda`, but this machine has no GPU: run it where there is one, "
             "or set `device: auto`; the times are those of a data-centre GPU"

@@ -109,7 +109,7 @@ class Machine:
 
 
 REFERENCE = (1.05e11, 3.0e10, 1.0)
-"""Operations, bandwidth and slowness of the machine that the constants of the forecast come from."""
+"""Operations, bandwidth and slowness of the machine that the forecast's constants come from."""
 
 
 def this_machine() -> Machine:

@@ -52,6 +52,9 @@ DISK = 5.0e8
 ENCODERS = ("albert", "bert", "deberta", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta")
 """Parts of the names of models that read texts in both directions, and have no keys to keep."""
 
+ENCODER_PARAMETERS = 1.1e8
+"""Parameters of an encoder whose name tells no size: those of a base model."""
+
 STAGE_SECONDS = {"plot": 2.5, "report": 6.0, "prompts": 1.0, "families": 1.5}
 """Seconds of a job of some stages that load no model."""
 
@@ -173,9 +176,11 @@ def shape_of(study: Study, source: str, dtype: str) -> Shape:
         if found is not None:
             return found
     total = resources.parameters_of(source, dtype, study)
+    encoder = any(name in source.lower() for name in ENCODERS)
+    if encoder and total == resources.PARAMETERS:
+        total = ENCODER_PARAMETERS
     load = Load(total, dtype, "cpu", 1, 1)
     head = load.vocabulary * load.width
-    encoder = any(name in source.lower() for name in ENCODERS)
     keys = 2 * load.layers * load.width
     return Shape(load.layers, load.width, total - head, load.vocabulary, keys, encoder)
 
