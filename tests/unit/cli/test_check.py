@@ -44,8 +44,6 @@ def test_a_good_config_prints_the_plan(
     assert "total        3" in printed
     assert "Time: about" in printed
     assert "on 2 cores (" in printed
-    # This machine has no GPU; a cluster may have some.
-    assert "With a data-centre GPU: about" in printed
     assert "Assumed: " in printed
     assert "Disk: about" in printed
 
@@ -93,6 +91,14 @@ def test_used_memory_is_beside_what_is_asked_for(text: str, write) -> None:
     assert rows[3].split()[:3] == ["total", "11", "7.5"]
     assert rows[4] == "Time: about 11 minutes on 2 cores (7 to 16 minutes)."
     assert rows[5] == "Assumed: x is assumed."
+
+
+def test_the_time_with_a_gpu_is_said_where_that_is_faster(text: str, write) -> None:
+    held = Step("generate", 6, 360.0, need=Need(1, 3000, 4000, 60.0), gpu_seconds=360.0)
+    here, study = forecast(held), load(write(text))
+    faster = check.plan_text(study, here, forecast(held, seconds=120.0))
+    assert "With a data-centre GPU: about 2 minutes, 0.1 GPU hours." in faster
+    assert "With a data-centre GPU" not in check.plan_text(study, here, here)
 
 
 def test_gpu_hours_are_those_of_jobs_that_hold_a_gpu(text: str, write) -> None:

@@ -23,6 +23,9 @@ from polyalign.study import Study, load
 
 GB = 1e9
 
+WORTH = 0.8
+"""Share of the time here below which the time with a GPU is said too."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Check a config and print the plan; 0 if it can run, 1 if it cannot be planned, 2 on errors.
@@ -85,7 +88,7 @@ def plan_text(study: Study, forecast: Forecast, on_gpu: Forecast | None = None) 
         ]
         if forecast.gpu_hours:
             lines.append(f"GPU hours: about {forecast.gpu_hours:.1f}.")
-        if on_gpu is not None and on_gpu.gpu_hours:
+        if on_gpu is not None and on_gpu.seconds < WORTH * forecast.seconds:
             lines.append(
                 f"With a data-centre GPU: about {duration(on_gpu.seconds)}, "
                 f"{on_gpu.gpu_hours:.1f} GPU hours."
