@@ -11,6 +11,8 @@ from browser import faults, figures_shown, needs_browser, opened, search
 
 from polyalign.data.rewards_table import rewards_array
 from polyalign.map import solve
+from polyalign.plan.forecast import finished_jobs
+from polyalign.plan.machine import this_machine
 from polyalign.sandbox.world import well_formed
 from polyalign.study import load
 
@@ -166,6 +168,20 @@ def test_soups_are_held_against_the_mean_of_their_parts() -> None:
     for _, row in table[table["variant"] == "harmless-0.5"].iterrows():
         assert row["level"] == pytest.approx(levels.loc[row["value"], "mean"])
         assert row["defect"] == pytest.approx(row["level"] - row["linear"])
+
+
+def test_the_forecast_is_near_what_the_jobs_took() -> None:
+    """Within a factor of 1.5, in seconds of one core, from the speed of this machine alone.
+
+    No time of the run goes into the forecast. Seconds of work are compared, not the time until the
+    report was there, so it does not matter how many jobs ran side by side.
+    """
+    machine = this_machine()
+    finished = finished_jobs(load(ROOT / "config.yaml"), STUDY)
+    assert len(finished) >= 80
+    took = sum(job.seconds * job.work.threads for job in finished)
+    expected = sum(job.work.seconds(machine) * job.work.threads for job in finished)
+    assert took / 1.5 < expected < 1.5 * took, (took, expected)
 
 
 @needs_browser

@@ -3,20 +3,22 @@
 import pytest
 
 from polyalign.cli import check
-from polyalign.plan.forecast import Step, parse_jobs
+from polyalign.plan.forecast import Forecast, Step, parse_jobs
+from polyalign.plan.machine import REFERENCE, Machine
 from polyalign.plan.resources import Need
 from polyalign.study import load
 
 PRINTED = """Building DAG of jobs...
-Job stats:
-job          count
----------  -------
-all              1
-annotate        12
-solve            4
-total           17
-
+rule annotate:
+    wildcards: family=base, variant=base, value=humor, i=0, n=1
+rule annotate:
+    wildcards: family=base, variant=pool, value=humor, i=0, n=2
+rule solve:
+    wildcards: palette=funny
+localrule all:
+    input: report.html
 """
+MACHINE = Machine(2, *REFERENCE, memory_mb=16_000)
 
 
 def test_a_config_with_errors_prints_them_and_fails(text: str, write, capsys) -> None:
@@ -31,16 +33,32 @@ def test_a_good_config_prints_the_plan(
     text: str, write, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(check, "jobs_to_run", lambda config: parse_jobs(PRINTED))
+    monkeypatch.setattr(check, "this_machine", lambda: MACHINE)
     assert check.main(["--config", write(text)]) == 0
     printed = capsys.readouterr().out
     assert "study.yaml: no errors. Study small: values humor, diversity, fluency" in printed
     assert "2 map-d, 2 dpo, 1 soup, 1 rloo" in printed
     (row,) = [line.split() for line in printed.splitlines() if line.startswith("annotate")]
-    # Nothing was measured: jobs, estimated minutes, GPU, GPU memory, memory of the host.
-    assert (row[1], row[3], len(row)) == ("12", "1", 6)
-    assert "total       17" in printed
-    assert "GPU hours: about" in printed
+    # Nothing was learned: jobs, minutes, GPU, GPU memory, memory of the host.
+    assert (row[1], row[3], len(row)) == ("2", "1", 6)
+    assert "total        3" in printed
+    assert "Time: about" in printed
+    assert "on 2 cores (" in printed
+    assert "Assumed: " in printed
     assert "Disk: about" in printed
+
+
+def test_a_study_for_cuda_is_forecast_with_a_gpu(
+    text: str, write, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "jobs_to_run", lambda config: parse_jobs(PRINTED))
+    monkeypatch.setattr(check, "this_machine", lambda: MACHINE)
+    cuda = text.replace("dtype: float32", "dtype: float32\n  device: cuda", 1)
+    assert check.main(["--config", write(cuda)]) == 0
+    printed = capsys.readouterr().out
+    assert "on 2 cores and a data-centre GPU" in printed
+    assert "GPU hours: about" in printed
+    assert "warning: the study has `device: cuda`, but this machine has no GPU" in printed
 
 
 def test_a_plan_that_snakemake_cannot_make(
@@ -50,43 +68,68 @@ def test_a_plan_that_snakemake_cannot_make(
     assert "Snakemake cannot plan this study" in capsys.readouterr().err
 
 
-def test_measured_values_are_beside_the_estimates(text: str, write) -> None:
-    measured = Step("generate", 6, 60.0, 120.0, Need(1, 3000, 4000, 60.0), 2500.0, 1200.0)
+def forecast(*steps: Step, seconds: float = 660.0) -> Forecast:
+    return Forecast([*steps], MACHINE, seconds, seconds / 1.5, seconds * 1.5, ["x is assumed"])
+
+
+def test_used_memory_is_beside_what_is_asked_for(text: str, write) -> None:
+    need = Need(1, 3000, 4000, 60.0)
     steps = [
-        measured,
-        Step("annotate", 2, 30.0, need=Need(1, 500, 4000, 30.0)),
-        Step("merge", 3, 10.0),
+        Step("generate", 6, 360.0, 4, need, 2500.0, 1200.0),
+        Step("annotate", 2, 60.0, need=Need(1, 500, 4000, 30.0)),
+        Step("merge", 3, 30.0),
     ]
-    head, *rows = check.plan_text(load(write(text)), steps).splitlines()
-    columns = [
-        "rule",
-        "jobs",
-        "minutes",
-        "measured",
-        "GPU",
-        "VRAM",
-        "GB",
-        "used",
-        "RAM",
-        "GB",
-        "used",
-    ]
-    assert head.split() == columns
-    assert rows[0].split() == ["generate", "6", "6.0", "12.0", "1", "3.0", "1.2", "4.0", "2.5"]
+    head, *rows = check.plan_text(load(write(text)), forecast(*steps)).splitlines()
+    columns = "rule jobs minutes learned GPU VRAM GB used RAM GB used"
+    assert head.split() == columns.split()
+    assert rows[0].split() == ["generate", "6", "6.0", "4", "1", "3.0", "1.2", "4.0", "2.5"]
     assert rows[1].split() == ["annotate", "2", "1.0", "1", "0.5", "4.0"]
     assert rows[2].split() == ["merge", "3", "0.5"]
-    # Aligned, and the total uses measured times.
-    assert rows[0].index("12.0") + len("12.0") == head.index("measured") + len("measured")
+    # Aligned.
+    assert rows[0].index("   4 ") + 4 == head.index("learned") + len("learned")
     assert rows[0].index("1.2 ") + len("1.2") == head.index("used") + len("used")
-    assert rows[3].split()[:3] == ["total", "11", "13.5"]
+    assert rows[3].split()[:3] == ["total", "11", "7.5"]
+    assert rows[4] == "Time: about 11 minutes on 2 cores (7 to 16 minutes)."
+    assert rows[5] == "Assumed: x is assumed."
+
+
+def test_the_time_with_a_gpu_is_said_where_that_is_faster(text: str, write) -> None:
+    held = Step("generate", 6, 360.0, need=Need(1, 3000, 4000, 60.0), gpu_seconds=360.0)
+    here, study = forecast(held), load(write(text))
+    faster = check.plan_text(study, here, forecast(held, seconds=120.0))
+    assert "With a data-centre GPU: about 2 minutes, 0.1 GPU hours." in faster
+    assert "With a data-centre GPU" not in check.plan_text(study, here, here)
 
 
 def test_gpu_hours_are_those_of_jobs_that_hold_a_gpu(text: str, write) -> None:
-    with_gpu = Step("generate", 6, 60.0, 1200.0, Need(1, 1000, 4000, 60.0))
-    without = Step("train_soup", 6, 60.0, 1200.0, Need(0, 0, 4000, 60.0))
-    printed = check.plan_text(load(write(text)), [with_gpu, without, Step("merge", 9, 10.0, 1e6)])
+    held = Step("generate", 6, 7200.0, need=Need(1, 1000, 4000, 60.0), gpu_seconds=7200.0)
+    light = Step("merge", 9, 1e6)
+    printed = check.plan_text(load(write(text)), forecast(held, light))
     assert "GPU hours: about 2.0." in printed
+    without = check.plan_text(load(write(text)), forecast(light))
+    assert "GPU" not in without.splitlines()[2:][0]
+    assert "GPU hours" not in without
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (0.2, "1 second"),
+        (40, "40 seconds"),
+        (718, "12 minutes"),
+        (3 * 3600, "3 hours"),
+        (1e6, "12 days"),
+    ],
+)
+def test_a_time_has_the_unit_of_its_size(seconds: float, written: str) -> None:
+    assert check.duration(seconds) == written
+
+
+def test_a_range_names_its_unit_once() -> None:
+    assert check.spread(480, 1020) == "8 to 17 minutes"
+    assert check.spread(40, 120) == "40 seconds to 2 minutes"
 
 
 def test_nothing_to_be_done(text: str, write) -> None:
-    assert check.plan_text(load(write(text)), []).startswith("Nothing to be done.")
+    printed = check.plan_text(load(write(text)), forecast(seconds=0.0))
+    assert printed.startswith("Nothing to be done.")

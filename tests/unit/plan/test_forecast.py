@@ -2,12 +2,20 @@
 
 import json
 import math
+import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from polyalign.errors import InputError
-from polyalign.plan import forecast, resources, stages
+from polyalign.plan import forecast, resources, stages, work
+from polyalign.plan.counts import counts
+from polyalign.plan.forecast import Finished, Planned, plan
+from polyalign.plan.machine import DATA_CENTRE, REFERENCE, Machine
+from polyalign.plan.work import Work
 from polyalign.runtime import job_record
 from polyalign.study import Study, load
 
@@ -19,43 +27,150 @@ def test_snakemake_plans_a_real_workflow(tmp_path: Path, text: str, write) -> No
         encoding="utf-8",
     )
     path = write(text)
-    assert forecast.jobs_to_run(path) == {"all": 1, "make": 3}
+    jobs = [forecast.Planned("make", {"i": str(i)}) for i in range(3)]
+    assert sorted(forecast.jobs_to_run(path), key=lambda job: job.wildcards["i"]) == jobs
     (tmp_path / "made").mkdir()
     for i in range(3):
         (tmp_path / "made" / f"{i}.txt").write_text("", encoding="utf-8")
-    assert forecast.jobs_to_run(path) == {}
+    assert forecast.jobs_to_run(path) == []
     (tmp_path / "Snakefile").write_text("rule all:\n    input: 'nothing'\n", encoding="utf-8")
     with pytest.raises(InputError, match="MissingInput"):
         forecast.jobs_to_run(path)
 
 
-def test_times_are_measured_if_an_earlier_run_has_benchmarks(
-    tmp_path: Path, text: str, write
+MACHINE = Machine(2, *REFERENCE, memory_mb=16_000)
+WITH_GPU = replace(MACHINE, gpus=(DATA_CENTRE,))
+SCORING = [
+    Planned("annotate", {"family": "base", "variant": variant, "value": value, "i": "0", "n": "1"})
+    for variant in ("pool", "base")
+    for value in ("humor", "diversity")
+]
+
+
+def test_each_job_is_charged_its_own_time(study: Study) -> None:
+    """The pool has 16 candidates of all prompts in two shards, the base 4 of two fifths."""
+    single = [plan(study, [job], MACHINE).steps[0].seconds for job in SCORING]
+    assert single[0] > 2 * single[2] > 0
+    assert single[1] < 3
+    together = plan(study, SCORING, MACHINE)
+    (step,) = together.steps
+    assert (step.rule, step.jobs, step.finished) == ("annotate", 4, 0)
+    assert step.seconds == pytest.approx(sum(single))
+    assert together.low < together.seconds < together.high
+    half = plan(study, SCORING, replace(MACHINE, cores=1))
+    assert half.seconds == pytest.approx(step.seconds + forecast.WORKFLOW)
+
+
+def test_the_total_is_never_below_the_longest_chain(study: Study) -> None:
+    jobs = [
+        Planned("reward_model", {"variant": "humor"}),
+        Planned("train_rloo", {"variant": "funny"}),
+        Planned("report", {}),
+    ]
+    each = [plan(study, [job], MACHINE).steps[0].seconds for job in jobs]
+    many = plan(study, jobs, replace(MACHINE, cores=64))
+    assert many.seconds == pytest.approx(sum(each) + forecast.WORKFLOW)
+
+
+def test_finished_jobs_of_similar_size_correct_the_estimate(study: Study) -> None:
+    before = plan(study, SCORING[:1], MACHINE)
+    expected = before.steps[0].seconds
+    job = work.of_job(study, "annotate", SCORING[0].wildcards, counts(study))
+    slow = Finished("annotate", 3 * expected, job)
+    after = plan(study, SCORING[:1], MACHINE, [slow, slow])
+    assert after.steps[0].seconds == pytest.approx(3 * expected)
+    assert after.steps[0].finished == 2
+    assert after.high / after.seconds < before.high / before.seconds
+    # Of another rule, or far smaller: neither says anything about this job.
+    for other in (replace(slow, rule="generate"), replace(slow, work=Work())):
+        assert plan(study, SCORING[:1], MACHINE, [other]).steps == before.steps
+
+
+def test_jobs_of_any_study_in_the_folder_are_learned_from(
+    study: Study, tmp_path: Path, text: str
 ) -> None:
-    folder = tmp_path / "results" / "small" / "benchmarks"
-    for name in ("annotate", "train"):
-        (folder / name).mkdir(parents=True)
-    jobs = {"annotate/humor": 30.0, "annotate/fluency": 90.0, "solve": 6.0, "train/rloo-funny": 7.0}
-    for name, seconds in jobs.items():
-        (folder / f"{name}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t-\t{10 * seconds}\n")
-    counts = {"annotate": 2, "solve": 1, "generate": 1, "train_rloo": 1}
-    steps = {step.rule: step for step in forecast.plan(load(write(text)), counts)}
-    assert [steps[rule].seconds for rule in ("annotate", "solve", "train_rloo")] == [60.0, 6.0, 7.0]
-    assert steps["annotate"].used_mb == 900.0
-    assert [rule for rule in counts if not steps[rule].measured] == ["generate"]
-    need = forecast.needs_of(load("study.yaml"), "generate")
-    assert need is not None
-    assert steps["generate"].seconds == need.seconds
+    config = yaml.safe_load(text.replace("results/small/", "results/other/"))
+    for name in ("small", "other"):
+        folder = tmp_path / "results" / name
+        (folder / "benchmarks/annotate").mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps({**config, "study": name}))
+        for variant in ("pool", "base"):
+            file = folder / f"benchmarks/annotate/base-{variant}_humor_0-of-2.tsv"
+            file.write_text("s\th:m:s\tmax_rss\n30.0\t-\t300.0\n")
+        record = job_record.started("solve", 1, "key", [], None) | {"state": "done", "seconds": 2.0}
+        (folder / "logs/solve").mkdir(parents=True)
+        (folder / "logs/solve/plain.json").write_text(json.dumps(record))
+        running = record | {"state": "running"}
+        (folder / "logs/solve/funny.json").write_text(json.dumps(running))
+    found = forecast.finished_here(study, tmp_path / "results")
+    assert sorted((job.rule, job.seconds) for job in found) == [
+        *[("annotate", 30.0)] * 4,
+        *[("solve", 2.0 + work.IMPORTS)] * 2,
+    ]
+    assert plan(study, SCORING[:1], MACHINE).steps[0].used_mb == 300.0
+    # A study whose config is not valid any more is left out.
+    (tmp_path / "results/other/config.json").write_text('{"study": "other"}')
+    assert len(forecast.finished_here(study, tmp_path / "results")) == 3
 
 
-def test_gpu_memory_is_the_peak_over_the_job_records_of_a_rule(tmp_path: Path, text, write) -> None:
+def test_jobs_use_a_gpu_where_the_machine_has_one(study: Study) -> None:
+    job = [Planned("train_rloo", {"variant": "funny"})]
+    without, on_gpu = plan(study, job, MACHINE), plan(study, job, WITH_GPU)
+    assert without.gpu_hours == 0
+    assert on_gpu.gpu_hours == pytest.approx(on_gpu.steps[0].seconds / 3600)
+    assert on_gpu.seconds < without.seconds / 5
+    assert without.steps[0].need == on_gpu.steps[0].need
+    assert study.model is not None
+    on_cpu = study.model_copy(update={"model": study.model.model_copy(update={"device": "cpu"})})
+    chosen = plan(on_cpu, job, WITH_GPU)
+    assert (chosen.gpu_hours, chosen.seconds) == (0, without.seconds)
+    assert chosen.steps[0].need is not None
+    assert chosen.steps[0].need.gpu == 0
+
+
+def test_what_does_not_suffice_is_said(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
+    monkeypatch.setattr(forecast, "disk_bytes", lambda study: 1e6)
+    job = [Planned("train_rloo", {"variant": "funny"})]
+    large = replace(MACHINE, memory_mb=1e6)
+    assert forecast.warnings(study, plan(study, job, large)) == []
+    (memory,) = forecast.warnings(study, plan(study, job, MACHINE))
+    assert "this machine has 16 GB" in memory
+    small_gpu = replace(large, gpus=(replace(DATA_CENTRE, name="Small", memory_mb=8000),))
+    (gpu,) = forecast.warnings(study, plan(study, job, small_gpu))
+    assert re.match(r"train_rloo takes about \d+ GB of GPU memory, but Small has 8 GB", gpu)
+    assert study.model is not None
+    cuda = study.model_copy(update={"model": study.model.model_copy(update={"device": "cuda"})})
+    (none,) = forecast.warnings(cuda, plan(cuda, job, large))
+    assert "no GPU" in none
+    monkeypatch.setattr(forecast, "disk_bytes", lambda study: 1e15)
+    monkeypatch.setattr(os, "getloadavg", lambda: (9.0, 9.0, 9.0))
+    disk, busy = forecast.warnings(study, plan(study, job, large))
+    assert "1000000.0 GB of disk" in disk
+    assert "load 9.0 on 2 cores" in busy
+
+
+def test_jobs_side_by_side_may_need_more_memory_than_there_is(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
+    monkeypatch.setattr(forecast, "disk_bytes", lambda study: 1e6)
+    jobs = [Planned("reward_model", {"variant": name}) for name in ("humor", "helpful")]
+    (step,) = plan(study, jobs, MACHINE).steps
+    one = replace(MACHINE, memory_mb=1.5 * forecast._host_mb(step))
+    (warning,) = forecast.warnings(study, plan(study, jobs, one))
+    assert warning.startswith("2 jobs at once may take")
+    assert warning.endswith("run with --cores 1")
+
+
+def test_gpu_memory_is_the_peak_over_the_job_records_of_a_rule(tmp_path: Path, study) -> None:
     for name, vram in (("a_0-of-1", 700), ("b_0-of-1", 900), ("token-d-x_0-of-1", None)):
         record = job_record.started("generate", 1, "key", [], None) | {"vram_mb": vram}
         path = tmp_path / f"results/small/logs/generate/{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(record))
-    steps = forecast.plan(load(write(text)), {"generate": 1, "annotate": 1})
-    assert [step.used_vram_mb for step in steps] == [900.0, None]
+    jobs = [Planned("generate", {"family": "base", "variant": "base"}), SCORING[0]]
+    assert [step.used_vram_mb for step in plan(study, jobs, MACHINE).steps] == [900.0, None]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +181,7 @@ def test_gpu_memory_is_the_peak_over_the_job_records_of_a_rule(tmp_path: Path, t
         ("generate/token-d-hhh_0-of-1", "generate_token_d"),
         ("decode/map-d-hhh", "decode_map_d"),
         ("train/dpo-beta-0.1", "train_dpo"),
+        ("explore/fronts", "explore_fronts"),
     ],
 )
 def test_a_benchmark_counts_for_the_rule_that_wrote_it(
@@ -74,7 +190,10 @@ def test_a_benchmark_counts_for_the_rule_that_wrote_it(
     path = tmp_path / f"{benchmark}.tsv"
     path.parent.mkdir(exist_ok=True)
     path.write_text("s\th:m:s\tmax_rss\n3.0\t-\tNA\n")
-    assert forecast.measured(tmp_path) == {rule: (3.0, 0.0)}
+    assert forecast.rule_of(path.relative_to(tmp_path)) == rule
+    assert forecast.memory_used(tmp_path) == {}
+    path.write_text("s\th:m:s\tmax_rss\n3.0\t-\t12.5\n")
+    assert forecast.memory_used(tmp_path) == {rule: 12.5}
 
 
 def test_disk_grows_with_the_policies_that_are_models(text: str, write) -> None:
@@ -114,66 +233,53 @@ def test_the_summary_counts_the_policies_of_each_family(study: Study) -> None:
     )
 
 
-def test_the_table_of_a_dry_run_is_parsed() -> None:
+def test_the_jobs_of_a_dry_run_are_parsed() -> None:
     printed = (
-        "x\nJob stats:\njob    count\n-----  -----\nall        1\nsolve     12\ntotal     13\n\n"
+        "Building DAG of jobs...\n"
+        "[Thu Nov 26 18:50:03 2026]\n"
+        "rule solve:\n    input: a\n    wildcards: palette=hhh-60\n\n"
+        "localrule plot:\n    output: b\n    wildcards: figure=radar\n"
+        "rule generate:\n    wildcards: family=base, variant=pool, i=0, n=2\n"
+        "localrule all:\n    input: c\n"
     )
-    assert forecast.parse_jobs(printed) == {"all": 1, "solve": 12}
-    assert forecast.parse_jobs("Nothing to be done.") == {}
-
-
-def test_the_jobs_of_a_rule_are_those_of_the_study(study: Study) -> None:
-    assert forecast.jobs_of(study, "train_dpo") == (
-        "train",
-        [
-            {"family": "dpo", "variant": "beta-0.1_mostly"},
-            {"family": "dpo", "variant": "beta-0.5_mostly"},
-        ],
-    )
-    assert forecast.jobs_of(study, "decode_map_d")[0] == "decode"
-    assert forecast.jobs_of(study, "base_model") == ("base_model", [{}])
-    assert forecast.jobs_of(study, "reward_model")[1] == [
-        {"variant": "humor"},
-        {"variant": "helpful"},
+    pool = {"family": "base", "variant": "pool", "i": "0", "n": "2"}
+    assert forecast.parse_jobs(printed) == [
+        Planned("solve", {"palette": "hhh-60"}),
+        Planned("plot", {"figure": "radar"}),
+        Planned("generate", pool),
     ]
-    _, generated = forecast.jobs_of(study, "generate")
-    sampled = ["base/pool", "base/base", *(policy.name for policy in study.of_kind("train"))]
-    assert [f"{job['family']}/{job['variant']}" for job in generated] == sampled
-    _, scored = forecast.jobs_of(study, "annotate")
-    assert len(scored) == len(generated) * len(study.values)
-    for rule in ("merge", "all", "explore_random"):
-        assert forecast.jobs_of(study, rule) == (rule, [])
+    assert forecast.parse_jobs("Nothing to be done.") == []
 
 
-def test_a_guided_policy_has_a_rule_of_its_family(text: str, write) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(
+    ("rule", "stage", "fixed"),
+    [
+        ("train_dpo", "train", {"family": "dpo"}),
+        ("decode_map_d", "decode", {"family": "map-d"}),
+        ("generate_token_d", "generate_guided", {"family": "token-d"}),
+        ("explore_random", "explore", {"name": "random"}),
+        ("generate", "generate", {}),
+        ("report", "report", {}),
+    ],
+)
+def test_a_rule_has_a_stage_and_the_wildcards_in_its_name(
+    text: str, write, rule: str, stage: str, fixed: dict[str, str]
+) -> None:
     guided = text.replace("  rloo:\n", "  token-d:\n    palettes: [plain]\n  rloo:\n")
-    study = load(write(guided))
-    job = {"family": "token-d", "variant": "plain"}
-    assert forecast.jobs_of(study, "generate_token_d") == ("generate_guided", [job])
-    assert job not in forecast.jobs_of(study, "generate")[1]
-    assert {**job, "value": "humor"} in forecast.jobs_of(study, "annotate")[1]
-    assert forecast.needs_of(study, "generate_token_d") is not None
+    assert forecast.stage_of(load(write(guided)), rule) == (stage, fixed)
 
 
-def test_the_largest_need_covers_each_job(study: Study) -> None:
-    largest = forecast.needs_of(study, "generate")
+def test_the_need_of_a_step_covers_each_of_its_jobs(study: Study) -> None:
+    jobs = [Planned("generate", {"family": "base", "variant": name}) for name in ("pool", "base")]
+    largest = plan(study, jobs, MACHINE).steps[0].need
     assert largest is not None
-    for variant in ("pool", "base"):
-        wildcards = {"family": "base", "variant": variant}
-        one = stages.STAGES["generate"].need(study, wildcards)
+    for job in jobs:
+        one = stages.STAGES["generate"].need(study, job.wildcards)
         assert one is not None
         assert one.vram_mb <= largest.vram_mb
         assert one.seconds <= largest.seconds
-    for rule in ("merge", "decode_map_d", "all"):
-        assert forecast.needs_of(study, rule) is None
-
-
-def test_a_soup_holds_no_gpu_and_training_does(study: Study) -> None:
-    soup, rloo = forecast.needs_of(study, "train_soup"), forecast.needs_of(study, "train_rloo")
-    assert soup is not None
-    assert rloo is not None
-    assert (soup.gpu, rloo.gpu) == (0, 1)
-    assert rloo.vram_mb > 16 * 7e3
+    light = [Planned("merge", {"family": "base", "variant": "pool"}), Planned("overview", {})]
+    assert [step.need for step in plan(study, light, MACHINE).steps] == [None, None]
 
 
 def test_a_study_from_scores_takes_the_space_of_its_table_twice(study: Study) -> None:

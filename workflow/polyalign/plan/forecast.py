@@ -1,31 +1,98 @@
-"""What is still to run of a study, and what it needs: jobs, time, memory, disk."""
+"""What is still to run of a study, and what it needs here: jobs, time, memory, disk.
 
+The expected time of a job is what its arithmetic takes on this machine (polyalign.plan.work). Where
+jobs of the same rule and of similar size have finished in this folder, in whichever study, their
+times correct it.
+"""
+
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from pathlib import Path
-from statistics import mean
 
 from polyalign import families
 from polyalign.errors import InputError
-from polyalign.families import BASE, POOL
 from polyalign.map.budget import candidates_for, expected_largest, sd_above_base
 from polyalign.paths import Paths, parse_job
-from polyalign.plan import resources, stages
-from polyalign.plan.resources import BYTES, PROMPTS, Need, parameters
+from polyalign.plan import resources, stages, work
+from polyalign.plan.counts import counts
+from polyalign.plan.machine import DATA_CENTRE, Machine
+from polyalign.plan.resources import BYTES, GPU_MB, HOST_MB, Need, parameters
+from polyalign.plan.work import Work
 from polyalign.runtime.job_record import read_record
-from polyalign.study import Study
-
-SECONDS = 10.0
-"""Estimated time of a job without a model: a start of Python and some NumPy."""
+from polyalign.study import Study, validate
 
 CHECKPOINT = 12
 """Bytes per parameter of a checkpoint: float32 weights and the two moments of Adam."""
+
+TARGETS = ("all", "models", "palettes", "winrates", "plots")
+"""Rules that only collect the files of others."""
+
+CHAIN = (
+    ("world", "import_rewards"),
+    ("base_model",),
+    ("prompts", "reward_model"),
+    ("generate pool",),
+    ("annotate pool",),
+    ("solve",),
+    ("train",),
+    ("generate",),
+    ("annotate",),
+    ("merge",),
+    ("levels", "winrate"),
+    ("families", "tables"),
+    ("plot",),
+    ("report",),
+)
+"""Stages that wait for each other, first to last; those of one entry run side by side."""
+
+SIMILAR = 10.0
+"""Finished jobs correct the estimates of jobs up to so many times as long or as short."""
+
+CALIBRATED, LEARNED = 1.6, 1.3
+"""Half width of the range as a factor: from the machine's speed alone, and from finished jobs."""
+
+WORKFLOW = 5.0
+"""Seconds that Snakemake takes to plan a study."""
+
+MEMORY_MB = 1000
+"""Memory of a job that has imported the libraries, without its model."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job that is still to run.
+
+    Attributes:
+        rule: the name of its rule.
+        wildcards: those of its rule.
+    """
+
+    rule: str
+    wildcards: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job that has finished in this folder.
+
+    Attributes:
+        rule: the name of its rule.
+        seconds: what it took.
+        work: what it had to do.
+    """
+
+    rule: str
+    seconds: float
+    work: Work
 
 
 @dataclass(frozen=True)
@@ -35,25 +102,48 @@ class Step:
     Attributes:
         rule: its name.
         jobs: how many.
-        estimated: estimated seconds per job.
-        measured: mean seconds of earlier jobs of this study; None without any.
+        seconds: expected seconds of all of them together, one after another.
+        finished: how many finished jobs correct this; 0 if it is from the machine's speed alone.
         need: the largest need of one of the jobs; None if they load no model.
         used_mb: peak memory of the host over earlier jobs of this rule; None if unknown.
         used_vram_mb: the same for the memory of a GPU.
+        gpu_seconds: expected seconds that its jobs hold a GPU, together.
     """
 
     rule: str
     jobs: int
-    estimated: float
-    measured: float | None = None
+    seconds: float
+    finished: int = 0
     need: Need | None = None
     used_mb: float | None = None
     used_vram_mb: float | None = None
+    gpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is still to run.
+
+    Attributes:
+        steps: by rule.
+        machine: the machine that it is for.
+        seconds: expected time until all has run, with jobs side by side on all cores.
+        low: lower end of the range of `seconds`.
+        high: its upper end.
+        assumed: what could not be counted, one sentence each.
+    """
+
+    steps: list[Step]
+    machine: Machine
+    seconds: float
+    low: float
+    high: float
+    assumed: list[str]
 
     @property
-    def seconds(self) -> float:
-        """Seconds per job: measured if available, else estimated."""
-        return self.estimated if self.measured is None else self.measured
+    def gpu_hours(self) -> float:
+        """Hours that jobs hold a GPU, together."""
+        return sum(step.gpu_seconds for step in self.steps) / 3600
 
 
 def summary(study: Study) -> str:
@@ -90,13 +180,13 @@ def out_of_reach(study: Study) -> list[str]:
     return found
 
 
-def jobs_to_run(config: str) -> dict[str, int]:
-    """Rule → jobs that Snakemake would run now for this config.
+def jobs_to_run(config: str) -> list[Planned]:
+    """The jobs that Snakemake would run now for this config.
 
     Raises:
         InputError: if Snakemake cannot make the plan; with the message of Snakemake.
     """
-    quiet = ["--dry-run", "--quiet", "rules", "host"]
+    quiet = ["--dry-run", "--quiet", "host", "reason"]
     command = [sys.executable, "-m", "snakemake", *quiet, "--configfile", config]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     printed = done.stdout + done.stderr
@@ -105,30 +195,33 @@ def jobs_to_run(config: str) -> dict[str, int]:
     return parse_jobs(printed)
 
 
-def parse_jobs(printed: str) -> dict[str, int]:
-    """Rule → jobs, from the table that a dry run prints; empty if there is nothing to do."""
-    _, _, table = printed.partition("Job stats:")
-    rows = re.findall(r"^(\S+)[ \t]+(\d+)[ \t]*$", table, flags=re.MULTILINE)
-    return {rule: int(count) for rule, count in rows if rule != "total"}
+def parse_jobs(printed: str) -> list[Planned]:
+    """The jobs that a dry run prints; none if there is nothing to do."""
+    found: list[Planned] = []
+    for line in printed.splitlines():
+        if rule := re.fullmatch(r"(?:local)?rule (\w+):", line):
+            found.append(Planned(rule[1], {}))
+        elif found and (given := re.fullmatch(r"    wildcards: (.+)", line)):
+            pairs = (part.partition("=") for part in given[1].split(", "))
+            found[-1] = Planned(found[-1].rule, {name: value for name, _, value in pairs})
+    return [job for job in found if job.rule not in TARGETS]
 
 
-def measured(folder: Path) -> dict[str, tuple[float, float]]:
-    """Rule → mean seconds and largest memory (MB) of its jobs in an earlier run.
-
-    Args:
-        folder: the benchmark files of a study, as `polyalign.paths.Paths.benchmark` names them.
-    """
-    seconds: dict[str, list[float]] = {}
-    memory: dict[str, float] = {}
+def memory_used(folder: Path) -> dict[str, float]:
+    """Rule → largest memory (MB) of its finished jobs, from their benchmark files."""
+    used: dict[str, float] = {}
     for file in sorted(folder.rglob("*.tsv")):
-        header, *rows = (line.split("\t") for line in file.read_text().splitlines())
         rule = rule_of(file.relative_to(folder))
-        for row in rows:
-            numbers = dict(zip(header, row, strict=True))
-            seconds.setdefault(rule, []).append(float(numbers["s"]))
+        for row in benchmark(file):
             with suppress(KeyError, ValueError):  # very short jobs have no memory
-                memory[rule] = max(memory.get(rule, 0.0), float(numbers["max_rss"]))
-    return {rule: (mean(times), memory.get(rule, 0.0)) for rule, times in seconds.items()}
+                used[rule] = max(used.get(rule, 0.0), float(row["max_rss"]))
+    return used
+
+
+def benchmark(file: Path) -> list[dict[str, str]]:
+    """The rows of a benchmark file of Snakemake: one per repetition of the job."""
+    header, *rows = (line.split("\t") for line in file.read_text().splitlines())
+    return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def used_vram(folder: Path) -> dict[str, float]:
@@ -145,6 +238,8 @@ def used_vram(folder: Path) -> dict[str, float]:
 def rule_of(path: Path) -> str:
     """The rule of a benchmark file or job record (its path within the folder of those)."""
     job = parse_job(path)
+    if job.stage == "explore":
+        return f"explore_{job.name}"
     if job.policy is None:
         return job.stage
     name = job.policy.family
@@ -154,49 +249,222 @@ def rule_of(path: Path) -> str:
     return job.stage
 
 
-def needs_of(study: Study, rule: str) -> Need | None:
-    """The largest need of all jobs of a rule, resource by resource; None if none loads a model."""
-    stage, jobs = jobs_of(study, rule)
-    return resources.largest(stages.STAGES[stage].need(study, job) for job in jobs)
-
-
-def jobs_of(study: Study, rule: str) -> tuple[str, list[dict[str, str]]]:
-    """The stage of a rule, and the wildcards of its jobs; no jobs if the rule loads no model."""
+def stage_of(study: Study, rule: str) -> tuple[str, dict[str, str]]:
+    """The stage of a rule, and the wildcards that the rule has in its name."""
     for stage in ("train", "decode", "generate_guided"):
         for name in stages.rules_of(study, stage):
             if rule == stages.rule_name(stage, name):
-                policies = [one for one in study.all_policies.values() if one.family == name]
-                return stage, [{"family": name, "variant": policy.variant} for policy in policies]
-    if rule == "base_model":
-        return rule, [{}]
-    if rule == "reward_model":
-        return rule, [{"variant": name} for name in study.reward_models]
-    if rule not in ("generate", "annotate"):
-        return rule, []
-    kinds = ("train",) if rule == "generate" else ("train", "sample")
-    sampled = [POOL, BASE, *(policy for kind in kinds for policy in study.of_kind(kind))]
-    jobs = [{"family": policy.family, "variant": policy.variant} for policy in sampled]
-    if rule == "annotate":
-        jobs = [{**job, "value": value} for job in jobs for value in study.values]
-    return rule, jobs
+                return stage, {"family": name}
+    if rule.startswith("explore_"):
+        return "explore", {"name": rule.removeprefix("explore_")}
+    return rule, {}
 
 
-def plan(study: Study, jobs: Mapping[str, int]) -> list[Step]:
-    """The rules that are still to run, with their times and needs.
+def finished_jobs(study: Study, folder: Path) -> list[Finished]:
+    """The finished jobs of a study: of each benchmark file, or else of its record.
 
     Args:
-        study: the study; what its earlier jobs took is read below `results/`.
-        jobs: rule → jobs that are still to run.
+        study: the study, as it was when they ran.
+        folder: its results.
+    """
+    counted, found = counts(study), []
+    benchmarks = {
+        file.relative_to(folder / "benchmarks").with_suffix("")
+        for file in (folder / "benchmarks").rglob("*.tsv")
+    }
+    records = {
+        file.relative_to(folder / "logs").with_suffix("")
+        for file in (folder / "logs").rglob("*.json")
+    }
+    for name in sorted(benchmarks | records):
+        if name in benchmarks:
+            rows = benchmark(folder / "benchmarks" / f"{name}.tsv")
+            seconds = sum(float(row["s"]) for row in rows) / len(rows)
+        else:
+            record = read_record(folder / "logs" / f"{name}.json")
+            if record is None or record["state"] != "done":
+                continue
+            seconds = record["seconds"] + work.IMPORTS
+        job = parse_job(Path(f"{name}.x"), study.values)
+        rule = rule_of(Path(f"{name}.x"))
+        stage, wildcards = stage_of(study, rule)
+        wildcards |= (
+            {"variant": job.name}
+            if job.policy is None
+            else {"family": job.policy.family, "variant": job.policy.variant}
+        )
+        wildcards |= {"value": job.value} if job.value else {}
+        with suppress(KeyError, InputError):  # a job of an older state of the config
+            found.append(Finished(rule, seconds, work.of_job(study, stage, wildcards, counted)))
+    return found
+
+
+def finished_here(study: Study, results: Path) -> list[Finished]:
+    """The finished jobs of all studies in a folder of results; those of `study` by its config."""
+    found = []
+    for folder in sorted(path for path in results.glob("*") if path.is_dir()):
+        if folder.name == study.study:
+            found += finished_jobs(study, folder)
+            continue
+        with suppress(OSError, ValueError):
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            with suppress(InputError):  # the config of an older version
+                found += finished_jobs(validate(config), folder)
+    return found
+
+
+def corrected(
+    rule: str, expected: float, finished: Sequence[Finished], machine: Machine
+) -> tuple[float, int]:
+    """Seconds of a job, and how many finished jobs correct them.
+
+    Args:
+        rule: the rule of the job.
+        expected: seconds from the speed of the machine.
+        finished: jobs that have finished here.
+        machine: the machine.
+    """
+    similar = [
+        (job.seconds, estimate)
+        for job in finished
+        if job.rule == rule
+        and expected / SIMILAR <= (estimate := job.work.seconds(machine)) <= expected * SIMILAR
+    ]
+    if not similar:
+        return expected, 0
+    took, estimated = (sum(column) for column in zip(*similar, strict=True))
+    return expected * took / estimated, len(similar)
+
+
+def plan(
+    study: Study, jobs: Sequence[Planned], machine: Machine, finished: Sequence[Finished] = ()
+) -> Forecast:
+    """The forecast for the jobs that are still to run.
+
+    Args:
+        study: the study; the memory that its earlier jobs used is read below `results/`.
+        jobs: those that are still to run.
+        machine: the machine that they will run on.
+        finished: jobs whose times correct the estimates.
     """
     folder = Path(Paths(study.study).results)
-    known, vram = measured(folder / "benchmarks"), used_vram(folder / "logs")
-    steps = []
-    for rule, count in jobs.items():
-        need = needs_of(study, rule)
-        estimated = SECONDS if need is None else need.seconds
-        seconds, used = known.get(rule, (None, None))
-        steps.append(Step(rule, count, estimated, seconds, need, used, vram.get(rule)))
-    return steps
+    used, vram = memory_used(folder / "benchmarks"), used_vram(folder / "logs")
+    counted = counts(study)
+    learned: dict[tuple[str, float], tuple[float, int]] = {}
+    needs: dict[str, list[Need | None]] = {}
+    steps: dict[str, Step] = {}
+    links: dict[str, float] = {}
+    busy = uncertain = 0.0
+    for job in jobs:
+        stage, fixed = stage_of(study, job.rule)
+        wildcards = {**fixed, **job.wildcards}
+        asked = work.of_job(study, stage, wildcards, counted)
+        expected = asked.seconds(machine)
+        key = (job.rule, expected)
+        if key not in learned:
+            learned[key] = corrected(job.rule, expected, finished, machine)
+        seconds, known = learned[key]
+        step = steps.get(job.rule, Step(job.rule, 0, 0.0))
+        held = seconds if asked.gpu(machine) else 0.0
+        steps[job.rule] = replace(
+            step,
+            jobs=step.jobs + 1,
+            seconds=step.seconds + seconds,
+            finished=max(step.finished, known),
+            gpu_seconds=step.gpu_seconds + held,
+        )
+        if stage in stages.STAGES:
+            needs.setdefault(job.rule, []).append(stages.STAGES[stage].need(study, wildcards))
+        cores = seconds * min(asked.threads, machine.cores)
+        busy += cores
+        uncertain += cores * (LEARNED if known else CALIBRATED)
+        link = _link(stage, wildcards)
+        links[link] = max(links.get(link, 0.0), seconds)
+    chain = sum(max((links.get(link, 0.0) for link in level), default=0.0) for level in CHAIN)
+    held = sum(step.gpu_seconds for step in steps.values())
+    total = max(busy / machine.cores, chain, held / max(1, len(machine.gpus)))
+    total += WORKFLOW if jobs else 0.0
+    factor = (uncertain / busy if busy else 1.0) * max(counted.assumed.values(), default=1.0)
+    listed = [
+        replace(
+            step,
+            need=resources.largest(needs.get(step.rule, [])),
+            used_mb=used.get(step.rule),
+            used_vram_mb=vram.get(step.rule),
+        )
+        for step in steps.values()
+    ]
+    return Forecast(listed, machine, total, total / factor, total * factor, list(counted.assumed))
+
+
+def _link(stage: str, wildcards: Mapping[str, str]) -> str:
+    """The entry of `CHAIN` that a job belongs to; the pool comes before what is made from it."""
+    stage = stage.removesuffix("_guided")
+    return f"{stage} pool" if wildcards.get("variant") == "pool" else stage
+
+
+def warnings(study: Study, forecast: Forecast) -> list[str]:
+    """Where disk, memory or GPU do not suffice, one sentence each."""
+    machine, found = forecast.machine, []
+    free, disk = shutil.disk_usage(".").free, disk_bytes(study)
+    if forecast.steps and disk > free:
+        found.append(
+            f"the study takes about {disk / 1e9:.1f} GB of disk, but {free / 1e9:.1f} GB are free "
+            "here: free some, or lower the number of prompts, candidates or models"
+        )
+    modelled = [step for step in forecast.steps if step.need is not None]
+    gpu = machine.gpus[0] if machine.gpus else None
+    if gpu in (None, DATA_CENTRE) and _asks_for_cuda(study):
+        found.append(
+            "the study has `device: cuda`, but this machine has no GPU: run it where there is one, "
+            "or set `device: auto`; the times are those of a data-centre GPU"
+        )
+    for step in modelled:
+        held = step.used_vram_mb or (step.need.vram_mb if step.need else 0)
+        if gpu is not None and step.gpu_seconds and held > gpu.memory_mb:
+            found.append(
+                f"{step.rule} takes about {held / 1e3:.0f} GB of GPU memory, but {gpu.name} has "
+                f"{gpu.memory_mb / 1e3:.0f} GB: lower batch_size, raise accumulation, or use lora"
+            )
+    largest = max((_host_mb(step) for step in modelled), default=0.0)
+    if largest > machine.memory_mb:
+        found.append(
+            f"a job takes about {largest / 1e3:.0f} GB of memory, but this machine has "
+            f"{machine.memory_mb / 1e3:.0f} GB: use a smaller model or batch, or another machine"
+        )
+    else:
+        # The largest jobs may all run at once.
+        most = sorted((_host_mb(step) for step in modelled for _ in range(step.jobs)), reverse=True)
+        together = sum(most[: machine.cores])
+        if together > machine.memory_mb:
+            fitting = max(1, int(machine.memory_mb / largest))
+            found.append(
+                f"{machine.cores} jobs at once may take {together / 1e3:.0f} GB of memory, but "
+                f"this machine has {machine.memory_mb / 1e3:.0f} GB: run with --cores {fitting}"
+            )
+    with suppress(OSError):
+        load = os.getloadavg()[0]
+        if forecast.steps and load > machine.cores:
+            found.append(
+                f"this machine is busy (load {load:.1f} on {machine.cores} cores); the times are "
+                "those of an idle one"
+            )
+    return found
+
+
+def _host_mb(step: Step) -> float:
+    """Memory of the host that one job of a step probably takes, in MB."""
+    if step.used_mb:
+        return step.used_mb
+    if step.need is None:
+        return 0.0
+    # What a GPU would hold is in the memory of the host if the job runs without one.
+    instead = 0 if step.gpu_seconds else max(0, step.need.vram_mb - GPU_MB)
+    return step.need.mem_mb - HOST_MB + MEMORY_MB + instead
+
+
+def _asks_for_cuda(study: Study) -> bool:
+    return study.model is not None and study.model.device == "cuda"
 
 
 def disk_bytes(study: Study) -> float:
@@ -210,7 +478,7 @@ def disk_bytes(study: Study) -> float:
         return 2.0 * Path(study.rewards).stat().st_size
     sampling = study.sampling
     made = study.of_kind("train")
-    prompts = study.prompts.limit or PROMPTS
+    prompts = counts(study).prompts.number
     sampled = study.of_kind("train") + study.of_kind("sample")
     evaluated = prompts * study.prompts.test_share * sampling.evaluation_candidates
     rows = prompts * sampling.candidates + (len(sampled) + 1) * evaluated

@@ -352,7 +352,8 @@ def reward_model(study: Study, name: str) -> Need:
     texts = 2 if made.preferences else 1
     source = made.source or (study.model.source if study.model else "")
     size = parameters_of(source, made.dtype, study)
-    load = Load(size, made.dtype, "auto", texts * made.batch_size, _text(study))
+    device = study.model.device if study.model else "auto"
+    load = Load(size, made.dtype, device, texts * made.batch_size, _text(study))
     method = Method.of(made.model_dump())
     return training(load, made.epochs * PAIRS * texts, method=method, logits=False)
 
