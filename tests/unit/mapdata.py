@@ -24,7 +24,7 @@ def skewed(prompts: int, candidates: int, k: int, seed: int = 0) -> tuple[np.nda
 
 
 def whole_programme(rewards, groups, offset, direction, shares):
-    """Largest t with sum w r >= offset + t direction, w on one simplex a prompt: as written."""
+    """Largest t with sum w r >= offset + t direction, w on one simplex per prompt: as written."""
     n = len(rewards)
     prompts = np.unique(groups)
     equal = np.array([np.append(groups == x, False) for x in prompts], dtype=float)

@@ -92,8 +92,10 @@ def test_what_has_no_fit_is_nan() -> None:
     ours = table([("p", 1.0, 9), ("q", 0.0, 2)])
     theirs = table([("p", 0.5, 5), ("q", 0.5, 5)])
     assert all(math.isnan(one) for one in row(ours, theirs).values())  # longer always wins
-    short = ours.drop(columns="n_tokens")
-    assert all(math.isnan(one) for one in row(short, theirs).values())
+    short, partly = ours.drop(columns="n_tokens"), ours.assign(n_tokens=[9, np.nan])
+    for known, unknown in ((theirs, short), (theirs, partly)):
+        assert all(math.isnan(one) for one in row(unknown, known).values())
+        assert all(math.isnan(one) for one in row(known, unknown).values())
 
 
 def test_the_fit_and_its_error_are_those_of_a_general_solver() -> None:

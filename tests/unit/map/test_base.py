@@ -95,9 +95,14 @@ def test_probabilities_of_the_samples():
     p = base_probabilities(5, GROUPS, "prompt")
     np.testing.assert_allclose(p, [0.25, 0.25, 1 / 6, 1 / 6, 1 / 6])
     np.testing.assert_allclose(base_probabilities(5, GROUPS, "joint"), 0.2)
-    weights = np.array([1.0, 3.0, 0.0, 0.0, 0.0])
-    np.testing.assert_allclose(base_probabilities(5, GROUPS, "joint", weights), weights / 4)
-    np.testing.assert_allclose(base_probabilities(5, GROUPS, "prompt", weights), weights / 4)
+    weights = np.array([0.1, 0.3, 0.0, 0.0, 0.0])
+    np.testing.assert_allclose(base_probabilities(5, GROUPS, "joint", weights), weights / 0.4)
+    weights[2] = 0.2
+    within = base_probabilities(5, GROUPS, "prompt", weights)
+    np.testing.assert_allclose(within, [1 / 8, 3 / 8, 1 / 2, 0.0, 0.0])
+    weights[2] = 0.0  # a prompt without weight does not count
+    within = base_probabilities(5, GROUPS, "prompt", weights)
+    np.testing.assert_allclose(within, [1 / 4, 3 / 4, 0.0, 0.0, 0.0])
     with pytest.raises(InputError, match="all weights are zero"):
         base_probabilities(2, None, "joint", np.zeros(2))
 

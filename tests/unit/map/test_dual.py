@@ -352,6 +352,8 @@ def test_batch_agrees_with_single_solves(scope):
             assert np.isnan([batch.kl[i], batch.ess[i], batch.kkt[i], batch.max_weight[i]]).all()
     with pytest.raises(InputError, match="expected \\(palettes, 3\\)"):
         solve_many_on(base, targets[:, :2])
+    with pytest.raises(InputError, match="finite"):
+        solve_many_on(base, np.where(np.eye(3) > 0, np.nan, 0.0))
 
 
 @pytest.mark.parametrize(

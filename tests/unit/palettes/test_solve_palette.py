@@ -10,8 +10,9 @@ from pooldata import pool
 
 from polyalign.errors import InputError
 from polyalign.map import solve
+from polyalign.map.base import Base
 from polyalign.map.budget import Budget
-from polyalign.map.diagnostics import reweighting_share
+from polyalign.map.diagnostics import delta_interval, reweighting_share
 from polyalign.map.dual import DEFAULT_LIMITS, Limits
 from polyalign.palettes import diagnose
 from polyalign.palettes.diagnose import diagnose_palette
@@ -225,6 +226,23 @@ def test_a_bias_that_is_not_small_is_not_taken_off() -> None:
         assert any("too few to estimate its bias" in one for one in _warned(rewards, record))
 
 
+def test_a_bias_below_half_of_lambda_is_taken_off() -> None:
+    # As above with 6 candidates: 5 c / (1 - c), and 4 c / (1 - 2 c) in halves, at c = 0.3.
+    rewards = [[float(j == best) for j in range(6)] for best in (3, 1, 2, 0)]
+    record = solve_palette(split_table(rewards, "fit"), "p", {"humor": 0.3}, scope="prompt")
+    lam, half = math.log(1.5 / 0.7), math.log(3)
+    assert lam / 3 < half - lam < lam / 2
+    assert record["lam_bias"] == pytest.approx([half - lam])
+    assert record["lam_train"] == pytest.approx([2 * lam - half])
+
+
+def test_a_joint_palette_that_asks_for_nothing_has_no_warning() -> None:
+    frame = pool(600, candidates=4, seed=6)
+    record = diagnosed(frame, solve_palette(frame, "p", {"humor": "mean"}))
+    assert (record["scope"], record["warnings"]) == ("joint", [])
+    assert record["reweighting_share"] == [None]
+
+
 def _warned(rewards: list[list[float]], record: dict) -> list[str]:  # type: ignore[type-arg]
     return diagnosed(split_table(rewards, "fit"), record)["warnings"]
 
@@ -264,7 +282,8 @@ def test_a_tail_needs_twenty_five_samples() -> None:
 @pytest.mark.parametrize("scope", ["prompt", "joint"])
 def test_values_that_are_not_raised_have_no_share_of_reweighting(scope: str) -> None:
     frame = pool(100, candidates=4, seed=2)
-    asked: dict[str, str | float] = {"humor": "mean+0.3sd", "helpful": "mean-1sd"}
+    frame["helpful"] += frame["humor"]  # rises with the other one, though it is not asked to
+    asked: dict[str, str | float] = {"humor": "mean+0.3sd", "helpful": "mean"}
     record = diagnosed(frame, solve_palette(frame, "p", asked, scope=scope))
     share = record["reweighting_share"]
     assert share[1] is None
@@ -285,3 +304,24 @@ def test_a_pool_without_prompts_to_fit_is_refused() -> None:
     frame = pool(4)
     with pytest.raises(InputError, match="no rows of the fit split"):
         solve_palette(frame[frame["split"] == "test"], "p", {"humor": "q60"})
+
+
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+def test_without_resamples_the_interval_is_the_delta_methods(scope: str) -> None:
+    frame = pool(60, candidates=9, seed=3)
+    record = solve_palette(frame, "p", {"humor": "q60", "helpful": "mean"}, scope=scope)
+    fit = frame[frame["split"] == "fit"]
+    groups = pd.factorize(fit["prompt_id"])[0]
+    base = Base(fit[["humor", "helpful"]].to_numpy(), groups, scope)
+    exact = delta_interval(base, np.array(record["lam"]), np.array(record["target"]))
+    found = diagnosed(frame, record)["interval"]
+    assert found["lam_low"] == pytest.approx(exact.lam_low.tolist())
+    assert found["level_high"] == pytest.approx(exact.level_high.tolist())
+
+
+def test_two_candidates_are_enough_to_see_a_choice_of_prompts() -> None:
+    frame = pool(100, candidates=2, seed=4)
+    record = diagnosed(frame, solve_palette(frame, "p", {"humor": "mean+0.2sd"}))
+    assert record["scope"] == "joint"
+    assert record["budget"]["candidates"] == 2
+    assert 0 < record["reweighting_share"][0] < 1

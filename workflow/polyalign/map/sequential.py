@@ -13,7 +13,7 @@ import numpy as np
 
 from polyalign.errors import InputError
 from polyalign.map.base import Base, check_names, check_target
-from polyalign.map.dual import TOLERANCE, maximise
+from polyalign.map.dual import maximise
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,6 @@ def sequential(
     rounds: int,
     blocks: Sequence[Sequence[int]] | None = None,
     names: Sequence[str] | None = None,
-    tolerance: float = TOLERANCE,
 ) -> Rounds:
     """Align one block of values after the other, `rounds` times.
 
@@ -50,7 +49,6 @@ def sequential(
         rounds: how often to go through all blocks.
         blocks: the values aligned together, by index, in order; default one by one.
         names: names of the values, for messages.
-        tolerance: KKT residual within a block.
 
     Raises:
         InputError: if rounds < 1, the blocks do not name each value once, or a block's target
@@ -70,9 +68,7 @@ def sequential(
     for _ in range(rounds):
         for turn in turns:
             held = ~np.isin(np.arange(base.k), turn)
-            optimum = maximise(
-                base.moments, goal, base.max_kl, tolerance=tolerance, start=lam, fixed=held
-            )
+            optimum = maximise(base.moments, goal, base.max_kl, start=lam, fixed=held)
             if optimum.status != "solved":
                 raise InputError(
                     f"sequential: the target of {', '.join(called[i] for i in turn)} cannot be "
