@@ -165,9 +165,7 @@ def files_with_work(stage, name, **fixed):
     """
 
     def arguments(wildcards, input, output, resources=None):
-        made_by = short_hash(
-            stages.code_text(STUDY, stage, {**fixed, **wildcards})
-        )
+        made_by = short_hash(stages.code_text(STUDY, stage, {**fixed, **wildcards}))
         paths = file_arguments(wildcards, input, output, resources)
         return f"{paths} --work {PATHS.work(name, wildcards.variant)} --code {made_by}"
 
@@ -199,7 +197,9 @@ def table_page(name):
 def table_outputs(rule):
     """The files of every table that a rule makes."""
     return {
-        registry.output(name, kind): table_page(name) if kind == "html" else PATHS.table(name, kind)
+        registry.output(name, kind): (
+            table_page(name) if kind == "html" else PATHS.table(name, kind)
+        )
         for name, table in registry.TABLES.items()
         if table.rule == rule
         for kind in table.kinds
@@ -218,10 +218,14 @@ def in_captions(**more):
 
 def text_hash(*patterns):
     """Hash of the texts of the checkout's files that match, whatever their order."""
-    files = {file for pattern in patterns for file in Path(workflow.basedir).glob(pattern)}
+    files = {
+        file for pattern in patterns for file in Path(workflow.basedir).glob(pattern)
+    }
     return short_hash("".join(file.read_text() for file in sorted(files)))
 
 
 def pool_first(wildcards):
     """Priority of a sampled policy's jobs: λ, and what is trained towards it, wait for the pool."""
-    return 2 if (wildcards.family, wildcards.variant) == (POOL.family, POOL.variant) else 0
+    return (
+        2 if (wildcards.family, wildcards.variant) == (POOL.family, POOL.variant) else 0
+    )

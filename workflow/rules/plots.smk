@@ -21,10 +21,10 @@ rule plot:
     conda:
         environment("plot")
     params:
+        **params("plot"),
         caption=lambda wildcards: plots.module(wildcards.figure).__doc__,
         numbers=shown.caption_numbers(STUDY),
         # The report reads the file when it renders the caption; the path is not a setting.
         finding=lambda wildcards, output: Path(output.finding),
-        **params("plot"),
     shell:
         job("plot")
