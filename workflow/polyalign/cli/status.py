@@ -13,7 +13,15 @@ from typing import Any
 
 from polyalign.errors import InputError
 from polyalign.paths import JobFile, parse_job
-from polyalign.runtime.job_record import NO_GPU, is_of_here, live_slurm_jobs, read_record, runs_here
+from polyalign.runtime.job_record import (
+    KILLED,
+    NO_GPU,
+    STOPPED,
+    is_of_here,
+    live_slurm_jobs,
+    read_record,
+    runs_here,
+)
 
 TAIL = 4000
 """Bytes at the end of a log that are searched for its progress."""
@@ -181,7 +189,7 @@ def _failure(entry: Entry) -> list[str]:
     gone = entry.state == "gone"
     reason, message = ("gone", GONE) if gone else (record["reason"], record["message"].strip())
     # These jobs were ended from outside, and SLURM knows why.
-    if record["slurm_job"] and reason in ("gone", "stopped"):
+    if record["slurm_job"] and reason in ("gone", STOPPED, KILLED):
         state = _slurm_state(record["slurm_job"])
         reason = SLURM_REASONS.get(state, reason)
         message += f" (SLURM: {state})" if state else ""

@@ -169,8 +169,8 @@ def _recorded(arguments: argparse.Namespace, job: Job) -> Iterator[None]:
 
     def stopped(number: int, frame: Any) -> None:
         if os.getpid() == record["pid"]:  # a worker that the job forked has this handler too
-            error = RuntimeError(f"stopped by {signal.Signals(number).name}")
-            job_record.write_record(path, job_record.ended(record, error, "stopped"))
+            error = RuntimeError(f"stopped by {job_record.signal_name(number)}")
+            job_record.write_record(path, job_record.ended(record, error, job_record.STOPPED))
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
