@@ -1,4 +1,4 @@
-"""A full or read-only disk, a clock that is ahead, a crash: reported, and the next run completes."""
+"""A full or read-only disk, a clock that is ahead, a crash: said, and the next run completes."""
 
 import os
 import signal
