@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from polyalign.errors import InputError
-from polyalign.runtime import job_record
+from polyalign.runtime import devices, job_record
 from polyalign.runtime.code import canonical, short_hash
 from polyalign.runtime.files import clear_scratch, sha256
 
@@ -159,6 +159,7 @@ def _recorded(arguments: argparse.Namespace, job: Job) -> Iterator[None]:
     before = job_record.read_record(path)
     job_record.refuse_again(before, arguments.attempt, key)
     job_record.end_orphan(before)
+    devices.claim(arguments.gpus)
     outputs = job.outputs.values()
     for output in outputs:
         clear_scratch(output)
