@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: run test lint format types unit dag check gguf generated figures clean
 
 run: .venv/ready        ## the whole default study, with plots and report
-	snakemake --cores $(CORES) --configfile $(CONFIG) --show-failed-logs --rerun-incomplete all
+	polyalign run --cores $(CORES) --config $(CONFIG)
 
 test: lint types unit   ## format, lint, types, unit and workflow tests
 
