@@ -10,18 +10,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from polyalign.cli.progress import progress
-from polyalign.data.tables import read_table
 from polyalign.errors import InputError
 from polyalign.paths import Paths, parse_job
 from polyalign.plan import forecast, shown
-from polyalign.report.page import outcome
 from polyalign.runtime.job_record import read_record, record_path
 from polyalign.study import Study, load
 
@@ -217,7 +216,7 @@ def progress_line(run: Run, left: float) -> str:
     if not run.total:
         return "planning the jobs"
     jobs = sorted(run.running.values(), key=lambda job: job.at)
-    stages = ", ".join(dict.fromkeys(job.stage for job in jobs)) or "waiting"
+    stages = ", ".join(dict.fromkeys(job.stage for job in jobs)) or "between two stages"
     parts = [f"{stages}: {run.done} of {run.total} jobs done, {roughly(left)} left"]
     for job in jobs:
         parts.append(" ".join(filter(None, [job.name, _own_progress(job)])))
@@ -292,6 +291,7 @@ def main(argv: list[str] | None = None) -> int:
             process_group=0,
         )
         with _signals_to(child):
+            _import_pandas()
             run, printed = _follow(study, child, output.fileno(), options.cores, screen)
         status = child.wait()
     seconds = time.monotonic() - begun
@@ -344,7 +344,9 @@ def _follow(
     expected: dict[str, float] = {}
     over = False
     while not over:
-        over = child.poll() is not None
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(LOOK)
+        over = child.returncode is not None
         now = time.monotonic()
         while part := os.pread(output, 2**20, place):
             place += len(part)
@@ -358,8 +360,12 @@ def _follow(
             screen.say([f"Study {study.study}: {run.total} jobs, {time_needed} on {cores} cores"])
         if not over:
             screen.progress(progress_line(run, seconds_left(run, expected, cores, now)), now)
-            time.sleep(LOOK)
     return run, printed
+
+
+def _import_pandas() -> None:
+    """Import what the end of a run needs while Snakemake plans: that takes a second."""
+    import_module("polyalign.report.page")
 
 
 def expected_seconds(study: Study, jobs: Mapping[str, int]) -> dict[str, float]:
@@ -374,6 +380,9 @@ def _success(study: Study, targets: Sequence[str], run: Run, seconds: float) -> 
         took = f"Nothing had to be done: all files are up to date ({duration(seconds)})."
     if list(targets) != ["all"]:
         return [f"Done: {', '.join(targets)}.", took]
+    from polyalign.data.tables import read_table
+    from polyalign.report.page import outcome
+
     paths = Paths(study.study)
     summary = read_table(Path(paths.table("summary")))
     return [
