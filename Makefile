@@ -45,10 +45,9 @@ figures: run            ## the figure of the README, from the default study
 	mkdir -p docs/figures
 	cp results/sandbox/plots/asked_vs_realised.png docs/figures/
 
-.venv/ready: requirements.lock pyproject.toml
+.venv/ready: requirements.lock pyproject.toml   ## says size and time before it downloads
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BIN)/python tools/install.py
 	touch $@
 
 clean:

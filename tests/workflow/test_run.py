@@ -47,7 +47,7 @@ def solve_by(folder: Path, main: str) -> str:
 def test_a_whole_study_ends_with_its_outcome(checkout: Path) -> None:
     status, printed = run(checkout)
     assert status == 0, printed
-    assert any(line.startswith("Study scores-only: 32 jobs, ") for line in printed)
+    assert any(line.startswith("Study scores-only: 41 jobs, ") for line in printed)
     complete, outcome, report, _, took = printed[-5:]
     assert complete == (
         "Study scores-only is complete: 4 palettes, 5 policies, 6 figures, 7 tables."
@@ -56,7 +56,7 @@ def test_a_whole_study_ends_with_its_outcome(checkout: Path) -> None:
     assert outcome.startswith("Better than the base model in all of Humor, Helpful, Harmless")
     assert outcome in page
     assert report == f"Report: {RESULTS}/report.html"
-    assert took.endswith(" for 32 jobs.")
+    assert took.endswith(" for 41 jobs.")
     status, printed = run(checkout)
     assert status == 0
     assert printed[-5:-2] == [complete, outcome, report]
@@ -88,12 +88,14 @@ def test_what_snakemake_says_is_shown_if_no_job_failed(checkout: Path) -> None:
 def test_an_interrupt_ends_snakemake_and_its_jobs(checkout: Path) -> None:
     solve_by(checkout, "time.sleep(600)")
     process = start(checkout, LAMBDA)
-    end = time.monotonic() + 120
-    while (record := read_record(checkout / RECORD)) is None:
-        assert time.monotonic() < end
-        time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    try:
+        end = time.monotonic() + 600
+        while (record := read_record(checkout / RECORD)) is None:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate()
     assert process.returncode != 0
     assert not runs_here(record)
     found = read_record(checkout / RECORD)

@@ -290,10 +290,10 @@ def main(argv: list[str] | None = None) -> int:
             stderr=subprocess.STDOUT,
             process_group=0,
         )
-        with _signals_to(child):
+        with _signals_to(child), _not_left_alone(child):
             _import_pandas()
             run, printed = _follow(study, child, output.fileno(), options.cores, screen)
-        status = child.wait()
+            status = child.wait()
     seconds = time.monotonic() - begun
     if status == 0:
         screen.say(_success(study, options.targets, run, seconds))
@@ -326,6 +326,17 @@ def _signals_to(child: "subprocess.Popen[bytes]") -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _not_left_alone(child: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """End Snakemake and its jobs if nobody follows them any more, such as with a closed pipe."""
+    try:
+        yield
+    except BaseException:
+        os.killpg(child.pid, signal.SIGINT)
+        child.wait()
+        raise
 
 
 def _follow(
