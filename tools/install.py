@@ -17,8 +17,8 @@ CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 PIP = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
 
 SIZES = {
-    "CPU": "about 0.6 GB to download, 2.3 GB of disk, 2 minutes at 10 MB/s",
-    "CUDA": "about 4 GB to download, 8 GB of disk, 8 minutes at 10 MB/s",
+    "CPU": "about 0.6 GB to download, 2.2 GB of disk, 3 minutes at 10 MB/s",
+    "CUDA": "about 4 GB to download, 8 GB of disk, 10 minutes at 10 MB/s",
 }
 """Build of PyTorch → what all packages together need."""
 
