@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: run test lint format types unit dag check gguf generated figures clean
 
 run: .venv/ready        ## the whole default study, with plots and report
-	snakemake --cores $(CORES) --configfile $(CONFIG) --show-failed-logs --rerun-incomplete all
+	polyalign run --cores $(CORES) --config $(CONFIG)
 
 test: lint types unit   ## format, lint, types, unit and workflow tests
 
@@ -45,10 +45,9 @@ figures: run            ## the figure of the README, from the default study
 	mkdir -p docs/figures
 	cp results/sandbox/plots/asked_vs_realised.png docs/figures/
 
-.venv/ready: requirements.lock pyproject.toml
+.venv/ready: requirements.lock pyproject.toml   ## says size and time before it downloads
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BIN)/python tools/install.py
 	touch $@
 
 clean:

@@ -55,6 +55,7 @@ ENTRIES = {
     "workflow/report/": "captions of the report",
     "workflow/schemas/": "the schema of the config, generated",
     "tools/generated.py": "writes every file that is generated",
+    "tools/install.py": "installs requirements.lock, without CUDA libraries where there is no GPU",
     "benchmarks/": "speed and memory, against what people would use instead",
     "tests/": "see CONTRIBUTING.md",
     "docs/": "one page per topic; config.md is generated",

@@ -109,7 +109,8 @@ def test_a_trainer_with_several_gpus_is_started_once_per_gpu(plan: Plan) -> None
     launched = [line for line in started if "torch.distributed.run" in line]
     assert len(started) == 6
     (line,) = launched
-    assert "torch.distributed.run --standalone --nproc_per_node 2 " in line
+    launcher = "python -m torch.distributed.run --standalone --nproc_per_node 2 "
+    assert f" python -m polyalign.runtime.devices 2 {launcher}" in line
     assert '"family": "rloo"' in line
     # Its marker shall say how many of these it held: costs are counted from that.
     assert " --gpus 2 " in line

@@ -1,7 +1,9 @@
-"""A disk that is full or read-only, a clock that is ahead: told, nothing damaged, completed."""
+"""A full or read-only disk, a clock that is ahead, a crash: said, and the next run completes."""
 
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,3 +70,26 @@ def test_a_node_whose_clock_is_ahead(checkout: Path) -> None:
     ahead = pool.stat().st_mtime + 3600
     os.utime(pool, (ahead, ahead))
     assert planned(checkout, *CONFIG, "--", LAMBDA) == set()
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL"])
+def test_a_job_that_a_signal_kills(checkout: Path, name: str) -> None:
+    script = checkout / "workflow/scripts/solve.py"
+    kept = script.read_text()
+    crash = f"lambda job, **settings: os.kill(os.getpid(), signal.{name})"
+    script.write_text(f"import os\nimport signal\n{kept.replace('run(main)', f'run({crash})')}")
+    done = run(checkout)
+    assert done.returncode != 0
+    said = f"killed by signal {getattr(signal, name).value} ({name}"
+    log = RESULTS / "logs/solve/hhh-60.log"
+    assert f"error: {said}" in done.stdout
+    assert f"log: {log}" in done.stdout
+    status = [sys.executable, "-c", "from polyalign.cli import main; main(['status'])"]
+    shown = subprocess.run(status, cwd=checkout, capture_output=True, text=True, check=True)
+    assert f"solve/hhh-60: killed\n    {said}" in shown.stdout
+    assert f"log: {log}" in shown.stdout
+    if name == "SIGSEGV":
+        assert "solve.py" in (checkout / log).read_text()  # where in Python it happened
+    script.write_text(kept)
+    done = run(checkout)
+    assert done.returncode == 0, done.stdout

@@ -27,6 +27,8 @@ os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
     PYTHONPATH=f"{workflow.basedir}/workflow",
 )
+# A crash in compiled code writes where it happened in Python to the job's log.
+os.environ["PYTHONFAULTHANDLER"] = "1"
 # glibc gives large blocks back to the system whenever they are free, and torch asks for them again at
 # once: to keep them takes a tenth from a training's time on the CPU.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**30))
@@ -59,13 +61,14 @@ def job(stage, launch=False):
 
     One thread per job unless a profile's `set-threads` says otherwise: jobs run side by side, and
     sums in another order would be other numbers on a machine with other cores. Rayon's are the
-    threads of the tokenizers.
+    threads of the tokenizers. If the script fails, its exit status says whether a signal killed it.
     """
     python = "{params.launcher}" if launch else "python"
     return (
         "RAYON_NUM_THREADS={threads} OMP_NUM_THREADS={threads}"
         f" {python} {ROOT}/workflow/scripts/{stages.STAGES[stage].script}.py"
         " --settings {params.settings:q} {params.files} --log {log:q}"
+        " || python -m polyalign.runtime.exit_status $? {log:q}"
     )
 
 

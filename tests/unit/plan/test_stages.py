@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from polyalign.families import BASE, POOL, Policy, family
 from polyalign.plan import shown, stages
+from polyalign.plan.jobs import jobs
 from polyalign.report.registry import TABLES
 from polyalign.runtime.code import canonical
 from polyalign.study import Study, load, validate
@@ -29,43 +30,6 @@ def study(request: pytest.FixtureRequest) -> Iterator[Study]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         yield load(request.param)
-
-
-def of(policy: Policy, **more: str) -> dict[str, str]:
-    return {"family": policy.family, "variant": policy.variant, **more}
-
-
-def jobs(study: Study) -> Iterator[tuple[str, dict[str, str]]]:
-    """Stage and wildcards of every job of a study."""
-    yield from ((stage, {}) for stage in ("tables", "families", "overview"))
-    yield from (("explore", {"name": name}) for name in stages.SWEEPS)
-    yield from (("plot", {"figure": figure}) for figure in study.plots)
-    for palette in study.palettes:
-        yield from ((stage, {"palette": palette}) for stage in ("solve", "diagnose"))
-    for policy in study.evaluated:
-        yield from ((stage, of(policy)) for stage in ("levels", "winrate"))
-    yield from (("decode", of(policy)) for policy in study.of_kind("select"))
-    if shown.soups(study):
-        yield "mixing", {}
-    if study.sandbox:
-        yield from ((stage, {}) for stage in ("world", "base_model"))
-    if study.rewards:
-        yield "import_rewards", {}
-        return
-    yield "prompts", {}
-    yield from (("reward_model", {"variant": name}) for name in study.reward_models)
-    yield from (("train", of(policy)) for policy in study.of_kind("train"))
-    for policy in [POOL, BASE, *study.of_kind("train"), *study.of_kind("sample")]:
-        guided = policy in study.of_kind("sample")
-        n = str(stages.shards(study, policy))
-        yield "merge", of(policy)
-        for i in map(str, range(int(n))):
-            yield "generate_guided" if guided else "generate", of(policy, i=i, n=n)
-            if study.scored_together:
-                yield "score", of(policy, i=i, n=n)
-            for value in study.values:
-                stage = "annotate" if value in study.scored_together else "annotate_alone"
-                yield stage, of(policy, i=i, n=n, value=value)
 
 
 def script(name: str) -> Callable[..., None]:

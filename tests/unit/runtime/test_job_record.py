@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,10 +15,10 @@ from typing import Any
 import pytest
 
 from polyalign.errors import InputError
-from polyalign.runtime import files, job_record
+from polyalign.runtime import exit_status, files, job_record
 
 STAGE = """
-import sys, time
+import os, signal, sys, time
 from polyalign.errors import InputError
 from polyalign.runtime.job import run
 
@@ -25,6 +26,8 @@ def main(job, *, end):
     if end == "sleep":
         print("at work", flush=True)
         time.sleep(600)
+    if end.startswith("SIG"):
+        os.kill(os.getpid(), getattr(signal, end))
     if end == "input":
         raise InputError("the table is empty")
     if end == "memory":
@@ -212,6 +215,63 @@ def test_a_stopped_job_says_so(stage: Path) -> None:
     made = record(stage)
     assert (made["state"], made["reason"], made["retryable"]) == ("failed", "stopped", True)
     assert made["message"] == "RuntimeError: stopped by SIGTERM"
+
+
+def by_shell(stage: Path, end: str) -> subprocess.CompletedProcess[str]:
+    """Call a job as a rule's shell command does."""
+    ending = f"python -m polyalign.runtime.exit_status $? {stage.parent}/logs/job.log"
+    text = f"set -euo pipefail; {shlex.join(command(stage, end))} || {ending}"
+    environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
+    return subprocess.run(
+        ["bash", "-c", text], capture_output=True, text=True, check=False, env=environment
+    )
+
+
+@pytest.mark.parametrize("end", ["SIGSEGV", "SIGKILL"])
+def test_a_job_that_a_signal_killed_is_reported(stage: Path, end: str) -> None:
+    number, log = getattr(signal, end).value, stage.parent / "logs/job.log"
+    done = by_shell(stage, end)
+    assert done.returncode == 128 + number
+    said = f"killed by signal {number} ({end}"
+    assert f"error: {said}" in done.stderr
+    assert f"log: {log}" in done.stderr
+    assert said in log.read_text().splitlines()[-1]
+    made = record(stage)
+    assert (made["state"], made["reason"], made["retryable"]) == ("failed", "killed", True)
+    assert made["message"].startswith(said)
+    if end == "SIGSEGV":
+        assert "in main" in log.read_text()  # where in Python it happened
+
+
+def test_a_job_that_was_killed_before_its_record_is_reported(stage: Path) -> None:
+    assert by_shell(stage, "done").returncode == 0
+    assert exit_status.main(["139", f"{stage.parent}/logs/job.log"]) == 139
+    assert record(stage)["state"] == "failed"
+    assert record(stage)["message"] == "killed by signal 11 (SIGSEGV)"
+
+
+def test_a_job_that_exited_without_a_reason_is_reported(stage: Path) -> None:
+    path = stage.parent / "logs/job.json"
+    path.parent.mkdir()
+    started = job_record.started("stage", 1, "key", [], None) | {"process_start": 1}
+    job_record.write_record(path, started)
+    assert exit_status.main(["1", str(path.with_suffix(".log"))]) == 1
+    assert record(stage)["message"] == "exited with status 1 without reporting an error"
+
+
+def test_a_job_that_reported_its_error_keeps_its_record(stage: Path) -> None:
+    done = by_shell(stage, "input")
+    assert done.returncode == 2
+    assert done.stderr == "error: the table is empty\n"
+    assert record(stage)["message"] == "the table is empty"
+
+
+def test_an_orphan_that_runs_keeps_its_record(stage: Path) -> None:
+    orphan = running(stage)
+    assert exit_status.main(["139", f"{stage.parent}/logs/job.log"]) == 139
+    assert record(stage)["state"] == "running"
+    orphan.kill()
+    orphan.wait()
 
 
 def test_a_job_ends_an_orphan(stage: Path) -> None:

@@ -13,6 +13,7 @@ from polyalign.errors import InputError
 
 HELPERS = {
     "check": "check a study's config and print the plan",
+    "run": "run a study, with one line of progress",
     "status": "what runs, what failed and why, what jobs took",
 }
 """Command → its help. Each is a module of this package with `main(argv) -> exit status`."""

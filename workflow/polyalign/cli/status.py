@@ -11,12 +11,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from polyalign.cli.progress import progress
 from polyalign.errors import InputError
 from polyalign.paths import JobFile, parse_job
-from polyalign.runtime.job_record import NO_GPU, is_of_here, live_slurm_jobs, read_record, runs_here
-
-TAIL = 4000
-"""Bytes at the end of a log that are searched for its progress."""
+from polyalign.runtime.job_record import (
+    KILLED,
+    NO_GPU,
+    STOPPED,
+    is_of_here,
+    live_slurm_jobs,
+    read_record,
+    runs_here,
+)
 
 GONE = "exited without reporting: out of memory, time limit exceeded, or node lost"
 """What is known of a job that neither runs nor wrote that it ended."""
@@ -141,28 +147,9 @@ def _running_row(entry: Entry) -> tuple[str, ...]:
         where += f" gpu {record['gpus']}"
     if record["slurm_job"]:
         where += f" (SLURM {record['slurm_job']})"
-    step, loss = _progress(entry)
+    found = progress(entry.log, record)
     since = datetime.now(UTC) - datetime.fromisoformat(record["started"])
-    return entry.name, where, str(since).partition(".")[0], step, loss, _memory(record)
-
-
-def _progress(entry: Entry) -> tuple[str, str]:
-    """Step and loss: from the metrics of a training, or else from the progress bar in the log."""
-    work = entry.record.get("work")
-    metrics = Path(work) / "metrics.csv" if work else None
-    if metrics is not None and metrics.is_file():
-        header, *rows = metrics.read_text(encoding="utf-8").splitlines()
-        if rows:
-            row = dict(zip(header.split(","), rows[-1].split(","), strict=False))
-            return row.get("step", ""), row.get("loss", "")
-    try:
-        with entry.log.open("rb") as stream:
-            stream.seek(max(0, entry.log.stat().st_size - TAIL))
-            tail = stream.read().decode(errors="replace")
-    except OSError:
-        return "", ""
-    bars = re.findall(r"(\d+/\d+) \[", tail)
-    return (bars[-1] if bars else ""), ""
+    return entry.name, where, str(since).partition(".")[0], found.step, found.loss, _memory(record)
 
 
 def _memory(record: dict[str, Any]) -> str:
@@ -181,7 +168,7 @@ def _failure(entry: Entry) -> list[str]:
     gone = entry.state == "gone"
     reason, message = ("gone", GONE) if gone else (record["reason"], record["message"].strip())
     # These jobs were ended from outside, and SLURM knows why.
-    if record["slurm_job"] and reason in ("gone", "stopped"):
+    if record["slurm_job"] and reason in ("gone", STOPPED, KILLED):
         state = _slurm_state(record["slurm_job"])
         reason = SLURM_REASONS.get(state, reason)
         message += f" (SLURM: {state})" if state else ""

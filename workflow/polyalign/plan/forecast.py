@@ -289,6 +289,8 @@ def finished_jobs(study: Study, folder: Path) -> list[Finished]:
             seconds = record["seconds"] + work.IMPORTS
         job = parse_job(Path(f"{name}.x"), study.values)
         rule = rule_of(Path(f"{name}.x"))
+        if rule == "annotate" and job.value not in study.scored_together:
+            rule = "annotate_alone"
         stage, wildcards = stage_of(study, rule)
         wildcards |= (
             {"variant": job.name}

@@ -488,4 +488,5 @@ def launcher(gpus: int, nodes: int, mpi: str | None) -> str:
     if gpus < 2:
         return "python"
     # With --standalone it finds a free port, so several jobs can share a machine.
-    return f"{python} --standalone --nproc_per_node {gpus}"
+    reserved = f"python -m polyalign.runtime.devices {gpus}"
+    return f"{reserved} {python} --standalone --nproc_per_node {gpus}"

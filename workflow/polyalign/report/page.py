@@ -118,13 +118,14 @@ def summary_html(
         HTML that loads nothing from anywhere; tables sort by a click and filter by typing.
     """
     labels = content.labels
+    answer = outcome(summary, labels=labels, chosen=content.chosen, opponent=content.opponent)
     sections = [
         f"<h1>Study {escape(content.study)}</h1>",
         "<h2>What was asked, and can it be reached?</h2>",
         f"<p>{escape(_question(summary, labels))}</p>",
         *(_verdict(palette, labels) for palette in palettes.values()),
         "<h2>Which policies are better?</h2>",
-        f"<p>{escape(_answer(content, summary))}</p>",
+        f"<p>{escape(answer)}</p>",
         "<p>P(win) + ½ P(tie) in per cent with its 95 % interval, over all pairs of answers to the "
         "same prompt: 50 is as good as the opponent. The last column is the p-value of being "
         "better in all chosen values at once.</p>",
@@ -191,11 +192,20 @@ def _question(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
     )
 
 
-def _answer(content: PageContent, summary: pd.DataFrame) -> str:
-    """How many policies are better in all chosen values at once, and which."""
-    names = [content.labels[value] for value in content.chosen]
-    whom = "the base model" if content.opponent == BASE.name else content.opponent
-    others = summary[summary["family"] + "/" + summary["variant"] != content.opponent]
+def outcome(
+    summary: pd.DataFrame, *, labels: Mapping[str, str], chosen: Sequence[str], opponent: str
+) -> str:
+    """How many policies are better in all chosen values at once, and which: one sentence.
+
+    Args:
+        summary: table of `polyalign.evaluate.summary.summary`.
+        labels: value → its name.
+        chosen: the values in which a policy has to be better.
+        opponent: the policy that win rates compare with.
+    """
+    names = [labels[value] for value in chosen]
+    whom = "the base model" if opponent == BASE.name else opponent
+    others = summary[summary["family"] + "/" + summary["variant"] != opponent]
     better = others[others["better_in_all"]]
     listed = ", ".join(
         f"{row['family']}/{row['variant']} (p = {row['p_all']:.2g})" for _, row in better.iterrows()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from polyalign.errors import InputError
-from polyalign.runtime import job_record
+from polyalign.runtime import devices, job_record
 from polyalign.runtime.code import canonical, short_hash
 from polyalign.runtime.files import clear_scratch, sha256
 
@@ -159,6 +159,7 @@ def _recorded(arguments: argparse.Namespace, job: Job) -> Iterator[None]:
     before = job_record.read_record(path)
     job_record.refuse_again(before, arguments.attempt, key)
     job_record.end_orphan(before)
+    devices.claim(arguments.gpus)
     outputs = job.outputs.values()
     for output in outputs:
         clear_scratch(output)
@@ -169,8 +170,8 @@ def _recorded(arguments: argparse.Namespace, job: Job) -> Iterator[None]:
 
     def stopped(number: int, frame: Any) -> None:
         if os.getpid() == record["pid"]:  # a worker that the job forked has this handler too
-            error = RuntimeError(f"stopped by {signal.Signals(number).name}")
-            job_record.write_record(path, job_record.ended(record, error, "stopped"))
+            error = RuntimeError(f"stopped by {job_record.signal_name(number)}")
+            job_record.write_record(path, job_record.ended(record, error, job_record.STOPPED))
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 

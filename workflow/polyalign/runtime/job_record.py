@@ -33,6 +33,9 @@ NO_GPU = ("", "-1", "NoDevFiles")
 GPU_MEMORY = "GPU memory"
 """Failure reason after which a retry uses smaller micro-batches."""
 
+STOPPED, KILLED = "stopped", "killed"
+"""Failure reasons of a job that a signal ended: it could report that itself, or it could not."""
+
 WAIT = 60.0
 """Seconds to wait for an orphan to exit before it is killed."""
 
@@ -124,6 +127,46 @@ def ended(
             "retryable": not isinstance(error, (InputError, *BUGS)),
         }
     return record
+
+
+def killed(record: dict[str, Any] | None, message: str) -> dict[str, Any]:
+    """The record of a job that exited without reporting it.
+
+    Args:
+        record: what the job wrote when it started; if that is not a record of a running job, the
+            job exited before it could write one.
+        message: how it ended.
+    """
+    if record is None or record["state"] != "running":
+        record = started("", 1, "", [], None)
+    failed = {"state": "failed", "ended": _now(), "reason": KILLED}
+    return record | failed | {"message": message, "retryable": True}
+
+
+def has_reported(record: dict[str, Any] | None, number: int | None) -> bool:
+    """Whether a job that failed needs no `killed`.
+
+    Args:
+        record: the record of the job; maybe that of an earlier job, since an error can come before
+            a job writes its own.
+        number: the signal that ended it; None if it exited by itself.
+    """
+    if number is None:
+        return record is None or record["state"] != "running"
+    return (
+        record is not None
+        and record["state"] == "failed"
+        and record["reason"] == STOPPED
+        and signal_name(number) in record["message"]
+    )
+
+
+def signal_name(number: int) -> str:
+    """Name of a signal, such as SIGSEGV."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def failure_reason(error: BaseException) -> str:

@@ -80,8 +80,9 @@ def generate(
             f"{policy}: {shards} shards asked of {len(batches)} batches of {batch_size}; "
             "lower sampling.shards or sampling.batch_size"
         )
-    records = []
-    for number in tqdm(range(shard, len(batches), shards), unit="batch", mininterval=5):
+    records, tokens = [], 0
+    numbers = tqdm(range(shard, len(batches), shards), unit="batch", mininterval=5)
+    for number in numbers:
         places = [place for *_, place in batches[number]]
         asked = [encoded[place] for place in places]
         texts = [prompts["prompt"].iloc[place] for place in places]
@@ -94,6 +95,9 @@ def generate(
                 f"{policy}: a batch of {len(asked)} responses does not fit the GPU's memory; "
                 "expected a smaller one; lower sampling.batch_size"
             ) from fault
+        tokens += sum(len(response.ids) for response in responses)
+        seconds = max(numbers.format_dict["elapsed"], 1e-3)
+        numbers.set_postfix_str(f"{tokens / seconds:.0f} tokens/s", refresh=False)
         for row, (_, prompt_id, candidate, place) in enumerate(batches[number]):
             records.append(
                 {

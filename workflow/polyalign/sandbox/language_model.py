@@ -147,9 +147,12 @@ def _optimise(
     optimisers = _optimisers(model, learning_rate)
     schedules = [torch.optim.lr_scheduler.LambdaLR(each, share) for each in optimisers]
     log, losses, tokens = [], [], 0
-    for step in tqdm(range(1, steps + 1), unit="step", mininterval=5):
+    numbers = tqdm(range(1, steps + 1), unit="step", mininterval=5)
+    for step in numbers:
         rows = next(batches)
         tokens += sum(len(ids) - start for ids, start in rows)
+        speed = tokens / max(numbers.format_dict["elapsed"], 1e-3)
+        numbers.set_postfix_str(f"{speed:.0f} tokens/s", refresh=False)
         loss = _loss(model, rows, pad)
         check_number("loss", loss.item(), step)
         loss.backward()
