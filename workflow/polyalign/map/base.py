@@ -191,19 +191,25 @@ class Base(Units):
         scale: np.ndarray | None,
     ) -> np.ndarray:
         """Set what scope `prompt` needs; returns the mean covariance (k, k) within prompts."""
-        self.blocks, levels = [], []
-        covariance = np.zeros((self.k, self.k))
+        k, self.blocks, levels = self.k, [], []
+        covariance = np.zeros((k, k))
+        stored, done = np.empty(k * sum(table.size for table, _ in tables)), 0
+        size = min(stored.size, max(BLOCK_NUMBERS, k * max(len(table[0]) for table, _ in tables)))
+        # One buffer for all blocks: it stays in the cache.
+        buffers = np.empty((2, size))
         for table, shares in tables:
             count = table.shape[1]
-            size = max(1, BLOCK_NUMBERS // (self.k * count))
-            for start in range(0, len(table), size):
-                rows, share = table[start : start + size], shares[start : start + size]
-                part = rewards.take(rows, axis=0).transpose(2, 1, 0)
-                z = np.ascontiguousarray(part)
+            step = max(1, BLOCK_NUMBERS // (k * count))
+            for start in range(0, len(table), step):
+                rows, share = table[start : start + step], shares[start : start + step]
+                z = stored[done : done + k * rows.size].reshape(k, count, -1)
+                done += z.size
+                z[:] = rewards.take(rows, axis=0).transpose(2, 1, 0)
+                deviation, weighted = buffers[:, : z.size].reshape(2, *z.shape)
                 level = z.sum(axis=1) / count
-                deviation = z - level[:, None, :]
-                weighted = deviation * (share / count)
-                covariance += weighted.reshape(self.k, -1) @ deviation.reshape(self.k, -1).T
+                np.subtract(z, level[:, None, :], out=deviation)
+                np.multiply(deviation, share / count, out=weighted)
+                covariance += np.dot(weighted.reshape(k, -1), deviation.reshape(k, -1).T)
                 # The candidates of a prompt count alike.
                 log_p0 = np.broadcast_to(-log(count), (count, len(rows)))
                 self.blocks.append(Block(rows.T, z, log_p0, share))
@@ -237,18 +243,31 @@ class Base(Units):
     def _prompts(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         k, value, mean = self.k, 0.0, np.zeros(self.k)
         square, hessian = np.zeros((k, k)), np.zeros((k, k))
+        ess = mean_ess = largest = 0.0
         # One buffer for all blocks: it stays in the cache.
         buffer = np.empty(max(block.z.size for block in self.blocks))
         for block in self.blocks:
-            log_z, p = tilt(block, lam)
-            p *= block.share
-            products = buffer[: block.z.size].reshape(block.z.shape)
+            z = block.z.reshape(k, -1)
+            p = np.dot(lam, z).reshape(block.log_p0.shape)
+            p += block.log_p0
+            top = p.max(axis=0)
+            p -= top
+            np.exp(p, out=p)
+            total = p.sum(axis=0)
+            value += float(np.dot(block.share, top + np.log(total)))
+            # The best candidate's term is 1, so its probability is 1 / total.
+            weight = block.share / total
+            largest += float(weight.sum())
+            sizes = total * total / np.einsum("jx,jx->x", p, p)
+            ess += float(sizes.sum())
+            mean_ess += float(np.dot(block.share, sizes))
+            p *= weight
+            products = buffer[: z.size].reshape(block.z.shape)
             np.multiply(block.z, p, out=products)
             level = products.sum(axis=1)
             mean += level.sum(axis=1)
-            square += products.reshape(k, -1) @ block.z.reshape(k, -1).T
-            hessian -= (level / block.share) @ level.T
-            value += float(block.share @ log_z)
+            square += np.dot(products.reshape(k, -1), z.T)
+            hessian -= np.dot(level / block.share, level.T)
         hessian += square
         if _digits_lost(hessian, square):
             hessian[:] = 0.0
@@ -258,6 +277,7 @@ class Base(Units):
                 root = block.z - level[:, None, :]
                 root *= np.sqrt(p * block.share)
                 hessian += root.reshape(k, -1) @ root.reshape(k, -1).T
+        self._last = lam.tobytes(), (ess, mean_ess, largest)
         return value, mean, hessian
 
     def _joint(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
