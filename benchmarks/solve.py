@@ -1,10 +1,15 @@
-"""Speed and correctness of the MAP solver, compared with the procedure as published.
+"""Speed and correctness of the MAP solver, compared with general solvers and with Adam.
 
-Baseline: lam = exp(tau), Adam, learning rate 0.1, 150 steps, float32, joint objective, once with
-PyTorch's automatic gradient (as published) and once with the gradient written in NumPy (which
-avoids the overhead of the framework per step). Run as
+First against what else solves the same dual in a few lines: L-BFGS-B and trust-constr of SciPy, and
+CVXPY with Clarabel where it is installed. Each gets standardised rewards, laid out so that its sums
+are contiguous. All run in this process, in turn; the medians of the CPU time are printed.
 
-    OMP_NUM_THREADS=1 python benchmarks/solve.py [--rows 10000000] [--without-stream]
+Then against the procedure as published: lam = exp(tau), Adam, learning rate 0.1, 150 steps,
+float32, joint objective, once with PyTorch's automatic gradient (as published) and once with the
+gradient written in NumPy (which avoids the overhead of the framework per step). Run as
+
+    OMP_NUM_THREADS=1 python benchmarks/solve.py [--rivals-only] [--rows 10000000]
+        [--without-stream]
 """
 
 import argparse
@@ -13,10 +18,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
+from scipy.optimize import Bounds, minimize
 
 from polyalign.map import solve
 from polyalign.map.base import Base
@@ -29,6 +38,10 @@ from polyalign.map.search import path
 
 STEPS, RATE = 150, 0.1
 PALETTES = 1000
+# Tables (prompts, candidates, scope), repeats of a call, and the quantiles that a palette asks for.
+TABLES = ((2312, 1, "joint", 100), (2312, 16, "prompt", 60), (20_000, 32, "prompt", 8))
+QUANTILES = (0.65, 0.60, 0.70, 0.60, 0.62, 0.60)
+KKT = 1e-9
 LEVELS = ("mean+0.3sd", "q70")
 STREAM_CHILD = """
 import resource, sys, time
@@ -98,6 +111,173 @@ def seconds(call: Callable[[], Any], repeats: int) -> float:
         call()
         times.append(time.process_time() - began)
     return min(times)
+
+
+class Dual:
+    """The dual in NumPy, as one would write it for a general solver.
+
+    `z` is (k, K x G), standardised; candidates of a prompt are G apart, so that sums over them are
+    sums of rows. In scope `joint` all rows are candidates of one prompt.
+    """
+
+    def __init__(self, rewards: np.ndarray, candidates: int, scope: str) -> None:
+        self.center, self.scale = rewards.mean(axis=0), rewards.std(axis=0)
+        n, k = rewards.shape
+        self.shape = (candidates, n // candidates) if scope == "prompt" else (n,)
+        z = (rewards - self.center) / self.scale
+        parts = z.reshape(*self.shape[::-1], k)
+        self.z = np.ascontiguousarray(parts.transpose(*range(parts.ndim)[::-1])).reshape(k, n)
+        self.k = k
+
+    def goal(self, target: np.ndarray) -> np.ndarray:
+        """Standardised target (k,)."""
+        return (target - self.center) / self.scale
+
+    def negative(self, lam: np.ndarray, goal: np.ndarray) -> tuple[float, np.ndarray]:
+        """The dual and its gradient (k,), both times -1."""
+        p = np.dot(lam, self.z).reshape(self.shape)
+        top = p.max(axis=0)
+        p -= top
+        np.exp(p, out=p)
+        total = p.sum(axis=0)
+        p /= total * np.size(total)
+        value = np.mean(top + np.log(total / len(p)))
+        return float(value - lam @ goal), np.dot(self.z, p.ravel()) - goal
+
+    def kkt(self, lam: np.ndarray, goal: np.ndarray) -> float:
+        """Residual of the optimality conditions, as polyalign measures it."""
+        gradient = -self.negative(lam, goal)[1]
+        return max(0.0, float(np.maximum(gradient, np.abs(lam * gradient)).max()))
+
+    def lbfgsb(self, goal: np.ndarray, start: np.ndarray, gtol: float = KKT / 2) -> np.ndarray:
+        """lam (k,) by L-BFGS-B."""
+        return minimize(
+            self.negative,
+            start,
+            args=(goal,),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(0.0, None)] * self.k,
+            options={"ftol": 1e-15, "gtol": gtol},
+        ).x
+
+    def trust_constr(self, goal: np.ndarray, start: np.ndarray) -> np.ndarray:
+        """lam (k,) by the trust-region interior-point method; it approximates the Hessian."""
+        return minimize(
+            self.negative,
+            start + 0.1,
+            args=(goal,),
+            jac=True,
+            method="trust-constr",
+            bounds=Bounds(np.zeros(self.k), np.inf),
+            options={"gtol": KKT, "xtol": 1e-12, "barrier_tol": KKT, "maxiter": 500},
+        ).x
+
+    def clarabel(self, goal: np.ndarray, start: np.ndarray) -> np.ndarray:
+        """lam (k,) of the problem as a cone programme."""
+        import cvxpy
+
+        lam = cvxpy.Variable(self.k, nonneg=True)
+        z = self.z.reshape(self.k, *self.shape)
+        prompts = z.reshape(self.k, self.shape[0], -1).transpose(2, 1, 0)
+        logs = [cvxpy.log_sum_exp(table @ lam) for table in prompts]
+        cvxpy.Problem(cvxpy.Minimize(cvxpy.sum(logs) / len(logs) - goal @ lam)).solve("CLARABEL")
+        return np.asarray(lam.value)
+
+
+def in_turn(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, tuple[float, float]]:
+    """Median and shortest CPU time in ms of each call; the calls take turns."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(repeats):
+        for name, call in calls.items():
+            began = time.process_time()
+            call()
+            times[name].append(time.process_time() - began)
+    return {name: (median(took) * 1e3, min(took) * 1e3) for name, took in times.items()}
+
+
+def rivals() -> None:
+    """One palette on three tables, by each solver: the whole call, and with the table prepared."""
+    print("median CPU time in ms (shortest in brackets), one palette, KKT reached")
+    for prompts, candidates, scope, repeats in TABLES:
+        print(f"{prompts} x {candidates} x 6, {scope}")
+        one_table(prompts, candidates, scope, repeats)
+    if find_spec("cvxpy") is None:
+        print("cvxpy with Clarabel: not installed")
+
+
+def one_table(prompts: int, candidates: int, scope: str, repeats: int) -> None:
+    """Print the times of all solvers on one table."""
+    rewards, groups = synthetic(prompts, candidates, 6, seed=1)
+    target = np.quantile(rewards, QUANTILES, axis=0).diagonal()
+    base, dual = Base(rewards, groups, scope), Dual(rewards, candidates, scope)
+    goal, zero = dual.goal(target), np.zeros(6)
+    solvers = {"L-BFGS-B": Dual.lbfgsb, "trust-constr": Dual.trust_constr}
+    # One cone for each prompt: on the larger tables it takes minutes.
+    if scope == "joint" and find_spec("cvxpy") is not None:
+        solvers["cvxpy with Clarabel"] = Dual.clarabel
+
+    def whole(name: str) -> np.ndarray:
+        fresh = Dual(rewards, candidates, scope)
+        return solvers[name](fresh, fresh.goal(target), zero)
+
+    calls: dict[str, Callable[[], Any]] = {
+        "polyalign, whole": lambda: solve(rewards, target, groups=groups, scope=scope),
+        "L-BFGS-B, whole": lambda: whole("L-BFGS-B"),
+        "polyalign, prepared": lambda: solve_on(base, target),
+        "L-BFGS-B, prepared": lambda: dual.lbfgsb(goal, zero),
+    }
+    slow: dict[str, Callable[[], Any]] = {}
+    reached = {"polyalign": solve_on(base, target).kkt}
+    for name, solver in solvers.items():
+        reached[name] = dual.kkt(solver(dual, goal, zero), goal)
+        if name != "L-BFGS-B":
+            slow[f"{name}, whole"] = partial(whole, name)
+            slow[f"{name}, prepared"] = partial(solver, dual, goal, zero)
+    found = in_turn(calls, repeats) | in_turn(slow, max(2, repeats // 20))
+    for name, (middle, least) in found.items():
+        print(f"  {name}: {middle:.2f} ({least:.2f}), KKT {reached[name.split(', ')[0]]:.0e}")
+
+
+def many_against_lbfgsb() -> None:
+    """Batches and a slider against loops of L-BFGS-B."""
+    rewards, _ = synthetic(2312, 1, 6, seed=1)
+    base, dual = Base(rewards, None, "joint"), Dual(rewards, 1, "joint")
+    draws = np.random.default_rng(3).uniform(0.5, 0.7, size=(PALETTES, 6))
+    ordered = np.sort(rewards, axis=0)
+    targets = np.array([ordered[(row * len(ordered)).astype(int), range(6)] for row in draws])
+    goals, zero = [dual.goal(target) for target in targets], np.zeros(6)
+    batch = solve_many_on(base, targets)
+    kept = np.flatnonzero(batch.feasible)
+    slide = [
+        base.center + share * (targets[kept[0]] - base.center) for share in np.linspace(0, 1, 101)
+    ]
+    along = [dual.goal(point) for point in slide]
+
+    def slider() -> None:
+        start = np.zeros(6)
+        for point in slide:
+            start = solve_on(base, point, start=start).lam
+
+    def slider_lbfgsb() -> None:
+        start = np.zeros(6)
+        for goal in along:
+            start = dual.lbfgsb(goal, start)
+
+    found = in_turn(
+        {
+            "batch": lambda: solve_many_on(base, targets[kept]),
+            "batch, L-BFGS-B in a loop": lambda: [dual.lbfgsb(goals[i], zero) for i in kept],
+            "slider of 101 points": slider,
+            "slider of 101 points, L-BFGS-B": slider_lbfgsb,
+        },
+        5,
+    )
+    print(f"2312 x 1 x 6, joint; the batch has {kept.size} palettes")
+    for name, (middle, least) in found.items():
+        print(f"  {name}: {middle:.1f} ({least:.1f}) ms")
 
 
 def one_palette(rewards: np.ndarray, target: np.ndarray) -> float:
@@ -242,7 +422,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=10_000_000, help="rows of the streamed table")
     parser.add_argument("--without-stream", action="store_true", help="skip the streamed table")
+    parser.add_argument("--rivals-only", action="store_true", help="skip Adam and larger runs")
     options = parser.parse_args()
+    rivals()
+    many_against_lbfgsb()
+    if options.rivals_only:
+        return
     rewards, _ = synthetic(2312, 1, 6, seed=1)
     base = Base(rewards, None, "joint")
     published = one_palette(rewards, base.raw(np.array([0.7, 0.6, 0.7, 0.0, 0.0, 0.0])))

@@ -113,6 +113,45 @@ def test_many_lam_are_handled_in_slices_that_fit_the_cache():
     assert list(chunks(2, 10 * CHUNK_CELLS)) == [slice(0, 1), slice(1, 2)]
 
 
+def test_many_blocks_give_what_one_gives(monkeypatch):
+    rewards, groups = skewed(30, 6, 2, 3)
+    keep = np.random.default_rng(1).random(180) < 0.8
+    rewards, groups = rewards[keep], np.random.default_rng(2).permutation(30)[groups][keep]
+    weights = np.linspace(0.0, 2.0, 30)
+    few = Base(rewards, groups, "prompt", prompt_weights=weights)
+    monkeypatch.setattr("polyalign.map.base.BLOCK_NUMBERS", 30)
+    many = Base(rewards, groups, "prompt", prompt_weights=weights)
+    assert len(many.blocks) > 2 * len(few.blocks)
+    np.testing.assert_allclose(many.center, few.center, rtol=1e-13)
+    np.testing.assert_allclose(many.scale, few.scale, rtol=1e-13)
+    assert many.max_kl == pytest.approx(few.max_kl, rel=1e-13)
+    for lam in (np.zeros(2), np.array([0.4, 0.9])):
+        for one, other in zip(many.moments(lam), few.moments(lam), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(many.weights(lam), few.weights(lam), rtol=1e-12)
+        assert many.support(lam) == pytest.approx(few.support(lam), rel=1e-12)
+
+
+def test_rough_moments_are_the_moments_in_single_precision_and_slopes_are_exact(monkeypatch):
+    rewards, groups = skewed(30, 6, 2, 3)
+    assert Base(rewards, groups, "joint").rough() is None
+    assert Base(rewards, groups, "prompt").rough() is None  # one block: nothing to gain
+    monkeypatch.setattr("polyalign.map.base.BLOCK_NUMBERS", 60)
+    base = Base(rewards, groups, "prompt")
+    rough = base.rough()
+    for lam in (np.zeros(2), np.array([0.4, 0.9])):
+        exact = base.moments(lam)
+        for one, other in zip(rough.moments(lam), exact, strict=True):
+            np.testing.assert_allclose(one, other, atol=2e-6)
+        value, level = rough.slopes(lam)
+        assert value == pytest.approx(exact[0], rel=1e-13, abs=1e-15)
+        np.testing.assert_allclose(level, exact[1], rtol=1e-12, atol=1e-14)
+        # What the slopes have seen of the support is what the weights say.
+        sizes = 1 / (base.weights(lam).reshape(30, 6) ** 2).sum(axis=1)
+        largest = base.weights(lam).reshape(30, 6).max(axis=1).mean()
+        assert base.support(lam) == pytest.approx((sizes.sum(), sizes.mean(), largest), rel=1e-12)
+
+
 @pytest.mark.parametrize("prompts", [1, 3])
 def test_softmax_neither_overflows_nor_loses_its_normaliser(prompts):
     logits = np.array([[[1e4] * prompts, [1e4 + np.log(3)] * prompts]])

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mapdata import COLUMNS, skewed
 
@@ -20,6 +20,7 @@ from polyalign.map.dual import (
     _step,
     infeasible_message,
     maximise,
+    optimum_on,
     plain,
     proved_infeasible,
     solve_on,
@@ -160,6 +161,58 @@ def test_the_hessian_keeps_its_digits_where_almost_nothing_varies():
     assert hessian[0, 0] == pytest.approx(variance, rel=1e-6, abs=0.0)
 
 
+def test_the_hessian_within_prompts_keeps_its_digits_where_almost_nothing_varies():
+    rewards, groups = np.tile([[0.0], [1.0]], (3, 1)), np.repeat([0, 1, 2], 2)
+    base = Base(rewards, groups, "prompt")
+    variance = np.exp(-30.0) / (1 + np.exp(-30.0)) ** 2
+    hessian = base.moments(np.array([30.0]) * base.scale)[2] * base.scale**2
+    assert hessian[0, 0] == pytest.approx(variance, rel=1e-6, abs=0.0)
+
+
+def test_a_solution_by_way_of_single_precision_is_the_same(monkeypatch):
+    rewards, groups = skewed(40, 10, 3)
+    keep = np.random.default_rng(8).random(400) < 0.9
+    rewards, groups = rewards[keep], groups[keep]
+    plain_base = Base(rewards, groups, "prompt")
+    monkeypatch.setattr("polyalign.map.base.BLOCK_NUMBERS", 120)
+    base = Base(rewards, groups, "prompt")
+    assert len(base.blocks) > len(plain_base.blocks)
+    targets = base.raw(np.random.default_rng(7).uniform(-0.2, 1.2, size=(60, 3)))
+    solved = 0
+    for target in targets:
+        goal = base.standardise(target)
+        one = maximise(plain_base.moments, goal, plain_base.max_kl)
+        two = optimum_on(base, goal)
+        assert two.status == one.status
+        if one.status != "solved":
+            continue
+        solved += 1
+        # The certificate is of double precision, whatever led there.
+        _, level, _ = plain_base.moments(two.lam)
+        residual = np.maximum(goal - level, np.abs(two.lam * (goal - level))).max()
+        assert max(two.kkt, residual) <= 1.1e-9
+        np.testing.assert_allclose(two.lam, one.lam, rtol=1e-6, atol=1e-7)
+        assert ((two.lam == 0) == (one.lam == 0)).all()
+        again = optimum_on(base, goal, start=two.lam)
+        assert again.kkt <= 1e-9
+    assert 20 < solved < 50
+
+
+def test_where_single_precision_fails_double_precision_solves():
+    # The values differ by a thousandth of what single precision resolves.
+    draws = np.random.default_rng(9)
+    one = draws.normal(size=64_000)
+    rewards = np.column_stack([one, one + 1e-6 * draws.normal(size=one.size)])
+    base = Base(rewards, np.repeat(np.arange(8000), 8), "prompt")
+    assert base.rough() is not None
+    goal = np.array([0.3, 0.3 + 2e-7])
+    found = optimum_on(base, goal)
+    assert found.status == "solved"
+    assert found.kkt <= 1e-9
+    level = base.moments(found.lam)[1]
+    assert (level >= goal - 1e-9).all()
+
+
 @pytest.mark.parametrize("scope", ["prompt", "joint"])
 def test_certificate_holds_when_computed_by_hand(scope):
     rewards, groups = skewed(60, 10, 4)
@@ -214,7 +267,9 @@ def test_invariances(seed, scope, gain):
     rewards, groups = skewed(25, 8, 3, seed)
     base = Base(rewards, groups, scope)
     target = base.raw(np.array([gain, gain / 2, -0.5]))
-    lam = solve(rewards, target, groups=groups, scope=scope).lam
+    solution = solve(rewards, target, groups=groups, scope=scope)
+    assume(solution.verdict != "infeasible")
+    lam = solution.lam
     scale = np.array([1e-3, 1.0, 50.0])
 
     def again(r, c, g):

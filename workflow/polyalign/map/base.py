@@ -4,10 +4,10 @@ Everything else in `polyalign.map` asks this one object for expectations under a
 p_lam(j|x) = p0(j|x) exp(lam . r_xj) / Z_x(lam), so both scopes run through the same code.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import log
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,6 +19,7 @@ PROMPT_SCOPE_CANDIDATES = 8
 # the edge: the greedy level itself, for example, up to rounding.
 EDGE = 1e-8
 CHUNK_CELLS = 150_000  # samples x lam at a time: they stay in a core's cache
+BLOCK_NUMBERS = 64_000  # rewards in a block of scope `prompt`: with its products, a core's cache
 
 
 class Units:
@@ -34,6 +35,16 @@ class Units:
     def raw(self, levels: np.ndarray) -> np.ndarray:
         """Inverse of `standardise`."""
         return np.asarray(levels) * self.scale + self.center
+
+
+class Rough(NamedTuple):
+    """What a first solution in single precision and its correction in double precision need.
+
+    `moments` are those of `Tilted`, to about 1e-6; `slopes` are the exact value and gradient.
+    """
+
+    moments: Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]]
+    slopes: Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 class Tilted(Protocol):
@@ -56,6 +67,9 @@ class Tilted(Protocol):
     def moments(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Mean log Z_x, its gradient and Hessian at a standardised lam."""
 
+    def rough(self) -> Rough | None:
+        """Cheaper moments to start with, if there are any."""
+
     def best(self, direction: np.ndarray) -> np.ndarray:
         """Standardised level of the policy that takes the best candidate along a direction."""
 
@@ -66,6 +80,8 @@ class Tilted(Protocol):
 @dataclass(frozen=True)
 class Block:
     """Prompts with the same number K of candidates, stored so that sums over K are contiguous.
+
+    In scope `joint` one block holds the whole table; in scope `prompt` a block stays in the cache.
 
     Attributes:
         rows: (K, G) row numbers in the caller's table.
@@ -145,56 +161,170 @@ class Base(Units):
         self.n_samples = self.n_prompts = rows.size
         if groups is not None:
             self.n_prompts = int(np.count_nonzero(np.bincount(group[rows])))
+        # The moments at lam = 0 are those by which the table is standardised.
         if self.scope == "joint":
-            tables = [(rows[:, None], np.ones(1))]
-            probability = shares[group] / shares[group].sum()
+            covariance = self._prepare_joint(
+                rewards, shares[group] / shares[group].sum(), rows, scale
+            )
         else:
-            tables = _tables(group, shares, rows)
-            probability = _probabilities(n, tables)
+            covariance = self._prepare_prompts(rewards, _tables(group, shares, rows), scale)
+        hessian = covariance / (self.scale[:, None] * self.scale)
+        self._untilted = 0.0, np.zeros(self.k), hessian
+        self.max_kl = float(sum((b.share * -b.log_p0.min(axis=0)).sum() for b in self.blocks))
+        self._last: tuple[bytes, tuple[float, float, float]] | None = None
+        self._single: list[np.ndarray] | None = None
+
+    def _prepare_joint(
+        self,
+        rewards: np.ndarray,
+        probability: np.ndarray,
+        rows: np.ndarray,
+        scale: np.ndarray | None,
+    ) -> np.ndarray:
+        """Set what scope `joint` needs; returns the covariance (k, k) under the base policy."""
+        n = self.n_rows
         counted = slice(None) if rows.size == n else rows
         self.center = probability[counted] @ rewards[counted]
         # A row of ones above the rewards: one product yields the total, the levels and the squares.
         table = np.ones((self.k + 1, n))
         z = np.subtract(rewards.T, self.center[:, None], out=table[1:])
         covariance = np.dot(z[:, counted] * probability[counted], z[:, counted].T)
-        spread = np.sqrt(covariance.diagonal())
+        self._set_scale(covariance.diagonal(), scale)
+        z *= (1.0 / self.scale)[:, None]
+        if rows.size < n:
+            table, probability = table[:, rows], probability[rows]
+        self._table = table
+        log_p0 = np.log(probability)[:, None]
+        self.blocks = [Block(rows[:, None], table[1:, :, None], log_p0, np.ones(1))]
+        return covariance
+
+    def _prepare_prompts(
+        self,
+        rewards: np.ndarray,
+        tables: list[tuple[np.ndarray, np.ndarray]],
+        scale: np.ndarray | None,
+    ) -> np.ndarray:
+        """Set what scope `prompt` needs; returns the mean covariance (k, k) within prompts."""
+        k, self.blocks, levels = self.k, [], []
+        covariance = np.zeros((k, k))
+        stored, done = np.empty(k * sum(table.size for table, _ in tables)), 0
+        size = min(stored.size, max(BLOCK_NUMBERS, k * max(len(table[0]) for table, _ in tables)))
+        # One buffer for all blocks: it stays in the cache.
+        buffers = np.empty((2, size))
+        for table, shares in tables:
+            count = table.shape[1]
+            step = max(1, BLOCK_NUMBERS // (k * count))
+            for start in range(0, len(table), step):
+                rows, share = table[start : start + step], shares[start : start + step]
+                z = stored[done : done + k * rows.size].reshape(k, count, -1)
+                done += z.size
+                z[:] = rewards.take(rows, axis=0).transpose(2, 1, 0)
+                deviation, weighted = buffers[:, : z.size].reshape(2, *z.shape)
+                level = z.sum(axis=1) / count
+                np.subtract(z, level[:, None, :], out=deviation)
+                np.multiply(deviation, share / count, out=weighted)
+                covariance += np.dot(weighted.reshape(k, -1), deviation.reshape(k, -1).T)
+                # The candidates of a prompt count alike.
+                log_p0 = np.broadcast_to(-log(count), (count, len(rows)))
+                self.blocks.append(Block(rows.T, z, log_p0, share))
+                levels.append(level)
+        level = np.concatenate(levels, axis=1)
+        shares = np.concatenate([block.share for block in self.blocks])
+        self.center = level @ shares
+        between = (level - self.center[:, None]) ** 2 @ shares
+        self._set_scale(covariance.diagonal() + between, scale)
+        unit = 1.0 / self.scale[:, None, None]
+        for block in self.blocks:
+            np.subtract(block.z, self.center[:, None, None], out=block.z)
+            np.multiply(block.z, unit, out=block.z)
+        return covariance
+
+    def _set_scale(self, variance: np.ndarray, scale: np.ndarray | None) -> None:
+        spread = np.sqrt(variance)
         # A constant value has no spread: its unit is 1.
         spread = np.where(spread > 1e-12 * np.abs(self.center), spread, 1.0)
         self.scale = spread if scale is None else np.asarray(scale, dtype=np.float64)
-        z *= (1.0 / self.scale)[:, None]
-        self.blocks = _blocks(z, probability, tables)
-        self.max_kl = float(sum((b.share * -b.log_p0.min(axis=0)).sum() for b in self.blocks))
-        # In scope `joint` the moments at lam = 0 are those by which the table is standardised.
-        self._untilted: tuple[float, np.ndarray, np.ndarray] | None = None
-        if self.scope == "joint":
-            hessian = covariance / (self.scale[:, None] * self.scale)
-            self._untilted = 0.0, np.zeros(self.k), hessian
-            self._table = table if rows.size == n else table[:, rows]
-        self._last: tuple[bytes, tuple[float, float, float]] | None = None
 
     def moments(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Mean log Z_x, its gradient E z (k,) and Hessian (k, k) at lam (k,), standardised units.
 
         The Hessian is the mean within-prompt covariance under the tilt.
         """
-        if self.scope == "joint":
-            return self._joint(lam)
-        value, mean, hessian = 0.0, np.zeros(self.k), np.zeros((self.k, self.k))
-        for block in self.blocks:
-            log_z, p = tilt(block, lam)
-            level = np.einsum("kjx,jx->kx", block.z, p)
-            mean += level @ block.share
-            # Weighting by the root makes this one symmetric product, and never negative.
-            root = block.z - level[:, None, :]
-            root *= np.sqrt(p * block.share)
-            root = root.reshape(self.k, -1)
-            hessian += root @ root.T
-            value += float(block.share @ log_z)
+        if not lam.any():
+            return self._untilted
+        return self._joint(lam) if self.scope == "joint" else self._prompts(lam)
+
+    def rough(self) -> "Rough | None":
+        """Cheaper moments to start with: in scope `prompt` those in single precision.
+
+        Where one block holds the whole table, a Newton step costs little more than its calls.
+        """
+        if len(self.blocks) == 1:
+            return None
+        if self._single is None:
+            self._single = [block.z.astype(np.float32) for block in self.blocks]
+        return Rough(self._single_moments, self._slopes)
+
+    def _prompts(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        value, mean, square, hessian = self._products(lam, [block.z for block in self.blocks])
+        if _digits_lost(hessian, square):
+            hessian[:] = 0.0
+            for block in self.blocks:
+                p = tilt(block, lam)[1]
+                level = np.einsum("kjx,jx->kx", block.z, p)
+                root = block.z - level[:, None, :]
+                root *= np.sqrt(p * block.share)
+                hessian += root.reshape(self.k, -1) @ root.reshape(self.k, -1).T
         return value, mean, hessian
 
-    def _joint(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        if self._untilted is not None and not lam.any():
+    def _single_moments(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        if not lam.any():
             return self._untilted
+        assert self._single is not None
+        value, mean, _, hessian = self._products(lam, self._single)
+        return value, mean, hessian
+
+    def _products(
+        self, lam: np.ndarray, tables: list[np.ndarray]
+    ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+        """Value, gradient, second moments and Hessian, in the precision of the blocks' z."""
+        k, value, mean = self.k, 0.0, np.zeros(self.k)
+        square, hessian = np.zeros((k, k)), np.zeros((k, k))
+        # One buffer for all blocks: it stays in the cache.
+        buffer = np.empty(max(z.size for z in tables), dtype=tables[0].dtype)
+        for block, z in zip(self.blocks, tables, strict=True):
+            p, total, log_z = _exponentials(block, z, lam)
+            value += float(np.dot(block.share, log_z))
+            share = block.share.astype(z.dtype, copy=False)
+            p *= share / total
+            products = buffer[: z.size].reshape(z.shape)
+            np.multiply(z, p, out=products)
+            level = products.sum(axis=1)
+            mean += level.sum(axis=1)
+            square += np.dot(products.reshape(k, -1), z.reshape(k, -1).T)
+            hessian -= np.dot(level / share, level.T)
+        hessian += square
+        return value, mean, square, hessian
+
+    def _slopes(self, lam: np.ndarray) -> tuple[float, np.ndarray]:
+        """Value and gradient of mean log Z alone, in half the time of the Hessian."""
+        value, mean = 0.0, np.zeros(self.k)
+        ess = mean_ess = largest = 0.0
+        for block in self.blocks:
+            p, total, log_z = _exponentials(block, block.z, lam)
+            value += float(np.dot(block.share, log_z))
+            # The best candidate's term is 1, so its probability is 1 / total.
+            weight = block.share / total
+            largest += float(weight.sum())
+            sizes = total * total / np.einsum("jx,jx->x", p, p)
+            ess += float(sizes.sum())
+            mean_ess += float(np.dot(block.share, sizes))
+            p *= weight
+            mean += np.dot(block.z.reshape(self.k, -1), p.ravel())
+        self._last = lam.tobytes(), (ess, mean_ess, largest)
+        return value, mean
+
+    def _joint(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         table = self._table
         e = np.dot(lam, table[1:])
         e += self.blocks[0].log_p0[:, 0]
@@ -206,9 +336,7 @@ class Base(Units):
         products /= total
         level, second = products[0, 1:], products[1:, 1:]
         covariance = second - level[:, None] * level
-        digits = zip(covariance.diagonal().tolist(), second.diagonal().tolist(), strict=True)
-        if any(difference < 1e-6 * square for difference, square in digits):
-            # The difference has lost too many digits; deviations from the level lose none.
+        if _digits_lost(covariance, second):
             root = (table[1:] - level[:, None]) * np.sqrt(e / total)
             covariance = root @ root.T
         ess = total * total / float(np.dot(e, e))
@@ -327,6 +455,23 @@ def tilt(block: Block, lam: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return log_z[0], p[0]
 
 
+def _exponentials(
+    block: Block, z: np.ndarray, lam: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Probabilities (K, G) before they are divided by their total (G,), and log Z_x (G,).
+
+    The largest of each prompt is 1. The candidates of a prompt must count alike. `z` is `block.z`,
+    or the same in single precision, in which the result is then, too.
+    """
+    k, count, prompts = z.shape
+    p = np.dot(lam.astype(z.dtype, copy=False), z.reshape(k, -1)).reshape(count, prompts)
+    top = p.max(axis=0)
+    p -= top
+    np.exp(p, out=p)
+    total = p.sum(axis=0)
+    return p, total, top + np.log(total) + block.log_p0[0]
+
+
 def resolve_scope(scope: str, n: int, groups: np.ndarray | None) -> str:
     """`prompt` or `joint`: `auto` is `prompt` from 8 candidates per prompt (on average) upwards.
 
@@ -436,37 +581,29 @@ def base_probabilities(
     return p0 / p0.sum()
 
 
-def _probabilities(n: int, tables: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Base probability (n,) of each row, 0 for rows in no table; sums to 1."""
-    probability = np.zeros(n)
-    for table, share in tables:
-        probability[table] = share / len(table)
-    return probability
+def _digits_lost(covariance: np.ndarray, second: np.ndarray) -> bool:
+    """Whether second moments less squared levels have lost the digits of a variance.
 
-
-def _blocks(
-    z: np.ndarray, probability: np.ndarray, tables: list[tuple[np.ndarray, np.ndarray]]
-) -> list[Block]:
-    """Standardised rewards z (k, n) as blocks."""
-    blocks = []
-    for table, share in tables:
-        if table.shape == (z.shape[1], 1):  # all rows, in their order
-            part, p0 = z[:, :, None], probability[:, None]
-        else:
-            part, p0 = z.take(table, axis=1), probability[table] / share
-        blocks.append(Block(table, part, np.log(p0), share))
-    return blocks
+    Deviations from the level lose none.
+    """
+    digits = zip(covariance.diagonal().tolist(), second.diagonal().tolist(), strict=True)
+    return any(difference < 1e-6 * square for difference, square in digits)
 
 
 def _tables(
     group: np.ndarray, shares: np.ndarray, rows: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Rows (K, G) and prompt probabilities (G,) for each number K of candidates that occurs."""
-    order = rows[np.argsort(group[rows], kind="stable")]
-    members, starts, counts = np.unique(group[order], return_index=True, return_counts=True)
-    share = shares[members] / shares[members].sum()
+    """Rows (G, K) and prompt probabilities (G,) for each number K of candidates that occurs."""
+    group = group[rows]
+    if (group[1:] < group[:-1]).any():
+        order = np.argsort(group, kind="stable")
+        group, rows = group[order], rows[order]
+    starts = np.append(0, np.flatnonzero(group[1:] != group[:-1]) + 1)
+    counts = np.diff(starts, append=group.size)
+    share = shares[group[starts]]
+    share = share / share.sum()
     tables = []
     for count in np.unique(counts):
         chosen = counts == count
-        tables.append((order[starts[chosen] + np.arange(count)[:, None]], share[chosen]))
+        tables.append((rows[starts[chosen, None] + np.arange(count)], share[chosen]))
     return tables

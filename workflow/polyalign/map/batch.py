@@ -6,7 +6,7 @@ import numpy as np
 
 from polyalign.errors import InputError
 from polyalign.map.base import Base, chunks, softmax_rows
-from polyalign.map.dual import MAX_ITERATIONS, RELEASE, TOLERANCE, maximise, proved_infeasible
+from polyalign.map.dual import MAX_ITERATIONS, RELEASE, TOLERANCE, optimum_on, proved_infeasible
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def solve_many_on(base: Base, targets: np.ndarray) -> Batch:
 
 
 def _one_by_one(base: Base, goals: np.ndarray) -> tuple[_State, np.ndarray, np.ndarray]:
-    optima = [maximise(base.moments, goal, base.max_kl) for goal in goals]
+    optima = [optimum_on(base, goal) for goal in goals]
     state = _State(
         lam=np.array([o.lam for o in optima]),
         value=np.array([o.value for o in optima]),

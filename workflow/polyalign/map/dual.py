@@ -20,6 +20,11 @@ TOLERANCE = 1e-9
 MAX_ITERATIONS = 200
 # Below this gradient (in standard deviations) a value at zero stays there: it is rounding.
 RELEASE = 1e-12
+# Rounding of the dual in double and in single precision, relative to its terms.
+ROUNDING, ROUGH_ROUNDING = 4e-15, 2e-6
+# A first solution in single precision: residual, and the most steps it may take. One Newton step
+# from there leaves about the square of the residual, or the rounding of single precision.
+ROUGH_TOLERANCE, ROUGH_ITERATIONS = 1e-3, 15
 MIN_ESS = {"joint": 100.0, "prompt": 2.0}
 MAX_WEIGHT = {"joint": 0.1, "prompt": 0.75}
 MAX_KL_SHARE = 0.9
@@ -171,7 +176,7 @@ def solve_on(
     values = check_names(names, base.k)
     guess = None if start is None else np.asarray(start) * base.scale
     goal = base.standardise(target)
-    optimum = maximise(base.moments, goal, base.max_kl, tolerance=tolerance, start=guess)
+    optimum = optimum_on(base, goal, tolerance=tolerance, start=guess)
     room = None
     if slack or optimum.status != "solved":
         from polyalign.map.feasibility import feasibility_on
@@ -204,6 +209,62 @@ def policy_weights(
     return base.weights(check_target(lam, base.k, "lam") * base.scale)
 
 
+def optimum_on(
+    base: Tilted,
+    goal: np.ndarray,
+    *,
+    tolerance: float = TOLERANCE,
+    start: np.ndarray | None = None,
+) -> Optimum:
+    """`maximise` on a base policy, by way of a solution in single precision where that is cheaper.
+
+    Args:
+        base: the base policy.
+        goal: (k,) standardised target.
+        tolerance: KKT residual at which to stop; it is computed in double precision.
+        start: (k,) first lam, standardised; default zero.
+    """
+    iterations, rough = 0, base.rough()
+    if rough is not None:
+        first = maximise(
+            rough.moments,
+            goal,
+            base.max_kl,
+            tolerance=ROUGH_TOLERANCE,
+            start=start,
+            rounding=ROUGH_ROUNDING,
+            most=ROUGH_ITERATIONS,
+        )
+        iterations = first.iterations
+        if first.status == "solved":
+            found = _corrected(rough.slopes, goal, first, tolerance)
+            if found.status == "solved":
+                return found
+            start, iterations = found.lam, found.iterations
+    found = maximise(base.moments, goal, base.max_kl, tolerance=tolerance, start=start)
+    return found._replace(iterations=iterations + found.iterations)
+
+
+def _corrected(
+    slopes: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    goal: np.ndarray,
+    point: Optimum,
+    tolerance: float,
+) -> Optimum:
+    """Newton steps with exact gradients and the Hessian of `point`, while they converge fast."""
+    point = point._replace(status="stalled")
+    while True:
+        lam = _step(point, 0.0, [])
+        log_z, level = slopes(lam)
+        found = _optimum(goal, lam, log_z, level, point.hessian, [])
+        found = found._replace(iterations=point.iterations + 1)
+        if found.kkt <= tolerance:
+            return found._replace(status="solved")
+        if not found.kkt < 0.1 * point.kkt:
+            return point
+        point = found._replace(status="stalled")
+
+
 def maximise(
     moments: Moments,
     goal: np.ndarray,
@@ -212,6 +273,8 @@ def maximise(
     tolerance: float = TOLERANCE,
     start: np.ndarray | None = None,
     fixed: np.ndarray | None = None,
+    rounding: float = ROUNDING,
+    most: int = MAX_ITERATIONS,
 ) -> Optimum:
     """Maximise g(lam) = lam . goal - (mean log Z)(lam) over lam >= 0, in standardised units.
 
@@ -222,13 +285,15 @@ def maximise(
         tolerance: KKT residual at which to stop.
         start: (k,) first lam; default zero.
         fixed: (k,) mask of the values whose lam stays as in `start` (coordinate ascent).
+        rounding: error of the dual value, relative to its terms.
+        most: Newton steps after which to give up.
     """
     lam = np.zeros(goal.size) if start is None else np.maximum(start, 0.0)
     held = np.flatnonzero(fixed).tolist() if fixed is not None else []
     asked = np.abs(goal)
     point = _evaluate(moments, goal, lam, held)
     damping, iterations, status = 0.0, 0, "stalled"
-    for _ in range(MAX_ITERATIONS):
+    for _ in range(most):
         if point.kkt <= tolerance:
             status = "solved"
             break
@@ -239,7 +304,7 @@ def maximise(
         iterations += 1
         trial = _evaluate(moments, goal, _step(point, damping, held), held)
         rise = float(point.gradient.dot(trial.lam - point.lam))
-        noise = 4e-15 * (1.0 + abs(point.value) + float(point.lam.dot(asked)))
+        noise = rounding * (1.0 + abs(point.value) + float(point.lam.dot(asked)))
         gained = trial.value >= point.value + 1e-4 * rise - noise
         if rise > 0 and gained and (trial.kkt < point.kkt or trial.value > point.value):
             point, damping = trial, (damping / 10 if damping > 1e-3 else 0.0)
@@ -260,7 +325,17 @@ def proved_infeasible(value: Any, lam: np.ndarray, max_kl: float) -> Any:
 
 
 def _evaluate(moments: Moments, goal: np.ndarray, lam: np.ndarray, held: list[int]) -> Optimum:
-    log_z, level, hessian = moments(lam)
+    return _optimum(goal, lam, *moments(lam), held)
+
+
+def _optimum(
+    goal: np.ndarray,
+    lam: np.ndarray,
+    log_z: float,
+    level: np.ndarray,
+    hessian: np.ndarray,
+    held: list[int],
+) -> Optimum:
     gradient = goal - level
     # At zero only a shortfall counts; elsewhere the level must be met and not be exceeded.
     residual = np.maximum(gradient, np.abs(lam * gradient))
