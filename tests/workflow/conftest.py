@@ -1,6 +1,5 @@
 """A checkout of its own for each test, and Snakemake run in it."""
 
-import atexit
 import functools
 import json
 import os
@@ -9,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,15 +38,21 @@ def copy_checkout(folder: Path) -> Path:
 
 @functools.cache
 def server() -> subprocess.Popen[str]:
-    """The process that runs Snakemake for this one; it ends with it."""
-    started = subprocess.Popen(
+    """The process that runs Snakemake for the tests of this process."""
+    return subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("snakemake_server.py"))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    atexit.register(started.communicate)
-    return started
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ended_server() -> Iterator[None]:
+    """End the server after the last test, if one was started."""
+    yield
+    if server.cache_info().currsize:
+        server().communicate()
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -93,7 +93,7 @@ def test_the_shipped_study_runs_to_its_report(shipped: Path) -> None:
     means = sum(own[f"{v}_level"] - base[f"{v}_level"] for v in ("humor", "helpful", "harmless"))
     assert means > 0
     methods = (shipped / "overview.html").read_text()
-    assert "λ as given: even = Humor 0.5, Helpful 0.5, Harmless 0.5" in methods
+    assert "lam (even (humor: 0.5, helpful: 0.5, harmless: 0.5))" in methods
     assert (shipped / "plots/radar.pdf").read_bytes().startswith(b"%PDF")
     for table in ("winrates", "levels", "lambda", "quantiles", "realised_quantiles", "families"):
         assert r"\toprule" in (shipped / f"tables/{table}.tex").read_text()
