@@ -24,7 +24,7 @@ wildcard_constraints:
     family="|".join(["base", "reward", *families.NAMES]),
     variant=r"[A-Za-z0-9_.-]+",
     palette=r"[A-Za-z0-9_.-]+",
-    value="|".join(map(re.escape, STUDY.values)),
+    value=one_of(STUDY.values),
     figure="|".join(FIGURES),
     i=r"\d+",
     n=r"\d+",

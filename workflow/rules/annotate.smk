@@ -6,11 +6,6 @@ TOGETHER = STUDY.scored_together
 ALONE = [name for name in STUDY.values if name not in TOGETHER]
 
 
-def one_of(values):
-    """Wildcard constraint of some values."""
-    return "|".join(map(re.escape, values))
-
-
 if TOGETHER:
 
     rule score:

@@ -232,3 +232,8 @@ def pool_first(wildcards):
     return (
         2 if (wildcards.family, wildcards.variant) == (POOL.family, POOL.variant) else 0
     )
+
+
+def one_of(values):
+    """Wildcard constraint of some values."""
+    return "|".join(map(re.escape, values))
