@@ -22,13 +22,13 @@ from polyalign.plan import shown, stages
 from polyalign.report import registry
 from polyalign.runtime.code import canonical, short_hash
 
-# Jobs find the Python that runs Snakemake and this checkout's library, activated or not.
+# Jobs find the Python that runs Snakemake and this checkout's library, activated or not. A crash in
+# compiled code writes where it happened in Python to the job's log.
 os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
     PYTHONPATH=f"{workflow.basedir}/workflow",
+    PYTHONFAULTHANDLER="1",
 )
-# A crash in compiled code writes where it happened in Python to the job's log.
-os.environ["PYTHONFAULTHANDLER"] = "1"
 # glibc gives large blocks back to the system whenever they are free, and torch asks for them again at
 # once: to keep them takes a tenth from a training's time on the CPU.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**30))
