@@ -25,7 +25,7 @@ wildcard_constraints:
     variant=r"[A-Za-z0-9_.-]+",
     palette=r"[A-Za-z0-9_.-]+",
     value=one_of(STUDY.values),
-    figure="|".join(FIGURES),
+    figure=shown.figure_targets(),
     i=r"\d+",
     n=r"\d+",
 

@@ -13,16 +13,15 @@ from polyalign import plots
 from polyalign.study import load
 
 Plan = Callable[..., str]
-SCRIPT = "{stages.STAGES[stage].script}"
-COMMAND = f"{{python}} {{ROOT}}/workflow/scripts/{SCRIPT}.py"
+COMMAND = "{python} {root}/workflow/scripts/{STAGES[stage].script}.py"
 
 
 def stand_in(folder: Path) -> Path:
     """Let the stand-in do the work of all scripts in this checkout."""
-    common = folder / "workflow/rules/common.smk"
-    text = common.read_text()
+    source = folder / "workflow/polyalign/plan/command.py"
+    text = source.read_text()
     assert COMMAND in text
-    common.write_text(text.replace(COMMAND, f"{{python}} {{ROOT}}/fake_job.py {SCRIPT}"))
+    source.write_text(text.replace(COMMAND, "{python} {root}/fake_job.py {STAGES[stage].script}"))
     shutil.copy(Path(__file__).parent / "fake_job.py", folder)
     return folder
 

@@ -1,9 +1,6 @@
-# What touches Snakemake's objects: the study, the one shell command, and the params, resources and
-# inputs of each rule. What they are is planned in Python (workflow/polyalign/plan); nothing but
-# this file reads `config`.
+# What touches Snakemake's objects: the study, and the inputs, params and resources of each rule.
+# What they are is planned in Python (workflow/polyalign/plan); nothing but this file reads `config`.
 import os
-import re
-import shlex
 import sys
 from functools import cache
 from pathlib import Path
@@ -17,10 +14,11 @@ from polyalign import families, plots, study
 from polyalign.errors import InputError
 from polyalign.families import BASE, POOL, Policy
 from polyalign.paths import OF_ANY, Paths, job_name
-from polyalign.plan import resources as needed
-from polyalign.plan import shown, stages
+from polyalign.plan import command, shown, stages
+from polyalign.plan.command import one_of, text_hash
+from polyalign.plan.resources import LIGHT_JOB
 from polyalign.report import registry
-from polyalign.runtime.code import canonical, short_hash
+from polyalign.runtime.code import canonical
 
 # Jobs find the Python that runs Snakemake and this checkout's library, activated or not. A crash in
 # compiled code writes where it happened in Python to the job's log.
@@ -43,33 +41,13 @@ CONFIG = canonical(config)
 # The report's first page can only read the config.
 config["front_page"] = shown.front_page(STUDY)
 PATHS = Paths(STUDY.study)
-PLOTS = [PATHS.plot(name, kind) for name in STUDY.plots for kind in ("pdf", "png")]
-TABLES = [
-    PATHS.table(name, kind)
-    for name in shown.tables(STUDY)
-    for kind in registry.TABLES[name].kinds
-]
-# A figure is a target whether the config lists it or not; one of a policy takes the policy's name.
-FIGURES = [
-    name + ("(/[^/]+/[^/]+)?" if plots.figure(name).of_a_policy else "")
-    for name in plots.names()
-]
+PLOTS = shown.plot_files(STUDY)
+TABLES = shown.table_files(STUDY)
 
 
 def job(stage, launch=False):
-    """The shell command of a stage; with `launch`, one that trains on several GPUs where asked to.
-
-    One thread per job unless a profile's `set-threads` says otherwise: jobs run side by side, and
-    sums in another order would be other numbers on a machine with other cores. Rayon's are the
-    threads of the tokenizers. If the script fails, its exit status says whether a signal killed it.
-    """
-    python = "{params.launcher}" if launch else "python"
-    return (
-        "RAYON_NUM_THREADS={threads} OMP_NUM_THREADS={threads}"
-        f" {python} {ROOT}/workflow/scripts/{stages.STAGES[stage].script}.py"
-        " --settings {params.settings:q} {params.files} --log {log:q}"
-        " || python -m polyalign.runtime.exit_status $? {log:q}"
-    )
+    """The shell command of a stage; with `launch`, one that trains on several GPUs where asked to."""
+    return command.shell_command(ROOT, stage, launch=launch)
 
 
 def environment(kind):
@@ -122,7 +100,7 @@ def needs(stage, **fixed):
     @cache
     def of_job(*wildcards):
         need = stages.STAGES[stage].need(STUDY, {**fixed, **dict(wildcards)})
-        return need or needed.LIGHT_JOB
+        return need or LIGHT_JOB
 
     def of(wildcards):
         return of_job(*wildcards.items())
@@ -135,30 +113,13 @@ def needs(stage, **fixed):
 
 
 def file_arguments(wildcards, input, output, resources=None):
-    """Inputs and outputs by name, as a stage's script takes them (untracked: paths only).
-
-    A profile that retries sets the resource `attempt`; the job then knows that it was tried before.
-    It is also told the GPUs that were asked for, to record how many of them it held.
-    """
-
-    def tokens(named):
-        for name, paths in named.items():
-            for path in [paths] if isinstance(paths, str) else paths:
-                yield shlex.quote(f"{name}={path}")
-
-    known = resources or {}
-    gpus, attempt = int(known.get("gpu") or 0), known.get("attempt", 1)
-    held = f" --gpus {gpus}" if gpus else ""
-    again = f" --attempt {attempt}" if attempt > 1 else ""
-    return (
-        f"--input {' '.join(tokens(input))} --output {' '.join(tokens(output))}"
-        f"{held}{again}"
-    )
+    """Params function: inputs and outputs by name (untracked: paths only)."""
+    return command.arguments(input, output, resources or {})
 
 
 def files_with_cache(wildcards, input, output, resources=None):
     """`file_arguments`, and the folder that keeps all scores by content."""
-    return f"{file_arguments(wildcards, input, output, resources)} --work {PATHS.cache}"
+    return command.arguments(input, output, resources or {}, work=PATHS.cache)
 
 
 def files_with_work(stage, name, **fixed):
@@ -168,21 +129,20 @@ def files_with_work(stage, name, **fixed):
     """
 
     def arguments(wildcards, input, output, resources=None):
-        made_by = short_hash(stages.code_text(STUDY, stage, {**fixed, **wildcards}))
-        paths = file_arguments(wildcards, input, output, resources)
-        return f"{paths} --work {PATHS.work(name, wildcards.variant)} --code {made_by}"
+        code = stages.code_text(STUDY, stage, {**fixed, **wildcards})
+        work = PATHS.work(name, wildcards.variant)
+        return command.arguments(input, output, resources or {}, work=work, code=code)
 
     return arguments
 
 
 def launcher(wildcards, resources):
-    """How a trainer starts on the GPUs of its `gpu` resource, on `nodes` nodes: a process per GPU.
+    """Params function: how a trainer starts on its GPUs.
 
     Params that look at resources are not tracked: the number of GPUs is no reason to train again.
     """
-    gpus, nodes = int(resources.get("gpu") or 0), int(resources.get("nodes") or 1)
     try:
-        return needed.launcher(gpus, nodes, resources.get("mpi"))
+        return command.launcher(resources)
     except InputError as fault:
         raise WorkflowError(str(fault)) from None
 
@@ -211,29 +171,13 @@ def table_outputs(rule):
 
 def in_captions(**more):
     """Params that captions of tables show; the paths are no settings, the report reads the files."""
-    opponent = STUDY.evaluation.opponent
     return {
-        "opponent": "the base model" if opponent == BASE.name else opponent,
+        "opponent": shown.opponent(STUDY),
         "prompts": lambda wildcards, output: Path(PATHS.table("prompts", "txt")),
         **more,
     }
 
 
-def text_hash(*patterns):
-    """Hash of the texts of the checkout's files that match, whatever their order."""
-    files = {
-        file for pattern in patterns for file in Path(workflow.basedir).glob(pattern)
-    }
-    return short_hash("".join(file.read_text() for file in sorted(files)))
-
-
 def pool_first(wildcards):
     """Priority of a sampled policy's jobs: λ, and what is trained towards it, wait for the pool."""
-    return (
-        2 if (wildcards.family, wildcards.variant) == (POOL.family, POOL.variant) else 0
-    )
-
-
-def one_of(values):
-    """Wildcard constraint of some values."""
-    return "|".join(map(re.escape, values))
+    return 2 * ((wildcards.family, wildcards.variant) == (POOL.family, POOL.variant))

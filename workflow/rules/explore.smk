@@ -34,7 +34,7 @@ rule explore_jobs:
         snakefile=os.path.relpath(workflow.main_snakefile),
         target=PATHS.file("report.html"),
         plan=canonical(shown.rule_graph_settings(STUDY)),
-        rules=text_hash("Snakefile", "workflow/rules/*.smk"),
+        rules=text_hash(workflow.basedir, "Snakefile", "workflow/rules/*.smk"),
         # Untracked, since it takes `input`: what of it the plan depends on is in `plan`.
         config=lambda wildcards, input: CONFIG,
     shell:

@@ -56,7 +56,7 @@ rule report:
     params:
         snakefile=os.path.relpath(workflow.main_snakefile),
         # Not as inputs: those of a fresh checkout would be newer than results that came with it.
-        captions=text_hash("workflow/report/*.rst"),
+        captions=text_hash(workflow.basedir, "workflow/report/*.rst"),
     shell:
         # The running workflow holds the lock of the folder; this one only reads.
         "python -m snakemake --snakefile {params.snakefile:q} --profile none --nolock --cores 1"

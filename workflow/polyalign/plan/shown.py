@@ -284,3 +284,30 @@ def sampled_families(study: Study) -> list[str]:
 def model_families(study: Study) -> list[str]:
     """Families whose policies are sampled from a model as it is, sorted."""
     return sorted({BASE.family, *(policy.family for policy in study.of_kind("train"))})
+
+
+def table_files(study: Study) -> list[str]:
+    """The files of all tables."""
+    return [
+        _paths(study).table(name, kind) for name in tables(study) for kind in TABLES[name].kinds
+    ]
+
+
+def plot_files(study: Study) -> list[str]:
+    """The files of the figures that the config lists."""
+    return [_paths(study).plot(name, kind) for name in study.plots for kind in ("pdf", "png")]
+
+
+def figure_targets() -> str:
+    """Pattern of all figures; a figure of one policy may have the policy's name behind a slash.
+
+    A figure is a target whether the config lists it or not.
+    """
+    of_a_policy = {name: plots.figure(name).of_a_policy for name in plots.names()}
+    return "|".join(name + "(/[^/]+/[^/]+)?" * of_a_policy[name] for name in of_a_policy)
+
+
+def opponent(study: Study) -> str:
+    """What win rates compare with, in words."""
+    named = study.evaluation.opponent
+    return "the base model" if named == BASE.name else named
