@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import yaml
 from cluster import GPUS, cluster, missing
-from study import checkout
+from study import PALETTE, checkout
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "it can be run")
 
@@ -31,7 +31,7 @@ SITE = yaml.safe_load(
     (Path(__file__).parents[2] / "profiles/slurm/config.yaml").read_text(encoding="utf-8")
 )
 # The profile's own groups, and the one that it proposes: a shard is sampled and scored at once.
-GROUPS = {**SITE["groups"], "generate": "score", "score": "score"}
+GROUPS = {**SITE["groups"], "generate": "score", "annotate": "score"}
 PROFILE = [
     *("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1"),
     *("--latency-wait", "10", "--max-jobs-per-timespan", "20/1s"),
@@ -289,7 +289,7 @@ def test_the_tables_are_those_of_an_undisturbed_run(disturbed: Disturbed) -> Non
 
 
 def test_jobs_with_a_model_held_a_gpu_and_no_others(disturbed: Disturbed) -> None:
-    stages = {"generate", "score", "train", "reward_model"}
+    stages = {"generate", "annotate", "train", "reward_model"}
     held = {record["stage"] for record in disturbed.records() if record["gpus"] in ("0", "1")}
     assert held == stages
     for record in disturbed.records():
@@ -314,8 +314,8 @@ def test_a_gpu_has_one_job_at_a_time(disturbed: Disturbed) -> None:
 def test_a_shard_is_sampled_and_scored_in_one_submission(disturbed: Disturbed) -> None:
     shards = {
         shard: {
-            disturbed.record(f"{stage}/{shard}_0-of-1")["slurm_job"]
-            for stage in ("generate", "score")
+            disturbed.record(f"{stage}/{shard}{value}_0-of-1")["slurm_job"]
+            for stage, value in (("generate", ""), *(("annotate", f"_{name}") for name in PALETTE))
         }
         for shard in ("base-pool", "base-base", "dpo-beta-0.1_helpful")
     }
@@ -324,17 +324,7 @@ def test_a_shard_is_sampled_and_scored_in_one_submission(disturbed: Disturbed) -
 
 
 def test_light_jobs_ran_beside_the_workflow(disturbed: Disturbed) -> None:
-    light = {
-        "annotate",
-        "merge",
-        "solve",
-        "decode",
-        "levels",
-        "winrate",
-        "tables",
-        "plot",
-        "overview",
-    }
+    light = {"merge", "solve", "decode", "levels", "winrate", "tables", "plot", "overview"}
     light |= {"prompts"}
     submitted = {record["stage"] for record in disturbed.records() if record["slurm_job"]}
     assert not submitted & light

@@ -48,7 +48,7 @@ def test_the_slurm_profile_is_found_as_typed(plan: Plan) -> None:
 def imports_a_model_library(rule: str, script: str, study: Study) -> bool:
     """Whether the code of a rule's script, or of a module that it chooses, imports torch."""
     chosen = []
-    if script in ("annotate", "score"):
+    if script == "annotate":
         chosen = [f"polyalign.rewards.kinds.{spec.kind}" for spec in study.values.values()]
     if script in ("train", "decode"):
         chosen = [family(rule.partition("_")[2].replace("_", "-")).module]
@@ -63,20 +63,18 @@ def test_rules_that_load_a_model_say_what_they_need(plan: Plan) -> None:
     heavy = set()
     for rule, found in blocks(plan(*SLURM, "all")).items():
         script = re.search(r"scripts/(\w+)\.py", found[0])
-        if rule == "annotate":
-            continue  # collects scores, and loads a model only to repeat what failed
         if script and imports_a_model_library(rule, script[1], study):
             heavy.add(rule)
             assert all("gpu=" in job for job in found), f"{rule}: add **needs({rule!r}) to its rule"
         else:
             assert not any(re.search("gpu=[1-9]", job) for job in found), rule
-    assert {"base_model", "reward_model", "generate", "score", "train_rloo"} <= heavy
+    assert {"base_model", "reward_model", "generate", "annotate", "train_rloo"} <= heavy
 
 
 def test_what_needs_no_model_holds_no_gpu(plan: Plan) -> None:
     found = blocks(plan(*SLURM, "all"))
-    assert not any("gpu=" in job for job in found["annotate"]), "they collect scores"
-    assert all("gpu=1" in job for job in found["score"])
+    for job in found["annotate"]:
+        assert ("gpu=0" in job) == ("value=diversity" in job), job
     assert all("gpu=0" in job for job in found["train_soup"])
     assert all("gpu=1" in job for job in found["train_dpo"] + found["generate"])
 
@@ -89,16 +87,14 @@ def test_light_jobs_run_beside_the_workflow_and_others_do_not() -> None:
     ]
     local = {body.partition(":")[0] for body in bodies if "localrule: True" in body}
     named = {body.partition(":")[0] for body in bodies}
-    light = {"annotate", "merge", "solve", "levels", "winrate", "tables", "plot", "overview"}
-    assert light <= local
+    assert {"merge", "solve", "levels", "winrate", "tables", "plot", "overview"} <= local
     assert {
         "diagnose",
         "world",
         "base_model",
         "reward_model",
         "generate",
-        "score",
-        "annotate_alone",
+        "annotate",
     } <= named - local
 
 
@@ -195,7 +191,7 @@ def test_the_commented_lines_of_the_profile_are_valid(
         assert "Group job score" in dry.stdout
     else:
         found = blocks(dry.stdout)
-        sampled, trained = found["generate"] + found["score"], found["train_dpo"]
+        sampled, trained = found["generate"] + found["annotate"], found["train_dpo"]
         assert all("gpu_model=a100" in job and "one_at_a_time=1" in job for job in sampled)
         assert all("gpu_model=h100" in job and "constraint=" in job for job in trained)
         assert all("cpus_per_task=" in job for job in sampled + trained + found["train_ppo"])

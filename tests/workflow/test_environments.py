@@ -95,7 +95,7 @@ def test_a_light_job_imports_what_the_light_environment_has(name: str) -> None:
 def test_a_job_that_imports_a_model_has_the_environment_for_it() -> None:
     heavy = {name for name, stage in stages.STAGES.items() if stage.environment == "models"}
     assert heavy == {
-        *("annotate", "annotate_alone", "base_model", "generate", "generate_guided", "score"),
+        *("annotate", "base_model", "generate", "generate_guided"),
         *("prompts", "reward_model", "train"),
     }
 

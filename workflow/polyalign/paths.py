@@ -113,14 +113,9 @@ class Paths:
         """A figure; one of a policy has the policy's name behind a slash."""
         return f"{self.results}/plots/{figure}.{kind}"
 
-    def scored(self, policy: Policy, i: int | str = "{i}", n: int | str = "{n}") -> str:
-        """Marker that a scatter item's scores are in the cache."""
-        return self.of_policy(policy, f"scored_{i}-of-{n}.json")
-
-    @property
-    def cache(self) -> str:
-        """Folder of all scores, by what they depend on and by content."""
-        return f"{self.results}/cache"
+    def cache(self, value: str) -> str:
+        """Folder of the scores of a value, by content."""
+        return f"{self.results}/cache/{value}"
 
     def work(self, stage: str, variant: str) -> str:
         """Folder of the checkpoints of a training."""
@@ -159,7 +154,7 @@ class JobFile:
     value: str | None = None
 
 
-OF_POLICIES = ("annotate", "decode", "generate", "levels", "merge", "score", "train", "winrate")
+OF_POLICIES = ("annotate", "decode", "generate", "levels", "merge", "train", "winrate")
 """Stages whose jobs are of one policy each; `annotate` needs the values to tell which."""
 
 FAMILIES = ("base", *NAMES)
@@ -178,7 +173,7 @@ def parse_job(path: Path, values: Iterable[str] = ()) -> JobFile:
     if stage not in OF_POLICIES:
         return JobFile(stage, name)
     stem, value = name, None
-    if stage in ("generate", "score", "annotate"):
+    if stage in ("generate", "annotate"):
         stem = re.sub(r"_\d+-of-\d+$", "", stem)
     if stage == "annotate":
         value = max((one for one in values if stem.endswith(f"_{one}")), key=len, default=None)

@@ -79,8 +79,7 @@ def inputs(stage, **fixed):
         if isinstance(paths, str):
             return paths
         return [
-            ancient(path) if isinstance(path, stages.Existing) else path
-            for path in paths
+            ancient(path) if isinstance(path, stages.Folder) else path for path in paths
         ]
 
     def of_job(wildcards):
@@ -118,8 +117,9 @@ def file_arguments(wildcards, input, output, resources=None):
 
 
 def files_with_cache(wildcards, input, output, resources=None):
-    """`file_arguments`, and the folder that keeps all scores by content."""
-    return command.arguments(input, output, resources or {}, work=PATHS.cache)
+    """`file_arguments`, and the folder of the value's scores by the content of the texts."""
+    cached = PATHS.cache(wildcards.value)
+    return command.arguments(input, output, resources or {}, work=cached)
 
 
 def files_with_work(stage, name, **fixed):

@@ -1,21 +1,25 @@
-"""Score one scatter item of samples with one value's reward, or collect its scores."""
+"""Score one scatter item of samples with one value's reward."""
 
 from typing import Any
 
 from polyalign import rewards
 from polyalign.data.tables import read_table, write_table
 from polyalign.rewards.annotate import annotate
-from polyalign.rewards.score_cache import cache_of
+from polyalign.rewards.score_cache import ScoreCache
+from polyalign.runtime.code import canonical, module_code, short_hash
 from polyalign.runtime.job import Job, run
 
 
 def main(job: Job, *, value: str, spec: dict[str, Any]) -> None:
     entry = rewards.spec_of(spec)
-    cache = cache_of(job.work, spec) if job.work else None
+    identity = entry.identity()
+    code = module_code(f"polyalign.rewards.kinds.{spec['kind']}")
+    made_by = {"spec": identity, "code": code}
+    cache = ScoreCache(job.work, short_hash(canonical(made_by)), made_by) if job.work else None
     samples = read_table(job.input("samples"))
     reward = rewards.deferred(spec)
     scores = annotate(samples, value, reward, cache, reads_prompt=entry.reads_prompt())
-    record = {"value": value, "settings": spec, "spec": entry.identity()}
+    record = {"value": value, "settings": spec, "spec": identity}
     write_table(scores, job.outputs["scores"], record)
 
 

@@ -11,9 +11,9 @@ from polyalign.plan.resources import Need
 from polyalign.study import load
 
 PRINTED = """Building DAG of jobs...
-rule annotate_alone:
+rule annotate:
     wildcards: family=base, variant=base, value=humor, i=0, n=1
-rule annotate_alone:
+rule annotate:
     wildcards: family=base, variant=pool, value=humor, i=0, n=2
 rule solve:
     wildcards: palette=funny
@@ -40,7 +40,7 @@ def test_a_good_config_prints_the_plan(
     printed = capsys.readouterr().out
     assert "study.yaml: no errors. Study small: values humor, diversity, fluency" in printed
     assert "2 map-d, 2 dpo, 1 soup, 1 rloo" in printed
-    (row,) = [line.split() for line in printed.splitlines() if line.startswith("annotate_alone")]
+    (row,) = [line.split() for line in printed.splitlines() if line.startswith("annotate")]
     # Nothing was learned: jobs, minutes, GPU, GPU memory, memory of the host.
     assert (row[1], row[3], len(row)) == ("2", "1", 6)
     assert re.search(r"^total +3\b", printed, re.M)

@@ -42,7 +42,7 @@ MACHINE = Machine(2, *REFERENCE, memory_mb=16_000)
 WITH_GPU = replace(MACHINE, gpus=(DATA_CENTRE,))
 SCORING = [
     Planned(
-        "annotate_alone",
+        "annotate",
         {"family": "base", "variant": variant, "value": value, "i": "0", "n": "1"},
     )
     for variant in ("pool", "base")
@@ -57,7 +57,7 @@ def test_each_job_is_charged_its_own_time(study: Study) -> None:
     assert single[1] < 3
     together = plan(study, SCORING, MACHINE)
     (step,) = together.steps
-    assert (step.rule, step.jobs, step.finished) == ("annotate_alone", 4, 0)
+    assert (step.rule, step.jobs, step.finished) == ("annotate", 4, 0)
     assert step.seconds == pytest.approx(sum(single))
     assert together.low < together.seconds < together.high
     half = plan(study, SCORING, replace(MACHINE, cores=1))
@@ -78,8 +78,8 @@ def test_the_total_is_never_below_the_longest_chain(study: Study) -> None:
 def test_finished_jobs_of_similar_size_correct_the_estimate(study: Study) -> None:
     before = plan(study, SCORING[:1], MACHINE)
     expected = before.steps[0].seconds
-    job = work.of_job(study, "annotate_alone", SCORING[0].wildcards, counts(study))
-    slow = Finished("annotate_alone", 3 * expected, job)
+    job = work.of_job(study, "annotate", SCORING[0].wildcards, counts(study))
+    slow = Finished("annotate", 3 * expected, job)
     after = plan(study, SCORING[:1], MACHINE, [slow, slow])
     assert after.steps[0].seconds == pytest.approx(3 * expected)
     assert after.steps[0].finished == 2
@@ -95,10 +95,10 @@ def test_jobs_of_any_study_in_the_folder_are_learned_from(
     config = yaml.safe_load(text.replace("results/small/", "results/other/"))
     for name in ("small", "other"):
         folder = tmp_path / "results" / name
-        (folder / "benchmarks/score").mkdir(parents=True)
+        (folder / "benchmarks/annotate").mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps({**config, "study": name}))
         for variant in ("pool", "base"):
-            file = folder / f"benchmarks/score/base-{variant}_0-of-2.tsv"
+            file = folder / f"benchmarks/annotate/base-{variant}_humor_0-of-2.tsv"
             file.write_text("s\th:m:s\tmax_rss\n30.0\t-\t300.0\n")
         record = job_record.started("solve", 1, "key", [], None) | {"state": "done", "seconds": 2.0}
         (folder / "logs/solve").mkdir(parents=True)
@@ -107,11 +107,10 @@ def test_jobs_of_any_study_in_the_folder_are_learned_from(
         (folder / "logs/solve/funny.json").write_text(json.dumps(running))
     found = forecast.finished_here(study, tmp_path / "results")
     assert sorted((job.rule, job.seconds) for job in found) == [
-        *[("score", 30.0)] * 4,
+        *[("annotate", 30.0)] * 4,
         *[("solve", 2.0 + work.IMPORTS)] * 2,
     ]
-    item = {"family": "base", "variant": "pool", "i": "0", "n": "2"}
-    assert plan(study, [Planned("score", item)], MACHINE).steps[0].used_mb == 300.0
+    assert plan(study, SCORING[:1], MACHINE).steps[0].used_mb == 300.0
     # A study whose config is not valid any more is left out.
     (tmp_path / "results/other/config.json").write_text('{"study": "other"}')
     assert len(forecast.finished_here(study, tmp_path / "results")) == 3

@@ -73,7 +73,7 @@ def test_jobs_that_score_a_value_are_parsed_back(policy: Policy, values: list[st
 def test_awkward_names_are_parsed_back(policy: Policy, value: str) -> None:
     for stage in OF_POLICIES:
         scored = value if stage == "annotate" else ""
-        item = {"i": 0, "n": 2} if stage in ("annotate", "generate", "score") else {}
+        item = {"i": 0, "n": 2} if stage in ("annotate", "generate") else {}
         name = job_name(policy, scored, **item)
         for path in files(stage, name):
             assert parse_job(path, ["x", value]) == JobFile(stage, name, policy, scored or None)
@@ -152,7 +152,7 @@ def test_all_paths_are_below_the_folder_of_the_study_and_differ() -> None:
         *(PATHS.manifest(policy), PATHS.metrics(policy), PATHS.samples(policy, 0, 1)),
         *(PATHS.shard(policy, "humor", 0, 1), PATHS.rewards(policy), PATHS.levels(policy)),
         *(PATHS.winrate(policy), PATHS.lam("hhh"), PATHS.palette("hhh"), PATHS.explored("random")),
-        *(PATHS.table("levels"), PATHS.plot("levels"), PATHS.cache),
+        *(PATHS.table("levels"), PATHS.plot("levels"), PATHS.cache("humor")),
         *(PATHS.work("train", "hhh"), PATHS.log("train", "hhh"), PATHS.benchmark("train", "hhh")),
     ]
     assert len(set(built)) == len(built)

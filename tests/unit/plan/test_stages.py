@@ -89,13 +89,6 @@ def test_every_input_is_made_by_a_rule_or_is_the_users(study: Study) -> None:
         for split in ("train", "test")
     }
     made |= {paths.rewards(POOL), paths.explored("jobs", "dot")}
-    made |= {
-        paths.scored(
-            Policy(wildcards["family"], wildcards["variant"]), wildcards["i"], wildcards["n"]
-        )
-        for stage, wildcards in jobs(study)
-        if stage == "score"
-    }
     made |= {paths.table(name, kind) for name in shown.tables(study) for kind in TABLES[name].kinds}
     models = [Policy("reward", name) for name in study.reward_models]
     for policy in [BASE, *models, *study.of_kind("train")]:
@@ -108,10 +101,7 @@ def test_every_input_is_made_by_a_rule_or_is_the_users(study: Study) -> None:
         if stage in ("generate", "generate_guided"):
             policy = Policy(wildcards["family"], wildcards["variant"])
             made.add(paths.samples(policy, wildcards["i"], wildcards["n"]))
-        if stage == "score":
-            policy = Policy(wildcards["family"], wildcards["variant"])
-            made.add(paths.scored(policy, wildcards["i"], wildcards["n"]))
-        if stage.startswith("annotate"):
+        if stage == "annotate":
             policy = Policy(wildcards["family"], wildcards["variant"])
             value = wildcards["value"]
             made.add(paths.shard(policy, value, wildcards["i"], wildcards["n"]))
@@ -163,12 +153,9 @@ def test_jobs_that_load_a_model_ask_for_what_it_needs(study: Study) -> None:
             assert need is not None
             assert need.mem_mb > 0
             assert need.minutes > 0
-        elif stage == "annotate_alone":
+        elif stage == "annotate":
             scored = study.scorer(wildcards["value"])
             assert (need is not None) == ("model" in scored)
-        elif stage == "score":
-            models = [name for name in study.scored_together if "model" in study.scorer(name)]
-            assert (need is not None) == bool(models)
         else:
             assert need is None
 

@@ -106,7 +106,7 @@ def test_twice_the_prompts_are_twice_the_work(study: Study) -> None:
     once = counts(study)
     twice = replace(once, prompts=replace(once.prompts, number=2 * once.prompts.number))
     pool = {"family": POOL.family, "variant": POOL.variant}
-    for stage, more in (("generate", {}), ("annotate_alone", {"value": "fluency"}), ("solve", {})):
+    for stage, more in (("generate", {}), ("annotate", {"value": "fluency"}), ("solve", {})):
         wildcards = {**pool, **more} if stage != "solve" else {"palette": "funny"}
         few, many = (of(study, stage, found, **wildcards) for found in (once, twice))
         assert many.operations == pytest.approx(2 * few.operations, rel=0.01)

@@ -9,7 +9,7 @@ import pandas as pd
 from polyalign.paths import parse_job
 from polyalign.runtime.job_record import read_record, record_path
 
-OWN = ("train", "generate", "score", "annotate", "decode")  # stages that work for one policy alone
+OWN = ("train", "generate", "annotate", "decode")  # stages that work for one policy alone
 
 
 def read_costs(results: str | Path, policy: str, values: Iterable[str]) -> dict[str, float]:

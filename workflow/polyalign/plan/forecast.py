@@ -41,12 +41,10 @@ CHAIN = (
     ("base_model",),
     ("prompts", "reward_model"),
     ("generate pool",),
-    ("score pool",),
     ("annotate pool",),
     ("solve",),
     ("train",),
     ("generate",),
-    ("score", "annotate_alone"),
     ("annotate",),
     ("merge",),
     ("levels", "winrate"),
@@ -289,8 +287,6 @@ def finished_jobs(study: Study, folder: Path) -> list[Finished]:
             seconds = record["seconds"] + work.IMPORTS
         job = parse_job(Path(f"{name}.x"), study.values)
         rule = rule_of(Path(f"{name}.x"))
-        if rule == "annotate" and job.value not in study.scored_together:
-            rule = "annotate_alone"
         stage, wildcards = stage_of(study, rule)
         wildcards |= (
             {"variant": job.name}

@@ -38,11 +38,8 @@ def jobs(study: Study) -> Iterator[tuple[str, dict[str, str]]]:
         yield "merge", _of(policy)
         for i in map(str, range(int(n))):
             yield "generate_guided" if guided else "generate", _of(policy, i=i, n=n)
-            if study.scored_together:
-                yield "score", _of(policy, i=i, n=n)
             for value in study.values:
-                stage = "annotate" if value in study.scored_together else "annotate_alone"
-                yield stage, _of(policy, i=i, n=n, value=value)
+                yield "annotate", _of(policy, i=i, n=n, value=value)
 
 
 def rule_of_job(stage: str, wildcards: dict[str, str]) -> str:

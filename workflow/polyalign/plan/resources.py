@@ -382,16 +382,6 @@ def annotate(study: Study, value: str, policy: Policy) -> Need | None:
     return scoring(load, rows_of(study, policy))
 
 
-def score(study: Study, values: Iterable[str], policy: Policy) -> Need | None:
-    """What scoring one scatter item with several values needs, one after another."""
-    needs = [annotate(study, value, policy) for value in values]
-    need = largest(needs)
-    if need is None:
-        return None
-    seconds = sum(each.seconds - START for each in needs if each) + START
-    return replace(need, seconds=seconds)
-
-
 def train(study: Study, policy: Policy) -> Need:
     """What training the model of a policy needs, or averaging the models of its parts."""
     if not (policy.preferences or policy.palette):

@@ -29,8 +29,8 @@ Inputs = dict[str, str | list[str]]
 """Name of an input → its path or paths."""
 
 
-class Existing(str):
-    """An input that only has to exist, whatever its time of change."""
+class Folder(str):
+    """A folder that an input names: it only has to exist, whatever its time of change."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def model_files(study: Study, source: str) -> list[str]:
     The manifest holds the hash of the weights, so a rebuild that gives the same model reruns
     nothing; the folder itself only has to exist.
     """
-    return [f"{source}.json", Existing(source)] if paths(study).makes(source) else []
+    return [f"{source}.json", Folder(source)] if paths(study).makes(source) else []
 
 
 def trained_model(study: Study, policy: Policy) -> list[str]:
@@ -264,35 +264,15 @@ def _guided_inputs(study: Study, wildcards: Wildcards) -> Inputs:
     }
 
 
-def _score_settings(study: Study, wildcards: Wildcards) -> Settings:
-    return {"values": {name: study.scorer(name) for name in study.scored_together}}
-
-
-def _score_inputs(study: Study, wildcards: Wildcards) -> Inputs:
-    policy = policy_named(study, wildcards)
-    return {
-        "samples": paths(study).samples(policy, wildcards["i"], wildcards["n"]),
-        "models": reward_models(study, study.scored_together),
-    }
-
-
 def _annotate_settings(study: Study, wildcards: Wildcards) -> Settings:
     return {"value": wildcards["value"], "spec": study.scorer(wildcards["value"])}
 
 
 def _annotate_inputs(study: Study, wildcards: Wildcards) -> Inputs:
-    """What the scores are made from; and the job that put them into the cache, if there is one.
-
-    That job only has to be done: it runs again for every value that is added or changed, which
-    concerns no other value.
-    """
-    policy, value = policy_named(study, wildcards), wildcards["value"]
-    i, n = wildcards["i"], wildcards["n"]
-    together = value in study.scored_together
+    policy = policy_named(study, wildcards)
     return {
-        "samples": paths(study).samples(policy, i, n),
-        "model": reward_models(study, [value]),
-        "scored": [Existing(paths(study).scored(policy, i, n))] if together else [],
+        "samples": paths(study).samples(policy, wildcards["i"], wildcards["n"]),
+        "model": reward_models(study, [wildcards["value"]]),
     }
 
 
@@ -676,24 +656,7 @@ STAGES = {
         environment="models",
         need=lambda study, wildcards: resources.generate(study, policy_named(study, wildcards)),
     ),
-    "score": Stage(
-        "score",
-        _score_settings,
-        _score_inputs,
-        values=lambda study, wildcards: study.scored_together,
-        environment="models",
-        need=lambda study, wildcards: resources.score(
-            study, study.scored_together, policy_named(study, wildcards)
-        ),
-    ),
     "annotate": Stage(
-        "annotate",
-        _annotate_settings,
-        _annotate_inputs,
-        values=lambda study, wildcards: [wildcards["value"]],
-        environment="models",
-    ),
-    "annotate_alone": Stage(
         "annotate",
         _annotate_settings,
         _annotate_inputs,

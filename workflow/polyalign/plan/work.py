@@ -7,7 +7,7 @@ and otherwise from its number of parameters. Nothing here imports torch.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -284,14 +284,12 @@ def of_job(study: Study, stage: str, wildcards: Mapping[str, str], counts: Count
         return _base_model(study)
     if stage == "reward_model":
         return _reward_model(study, wildcards["variant"], counts)
-    if stage in ("generate", "generate_guided", "score", "annotate_alone", "train"):
+    if stage in ("generate", "generate_guided", "annotate", "train"):
         policy = stages.policy_named(study, wildcards)
         if stage == "train":
             return _train(study, policy, counts)
-        if stage == "score":
-            return _score(study, policy, study.scored_together, counts)
-        if stage == "annotate_alone":
-            return _score(study, policy, [wildcards["value"]], counts)
+        if stage == "annotate":
+            return _annotate(study, policy, wildcards["value"], counts)
         return _generate(study, policy, counts)
     if stage == "world":
         return Work(plain=DIALOGUE_SECONDS * (study.sandbox.dialogues if study.sandbox else 0))
@@ -422,21 +420,15 @@ def _scoring(
     return reading(shape, tokens, rows / spec["batch_size"], spec["dtype"], head=judged)
 
 
-def _score(study: Study, policy: Policy, values: Sequence[str], counts: Counts) -> Work:
-    """Score a scatter item with some values, one model after another."""
+def _annotate(study: Study, policy: Policy, value: str, counts: Counts) -> Work:
     rows, prompts = _rows(study, policy, counts)
-    models = [value for value in values if isinstance(study.values[value], ModelSpec)]
-    work = Work()
-    if models:
-        first = study.scorer(models[0])
-        work = Work(start=MODEL, dtype=first["dtype"], device=first["device"])
-    for value in values:
-        work += _scoring(study, value, rows, prompts, counts, shared=True)
-    for value in models:
-        spec = study.scorer(value)
-        shape = shape_of(study, spec["model"], spec["dtype"])
-        work += Work(disk=_bytes(shape, spec["dtype"]))
-    return work
+    work = _scoring(study, value, rows, prompts, counts, shared=True)
+    if not isinstance(study.values[value], ModelSpec):
+        return work
+    spec = study.scorer(value)
+    shape = shape_of(study, spec["model"], spec["dtype"])
+    size = _bytes(shape, spec["dtype"])
+    return Work(start=MODEL, disk=size, dtype=spec["dtype"], device=spec["device"]) + work
 
 
 def _train(study: Study, policy: Policy, counts: Counts) -> Work:

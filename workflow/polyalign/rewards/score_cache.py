@@ -8,37 +8,19 @@ not yet written.
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from polyalign.rewards import spec_of
-from polyalign.runtime.code import canonical, module_code, short_hash
 from polyalign.runtime.files import atomic_write, write_json
-
-
-def cache_of(folder: Path, spec: dict[str, Any]) -> "ScoreCache":
-    """The scores of a reward, by what they depend on: settings, content of its model, and code.
-
-    Args:
-        folder: folder of all caches of a study.
-        spec: what the rewards of a value depend on, as the config says it.
-
-    Raises:
-        InputError: if its model or code is not there.
-    """
-    code = module_code(f"polyalign.rewards.kinds.{spec['kind']}")
-    made_by: dict[str, object] = {"spec": spec_of(spec).identity(), "code": code}
-    return ScoreCache(folder, short_hash(canonical(made_by)), made_by)
 
 
 class ScoreCache:
     """The scores of one specification.
 
     Args:
-        folder: folder of all caches of a study.
+        folder: folder of the value.
         name: name of the specification; a folder below.
         record: the specification, written there for readers.
     """

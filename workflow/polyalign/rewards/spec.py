@@ -7,9 +7,6 @@ from pydantic import Field
 from polyalign.models import sources
 from polyalign.settings import Strict
 
-PRESENTATION = {"label", "unit", "own_jobs"}
-"""Settings of a value that say how it is shown and scheduled; no score depends on them."""
-
 
 class ValueSpec(Strict):
     """One value and its name in figures; each kind adds the settings of its reward."""
@@ -17,11 +14,6 @@ class ValueSpec(Strict):
     kind: str = Field(description="Kind of reward: a module of polyalign.rewards.kinds.")
     label: str = Field(default="", description="Name on axes and in tables (default: the key).")
     unit: str = Field(default="", description="Unit on axes, such as `logit` or `nats/token`.")
-    own_jobs: bool = Field(
-        default=False,
-        description="Score the value in separate jobs, for a heavy reward. Otherwise one job "
-        "scores all values of a scatter item, one model after another.",
-    )
 
     def reads_prompt(self) -> bool:
         """The value's scope: whether it scores prompt and response, or the response alone."""
@@ -41,7 +33,7 @@ class ValueSpec(Strict):
 
     def identity(self) -> dict[str, Any]:
         """What the scores depend on, JSON-ready; scores compare only if their identities do."""
-        return self.model_dump(exclude=PRESENTATION)
+        return self.model_dump(exclude={"label", "unit"})
 
 
 class ModelSpec(ValueSpec):
@@ -77,5 +69,5 @@ class ModelSpec(ValueSpec):
         Raises:
             InputError: if there is no such model.
         """
-        settings = self.model_dump(exclude={*PRESENTATION, "device", "device_map", "batch_size"})
+        settings = self.model_dump(exclude={"label", "unit", "device", "device_map", "batch_size"})
         return {**settings, "content": sources.fingerprint(self.model, self.revision)}

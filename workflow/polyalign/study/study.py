@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, SerializeAsAny
 
 from polyalign.families import BASE, Policy, family
 from polyalign.palettes.record import raised_values
-from polyalign.rewards.spec import PRESENTATION, ModelSpec, ValueSpec
+from polyalign.rewards.spec import ModelSpec, ValueSpec
 from polyalign.settings import Name, Strict, unique
 from polyalign.study.sections import (
     SLACKS,
@@ -95,12 +95,12 @@ class Study(Strict):
         return list(self.palettes[policy.palette] if policy.palette else policy.values)
 
     def scorer(self, value: str) -> dict[str, Any]:
-        """What a value's rewards depend on, JSON-ready: its entry without PRESENTATION.
+        """What a value's rewards depend on, JSON-ready: its entry without label and unit.
 
         A model, template, dtype or device that the entry leaves to the study is filled in.
         """
         spec = self.values[value]
-        settings = spec.model_dump(exclude=PRESENTATION)
+        settings = spec.model_dump(exclude={"label", "unit"})
         if isinstance(spec, ModelSpec) and not spec.model and self.model is not None:
             base = self.model.model_dump()
             settings |= {"model": base.pop("source"), "revision": base.pop("revision")}
@@ -108,11 +108,6 @@ class Study(Strict):
             if settings.get("template", "") is None:
                 settings["template"] = self.prompts.template
         return settings
-
-    @property
-    def scored_together(self) -> list[str]:
-        """The values that one job per scatter item scores; the others have separate jobs."""
-        return [name for name, spec in self.values.items() if not spec.own_jobs]
 
     @property
     def columns(self) -> dict[str, str]:

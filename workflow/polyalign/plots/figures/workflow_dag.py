@@ -20,7 +20,7 @@ FIGURE = FigureSpec(needs=("jobs",))
 SWEEPS = 12  # passes of ordering by the neighbours' places
 STAGES = (  # what rules do, how their names start, and their colour; the first that fits
     ("training", ("train", "base_model", "reward_model"), theme.COLOURS[1]),
-    ("sampling", ("generate", "score", "annotate", "merge", "decode", "import"), theme.COLOURS[0]),
+    ("sampling", ("generate", "annotate", "merge", "decode", "import"), theme.COLOURS[0]),
     ("solving", ("solve", "explore"), theme.COLOURS[2]),
     ("judging", ("levels", "winrate", "tables", "families", "mixing"), theme.COLOURS[3]),
     ("showing", ("plot", "overview", "report"), theme.COLOURS[4]),

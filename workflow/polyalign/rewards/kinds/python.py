@@ -42,12 +42,6 @@ class Spec(ValueSpec):
         "whatever their prompts.",
     )
 
-    own_jobs: bool = Field(
-        default=True,
-        description="Score the value in separate jobs: your code then shares its process with no "
-        "other reward.",
-    )
-
     def file(self) -> Path:
         """The module's file, from the working folder."""
         return Path(*self.function.partition(":")[0].split(".")).with_suffix(".py")
