@@ -103,7 +103,13 @@ def test_time_left_is_corrected_by_what_is_done(state: run.Run) -> None:
     assert run.seconds_left(state, expected, 1, 10.0) == 50.0
     assert run.seconds_left(state, expected, 2, 14.0) == (50.0 - 2 * 4.0) / 2
     read(state, DONE, 15.0, number=2)  # 5 s in place of 10 s
-    assert run.seconds_left(state, expected, 1, 15.0) == 5.0 - 5.0 + 15.0
+    # One short job says little about the long ones: 65 s in place of 70 s, not half of the time.
+    assert run.seconds_left(state, expected, 1, 15.0) == pytest.approx(30.0 * 65 / 70)
+    # After long ones their own times count.
+    state.seconds["solve"] = [600.0] * 10
+    expected["solve"] = 1200.0
+    left = run.seconds_left(state, expected, 1, 15.0)
+    assert left == pytest.approx(600.0 - 5.0 + 30.0 * 6060 / 12060)
 
 
 def test_the_line_has_stage_jobs_time_and_the_progress_of_each_job(

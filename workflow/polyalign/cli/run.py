@@ -165,6 +165,10 @@ def _last_line(log: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
 
 
+CONFIDENCE = 60.0
+"""Seconds of finished work that weigh as much as the forecast."""
+
+
 def seconds_left(run: Run, expected: Mapping[str, float], cores: int, now: float) -> float:
     """Estimated seconds until all jobs are done.
 
@@ -180,7 +184,8 @@ def seconds_left(run: Run, expected: Mapping[str, float], cores: int, now: float
     known = {rule: times for rule, times in run.seconds.items() if rule in expected}
     foreseen = sum(expected[rule] * len(times) for rule, times in known.items())
     took = sum(sum(times) for times in known.values())
-    correction = took / foreseen if foreseen else 1.0
+    # A few jobs of a second say little about the long ones.
+    correction = (took + CONFIDENCE) / (foreseen + CONFIDENCE)
 
     def per_job(rule: str) -> float:
         if rule in run.seconds:
