@@ -44,7 +44,7 @@ def script(name: str) -> Callable[..., None]:
     return main
 
 
-def bind(function: Callable[..., Any], first: tuple[Any, ...], told: dict[str, Any]) -> None:
+def check_call(function: Callable[..., Any], first: tuple[Any, ...], told: dict[str, Any]) -> None:
     """Assert that a function takes these keywords, all that it needs, of these types."""
     signature = inspect.signature(function)
     bound = signature.bind(*first, **told)
@@ -60,7 +60,7 @@ def test_settings_bind_to_what_the_script_takes(study: Study, name: str) -> None
     for stage, wildcards in jobs(study):
         if stage == name:
             told = json.loads(stages.settings_text(study, stage, wildcards))
-            bind(main, (None,), told)
+            check_call(main, (None,), told)
 
 
 def test_settings_bind_to_what_the_settings_choose(study: Study) -> None:
@@ -69,13 +69,13 @@ def test_settings_bind_to_what_the_settings_choose(study: Study) -> None:
         told = json.loads(stages.settings_text(study, stage, wildcards))
         if stage == "decode":
             decode = family(wildcards["family"]).implementation()
-            bind(decode, (None, None), {**told["settings"], "seed": told["seed"]})
+            check_call(decode, (None, None), {**told["settings"], "seed": told["seed"]})
         if stage == "generate_guided":
             guide = family(wildcards["family"]).implementation()
-            bind(guide, (None, None, None, None), told["guided"])
+            check_call(guide, (None, None, None, None), told["guided"])
         if stage == "explore":
             sweep = import_module(f"polyalign.palettes.sweeps.{told['kind']}")
-            bind(sweep.compute, (None, {}), told["settings"])
+            check_call(sweep.compute, (None, {}), told["settings"])
 
 
 def test_every_input_is_made_by_a_rule_or_is_the_users(study: Study) -> None:

@@ -29,7 +29,7 @@ class FigureData:
         pool: rewards table of the base model's candidates, or None.
         palettes: name → solved palette.
         training: model (`family/variant`) → its metrics by step.
-        jobs: pairs of rules; the first one hands a file to the second.
+        jobs: pairs of rules; the first makes a file that the second reads.
         tables: the study's other tables, by name.
         chosen: the values in which a policy has to be better.
         compared_first: the values that figures of pairs show first (`evaluation.values`).

@@ -5,6 +5,7 @@ which loads what it needs once and is then called with lists of prompts and resp
 imports the module for its `Spec`, so torch is imported inside `Scorer`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
@@ -72,12 +73,12 @@ class SharedEncoding:
         return latest[2]
 
 
-class Score:
+class Score(ABC):
     """A reward function."""
 
+    @abstractmethod
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Rewards (n,), float64, of n responses to their prompts."""
-        raise NotImplementedError
 
     def incremental(self, encoding: SharedEncoding) -> IncrementalScorer | None:
         """Cheaper rewards of texts that grow token by token, for one batch of texts.

@@ -1,4 +1,4 @@
-"""GPUs of its own for each local job: several jobs at once on a machine with several GPUs.
+"""Separate GPUs for each local job: several jobs at once on a machine with several GPUs.
 
 A scheduler such as SLURM assigns GPUs to a job; Snakemake's local executor only counts them. So a
 job locks one file per GPU, and sees no other GPU. The system frees a lock when the process ends,
@@ -90,7 +90,7 @@ def _folder() -> Path:
 
 
 def _lock_free(folder: Path, names: list[str], count: int) -> list[str]:
-    """Lock the first GPUs that nobody holds; none of them if there are too few.
+    """Lock the first GPUs that no job holds; none of them if there are too few.
 
     The locks stay open until this process ends, and in the processes that it forks.
     """
