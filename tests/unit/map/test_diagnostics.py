@@ -17,7 +17,6 @@ from polyalign.map.budget import (
     sd_above_base,
 )
 from polyalign.map.diagnostics import (
-    assess,
     assess_many,
     bootstrap_interval,
     delta_interval,
@@ -181,13 +180,13 @@ def test_budget_of_gaussian_rewards():
 def test_assessment_on_another_table():
     rewards, groups = skewed(50, 8, 2, 7)
     lam = np.array([0.4, 0.0])
-    answer = assess(rewards, lam, groups=groups, scope="joint")
+    answer = assess_many(Base(rewards, groups, "joint"), lam[None, :])
     p = np.exp(rewards @ lam)
     p /= p.sum()
-    np.testing.assert_allclose(answer.levels, p @ rewards)
-    assert answer.kl == pytest.approx(p @ np.log(p * 400))
-    assert answer.ess == pytest.approx(1 / (p @ p))
-    np.testing.assert_allclose(answer.quantiles, (rewards <= p @ rewards).mean(axis=0))
+    np.testing.assert_allclose(answer.levels[0], p @ rewards)
+    assert answer.kl[0] == pytest.approx(p @ np.log(p * 400))
+    assert answer.ess[0] == pytest.approx(1 / (p @ p))
+    np.testing.assert_allclose(answer.quantiles[0], (rewards <= p @ rewards).mean(axis=0))
 
 
 @pytest.mark.parametrize("scope", ["prompt", "joint"])
@@ -199,15 +198,15 @@ def test_many_assessments_are_single_ones(scope):
     lams = np.random.default_rng(2).uniform(0, 1, (7, 3))
     many = assess_many(base, lams)
     for i, lam in enumerate(lams):
-        one = assess(rewards, lam, groups=groups, scope=scope)
+        one = assess_many(Base(rewards, groups, scope), lam[None, :])
         log_z, level, _ = base.moments(lam * base.scale)
         np.testing.assert_allclose(many.levels[i], base.raw(level), rtol=1e-12)
-        np.testing.assert_allclose(one.levels, many.levels[i])
-        np.testing.assert_allclose(one.quantiles, many.quantiles[i])
+        np.testing.assert_allclose(one.levels[0], many.levels[i])
+        np.testing.assert_allclose(one.quantiles[0], many.quantiles[i])
         assert many.kl[i] == pytest.approx(lam * base.scale @ level - log_z)
         weights = base.weights(lam * base.scale)
         size = sum(1 / (weights[rows] @ weights[rows]) for rows in _groups(base, groups))
-        assert [many.ess[i], one.ess] == pytest.approx([size, size])
+        assert [many.ess[i], one.ess[0]] == pytest.approx([size, size])
         largest = np.mean([weights[rows].max() for rows in _groups(base, groups)])
         assert many.max_weight[i] == pytest.approx(largest)
     with pytest.raises(InputError, match="expected"):
@@ -370,12 +369,12 @@ def test_normal_quantile_is_scipys(share):
 
 def test_assessment_of_lam_zero_is_the_base():
     rewards, groups = skewed(9, 8, 2, 7)
-    answer = assess(rewards, np.zeros(2), groups=groups)
+    answer = assess_many(Base(rewards, groups, "auto"), np.zeros((1, 2)))
     assert answer.scope == "prompt"
-    np.testing.assert_allclose(answer.levels, answer.base)
+    np.testing.assert_allclose(answer.levels[0], answer.base)
     np.testing.assert_allclose(answer.base, rewards.mean(axis=0))
-    assert 0 <= answer.kl < 1e-12
-    assert answer.max_weight == pytest.approx(1 / 8)
+    assert 0 <= answer.kl[0] < 1e-12
+    assert answer.max_weight[0] == pytest.approx(1 / 8)
     with pytest.raises(InputError, match="finite"):
         assess_many(Base(rewards, groups, "joint"), np.array([[np.nan, 0.0]]))
 

@@ -329,53 +329,6 @@ def assess_many(base: Base, lams: np.ndarray) -> Assessments:
     )
 
 
-@dataclass(frozen=True)
-class Assessment:
-    """A lam on a table: (k,) arrays in raw units.
-
-    Attributes:
-        levels: levels of p_lam.
-        quantiles: shares of the base policy's samples at or below each level.
-        base: levels of the base policy.
-        kl: nats.
-        ess: effective sample size, as in `Solution`.
-        max_weight: largest weight, as in `Solution`.
-        scope: `prompt` or `joint`.
-    """
-
-    levels: np.ndarray
-    quantiles: np.ndarray
-    base: np.ndarray
-    kl: float
-    ess: float
-    max_weight: float
-    scope: str
-
-
-def assess(
-    rewards: np.ndarray,
-    lam: np.ndarray,
-    *,
-    groups: np.ndarray | None = None,
-    scope: str = "auto",
-) -> Assessment:
-    """What one lam (k,) realises on a table; `assess_many` takes many.
-
-    Args and errors: as `polyalign.map.solve`.
-    """
-    base = Base(rewards, groups, scope)
-    many = assess_many(base, check_target(lam, base.k, "lam")[None, :])
-    return Assessment(
-        levels=many.levels[0],
-        quantiles=many.quantiles[0],
-        base=many.base,
-        kl=float(many.kl[0]),
-        ess=float(many.ess[0]),
-        max_weight=float(many.max_weight[0]),
-        scope=many.scope,
-    )
-
-
 def _sums(rows: np.ndarray, cluster: np.ndarray) -> np.ndarray:
     """Sums (clusters, k) of rows (n, k) by cluster index (n,)."""
     return np.stack([np.bincount(cluster, weights=column) for column in rows.T], axis=1)
