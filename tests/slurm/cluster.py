@@ -102,7 +102,7 @@ def cluster(cpus: int = 4, memory: int = 40_000) -> Iterator[Path]:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
-        _end_steps(folder)
+        end_jobs()
         shutil.rmtree(folder, ignore_errors=True)
         for name, value in before.items():
             os.environ.pop(name)
@@ -172,13 +172,25 @@ def _wait_for(what: str, folder: Path, ready) -> None:  # type: ignore[no-untype
         time.sleep(0.2)
 
 
-def _end_steps(folder: Path) -> None:
-    """End what is left of jobs: without control groups, SLURM loses processes that lost theirs."""
-    here = f"SLURM_CONF={folder}/slurm.conf".encode()
+def end_jobs() -> int:
+    """Kill the processes of all jobs of this cluster, and the daemons that watch them.
+
+    Without control groups, SLURM loses processes that lost their parents.
+
+    Returns:
+        How many there were.
+    """
+    here = f"SLURM_CONF={os.environ['SLURM_CONF']}".encode()
+    found = 0
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if here in (process / "environ").read_bytes().split(b"\0"):
+            variables = (process / "environ").read_bytes().split(b"\0")
+            of_job = any(variable.startswith(b"SLURM_JOB_ID=") for variable in variables)
+            watches = (process / "comm").read_text() == "slurmstepd\n"
+            if here in variables and (of_job or watches):
                 os.kill(int(process.name), signal.SIGKILL)
+                found += 1
+    return found
 
 
 if __name__ == "__main__":
