@@ -374,8 +374,8 @@ def test_a_value_that_is_evaluated_only_changes_no_lambda(study: Path) -> None:
     assert not {job for job in found if job.startswith(("solve", "explore", "train", "generate"))}
 
 
-def test_benchmarks_are_no_inputs(study: Path) -> None:
-    for path in (study / "results/sandbox/benchmarks").rglob("*.tsv"):
+def test_records_of_jobs_are_no_inputs(study: Path) -> None:
+    for path in (study / "results/sandbox/logs").rglob("*.json"):
         path.write_text(path.read_text().replace("0", "1"))
     assert planned(study) == set()
 

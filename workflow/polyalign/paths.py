@@ -11,7 +11,6 @@
       palettes/lam/{palette}.json                 λ; palettes/{palette}.json adds its diagnostics
       explore/{name}.csv, tables/{name}.{kind}, plots/{figure}.{kind}
       logs/{stage}/{job}.log .json                a job's log, and its record beside it
-      benchmarks/{stage}/{job}.tsv                what Snakemake measured of a job
       cache/{value}/, work/{stage}-{variant}/     kept for later runs and attempts; no rule's output
 
 A part in braces may also be a wildcard of Snakemake (`"{variant}"`): rules call the same functions.
@@ -125,10 +124,6 @@ class Paths:
         """Log of a job (`job_name`), or of the one job of a stage."""
         return f"{self.results}/logs/{stage}{f'/{job}' if job else ''}.log"
 
-    def benchmark(self, stage: str, job: str = "") -> str:
-        """Snakemake's measurements of a job."""
-        return f"{self.results}/benchmarks/{stage}{f'/{job}' if job else ''}.tsv"
-
 
 def job_name(policy: Policy = OF_ANY, value: str = "", i: int | str = "", n: int | str = "") -> str:
     """Name of a job of one policy below logs/{stage}/: `rloo-hhh-60_humor_0-of-1`."""
@@ -139,7 +134,7 @@ def job_name(policy: Policy = OF_ANY, value: str = "", i: int | str = "", n: int
 
 @dataclass(frozen=True)
 class JobFile:
-    """What the path of a log, record or benchmark says of its job.
+    """What the path of a log or record says of its job.
 
     Attributes:
         stage: name of the stage, the first folder or the file's own name.
@@ -161,10 +156,10 @@ FAMILIES = ("base", *NAMES)
 
 
 def parse_job(path: Path, values: Iterable[str] = ()) -> JobFile:
-    """Read what `Paths.log` and `Paths.benchmark` wrote.
+    """Read what `Paths.log` wrote.
 
     Args:
-        path: relative to the folder `logs` or `benchmarks`.
+        path: relative to the folder `logs`.
         values: the study's values; the name of a job of `annotate` ends in one of them, the longest
             one if there are several.
     """

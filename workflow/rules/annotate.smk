@@ -10,8 +10,6 @@ rule annotate:
         scores=PATHS.shard(OF_ANY),
     log:
         PATHS.log("annotate", job_name(OF_ANY, "{value}", "{i}", "{n}")),
-    benchmark:
-        PATHS.benchmark("annotate", job_name(OF_ANY, "{value}", "{i}", "{n}"))
     priority: pool_first
     conda:
         environment("annotate")

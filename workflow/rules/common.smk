@@ -18,6 +18,7 @@ from polyalign.plan import command, shown, stages
 from polyalign.plan.command import one_of, text_hash
 from polyalign.plan.resources import LIGHT_JOB
 from polyalign.report import registry
+from polyalign.runtime import preloaded
 from polyalign.runtime.code import canonical
 
 # Jobs find the Python that runs Snakemake and this checkout's library, activated or not. A crash in
@@ -27,6 +28,7 @@ os.environ.update(
     PYTHONPATH=f"{workflow.basedir}/workflow",
     PYTHONFAULTHANDLER="1",
 )
+preloaded.announce(os.environ)
 # glibc gives large blocks back to the system whenever they are free, and torch asks for them again at
 # once: to keep them takes a tenth from a training's time on the CPU.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**30))

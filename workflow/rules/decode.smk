@@ -13,8 +13,6 @@ for family in stages.rules_of(STUDY, "decode"):
             rewards=PATHS.rewards(Policy(family, "{variant}")),
         log:
             PATHS.log("decode", job_name(Policy(family, "{variant}"))),
-        benchmark:
-            PATHS.benchmark("decode", job_name(Policy(family, "{variant}")))
         localrule: True
         conda:
             environment("decode")

@@ -11,8 +11,6 @@ rule generate:
         samples=PATHS.samples(OF_ANY),
     log:
         PATHS.log("generate", job_name(OF_ANY, i="{i}", n="{n}")),
-    benchmark:
-        PATHS.benchmark("generate", job_name(OF_ANY, i="{i}", n="{n}"))
     wildcard_constraints:
         family="|".join(shown.model_families(STUDY)),
     priority: pool_first
@@ -41,10 +39,6 @@ for family in stages.rules_of(STUDY, "generate_guided"):
             PATHS.log(
                 "generate", job_name(Policy(family, "{variant}"), i="{i}", n="{n}")
             ),
-        benchmark:
-            PATHS.benchmark(
-                "generate", job_name(Policy(family, "{variant}"), i="{i}", n="{n}")
-            )
         conda:
             environment("generate_guided")
         resources:

@@ -12,8 +12,6 @@ rule reward_model:
         metrics=PATHS.metrics(Policy("reward", "{variant}")),
     log:
         PATHS.log("reward_model", "{variant}"),
-    benchmark:
-        PATHS.benchmark("reward_model", "{variant}")
     # Every reward, λ and trained policy waits for these.
     priority: 2
     conda:

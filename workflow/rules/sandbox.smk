@@ -33,12 +33,8 @@ rule base_model:
         metrics=PATHS.metrics(BASE),
     log:
         PATHS.log("base_model"),
-    benchmark:
-        PATHS.benchmark("base_model")
     conda:
         environment("base_model")
-    # All of the sandbox waits for this job. Torch takes two threads also where there is one core.
-    threads: stages.BASE_MODEL_THREADS
     resources:
         **needs("base_model"),
     params:

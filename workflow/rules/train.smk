@@ -16,8 +16,6 @@ for family in stages.rules_of(STUDY, "train"):
             metrics=PATHS.metrics(Policy(family, "{variant}")),
         log:
             PATHS.log("train", job_name(Policy(family, "{variant}"))),
-        benchmark:
-            PATHS.benchmark("train", job_name(Policy(family, "{variant}")))
         priority: 1
         conda:
             environment("train")

@@ -5,11 +5,9 @@ from polyalign.runtime.job import Job, run
 from polyalign.sandbox.language_model import train_lm
 
 
-def main(job: Job, *, seed: int, steps: int, threads: int, template: str) -> None:
+def main(job: Job, *, seed: int, steps: int, template: str) -> None:
     model = job.outputs["model"]
-    record = train_lm(
-        job.input("corpus"), model, template=template, seed=seed, steps=steps, threads=threads
-    )
+    record = train_lm(job.input("corpus"), model, template=template, seed=seed, steps=steps)
     write_metrics(model, job.outputs["metrics"])
     write_manifest(model, job.outputs["manifest"], job.settings, record)
 

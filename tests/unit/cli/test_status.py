@@ -143,7 +143,7 @@ def test_a_failure_is_shown_with_its_log(results: Path, capsys) -> None:
     assert text.endswith("1 done, 1 failed\n")
 
 
-def test_times_come_from_benchmarks_and_tokens_from_samples(results: Path, capsys) -> None:
+def test_times_come_from_records_and_tokens_from_samples(results: Path, capsys) -> None:
     samples = results / "samples.parquet"
     samples.parent.mkdir(parents=True)
     pd.DataFrame({"n_tokens": np.array([30, 70])}).to_parquet(samples)
@@ -151,14 +151,11 @@ def test_times_come_from_benchmarks_and_tokens_from_samples(results: Path, capsy
     facts["ended"] = "2026-01-01T00:00:10.500+00:00"
     write_record(results, "generate/a", outputs=[str(samples)], **facts)
     write_record(results, "merge/a", **facts | {"vram_mb": None})
-    benchmark = results / "benchmarks/generate/a.tsv"
-    benchmark.parent.mkdir(parents=True)
-    benchmark.write_text("s\th:m:s\tmax_rss\tio_in\n4.0\t0:00:04\t900.5\t-\n")
     head, generate, merge, total = printed(results, capsys, "--times").splitlines()
     assert head.split("  ")[0] == "job"
-    assert generate.split() == ["generate/a", "4.0", "900", "123", "25"]
+    assert generate.split() == ["generate/a", "9.0", "5", "123", "11"]
     assert merge.split() == ["merge/a", "9.0", "5"]
-    assert total == "2 jobs: 13.0 s of work within 10.5 s"
+    assert total == "2 jobs: 18.0 s of work within 10.5 s"
 
 
 def test_a_folder_without_jobs(tmp_path: Path, capsys) -> None:

@@ -26,13 +26,15 @@ def test_gpus_and_a_second_attempt_are_told_and_nothing_else() -> None:
 
 def test_a_stage_runs_its_script_and_says_how_it_failed() -> None:
     text = command.shell_command("..", "annotate")
-    assert " python ../workflow/scripts/annotate.py --settings {params.settings:q} " in text
+    started = " python -m polyalign.runtime.preloaded models ../workflow/scripts/annotate.py"
+    assert f"{started} --settings {{params.settings:q}} " in text
     assert text.endswith("|| python -m polyalign.runtime.exit_status $? {log:q}")
     assert " {params.launcher} ../" in command.shell_command("..", "train", launch=True)
 
 
 def test_a_training_starts_once_per_gpu() -> None:
-    assert command.launcher({}) == command.launcher({"gpu": 1}) == "python"
+    assert command.launcher({}) == command.launcher({"gpu": 1})
+    assert command.launcher({}) == "python -m polyalign.runtime.preloaded training"
     assert "--nproc_per_node 2" in command.launcher({"gpu": 2})
     spread = command.launcher({"gpu": 4, "nodes": 2, "mpi": "srun"})
     assert spread.startswith("srun --nodes=2 ")

@@ -95,12 +95,12 @@ def test_jobs_of_any_study_in_the_folder_are_learned_from(
     config = yaml.safe_load(text.replace("results/small/", "results/other/"))
     for name in ("small", "other"):
         folder = tmp_path / "results" / name
-        (folder / "benchmarks/annotate").mkdir(parents=True)
+        (folder / "logs/annotate").mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps({**config, "study": name}))
-        for variant in ("pool", "base"):
-            file = folder / f"benchmarks/annotate/base-{variant}_humor_0-of-2.tsv"
-            file.write_text("s\th:m:s\tmax_rss\n30.0\t-\t300.0\n")
         record = job_record.started("solve", 1, "key", [], None) | {"state": "done", "seconds": 2.0}
+        scored = json.dumps(record | {"seconds": 30.0, "rss_mb": 300})
+        for variant in ("pool", "base"):
+            (folder / f"logs/annotate/base-{variant}_humor_0-of-2.json").write_text(scored)
         (folder / "logs/solve").mkdir(parents=True)
         (folder / "logs/solve/plain.json").write_text(json.dumps(record))
         running = record | {"state": "running"}
@@ -108,7 +108,7 @@ def test_jobs_of_any_study_in_the_folder_are_learned_from(
     found = forecast.finished_here(study, tmp_path / "results")
     assert sorted((job.rule, job.seconds) for job in found) == [
         *[("annotate", 30.0)] * 4,
-        *[("solve", 2.0 + work.IMPORTS)] * 2,
+        *[("solve", 2.0)] * 2,
     ]
     assert plan(study, SCORING[:1], MACHINE).steps[0].used_mb == 300.0
     # A study whose config is not valid any more is left out.
@@ -177,7 +177,7 @@ def test_gpu_memory_is_the_peak_over_the_job_records_of_a_rule(tmp_path: Path, s
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "rule"),
+    ("job", "rule"),
     [
         ("base_model", "base_model"),
         ("generate/dpo-beta-0.1_0-of-1", "generate"),
@@ -187,16 +187,14 @@ def test_gpu_memory_is_the_peak_over_the_job_records_of_a_rule(tmp_path: Path, s
         ("explore/fronts", "explore_fronts"),
     ],
 )
-def test_a_benchmark_counts_for_the_rule_that_wrote_it(
-    tmp_path: Path, benchmark: str, rule: str
-) -> None:
-    path = tmp_path / f"{benchmark}.tsv"
+def test_a_record_counts_for_the_rule_that_wrote_it(tmp_path: Path, job: str, rule: str) -> None:
+    path = tmp_path / f"{job}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text("s\th:m:s\tmax_rss\n3.0\t-\tNA\n")
+    record = job_record.ended(job_record.started("stage", 1, "key", [], None))
+    path.write_text(json.dumps(record | {"rss_mb": 12, "vram_mb": None}))
     assert forecast.rule_of(path.relative_to(tmp_path)) == rule
-    assert forecast.memory_used(tmp_path) == {}
-    path.write_text("s\th:m:s\tmax_rss\n3.0\t-\t12.5\n")
-    assert forecast.memory_used(tmp_path) == {rule: 12.5}
+    assert forecast.most_used(tmp_path, "rss_mb") == {rule: 12.0}
+    assert forecast.most_used(tmp_path, "vram_mb") == {}
 
 
 def test_disk_grows_with_the_policies_that_are_models(text: str, write) -> None:

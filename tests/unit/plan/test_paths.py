@@ -43,10 +43,10 @@ def within(path: str, folder: str) -> Path:
 
 
 def files(stage: str, name: str) -> list[Path]:
-    """Log, record and benchmark of a job, as `parse_job` takes them."""
+    """Log and record of a job, as `parse_job` takes them."""
     log = within(PATHS.log(stage, name), "logs")
     record = log.with_name(log.name.removesuffix(".log") + ".json")
-    return [log, record, within(PATHS.benchmark(stage, name), "benchmarks")]
+    return [log, record]
 
 
 @given(policy=POLICIES, stage=st.sampled_from(sorted(set(OF_POLICIES) - {"annotate"})))
@@ -124,8 +124,8 @@ def test_a_pattern_with_wildcards_is_the_path_of_each_job(
             PATHS.manifest(any_policy): PATHS.manifest(policy),
             PATHS.metrics(any_policy): PATHS.metrics(policy),
             PATHS.log("merge", job_name(any_policy)): PATHS.log("merge", job_name(policy)),
-            PATHS.benchmark("annotate", job_name(any_policy, "{value}", "{i}", "{n}")): (
-                PATHS.benchmark("annotate", job_name(policy, value, i, n))
+            PATHS.log("annotate", job_name(any_policy, "{value}", "{i}", "{n}")): (
+                PATHS.log("annotate", job_name(policy, value, i, n))
             ),
         }
         for pattern, path in pairs.items():
@@ -153,7 +153,7 @@ def test_all_paths_are_below_the_folder_of_the_study_and_differ() -> None:
         *(PATHS.shard(policy, "humor", 0, 1), PATHS.rewards(policy), PATHS.levels(policy)),
         *(PATHS.winrate(policy), PATHS.lam("hhh"), PATHS.palette("hhh"), PATHS.explored("random")),
         *(PATHS.table("levels"), PATHS.plot("levels"), PATHS.cache("humor")),
-        *(PATHS.work("train", "hhh"), PATHS.log("train", "hhh"), PATHS.benchmark("train", "hhh")),
+        *(PATHS.work("train", "hhh"), PATHS.log("train", "hhh")),
     ]
     assert len(set(built)) == len(built)
     assert all(path.startswith("results/my-study.2/") for path in built)

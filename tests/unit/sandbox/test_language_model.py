@@ -15,7 +15,7 @@ from polyalign.sandbox.language_model import _encode, _loss, build_tokenizer, re
 from polyalign.sandbox.world import write_world
 
 TEMPLATE = "\n\nHuman: {prompt}\n\nAssistant:"
-TINY = {"template": TEMPLATE, "width": 32, "layers": 1, "batch_size": 8, "threads": 1}
+TINY = {"template": TEMPLATE, "width": 32, "layers": 1, "batch_size": 8}
 
 
 @pytest.fixture(scope="module")

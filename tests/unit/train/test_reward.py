@@ -35,7 +35,7 @@ def base(tmp_path_factory) -> str:
     write_world(folder / "world", seed=0, dialogues=300, pairs=2)
     train_lm(
         folder / "world/corpus.jsonl", folder / "lm", template=TEMPLATE, seed=0, steps=5,
-        width=32, layers=1, threads=1,
+        width=32, layers=1,
     )  # fmt: skip
     return str(folder / "lm")
 

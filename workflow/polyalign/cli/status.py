@@ -193,9 +193,8 @@ def _slurm_state(job: str) -> str:
 def times_text(entries: Sequence[Entry]) -> str:
     """One table of all finished jobs: seconds, memory of host and GPU, tokens per second.
 
-    Seconds and memory come from the benchmark file of a rule that has one, since that covers
-    processes that the job starts, and otherwise from the job itself. The last line has the sum of
-    the times of all jobs, and the time from the first start to the last end.
+    The last line has the sum of the times of all jobs, and the time from the first start to the
+    last end.
     """
     head = ("job", "seconds", "RSS MB", "VRAM MB", "tokens/s")
     done = [entry for entry in entries if entry.state == "done"]
@@ -204,38 +203,22 @@ def times_text(entries: Sequence[Entry]) -> str:
         return table
     starts = [datetime.fromisoformat(entry.record["started"]) for entry in done]
     ends = [datetime.fromisoformat(entry.record["ended"]) for entry in done]
-    work = sum(_benchmark(entry).get("s", entry.record["seconds"]) for entry in done)
+    work = sum(entry.record["seconds"] for entry in done)
     span = (max(ends) - min(starts)).total_seconds()
     return f"{table}\n{len(done)} jobs: {work:.1f} s of work within {span:.1f} s"
 
 
 def _times_row(entry: Entry) -> tuple[str, ...]:
     record = entry.record
-    seconds, rss = record["seconds"], record["rss_mb"]
-    benchmark = _benchmark(entry)
-    if benchmark:
-        seconds, rss = benchmark.get("s", seconds), benchmark.get("max_rss", rss)
+    seconds = record["seconds"]
     tokens = _tokens(record)
     return (
         entry.name,
         f"{seconds:.1f}",
-        f"{rss:.0f}",
+        str(record["rss_mb"]),
         "" if record["vram_mb"] is None else str(record["vram_mb"]),
         "" if tokens is None else f"{tokens / seconds:.0f}",
     )
-
-
-def _benchmark(entry: Entry) -> dict[str, float]:
-    """Numbers of the job's benchmark file, which Snakemake writes for some rules; or empty."""
-    file = entry.results / "benchmarks" / f"{entry.name}.tsv"
-    if not file.is_file():
-        return {}
-    header, row = (line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()[:2])
-    return {
-        name: float(number)
-        for name, number in zip(header, row, strict=True)
-        if re.fullmatch(r"[\d.]+", number)
-    }
 
 
 def _tokens(record: dict[str, Any]) -> int | None:

@@ -26,13 +26,18 @@ def shell_command(root: str, stage: str, *, launch: bool = False) -> str:
         stage: the stage.
         launch: whether the job trains on several GPUs where it is asked to.
     """
-    python = "{params.launcher}" if launch else "python"
+    python = "{params.launcher}" if launch else started_with(STAGES[stage].libraries)
     return (
         "RAYON_NUM_THREADS={threads} OMP_NUM_THREADS={threads}"
         f" {python} {root}/workflow/scripts/{STAGES[stage].script}.py"
         " --settings {params.settings:q} {params.files} --log {log:q}"
         " || python -m polyalign.runtime.exit_status $? {log:q}"
     )
+
+
+def started_with(libraries: str) -> str:
+    """What runs a script whose libraries are imported already where that can be."""
+    return f"python -m polyalign.runtime.preloaded {libraries}"
 
 
 def arguments(
@@ -69,7 +74,7 @@ def launcher(asked: Mapping[str, Any]) -> str:
         InputError: as `polyalign.plan.resources.launcher`.
     """
     gpus, nodes = int(asked.get("gpu") or 0), int(asked.get("nodes") or 1)
-    return resources.launcher(gpus, nodes, asked.get("mpi"))
+    return resources.launcher(gpus, nodes, asked.get("mpi")) or started_with("training")
 
 
 def one_of(names: Sequence[str]) -> str:

@@ -207,36 +207,24 @@ def parse_jobs(printed: str) -> list[Planned]:
     return [job for job in found if job.rule not in TARGETS]
 
 
-def memory_used(folder: Path) -> dict[str, float]:
-    """Rule → largest memory (MB) of its finished jobs, from their benchmark files."""
-    used: dict[str, float] = {}
-    for file in sorted(folder.rglob("*.tsv")):
-        rule = rule_of(file.relative_to(folder))
-        for row in benchmark(file):
-            with suppress(KeyError, ValueError):  # very short jobs have no memory
-                used[rule] = max(used.get(rule, 0.0), float(row["max_rss"]))
-    return used
+def most_used(folder: Path, what: str) -> dict[str, float]:
+    """Rule → the most memory (MB) of its finished jobs, from their records.
 
-
-def benchmark(file: Path) -> list[dict[str, str]]:
-    """The rows of a benchmark file of Snakemake: one per repetition of the job."""
-    header, *rows = (line.split("\t") for line in file.read_text().splitlines())
-    return [dict(zip(header, row, strict=True)) for row in rows]
-
-
-def used_vram(folder: Path) -> dict[str, float]:
-    """Rule → peak GPU memory (MB) of its finished jobs, from their records in the folder `logs`."""
+    Args:
+        folder: the folder `logs`.
+        what: `rss_mb` or `vram_mb`.
+    """
     used: dict[str, float] = {}
     for path in sorted(folder.rglob("*.json")):
         record = read_record(path)
-        if record is not None and record.get("vram_mb"):
+        if record is not None and record.get(what):
             rule = rule_of(path.relative_to(folder))
-            used[rule] = max(used.get(rule, 0.0), float(record["vram_mb"]))
+            used[rule] = max(used.get(rule, 0.0), float(record[what]))
     return used
 
 
 def rule_of(path: Path) -> str:
-    """The rule of a benchmark file or job record (its path within the folder of those)."""
+    """The rule of a job's record (its path within the folder `logs`)."""
     job = parse_job(path)
     if job.stage == "explore":
         return f"explore_{job.name}"
@@ -261,32 +249,19 @@ def stage_of(study: Study, rule: str) -> tuple[str, dict[str, str]]:
 
 
 def finished_jobs(study: Study, folder: Path) -> list[Finished]:
-    """The finished jobs of a study: of each benchmark file, or else of its record.
+    """The finished jobs of a study, from their records.
 
     Args:
         study: the study, as it was when they ran.
         folder: its results.
     """
     counted, found = counts(study), []
-    benchmarks = {
-        file.relative_to(folder / "benchmarks").with_suffix("")
-        for file in (folder / "benchmarks").rglob("*.tsv")
-    }
-    records = {
-        file.relative_to(folder / "logs").with_suffix("")
-        for file in (folder / "logs").rglob("*.json")
-    }
-    for name in sorted(benchmarks | records):
-        if name in benchmarks:
-            rows = benchmark(folder / "benchmarks" / f"{name}.tsv")
-            seconds = sum(float(row["s"]) for row in rows) / len(rows)
-        else:
-            record = read_record(folder / "logs" / f"{name}.json")
-            if record is None or record["state"] != "done":
-                continue
-            seconds = record["seconds"] + work.IMPORTS
-        job = parse_job(Path(f"{name}.x"), study.values)
-        rule = rule_of(Path(f"{name}.x"))
+    for path in sorted((folder / "logs").rglob("*.json")):
+        record = read_record(path)
+        if record is None or record["state"] != "done":
+            continue
+        name = path.relative_to(folder / "logs")
+        job, rule = parse_job(name, study.values), rule_of(name)
         stage, wildcards = stage_of(study, rule)
         wildcards |= (
             {"variant": job.name}
@@ -295,7 +270,8 @@ def finished_jobs(study: Study, folder: Path) -> list[Finished]:
         )
         wildcards |= {"value": job.value} if job.value else {}
         with suppress(KeyError, InputError):  # a job of an older state of the config
-            found.append(Finished(rule, seconds, work.of_job(study, stage, wildcards, counted)))
+            asked = work.of_job(study, stage, wildcards, counted)
+            found.append(Finished(rule, record["seconds"], asked))
     return found
 
 
@@ -348,7 +324,7 @@ def plan(
         finished: jobs whose times correct the estimates.
     """
     folder = Path(Paths(study.study).results)
-    used, vram = memory_used(folder / "benchmarks"), used_vram(folder / "logs")
+    used, vram = (most_used(folder / "logs", what) for what in ("rss_mb", "vram_mb"))
     counted = counts(study)
     learned: dict[tuple[str, float], tuple[float, int]] = {}
     needs: dict[str, list[Need | None]] = {}
@@ -375,9 +351,8 @@ def plan(
         )
         if stage in stages.STAGES:
             needs.setdefault(job.rule, []).append(stages.STAGES[stage].need(study, wildcards))
-        cores = seconds * min(asked.threads, machine.cores)
-        busy += cores
-        uncertain += cores * (LEARNED if known else CALIBRATED)
+        busy += seconds
+        uncertain += seconds * (LEARNED if known else CALIBRATED)
         link = _link(stage, wildcards)
         links[link] = max(links.get(link, 0.0), seconds)
     chain = sum(max((links.get(link, 0.0) for link in level), default=0.0) for level in CHAIN)

@@ -476,7 +476,7 @@ def launcher(gpus: int, nodes: int, mpi: str | None) -> str:
             " --rdzv_endpoint $(hostname):$((20000 + SLURM_JOB_ID % 20000))"
         )
     if gpus < 2:
-        return "python"
+        return ""
     # With --standalone it finds a free port, so several jobs can share a machine.
     reserved = f"python -m polyalign.runtime.devices {gpus}"
     return f"{reserved} {python} --standalone --nproc_per_node {gpus}"

@@ -45,6 +45,7 @@ class Stage:
         values: the values whose rewards a job computes.
         environment: software of the jobs: `models`, or `light` for those that never load any.
         need: memory, time and GPUs of a job that loads a model; None for a light one.
+        libraries: what the jobs import (`polyalign.runtime.job_server.LIBRARIES`).
     """
 
     script: str
@@ -54,6 +55,7 @@ class Stage:
     values: Callable[[Study, Wildcards], Sequence[str]] = lambda study, wildcards: ()
     environment: Literal["light", "models"] = "light"
     need: Callable[[Study, Wildcards], Need | None] = lambda study, wildcards: None
+    libraries: Literal["light", "models", "training"] = "light"
 
 
 def settings_text(study: Study, stage: str, wildcards: Wildcards) -> str:
@@ -418,18 +420,9 @@ def _world_settings(study: Study, wildcards: Wildcards) -> Settings:
     return {"seed": study.seed, **sandbox}
 
 
-BASE_MODEL_THREADS = 2
-"""Threads of the base model's training. Another number of them would be another model."""
-
-
 def _base_model_settings(study: Study, wildcards: Wildcards) -> Settings:
     sandbox = pick(study.sandbox, "steps") if study.sandbox else {}
-    return {
-        "seed": study.seed,
-        **sandbox,
-        "threads": BASE_MODEL_THREADS,
-        "template": study.prompts.template,
-    }
+    return {"seed": study.seed, **sandbox, "template": study.prompts.template}
 
 
 def _import_settings(study: Study, wildcards: Wildcards) -> Settings:
@@ -625,6 +618,7 @@ STAGES = {
         _base_model_settings,
         lambda study, wildcards: {"corpus": paths(study).world("corpus.jsonl")},
         environment="models",
+        libraries="models",
         need=lambda study, wildcards: resources.base_model(study),
     ),
     "import_rewards": Stage(
@@ -638,6 +632,7 @@ STAGES = {
         _reward_model_settings,
         _reward_model_inputs,
         environment="models",
+        libraries="training",
         need=lambda study, wildcards: resources.reward_model(study, wildcards["variant"]),
     ),
     "generate": Stage(
@@ -645,6 +640,7 @@ STAGES = {
         _generate_settings,
         _generate_inputs,
         environment="models",
+        libraries="models",
         need=lambda study, wildcards: resources.generate(study, policy_named(study, wildcards)),
     ),
     "generate_guided": Stage(
@@ -654,6 +650,7 @@ STAGES = {
         modules=_family_module,
         values=_guided_values,
         environment="models",
+        libraries="models",
         need=lambda study, wildcards: resources.generate(study, policy_named(study, wildcards)),
     ),
     "annotate": Stage(
@@ -662,6 +659,7 @@ STAGES = {
         _annotate_inputs,
         values=lambda study, wildcards: [wildcards["value"]],
         environment="models",
+        libraries="models",
         need=lambda study, wildcards: resources.annotate(
             study, wildcards["value"], policy_named(study, wildcards)
         ),
@@ -674,6 +672,7 @@ STAGES = {
         modules=_family_module,
         values=_train_values,
         environment="models",
+        libraries="training",
         need=lambda study, wildcards: resources.train(study, policy_named(study, wildcards)),
     ),
     "solve": Stage("solve", _solve_settings, _solve_inputs),

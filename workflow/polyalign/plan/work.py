@@ -40,9 +40,6 @@ CALL = 3.0e-4
 LIGHT, MODEL, TRAINER = 0.6, 4.2, 7.0
 """Seconds until a job works: without a model, with one, and one that trains."""
 
-IMPORTS = 0.5
-"""Seconds of the start of Python, which the record of a job does not count."""
-
 CUDA = 6.0
 """Seconds more where a job uses a GPU."""
 
@@ -120,7 +117,6 @@ class Work:
         plain: seconds of plain Python and NumPy.
         dtype: number format of the model.
         device: auto, cuda or cpu.
-        threads: of the processor.
     """
 
     start: float = LIGHT
@@ -132,7 +128,6 @@ class Work:
     plain: float = 0.0
     dtype: str = "float32"
     device: str = "cpu"
-    threads: int = 1
 
     def __add__(self, other: "Work") -> "Work":
         """Both pieces of work in one job: that of the first, which also says where it runs."""
@@ -161,7 +156,7 @@ class Work:
             return start + CUDA + max(computing, CALL * self.calls * machine.slowness) + self.plain
         computing = self.operations / (TORCH * machine.operations) + self.moved / machine.bandwidth
         drawing = self.draws * DRAW * machine.slowness
-        return start + (python + computing + drawing) / min(self.threads, machine.cores)
+        return start + python + computing + drawing
 
 
 def shape_of(study: Study, source: str, dtype: str) -> Shape:
@@ -322,10 +317,10 @@ def _rows(study: Study, policy: Policy, counts: Counts) -> tuple[float, float]:
 
 def _base_model(study: Study) -> Work:
     steps = study.sandbox.steps if study.sandbox else 0
-    # 16 dialogues per step; its models are trained on the processor, whatever the study's device.
-    tokens = steps * 16 * 50
+    # 64 dialogues per step; its models are trained on the processor, whatever the study's device.
+    tokens = steps * 64 * 50
     work = learning(SANDBOX, tokens, steps, "float32", resources.FULL, head=True)
-    return Work(start=MODEL, threads=stages.BASE_MODEL_THREADS) + work
+    return Work(start=MODEL) + work
 
 
 def _reward_model(study: Study, name: str, counts: Counts) -> Work:

@@ -101,19 +101,23 @@ def started(
 def ended(
     record: dict[str, Any], error: BaseException | None = None, reason: str | None = None
 ) -> dict[str, Any]:
-    """The record of a job that ends now: the GPUs that it held, the most memory, why it failed.
+    """The record of a job that ends now: what it took, the GPUs that it held, why it failed.
+
+    Time by the clock counts from the start of the process, imports included. CPU time is that of
+    this process and of those that it started and that have ended.
 
     Args:
         record: as `started` returned it.
         error: what it failed with; None if it succeeded.
         reason: why it failed, where `failure_reason` cannot tell.
     """
-    begun = datetime.fromisoformat(record["started"])
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     record = record | {
         "state": "done" if error is None else "failed",
         "ended": _now(),
-        "seconds": round((datetime.now(UTC) - begun).total_seconds(), 1),
-        "rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "seconds": round(_seconds(record), 1),
+        "cpu_seconds": round(sum(one.ru_utime + one.ru_stime for one in used), 1),
+        "rss_mb": round(max(one.ru_maxrss for one in used) / 1024),
         "vram_mb": _vram_mb(),
         "gpus_held": min(record["gpus_asked"], _gpus_there()),
     }
@@ -284,6 +288,15 @@ def process_start(pid: int) -> int | None:
     except OSError:
         return None
     return None if status[0] == "Z" else int(status[19])
+
+
+def _seconds(record: dict[str, Any]) -> float:
+    """Seconds since the process of a record of this machine started."""
+    if record["process_start"] is None:  # no /proc: from when the record was written
+        begun = datetime.fromisoformat(record["started"])
+        return (datetime.now(UTC) - begun).total_seconds()
+    now = float(Path("/proc/uptime").read_text().split()[0])
+    return now - float(record["process_start"]) / os.sysconf("SC_CLK_TCK")
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:

@@ -194,18 +194,17 @@ def train_lm(
     template: str,
     seed: int,
     steps: int,
-    batch_size: int = 16,
-    learning_rate: float = 4e-3,
+    batch_size: int = 64,
+    learning_rate: float = 6e-3,
     vocabulary: int = 2048,
     width: int = 128,
     layers: int = 2,
     positions: int = 128,
-    threads: int | None = None,
 ) -> dict[str, Any]:
     """Train tokenizer and model from scratch on a corpus of dialogues.
 
     The loss is taken on the responses; a text is `template` with the prompt, a space, the response
-    and the end token. The same seed and number of threads give the same weights.
+    and the end token. The same seed gives the same weights on one kind of machine.
 
     Args:
         corpus: JSON lines with `prompt` and `response`.
@@ -219,7 +218,6 @@ def train_lm(
         width: of the model's hidden states; a multiple of 4.
         layers: transformer blocks.
         positions: longest text in tokens.
-        threads: CPU threads of torch (None: as set).
 
     Returns:
         `loss` (nats per token, mean of the last 50 steps at most), `tokens` (of responses, seen in
@@ -230,8 +228,6 @@ def train_lm(
         FloatingPointError: if the training diverges; there is then no model.
     """
     started = time.perf_counter()
-    if threads is not None:
-        torch.set_num_threads(threads)
     torch.manual_seed(seed)
     dialogues = read_corpus(corpus)
     texts = [

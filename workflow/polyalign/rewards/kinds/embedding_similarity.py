@@ -51,6 +51,7 @@ class Scorer(Score):
         """Embeddings (n, d) of n texts, each of length 1."""
         limit = max_tokens(self.model, self.tokenizer, self.spec.max_length)
         items = self.tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
+        items = [ids or [self.tokenizer.eos_token_id] for ids in items]
         lengths = [len(ids) for ids in items]
         return score_by_length(
             items, lengths, self.spec.batch_size, self._pooled,
