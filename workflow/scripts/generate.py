@@ -5,9 +5,10 @@ from typing import Any
 
 from polyalign.data.tables import read_table, write_table
 from polyalign.families import Policy, family
+from polyalign.models.endings import end_tokens
 from polyalign.models.load import load_causal_lm, load_tokenizer
 from polyalign.runtime.job import Job, run
-from polyalign.sampling.engines import Engine, TransformersEngine, VllmEngine, end_tokens
+from polyalign.sampling.engines import Engine, TransformersEngine, VllmEngine
 from polyalign.sampling.generate import counts, generate, sampling_spec
 from polyalign.settings import SamplingRule
 

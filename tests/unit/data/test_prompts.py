@@ -116,10 +116,10 @@ def test_the_chat_template_is_the_tokenizers_own(tokenizer: PreTrainedTokenizerF
 def test_responses_are_encoded_with_their_own_prompts(
     tokenizer: PreTrainedTokenizerFast, template: str
 ) -> None:
-    """In their order, without a beginning token of their own, and with the end token."""
+    """In their order, without a beginning token of their own, with the end tokens there are."""
     prompts, responses = ["hi", "hi hi", "hi"], ["hi", "", "hi [user]"]
     asked = [prompt_ids(tokenizer, template, prompt) for prompt in prompts]
-    answered = [[4, 1], [1], [4, 2, 1]]
-    encoded = encode_responses(tokenizer, template, prompts, responses)
+    answered = [[4, 1], [1], [4, 2]]
+    encoded = encode_responses(tokenizer, template, prompts, responses, [1, 1, None])
     assert encoded == list(zip(asked, answered, strict=True))
-    assert encode_responses(tokenizer, template, [], []) == []
+    assert encode_responses(tokenizer, template, [], [], []) == []

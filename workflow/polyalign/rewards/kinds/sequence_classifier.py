@@ -172,7 +172,10 @@ class Scorer(Score):
         prefixes = PrefixCache(self.model.base_model, self.tokenizer.pad_token_id)
 
         def rewards(
-            rows: Sequence[int], prompts: Sequence[str], texts: Sequence[Sequence[str]]
+            rows: Sequence[int],
+            prompts: Sequence[str],
+            texts: Sequence[Sequence[str]],
+            ends: Sequence[Sequence[str]] | None = None,
         ) -> list[np.ndarray]:
             asked, responses, sizes = unrolled(prompts, texts)
             items = encoding.encode(self.encoding_rule, asked, responses, self._encode)
