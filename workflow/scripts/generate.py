@@ -40,7 +40,9 @@ def main(
         guide = family(Policy.parse(policy).family).implementation()
         draws = guide(policy_model, tokenizer, rule, palette, **guided)
     elif engine == "vllm":
-        draws = VllmEngine(model, end_tokens(policy_model, tokenizer), tokenizer, rule)
+        draws = VllmEngine(
+            model, end_tokens(policy_model.generation_config, tokenizer), tokenizer, rule
+        )
     prompts = read_table(job.input("prompts"))
     samples = generate(
         prompts[prompts["split"].isin(splits)],

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import GenerationConfig, GPT2Config, PreTrainedTokenizerFast
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from polyalign.errors import InputError
 from polyalign.models.encoding import prompt_ids, render
@@ -40,21 +40,18 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def model(*ends: int) -> SimpleNamespace:
-    named = list(ends) if len(ends) > 1 else next(iter(ends), None)
-    return SimpleNamespace(generation_config=GenerationConfig(eos_token_id=named))
+def named(*ends: int) -> GenerationConfig:
+    return GenerationConfig(eos_token_id=list(ends) if len(ends) > 1 else next(iter(ends), None))
 
 
 def test_end_tokens_are_the_models_then_the_tokenizers(tokenizer) -> None:  # type: ignore[no-untyped-def]
-    assert end_tokens(model(3, 4), tokenizer) == [3, 4, 0]
-    assert end_tokens(model(0, 3), tokenizer) == [0, 3]
-    assert end_tokens(model(3), tokenizer) == [3, 0]
-    assert end_tokens(model(), tokenizer) == [0]
-    config = GPT2Config(eos_token_id=4)
-    classifier = SimpleNamespace(generation_config=None, config=config)
-    assert end_tokens(classifier, tokenizer) == [4, 0]
+    assert end_tokens(named(3, 4), tokenizer) == [3, 4, 0]
+    assert end_tokens(named(0, 3), tokenizer) == [0, 3]
+    assert end_tokens(named(3), tokenizer) == [3, 0]
+    assert end_tokens(named(), tokenizer) == [0]
+    assert end_tokens(None, tokenizer) == [0]
     tokenizer.eos_token = None
-    assert end_tokens(model(3), tokenizer) == [3]
+    assert end_tokens(named(3), tokenizer) == [3]
 
 
 @pytest.mark.parametrize(
@@ -70,20 +67,20 @@ def test_end_tokens_are_the_models_then_the_tokenizers(tokenizer) -> None:  # ty
 )
 def test_the_usual_end_is_the_one_after_an_answer(tokenizer, template, chat, ends, usual) -> None:  # type: ignore[no-untyped-def]
     tokenizer.chat_template = chat
-    found = endings(model(*ends), tokenizer, template)
+    found = endings(named(*ends), tokenizer, template)
     assert found.usual_text == usual
     assert found.id_of(None) == SPECIAL.index(usual)
 
 
 def test_a_sampled_end_is_kept_and_a_cut_has_none(tokenizer) -> None:  # type: ignore[no-untyped-def]
-    found = endings(model(4, 3), tokenizer, "{prompt}")
+    found = endings(named(4, 3), tokenizer, "{prompt}")
     assert [found.id_of(end) for end in ("<|end|>", "<turn>", "<eos>")] == [3, 4, 0]
     assert found.id_of("") is None
     assert found.id_of("</s>") == 0, "the end token of another model becomes the usual one"
     assert found.id_of("<eom>") == 0
     tokenizer.eos_token = None
-    assert endings(model(), tokenizer, "{prompt}").id_of(None) is None
-    assert endings(model(5, 4), tokenizer, "{prompt}").usual_text == "<eom>"
+    assert endings(named(), tokenizer, "{prompt}").id_of(None) is None
+    assert endings(named(5, 4), tokenizer, "{prompt}").usual_text == "<eom>"
 
 
 def test_a_response_is_told_apart_from_its_end(tokenizer) -> None:  # type: ignore[no-untyped-def]
@@ -97,7 +94,7 @@ def test_a_response_is_told_apart_from_its_end(tokenizer) -> None:  # type: igno
 
 def test_a_model_keeps_its_end_tokens_alone(tokenizer) -> None:  # type: ignore[no-untyped-def]
     tokenizer.pad_token = "<eom>"
-    made = model(3, 4)
+    made = SimpleNamespace(generation_config=named(3, 4))
     made.generation_config.repetition_penalty = 1.3
     made.generation_config.bos_token_id = 7
     assert forget_own_rule(made, tokenizer) == [3, 4, 0]

@@ -13,16 +13,18 @@ NO_END = ""
 """The end token of a response that has none: the token limit or a stop text ended it."""
 
 
-def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def end_tokens(named: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Ids of the tokens that end a response: those that the model names, then the tokenizer's.
 
     Many chat models name several (`<end_of_turn>` and `<eos>`), and a tokenizer's own may be one
     that the model never writes.
+
+    Args:
+        named: the model's generation_config, if it has one.
+        tokenizer: of the model.
     """
-    # A classifier has no generation_config, and its configuration names the tokens.
-    own = model.generation_config or GenerationConfig.from_model_config(model.config)
-    named = own.eos_token_id
-    ids = list(named) if isinstance(named, list) else [named]
+    own = named.eos_token_id if named else None
+    ids = list(own) if isinstance(own, list) else [own]
     return list(dict.fromkeys(id for id in [*ids, tokenizer.eos_token_id] if id is not None))
 
 
@@ -33,8 +35,8 @@ def forget_own_rule(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
     repetition penalty, min_p, suppressed tokens, beams. Then it would sample from another policy
     than the one whose log-probabilities are computed. A model that is saved is saved without them.
     """
-    ends = end_tokens(model, tokenizer)
     own = model.generation_config
+    ends = end_tokens(own, tokenizer)
     model.generation_config = GenerationConfig(
         bos_token_id=own.bos_token_id if own else None,
         eos_token_id=ends if len(ends) > 1 else next(iter(ends), None),
@@ -108,7 +110,9 @@ class Endings:
         return end_text(known, known, self.tokenizer)
 
 
-def endings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, template: str) -> Endings:
+def endings(
+    named: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase, template: str
+) -> Endings:
     """How responses end for a model that reads prompts in a template.
 
     The usual end token is the first one after an answer in the chat template, or after the prompt
@@ -116,11 +120,11 @@ def endings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, template
     the tokenizer's own, or the first that the model names.
 
     Args:
-        model: names its end tokens.
+        named: the model's generation_config, if it has one.
         tokenizer: of the model.
         template: text around a prompt, with `{prompt}`, or `chat`.
     """
-    ids = end_tokens(model, tokenizer)
+    ids = end_tokens(named, tokenizer)
     texts: dict[str, int] = {str(tokenizer.convert_ids_to_tokens(id)): id for id in ids}
     after = after_answer(tokenizer, template)
     found = sorted(

@@ -70,7 +70,7 @@ def generate(
         prompts["prompt"].tolist(), encoded, source=policy,
         positions=max_positions(model), new_tokens=sampling.max_new_tokens,
     )  # fmt: skip
-    ends = end_tokens(model, tokenizer)
+    ends = end_tokens(model.generation_config, tokenizer)
     rows = [
         (len(ids), prompt_id, candidate, place)
         for place, (prompt_id, ids) in enumerate(zip(prompts["prompt_id"], encoded, strict=True))

@@ -94,7 +94,7 @@ class GuidedEngine:
         self.rewards = {name: rewards[name] for name, weight in lam.items() if weight > 0}
         self.lam = lam
         self.interval, self.top_k, self.stop = interval, top_k, tuple(stop)
-        self.ends = end_tokens(model, tokenizer)
+        self.ends = end_tokens(model.generation_config, tokenizer)
         self.end_texts = {end: end_text([end], self.ends, tokenizer) for end in self.ends}
 
     @torch.inference_mode()

@@ -340,7 +340,7 @@ def train_dpo(
     )
     policy, tokenizer = load(model, revision, template, section, run)
     longest = getattr(policy.config, "max_position_embeddings", None) or 2**20
-    ending = endings(policy, tokenizer, template)
+    ending = endings(policy.generation_config, tokenizer, template)
     data, counts = tokenise(pairs, ending, template, longest, max_new_tokens)
     if not len(data):
         raise InputError(

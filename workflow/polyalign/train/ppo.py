@@ -107,7 +107,7 @@ class PpoTrainer(Trainer):
         self.order = rl.prompt_order(
             len(encoded), args.max_steps // section.rollout_steps, self.per_rollout, args.seed
         )
-        self.ends = end_tokens(model.policy, tokenizer)
+        self.ends = end_tokens(model.policy.generation_config, tokenizer)
         self.batches: Iterator[Responses] = iter(())
         self.measured: dict[str, list[float]] = {}
 

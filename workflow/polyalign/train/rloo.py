@@ -133,7 +133,7 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
     rl.check_prompts(texts, tokenizer, policy, task.sampling.max_new_tokens)
     per_step = section.batch_size // section.generations
     order = rl.prompt_order(len(texts), section.steps, per_step, run.seed)
-    ends = end_tokens(policy, tokenizer)
+    ends = end_tokens(policy.generation_config, tokenizer)
     functions: list[Any] = [
         reward_function(name, task.rewards[name], ends, tokenizer) for name in weights
     ]

@@ -49,7 +49,7 @@ class Scorer(EndScore):
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.model = load_causal_lm(spec.model, **spec.placed())
         self.template = spec.template or "{prompt}"
-        self.endings = endings(self.model, self.tokenizer, self.template)
+        self.endings = endings(self.model.generation_config, self.tokenizer, self.template)
         usual = self.endings.usual
         self.end_alone: int = self.tokenizer.pad_token_id if usual is None else usual
         self.max_tokens = max_tokens(self.model, self.tokenizer)
