@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from polyalign.data.cut_off import cut_share, cut_warning
 from polyalign.data.tables import read_table, write_table
 from polyalign.families import Policy, family
 from polyalign.models.endings import end_tokens
@@ -59,9 +60,11 @@ def main(
         shard=shard,
         shards=shards,
     )
-    spec = sampling_spec(sampling, template, base)
+    spec = sampling_spec(sampling, template, base, tokenizer)
     record = {"settings": job.settings, "spec": spec, "counts": counts(samples)}
     print(record["counts"])
+    if warning := cut_warning({f"the responses of {policy}": cut_share(samples)}):
+        print(f"warning: {warning}")
     write_table(samples, job.outputs["samples"], record)
 
 

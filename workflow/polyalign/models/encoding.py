@@ -164,15 +164,46 @@ def check_lengths(
     )
 
 
-def named_lengths(lengths: Mapping[str, int]) -> str:
-    """Prompts with their lengths in tokens, the longest first: `2 prompts (the longest has …`.
+class LengthLimit:
+    """Whether prompts are short enough for a model; those that are not are kept for a message.
+
+    Args:
+        tokenizer: of the model.
+        template: text around a prompt, with `{prompt}`, or `chat`.
+        most: tokens that a prompt may have, with the template.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", template: str, most: int) -> None:
+        self.tokenizer, self.template, self.most = tokenizer, template, most
+        self.lengths: dict[str, int] = {}
+
+    def __call__(self, prompt: str) -> bool:
+        tokens = len(prompt_ids(self.tokenizer, self.template, prompt))
+        if tokens > self.most:
+            self.lengths[prompt] = tokens
+        return tokens <= self.most
+
+    @property
+    def left_out(self) -> int:
+        """Prompts that were not short enough."""
+        return len(self.lengths)
+
+    def message(self) -> str:
+        """All prompts that were left out, with their lengths."""
+        listed = named_lengths(self.lengths, most=None)
+        return f"left out {listed}, longer than prompts.longest {self.most}"
+
+
+def named_lengths(lengths: Mapping[str, int], most: int | None = MOST_NAMED) -> str:
+    """Prompts with their lengths in tokens, the longest first: `1 prompt of up to 9 tokens ('…`.
 
     Args:
         lengths: prompt → its length.
+        most: how many are named (None: all).
     """
     ordered = sorted(lengths, key=lambda name: (-lengths[name], name))
-    listed = ", ".join(f"{name[:60]!r} ({lengths[name]})" for name in ordered[:MOST_NAMED])
-    rest = len(ordered) - MOST_NAMED
+    listed = ", ".join(f"{name[:60]!r} ({lengths[name]})" for name in ordered[:most])
+    rest = 0 if most is None else len(ordered) - most
     more = f" and {rest} more" if rest > 0 else ""
     return (
         f"{len(ordered)} prompt{'s' if len(ordered) > 1 else ''} of up to {lengths[ordered[0]]} "

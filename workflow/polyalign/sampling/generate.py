@@ -10,12 +10,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from polyalign.data.keys import KEY, batch_seed
 from polyalign.errors import InputError
-from polyalign.models.encoding import check_lengths, max_positions, prompt_ids
+from polyalign.models.encoding import check_lengths, max_positions, prompt_ids, render
 from polyalign.models.endings import end_text, end_tokens
 from polyalign.models.logprobs import response_logprobs
 from polyalign.models.sources import fingerprint
 from polyalign.sampling.engines import Engine, Response
-from polyalign.settings import SamplingRule
+from polyalign.settings import CHAT, SamplingRule
 
 
 def generate(
@@ -152,7 +152,10 @@ def _logprobs(
 
 
 def sampling_spec(
-    sampling: Mapping[str, Any], template: str, base: Mapping[str, Any]
+    sampling: Mapping[str, Any],
+    template: str,
+    base: Mapping[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
 ) -> dict[str, Any]:
     """The `sampling` part of a table's `spec`: how p0 samples, its template and its base model.
 
@@ -160,7 +163,10 @@ def sampling_spec(
         sampling: the sampling rule.
         template: text around a prompt.
         base: `source`, `revision` and `dtype` of the base model.
+        tokenizer: whose chat template is part of the specification where it is used: `rendered` is
+            what the model reads of the prompt `{prompt}`.
     """
+    rendered = {"rendered": render(tokenizer, template, "{prompt}")} if template == CHAT else {}
     named = {key: base[key] for key in ("source", "revision", "dtype")}
     model = {**named, "content": fingerprint(named["source"], named["revision"])}
-    return {**sampling, "template": template, "base": model}
+    return {**sampling, "template": template, **rendered, "base": model}

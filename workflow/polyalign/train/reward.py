@@ -32,7 +32,7 @@ def _named(source: str, revision: str | None, model: Any) -> GenerationConfig:
     """
     folder, commit = adapter_base(source) or (source, revision)
     try:
-        return GenerationConfig.from_pretrained(resolve(folder), revision=commit)
+        return GenerationConfig.from_pretrained(resolve(folder), revision=commit or "main")
     except OSError:
         return GenerationConfig.from_model_config(model.config)
 
