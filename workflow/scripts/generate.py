@@ -3,11 +3,13 @@
 import json
 from typing import Any
 
+from polyalign.data.cut_off import cut_share, cut_warning
 from polyalign.data.tables import read_table, write_table
 from polyalign.families import Policy, family
+from polyalign.models.endings import end_tokens
 from polyalign.models.load import load_causal_lm, load_tokenizer
 from polyalign.runtime.job import Job, run
-from polyalign.sampling.engines import Engine, TransformersEngine, VllmEngine, end_tokens
+from polyalign.sampling.engines import Engine, TransformersEngine, VllmEngine
 from polyalign.sampling.generate import counts, generate, sampling_spec
 from polyalign.settings import SamplingRule
 
@@ -39,7 +41,9 @@ def main(
         guide = family(Policy.parse(policy).family).implementation()
         draws = guide(policy_model, tokenizer, rule, palette, **guided)
     elif engine == "vllm":
-        draws = VllmEngine(model, end_tokens(policy_model, tokenizer), tokenizer, rule)
+        draws = VllmEngine(
+            model, end_tokens(policy_model.generation_config, tokenizer), tokenizer, rule
+        )
     prompts = read_table(job.input("prompts"))
     samples = generate(
         prompts[prompts["split"].isin(splits)],
@@ -56,9 +60,11 @@ def main(
         shard=shard,
         shards=shards,
     )
-    spec = sampling_spec(sampling, template, base)
+    spec = sampling_spec(sampling, template, base, tokenizer)
     record = {"settings": job.settings, "spec": spec, "counts": counts(samples)}
     print(record["counts"])
+    if warning := cut_warning({f"the responses of {policy}": cut_share(samples)}):
+        print(f"warning: {warning}")
     write_table(samples, job.outputs["samples"], record)
 
 

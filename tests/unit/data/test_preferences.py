@@ -85,7 +85,7 @@ def test_reads_plain_jsonl_and_the_split_asked(tmp_path):
     pairs = read_pairs(tmp_path, split="test")
     assert pairs.frame.iloc[0].tolist() == ["q", "Human: fine", "no"]
     assert pairs.counts["malformed"] == 1
-    assert first_prompts(tmp_path / "test.jsonl") == ["q"]
+    assert first_prompts(tmp_path / "test.jsonl") == [" q "]
     with pytest.raises(InputError, match=r"no train\.jsonl"):
         read_pairs(tmp_path)
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from polyalign.data.prompts import opening_of, prompt_table, source_prompts
 from polyalign.errors import InputError
-from polyalign.models.encoding import prompt_ids, render
+from polyalign.models.encoding import LengthLimit, prompt_ids, render
 from polyalign.models.logprobs import encode_responses
 
 REFERENCE = Path(__file__).parents[3] / "../shared/reference"
@@ -28,7 +28,7 @@ def test_the_published_prompts_come_out_in_order() -> None:
 @pytest.mark.parametrize("ending", ["csv", "parquet", "json", "jsonl"])
 @pytest.mark.parametrize("column", [None, "question"])
 def test_tables_of_the_user_are_read(tmp_path: Path, ending: str, column: str | None) -> None:
-    texts = ["why?", 'a "quoted", one', " how? ", "", "why?"]
+    texts = ["why?", 'a "quoted", one', " how?\n", " ", "why?"]
     frame = pd.DataFrame({column or "prompt": texts, "other": range(5)})
     path = tmp_path / f"mine.{ending}"
     if ending == "csv":
@@ -37,10 +37,28 @@ def test_tables_of_the_user_are_read(tmp_path: Path, ending: str, column: str | 
         frame.to_parquet(path)
     else:
         frame.to_json(path, orient="records", lines=ending == "jsonl")
-    expected = ["why?", 'a "quoted", one', "how?", "why?"]
+    expected = ["why?", 'a "quoted", one', " how?\n", "why?"]
     assert source_prompts(str(path), "test", column, seed=0) == expected
     with pytest.raises(InputError, match=r"column 'absent'; it has .*other"):
         source_prompts(str(path), "test", "absent", seed=0)
+
+
+def test_prompts_that_are_too_long_are_left_out_before_the_limit(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Of 40 prompts of 1 to 40 words; beginning and template have 3 tokens more."""
+    path = tmp_path / "mine.csv"
+    texts = [" ".join(["hi"] * (n + 1)) for n in reversed(range(40))]
+    pd.DataFrame({"prompt": texts}).to_csv(path, index=False)
+    fits = LengthLimit(tokenizer, "[user] {prompt} [answer]", 23)
+    sources = [{"path": str(path), "split": "test"}]
+    table = prompt_table(sources, limit=15, test_share=0.5, seed=0, fits=fits)
+    assert sorted(table["prompt"].str.count("hi")) == list(range(6, 21))
+    assert fits.left_out == 20
+    message = fits.message()
+    assert message.startswith("left out 20 prompts of up to 43 tokens ('hi hi")
+    assert message.endswith("(24)), longer than prompts.longest 23")
+    assert all(f"({tokens})" in message for tokens in range(24, 44)), "all are named"
 
 
 def test_openings_end_with_a_word_in_the_window() -> None:
@@ -116,10 +134,10 @@ def test_the_chat_template_is_the_tokenizers_own(tokenizer: PreTrainedTokenizerF
 def test_responses_are_encoded_with_their_own_prompts(
     tokenizer: PreTrainedTokenizerFast, template: str
 ) -> None:
-    """In their order, without a beginning token of their own, and with the end token."""
+    """In their order, without a beginning token of their own, with the end tokens there are."""
     prompts, responses = ["hi", "hi hi", "hi"], ["hi", "", "hi [user]"]
     asked = [prompt_ids(tokenizer, template, prompt) for prompt in prompts]
-    answered = [[4, 1], [1], [4, 2, 1]]
-    encoded = encode_responses(tokenizer, template, prompts, responses)
+    answered = [[4, 1], [1], [4, 2]]
+    encoded = encode_responses(tokenizer, template, prompts, responses, [1, 1, None])
     assert encoded == list(zip(asked, answered, strict=True))
-    assert encode_responses(tokenizer, template, [], []) == []
+    assert encode_responses(tokenizer, template, [], [], []) == []

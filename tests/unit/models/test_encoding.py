@@ -20,12 +20,23 @@ def test_prompts_that_fit_with_a_response_pass() -> None:
     check_lengths([], [], source="model", positions=5, new_tokens=3)
 
 
-def test_the_longest_prompt_that_does_not_fit_is_named() -> None:
-    message = (
-        "some/model: prompt 'b' has 4 tokens, which with a response of 3 exceeds the model's 5 "
-        "positions; expected room for both; shorten or leave out such prompts"
-    )
-    with pytest.raises(InputError, match=message):
+def test_all_prompts_that_do_not_fit_are_named() -> None:
+    with pytest.raises(InputError) as raised:
         check_lengths(
-            ["a", "b"], [[1, 2, 3], [1, 2, 3, 4]], source="some/model", positions=5, new_tokens=3
-        )
+            ["a", "b", "c", "b"], [[1] * 3, [1] * 4, [1] * 2, [1] * 4], source="some/model",
+            positions=5, new_tokens=3,
+        )  # fmt: skip
+    assert str(raised.value) == (
+        "some/model: no room for a response of 3 tokens after 2 prompts of up to 4 tokens "
+        "('b' (4), 'a' (3)); expected prompts of at most 2 tokens, since the model has 5 "
+        "positions; write `prompts.longest: 2`, which leaves such prompts out, or lower "
+        "sampling.max_new_tokens"
+    )
+
+
+def test_a_long_list_of_prompts_is_counted() -> None:
+    with pytest.raises(InputError, match=r"25 prompts of up to 29 tokens .* and 5 more\)"):
+        check_lengths(
+            [f"p{n}" for n in range(30)], [[1] * n for n in range(30)], source="m",
+            positions=5, new_tokens=1,
+        )  # fmt: skip

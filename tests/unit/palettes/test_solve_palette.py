@@ -236,6 +236,18 @@ def test_a_bias_below_half_of_lambda_is_taken_off() -> None:
     assert record["lam_train"] == pytest.approx([2 * lam - half])
 
 
+def test_responses_that_were_cut_are_warned_of() -> None:
+    """Of the prompts that λ was fitted on alone, from a fifth on."""
+    frame = pool(600, seed=6)
+    fit = frame["split"] == "fit"
+    rank = frame.groupby("prompt_id").cumcount()
+    for many, share in ((3, None), (4, "25%")):
+        frame["truncated"] = (rank < many) | ~fit
+        record = diagnosed(frame, solve_palette(frame, "p", {"humor": "q60"}))
+        found = [one for one in record["warnings"] if one.startswith("cut off")]
+        assert [one.split()[6] for one in found] == ([share] if share else [])
+
+
 def test_a_joint_palette_that_asks_for_nothing_has_no_warning() -> None:
     frame = pool(600, candidates=4, seed=6)
     record = diagnosed(frame, solve_palette(frame, "p", {"humor": "mean"}))

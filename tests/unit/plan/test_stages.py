@@ -63,6 +63,22 @@ def test_settings_bind_to_what_the_script_takes(study: Study, name: str) -> None
             check_call(main, (None,), told)
 
 
+def test_prompts_wait_for_a_model_only_where_it_counts_their_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    plain = load("config.yaml")
+    told = plain.prompts.model_copy(update={"longest": 50})
+    limited = plain.model_copy(update={"prompts": told})
+    settings = [stages.STAGES["prompts"].settings(study, {}) for study in (plain, limited)]
+    inputs = [stages.STAGES["prompts"].inputs(study, {}) for study in (plain, limited)]
+    model = {"source": plain.model.source, "revision": None} if plain.model else {}
+    measured = {"tokens": 50, "template": plain.prompts.template, **model}
+    assert settings[1] == {**settings[0], "longest": measured}
+    assert inputs[1] == {**inputs[0], "base": stages.base_model(plain)}
+    check_call(script("prompts"), (None,), settings[1])
+
+
 def test_settings_bind_to_what_the_settings_choose(study: Study) -> None:
     """Of a family, the function that makes a policy; of a sweep, its `compute`."""
     for stage, wildcards in jobs(study):

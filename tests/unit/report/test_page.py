@@ -7,7 +7,7 @@ import pytest
 from polyalign.errors import InputError
 from polyalign.palettes.record import Diagnosis, Palette
 from polyalign.report.html_tables import frame_page, printed_page
-from polyalign.report.page import PageContent, side_by_side, summary_html
+from polyalign.report.page import PageContent, _cut_off, side_by_side, summary_html
 from polyalign.report.printed import Printed
 
 LABELS = {"humor": "Humor <wit>", "helpful": "Helpful"}
@@ -67,6 +67,15 @@ FAMILIES = pd.DataFrame(
         "front": ["both"],
     }
 )
+
+
+def test_policies_whose_responses_were_cut_are_warned_of() -> None:
+    summary = SUMMARY.assign(truncated=[0.1, 0.97, NONE])
+    assert _cut_off(summary) == [
+        '<ul class="warnings"><li>cut off: the token limit ended 97% of map-d/both; their rewards '
+        "are those of unfinished texts: raise sampling.max_new_tokens</li></ul>"
+    ]
+    assert _cut_off(SUMMARY.assign(truncated=0.1)) == []
 
 
 class Reader(HTMLParser):

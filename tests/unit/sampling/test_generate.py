@@ -117,7 +117,7 @@ def test_logprobs_do_not_depend_on_the_batch(model) -> None:  # type: ignore[no-
 
 def test_a_prompt_without_room_is_refused(prompts, model, tokenizer) -> None:  # type: ignore[no-untyped-def]
     long = SamplingRule(max_new_tokens=14)
-    with pytest.raises(InputError, match=prompt_id("g h a b")):
+    with pytest.raises(InputError, match=r"2 prompts .* \('g h a b' \(4\), 'a b c' \(3\)\)"):
         sample(prompts, model, tokenizer, sampling=long)
 
 

@@ -15,6 +15,7 @@ from enumerable import (
     TOKENS,
     distribution,
     divergence,
+    responses,
     reward_table,
     target,
     texts,
@@ -28,6 +29,7 @@ from polyalign.errors import InputError
 from polyalign.families import dpo as declared
 from polyalign.families.dpo import Dpo, Labelled, Mixed, Settings
 from polyalign.families.options import Lora
+from polyalign.models.endings import Endings
 from polyalign.runtime.job import Job
 from polyalign.settings import SamplingRule
 from polyalign.train import dpo
@@ -50,7 +52,9 @@ def candidates(
     rows, rewards = [], []
     for row, prompt in enumerate(PROMPTS):
         for choice in rng.choice(probabilities.shape[1], size=each, p=probabilities[row]):
-            rows.append({"prompt_id": prompt, "prompt": prompt, "response": texts()[choice]})
+            end = TOKENS[END] if responses()[choice][-1] == END else ""
+            asked = {"prompt_id": prompt, "prompt": prompt}
+            rows.append({**asked, "response": texts()[choice], "end_token": end})
             rewards.append(reward_table()[row, choice])
     return pd.DataFrame(rows), np.array(rewards)
 
@@ -142,7 +146,7 @@ def test_soft_loss_is_the_cross_entropy_of_the_labels(base, tmp_path, monkeypatc
 def test_lambda_pairs_labels_and_draw():
     frame = pd.DataFrame(
         {"prompt_id": ["x"] * 4 + ["y"] * 2, "prompt": ["X"] * 4 + ["Y"] * 2,
-         "response": ["a", "b", "b", "c", "d", "d"]}
+         "response": ["a", "b", "b", "c", "d", "d"], "end_token": ["A", "", "", "C", "D", "D"]}
     )  # fmt: skip
     rewards = np.array([[0, 1], [2, 0], [2, 0], [0, 0], [1, 1], [5, 5]], dtype=float)
     lam = np.array([0.5, 2.0])
@@ -152,6 +156,9 @@ def test_lambda_pairs_labels_and_draw():
     score = {"a": 2.0, "b": 1.0, "c": 0.0}
     margins = pairs["chosen"].map(score) - pairs["rejected"].map(score)
     assert (margins > 0).all()
+    ends = {"a": "A", "b": "", "c": "C"}
+    for name in ("chosen", "rejected"):
+        assert pairs[f"{name}_end"].tolist() == pairs[name].map(ends).tolist()
     np.testing.assert_allclose(pairs["preference"], 1 / (1 + np.exp(-margins)))
     few = lambda_pairs(frame, rewards, lam, seed=0, pairs=2)
     assert len(few) == 2
@@ -163,7 +170,7 @@ def test_lambda_pairs_labels_and_draw():
 def test_pairs_are_spread_over_the_prompts():
     sizes = {"x": 5, "y": 3, "z": 2}
     rows = [(name, name, f"{name}{n}") for name, size in sizes.items() for n in range(size)]
-    frame = pd.DataFrame(rows, columns=["prompt_id", "prompt", "response"])
+    frame = pd.DataFrame(rows, columns=["prompt_id", "prompt", "response"]).assign(end_token="")
     rewards = np.random.default_rng(0).normal(size=(len(frame), 1))
     drawn = {
         count: lambda_pairs(frame, rewards, np.ones(1), 0, count)["prompt"].value_counts().to_dict()
@@ -175,19 +182,34 @@ def test_pairs_are_spread_over_the_prompts():
 
 
 def test_tokens_are_those_of_training(base):
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    ending = Endings(AutoTokenizer.from_pretrained(base), [END], END)
     pairs = pd.DataFrame(
         {"prompt": ["p", "p a a a a a"], "chosen": ["a b", "a"], "rejected": ["c a b a", "b"]}
     )
-    data, counts = tokenise(pairs, tokenizer, TEMPLATE, longest=7, max_new_tokens=3)
+    data, counts = tokenise(pairs, ending, TEMPLATE, longest=7, max_new_tokens=3)
     (row,) = data
     words = {name: [TOKENS[token] for token in row[name]] for name in row if name != "preference"}
     assert words == {"prompt_ids": ["p", ":"], "chosen_ids": ["a", "b", "<end>"],
                      "rejected_ids": ["c", "a", "b"]}  # fmt: skip
     assert row["preference"] == 1.0
     assert counts == {"pairs": 2, "cut": 1, "left_out": 1}
-    data, _ = tokenise(pairs, tokenizer, TEMPLATE, longest=100, max_new_tokens=None)
+    data, _ = tokenise(pairs, ending, TEMPLATE, longest=100, max_new_tokens=None)
     assert [row["rejected_ids"].count(END) for row in data] == [1, 1]
+
+
+def test_sampled_responses_end_as_they_were_sampled(base):
+    """With the end token that was drawn, and without one where the limit cut."""
+    other = TOKENS.index("c")
+    ending = Endings(AutoTokenizer.from_pretrained(base), [END, other], END)
+    pairs = pd.DataFrame(
+        {"prompt": ["p"] * 3, "chosen": ["a", "a b", "b"], "chosen_end": ["c", "", "<end>"],
+         "rejected": ["b", "b b", ""], "rejected_end": ["", "<end>", ""]}
+    )  # fmt: skip
+    data, counts = tokenise(pairs, ending, TEMPLATE, longest=100, max_new_tokens=None)
+    a, b = TOKENS.index("a"), TOKENS.index("b")
+    assert [row["chosen_ids"] for row in data] == [[a, other], [a, b]]
+    assert [row["rejected_ids"] for row in data] == [[b], [b, b, END]]
+    assert counts == {"pairs": 3, "cut": 0, "left_out": 1}, "a response without a token"
 
 
 def test_same_seed_and_resumption(base, tmp_path, monkeypatch):

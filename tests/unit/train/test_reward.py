@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shutil
 import subprocess
 import sys
 
@@ -120,6 +121,29 @@ def test_the_scorer_of_the_values_reads_what_was_trained(learnt):
         found[append_eos] = calibration(better - worse)
     assert found[True] == pytest.approx(record["held_out"], abs=1e-5)
     assert found[False]["log_loss"] != pytest.approx(record["held_out"]["log_loss"], abs=1e-4)
+
+
+def test_the_end_token_of_the_template_is_trained_on_recorded_and_scored(base, tmp_path):
+    """Where a turn ends with another token than the tokenizer's own (here with a colon)."""
+    source = tmp_path / "base"
+    shutil.copytree(base, source)
+    colon = AutoTokenizer.from_pretrained(base).convert_tokens_to_ids(":")
+    (source / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, colon]}))
+    record = learn(str(source), tmp_path, epochs=1)
+    assert record["settings"]["end_token"] == ":"
+    test = easy_pairs(60, 1)
+    spec = Spec(
+        model=str(tmp_path / "model"), template=TEMPLATE + " {response}", append_eos=True,
+        device="cpu",
+    )  # fmt: skip
+    found = []
+    for manifest in ({"record": record}, {}):
+        (tmp_path / "model.json").write_text(json.dumps(manifest))
+        scorer = Scorer(spec)
+        texts = [scorer(list(test["prompt"]), list(test[c])) for c in ("chosen", "rejected")]
+        found.append(calibration(texts[0] - texts[1])["log_loss"])
+    assert found[0] == pytest.approx(record["held_out"]["log_loss"], abs=1e-5)
+    assert found[1] != pytest.approx(record["held_out"]["log_loss"], abs=1e-4)
 
 
 def test_the_folder_is_an_ordinary_one_with_one_label(learnt):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from enumerable import LAM, REWARDS, TEMPLATE
 from trainers import reached, run_in, train
+from transformers import AutoTokenizer
 
 from polyalign.errors import InputError
 from polyalign.families.rloo import Rloo
@@ -77,23 +78,25 @@ def test_a_value_without_weight_is_not_scored(base, tmp_path):
     assert set(scored) == set(LAM)
 
 
-def test_scores_see_bare_prompts_and_stripped_responses():
+def test_scores_see_bare_prompts_and_stripped_responses(base):
     seen = []
 
     def score(prompts, responses):
         seen.append((prompts, responses))
         return np.zeros(len(prompts))
 
-    function = reward_function("zero", score)
-    assert function(prompts=["p:"], completions=[" a b "], bare_prompt=["p"]) == [0.0]
+    function = reward_function("zero", score, [0], AutoTokenizer.from_pretrained(base))
+    asked = {"completions": [" a b <end>"], "completion_ids": [[2, 3, 0]], "bare_prompt": ["p"]}
+    assert function(prompts=["p:"], **asked) == [0.0]
     assert seen == [(["p"], ["a b"])]
     assert function.__name__ == "zero"
 
 
-def test_refuses_a_reward_that_is_not_finite():
-    function = reward_function("odd", lambda prompts, responses: np.array([np.nan]))
+def test_refuses_a_reward_that_is_not_finite(base):
+    odd = lambda prompts, responses: np.array([np.nan])  # noqa: E731
+    function = reward_function("odd", odd, [0], AutoTokenizer.from_pretrained(base))
     with pytest.raises(InputError, match="'odd' is nan"):
-        function(prompts=["p:"], completions=["a"], bare_prompt=["p"])
+        function(prompts=["p:"], completions=["a"], completion_ids=[[2]], bare_prompt=["p"])
 
 
 def test_incomplete_checkpoints_are_removed(tmp_path):

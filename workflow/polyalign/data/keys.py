@@ -11,6 +11,7 @@ SAMPLE_COLUMNS = [
     "split",
     "n_tokens",
     "truncated",
+    "end_token",
     "logprob",
     "logprob_base",
     "kl",

@@ -204,14 +204,14 @@ def first_prompts(source: str | Path, split: str = "test") -> list[str]:
     prompts = []
     for row in read_rows(source, split):
         if isinstance(row, dict) and isinstance(row.get("prompt"), str):
-            prompt = row["prompt"].strip()
+            prompt = row["prompt"]
         elif isinstance(row, dict) and isinstance(row.get("chosen"), str):
             # A prompt is usable even if its response is empty, so not `first_turns` here.
             parts = _TURN.split(row["chosen"])
             prompt = parts[2].strip() if parts[1:2] == ["Human"] else ""
         else:
             prompt = ""
-        if prompt:
+        if prompt.strip():
             prompts.append(prompt)
     if not prompts:
         raise InputError(

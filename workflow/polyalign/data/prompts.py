@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,7 +15,12 @@ from polyalign.errors import InputError
 
 
 def prompt_table(
-    sources: Sequence[Mapping[str, Any]], *, limit: int | None, test_share: float, seed: int
+    sources: Sequence[Mapping[str, Any]],
+    *,
+    limit: int | None,
+    test_share: float,
+    seed: int,
+    fits: Callable[[str], bool] | None = None,
 ) -> pd.DataFrame:
     """Distinct prompts of all sources.
 
@@ -26,6 +31,7 @@ def prompt_table(
         limit: most prompts in all (None: no limit).
         test_share: share of the prompts on which policies are evaluated, in (0, 1).
         seed: of the cuts of openings.
+        fits: whether a prompt is short enough; others are left out (None: all are).
 
     Returns:
         `prompt_id`, `prompt`, `split` (`fit` or `test`, by hash of the text), sorted by id.
@@ -34,6 +40,8 @@ def prompt_table(
         InputError: if a source cannot be read, or one of the splits would be empty.
     """
     by_source = [list(dict.fromkeys(source_prompts(**source, seed=seed))) for source in sources]
+    if fits is not None:
+        by_source = [[text for text in texts if fits(text)] for texts in by_source]
     chosen: dict[str, None] = {}
     for rank in range(max(map(len, by_source), default=0)):
         chosen.update(dict.fromkeys(texts[rank] for texts in by_source if rank < len(texts)))
@@ -90,7 +98,8 @@ def source_prompts(
         dicts = [row for row in read_rows(path, split) if isinstance(row, dict)]
         rows = [row.get(column) for row in dicts]
         there = ", ".join(dicts[0]) if dicts else "nothing"
-    texts = [text.strip() for text in rows if isinstance(text, str) and text.strip()]
+    # As they are: a rendered chat ends with a line break that the model has to read.
+    texts = [text for text in rows if isinstance(text, str) and text.strip()]
     if not texts:
         raise InputError(
             f"{path}: no text in a column {column!r}; it has {there}; set `column` to the one with "

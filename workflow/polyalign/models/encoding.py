@@ -3,7 +3,8 @@
 Generation, log-probabilities, rewards and training all encode prompts with these functions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from polyalign.errors import InputError
@@ -11,6 +12,15 @@ from polyalign.settings import CHAT
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+DATE = datetime(2025, 1, 1)
+"""What chat templates that write today's date write: a prompt must not change from day to day."""
+
+DATE_CODES = [f"%{code}" for code in ("-d", "-m", *"YymdeBbAaHMSIpjF")]
+"""What a chat template may write of a date, as `strftime` names it."""
+
+MOST_NAMED = 20
+"""Prompts that a message names before it only counts the rest."""
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> str:
@@ -21,17 +31,20 @@ def render(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> 
     removed from the text, so that there is only one.
 
     Raises:
-        InputError: if the template is `chat` and the tokenizer has no chat template.
+        InputError: if the template is `chat`, and the tokenizer has no chat template, or one that
+            cannot be rendered or leaves the prompt out.
     """
-    if template != CHAT:
-        return template.format(prompt=prompt)
-    if not tokenizer.chat_template:
-        raise InputError(
-            f"{tokenizer.name_or_path}: its tokenizer has no chat template; expected one for "
-            "`prompts.template: chat`; write the template out, with {prompt}"
-        )
-    turns = [{"role": "user", "content": prompt}]
-    text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    if template == CHAT:
+        text = _chat(tokenizer, [{"role": "user", "content": prompt}], opened=True)
+        # Many templates strip what they are given.
+        if prompt.strip() not in text:
+            raise InputError(
+                f"{tokenizer.name_or_path}: its chat template leaves out or changes the prompt "
+                f"{prompt[:60]!r}; expected one that shows the user's turn as it is; write the "
+                "template out instead of `chat`, with {prompt}"
+            )
+    else:
+        text = template.format(prompt=prompt)
     first = tokenizer.bos_token
     if first and text.startswith(first):
         ids = tokenizer(text)["input_ids"]
@@ -40,9 +53,73 @@ def render(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> 
     return text
 
 
+def _chat(
+    tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]], *, opened: bool
+) -> str:
+    """Turns in the chat template, with the assistant's turn opened after them or not."""
+    if not tokenizer.chat_template:
+        raise InputError(
+            f"{tokenizer.name_or_path}: its tokenizer has no chat template; expected one for "
+            "`prompts.template: chat`; write the template out, with {prompt}"
+        )
+    try:
+        text = tokenizer.apply_chat_template(
+            turns,
+            chat_template=_dated(tokenizer.get_chat_template()),
+            tokenize=False,
+            add_generation_prompt=opened,
+        )
+    except Exception as fault:  # a template is a program, and may fail in any way
+        raise InputError(
+            f"{tokenizer.name_or_path}: its chat template cannot be rendered "
+            f"({type(fault).__name__}: {str(fault).strip().partition(chr(10))[0]}); expected one "
+            "that takes a single turn of the user; write the template out instead of `chat`, with "
+            "{prompt}"
+        ) from fault
+    return str(text)
+
+
+def _dated(chat_template: str) -> str:
+    """A chat template that writes `DATE` where it would write today's date.
+
+    It gets a `strftime_now` of its own, a macro. transformers hands no functions to a template.
+    """
+    if "strftime_now" not in chat_template:
+        return chat_template
+    codes = "".join(f" | replace('{code}', '{DATE.strftime(code)}')" for code in DATE_CODES)
+    macro = f"{{% macro strftime_now(format) %}}{{{{ format{codes} }}}}{{% endmacro %}}"
+    # The line break after a block is not rendered, and the template still starts a line.
+    return f"{macro}\n{chat_template}"
+
+
+def after_answer(tokenizer: "PreTrainedTokenizerBase", template: str) -> str:
+    """What a template writes after an answer, then after a prompt: there end tokens are found.
+
+    A template that is written out ends where the answer begins, and so do some chat templates.
+    """
+    prompt, answer = "A-prompt", "An-answer"
+    after_prompt = render(tokenizer, template, prompt).rpartition(prompt)[2]
+    if template != CHAT:
+        return after_prompt
+    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+    try:
+        return _chat(tokenizer, turns, opened=False).rpartition(answer)[2] + after_prompt
+    except InputError:
+        return after_prompt
+
+
 def prompt_ids(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> list[int]:
-    """Token ids of a rendered prompt."""
-    return list(tokenizer(render(tokenizer, template, prompt))["input_ids"])
+    """Token ids of a rendered prompt.
+
+    An end token that the tokenizer puts after every text is taken off: an answer follows.
+    """
+    text = render(tokenizer, template, prompt)
+    ids = list(tokenizer(text)["input_ids"])
+    if ids[-1:] == [tokenizer.eos_token_id]:
+        plain = tokenizer(text, add_special_tokens=False)["input_ids"]
+        if ids[-1 - len(plain) : -1] == plain:
+            ids.pop()
+    return ids
 
 
 def max_positions(model: Any) -> int | None:
@@ -59,22 +136,76 @@ def check_lengths(
     positions: int | None,
     new_tokens: int,
 ) -> None:
-    """Raise InputError if the longest prompt leaves no room for a response.
+    """Raise InputError if prompts leave no room for a response; it names all of them.
 
     Args:
-        names: what identifies each prompt in the message: its id or its text.
+        names: the prompts as the message shows them.
         encoded: token ids of the prompts.
         source: the policy or model that reads them, for the message.
         positions: most tokens that the model takes, or None.
         new_tokens: tokens that a response needs.
     """
-    if positions is None or not encoded:
+    if positions is None:
         return
-    longest = max(range(len(encoded)), key=lambda row: len(encoded[row]))
-    tokens = len(encoded[longest])
-    if tokens + new_tokens > positions:
-        raise InputError(
-            f"{source}: prompt {names[longest][:60]!r} has {tokens} tokens, which with a response "
-            f"of {new_tokens} exceeds the model's {positions} positions; expected room for both; "
-            "shorten or leave out such prompts, or lower sampling.max_new_tokens"
-        )
+    most = positions - new_tokens
+    lengths = {name: len(ids) for name, ids in zip(names, encoded, strict=True) if len(ids) > most}
+    if not lengths:
+        return
+    remedy = (
+        f"write `prompts.longest: {most}`, which leaves such prompts out, or lower "
+        "sampling.max_new_tokens"
+        if most > 0
+        else "lower sampling.max_new_tokens"
+    )
+    raise InputError(
+        f"{source}: no room for a response of {new_tokens} tokens after {named_lengths(lengths)}; "
+        f"expected prompts of at most {most} tokens, since the model has {positions} positions; "
+        f"{remedy}"
+    )
+
+
+class LengthLimit:
+    """Whether prompts are short enough for a model; those that are not are kept for a message.
+
+    Args:
+        tokenizer: of the model.
+        template: text around a prompt, with `{prompt}`, or `chat`.
+        most: tokens that a prompt may have, with the template.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", template: str, most: int) -> None:
+        self.tokenizer, self.template, self.most = tokenizer, template, most
+        self.lengths: dict[str, int] = {}
+
+    def __call__(self, prompt: str) -> bool:
+        tokens = len(prompt_ids(self.tokenizer, self.template, prompt))
+        if tokens > self.most:
+            self.lengths[prompt] = tokens
+        return tokens <= self.most
+
+    @property
+    def left_out(self) -> int:
+        """Prompts that were not short enough."""
+        return len(self.lengths)
+
+    def message(self) -> str:
+        """All prompts that were left out, with their lengths."""
+        listed = named_lengths(self.lengths, most=None)
+        return f"left out {listed}, longer than prompts.longest {self.most}"
+
+
+def named_lengths(lengths: Mapping[str, int], most: int | None = MOST_NAMED) -> str:
+    """Prompts with their lengths in tokens, the longest first: `1 prompt of up to 9 tokens ('…`.
+
+    Args:
+        lengths: prompt → its length.
+        most: how many are named (None: all).
+    """
+    ordered = sorted(lengths, key=lambda name: (-lengths[name], name))
+    listed = ", ".join(f"{name[:60]!r} ({lengths[name]})" for name in ordered[:most])
+    rest = 0 if most is None else len(ordered) - most
+    more = f" and {rest} more" if rest > 0 else ""
+    return (
+        f"{len(ordered)} prompt{'s' if len(ordered) > 1 else ''} of up to {lengths[ordered[0]]} "
+        f"tokens ({listed}{more})"
+    )

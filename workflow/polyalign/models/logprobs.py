@@ -36,10 +36,18 @@ def encode_responses(
     template: str,
     prompts: Sequence[str],
     responses: Sequence[str],
+    ends: Sequence[int | None],
 ) -> list[tuple[list[int], list[int]]]:
-    """Token ids of n rendered prompts, and of their responses with the end token.
+    """Token ids of n rendered prompts, and of their responses with their end tokens, if any.
 
     A response follows a template after a space; a chat template opens the answer itself.
+
+    Args:
+        tokenizer: encodes them.
+        template: text around a prompt, with `{prompt}`, or `chat`.
+        prompts: n prompts.
+        responses: n responses.
+        ends: id of the token that ends each response; None where a limit cut it.
     """
     if not prompts:
         return []
@@ -47,8 +55,8 @@ def encode_responses(
     texts = [response if template == CHAT else f" {response}" for response in responses]
     encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
     return [
-        (known[prompt], [*ids, tokenizer.eos_token_id])
-        for prompt, ids in zip(prompts, encoded, strict=True)
+        (known[prompt], ids if end is None else [*ids, end])
+        for prompt, ids, end in zip(prompts, encoded, ends, strict=True)
     ]
 
 

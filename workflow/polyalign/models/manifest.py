@@ -1,5 +1,6 @@
 """The manifest of a model, which jobs depend on, and the metrics of its training."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,19 @@ def write_manifest(
     }
     kept = {name: fact for name, fact in record.items() if name not in PASSING}
     write_json(manifest, {"settings": settings, "record": kept, "files": files})
+
+
+def training_record(folder: str | Path) -> dict[str, Any]:
+    """How a model of the workflow was trained, from its manifest; nothing of any other model."""
+    manifest = Path(f"{folder}.json")
+    if not manifest.is_file():
+        return {}
+    try:
+        record = json.loads(manifest.read_text(encoding="utf-8")).get("record", {})
+    except (ValueError, AttributeError):
+        return {}
+    settings: dict[str, Any] = record.get("settings", {})
+    return settings
 
 
 def write_metrics(folder: str | Path, metrics: str | Path) -> None:

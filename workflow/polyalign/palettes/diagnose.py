@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from polyalign.data.cut_off import cut_share, cut_warning
 from polyalign.data.rewards_table import rewards_array
 from polyalign.map import policy_weights, solve
 from polyalign.map.base import Base
@@ -22,7 +23,7 @@ from polyalign.map.diagnostics import (
     tail_shape,
 )
 from polyalign.map.dual import Limits, Solution, plain, solve_on
-from polyalign.palettes.solve import fit_split
+from polyalign.palettes.solve import fit_rows, fit_split
 
 UNRELIABLE_TAIL = 0.7
 """Pareto shape above which expectations under the weights are not reliable."""
@@ -66,12 +67,16 @@ def diagnose_palette(
     solution = solve_on(base, target, names=names, limits=limits, start=lam)
     prompt = base.scope == "prompt"
     need = _budget(rewards, groups, base, target)
+    cut = cut_warning({"the responses that λ was fitted on": cut_share(fit_rows(pool))})
     shape = tail_shape(base, lam) if base.n_samples >= PARETO_SAMPLES else None
     share = _reweighting(rewards, groups, base, solution)
     extra = {
         "verdict": solution.verdict,
         "message": solution.message,
-        "warnings": _warnings(record, solution, need, shape, share),
+        "warnings": [
+            *_warnings(record, solution, need, shape, share),
+            *([cut] if cut else []),
+        ],
         "interval": asdict(
             _interval(base, record, rewards, groups, resamples=resamples, seed=seed)
         ),

@@ -79,6 +79,18 @@ def solve_palette(
     }
 
 
+def fit_rows(pool: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the `fit` split, which λ is fitted on.
+
+    Raises:
+        InputError: if there are none.
+    """
+    fit = pool[pool["split"] == "fit"]
+    if fit.empty:
+        raise InputError("the pool has no rows of the fit split; raise or lower prompts.test_share")
+    return fit
+
+
 def fit_split(
     pool: pd.DataFrame, names: list[str], scope: str
 ) -> tuple[Base, np.ndarray, np.ndarray]:
@@ -87,9 +99,7 @@ def fit_split(
     Raises:
         InputError: if the split has no rows, or the table lacks a value.
     """
-    fit = pool[pool["split"] == "fit"]
-    if fit.empty:
-        raise InputError("the pool has no rows of the fit split; raise or lower prompts.test_share")
+    fit = fit_rows(pool)
     rewards, groups = rewards_array(fit, names)
     return Base(rewards, groups, scope), rewards, groups
 

@@ -204,15 +204,21 @@ def palette_of(study: Study, policy: Policy) -> Inputs:
 
 
 def _prompts_settings(study: Study, wildcards: Wildcards) -> Settings:
-    """The seed counts only where openings are cut."""
+    """The seed counts only where openings are cut, and the model only where it counts tokens."""
     cut = any(source.opening for source in study.prompts.sources)
-    prompts = study.prompts.model_dump(exclude={"template"})
-    return {**prompts, "seed": study.seed if cut else 0}
+    prompts = study.prompts.model_dump(exclude={"template", "longest"})
+    settings = {**prompts, "seed": study.seed if cut else 0}
+    if study.prompts.longest is None:
+        return settings
+    model = {key: model_settings(study)[key] for key in ("source", "revision")}
+    longest = {"tokens": study.prompts.longest, "template": study.prompts.template, **model}
+    return {**settings, "longest": longest}
 
 
 def _prompts_inputs(study: Study, wildcards: Wildcards) -> Inputs:
     files = [pairs_file(source.path, source.split) for source in study.prompts.sources]
-    return {"sources": [path for path in files if isinstance(path, str)]}
+    model = {} if study.prompts.longest is None else {"base": base_model(study)}
+    return {"sources": [path for path in files if isinstance(path, str)], **model}
 
 
 def _sampled(study: Study, wildcards: Wildcards) -> Settings:

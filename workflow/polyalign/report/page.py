@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from polyalign.data.cut_off import cut_warning
 from polyalign.errors import InputError
 from polyalign.evaluate.clusters import check_columns, judged_rows
 from polyalign.families import BASE
@@ -126,6 +127,7 @@ def summary_html(
         *(_verdict(palette, labels) for palette in palettes.values()),
         "<h2>Which policies are better?</h2>",
         f"<p>{escape(answer)}</p>",
+        *_cut_off(summary),
         "<p>P(win) + ½ P(tie) in per cent with its 95 % interval, over all pairs of answers to the "
         "same prompt: 50 is as good as the opponent. The last column is the p-value of being "
         "better in all chosen values at once.</p>",
@@ -271,6 +273,13 @@ def _delivered(
             )
     head = ["Policy", "Value", "Asked", "Predicted", "Realised", "Gain delivered", "λ", "KL (nats)"]
     return table(head, rows, search=True)
+
+
+def _cut_off(summary: pd.DataFrame) -> list[str]:
+    """A warning of the policies whose responses the token limit ended, if there are many."""
+    names = summary["family"] + "/" + summary["variant"]
+    warning = cut_warning(dict(zip(names, summary["truncated"].astype(float), strict=True)))
+    return [f'<ul class="warnings"><li>{escape(warning)}</li></ul>'] if warning else []
 
 
 def _winrates(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:

@@ -32,13 +32,19 @@ class IncrementalScorer(Protocol):
         rows: numbers of the b texts; a text that is left out once has ended.
         prompts: the prompt of each text.
         texts: the continuations of each text.
+        ends: the end token of each continuation, as `EndScore.ended` takes it; None for a reward
+            that does not read it.
 
     Returns:
         For each text the rewards of its continuations, float64.
     """
 
     def __call__(
-        self, rows: Sequence[int], prompts: Sequence[str], texts: Sequence[Sequence[str]]
+        self,
+        rows: Sequence[int],
+        prompts: Sequence[str],
+        texts: Sequence[Sequence[str]],
+        ends: Sequence[Sequence[str]] | None = None,
     ) -> list[np.ndarray]: ...
 
 
@@ -92,6 +98,27 @@ class Score(ABC):
         return None
 
 
+class EndScore(Score):
+    """A reward that also depends on the token that ended a response."""
+
+    def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
+        """As `ended`, of responses whose end nobody knows."""
+        return self.ended(prompts, responses, [None] * len(responses))
+
+    @abstractmethod
+    def ended(
+        self, prompts: list[str], responses: list[str], ends: Sequence[str | None]
+    ) -> np.ndarray:
+        """Rewards (n,), float64, of n responses to their prompts.
+
+        Args:
+            prompts: n prompts.
+            responses: n responses.
+            ends: the end token that each response was sampled with, as text; empty where there is
+                none, since a limit cut it; None where nobody knows.
+        """
+
+
 class _Deferred(Score):
     """A reward function that is loaded at its first call."""
 
@@ -99,11 +126,22 @@ class _Deferred(Score):
         self.spec = spec
 
     @cached_property
-    def score(self) -> Score:
+    def score(self) -> Any:
         return load(self.spec)
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
-        return self.score(prompts, responses)
+        rewards: np.ndarray = self.score(prompts, responses)
+        return rewards
+
+
+class _DeferredEnd(_Deferred, EndScore):
+    """As `_Deferred`, of a reward that reads end tokens."""
+
+    def ended(
+        self, prompts: list[str], responses: list[str], ends: Sequence[str | None]
+    ) -> np.ndarray:
+        rewards: np.ndarray = self.score.ended(prompts, responses, ends)
+        return rewards
 
 
 def module(kind: str) -> ModuleType:
@@ -131,7 +169,24 @@ def load(spec: dict[str, Any]) -> Score:
 
 def deferred(spec: dict[str, Any]) -> Score:
     """As `load`, at the first call: a job that finds all scores in the cache loads nothing."""
-    return _Deferred(spec)
+    reads_end = issubclass(module(spec["kind"]).Scorer, EndScore)
+    return _DeferredEnd(spec) if reads_end else _Deferred(spec)
+
+
+def score_of(
+    score: Score, prompts: list[str], responses: list[str], ends: Sequence[str | None]
+) -> np.ndarray:
+    """Rewards (n,) of n responses; only a reward that reads end tokens is told of them.
+
+    Args:
+        score: a reward function.
+        prompts: n prompts.
+        responses: n responses.
+        ends: their end tokens, as `EndScore.ended` takes them.
+    """
+    if isinstance(score, EndScore):
+        return score.ended(prompts, responses, ends)
+    return score(prompts, responses)
 
 
 def check_weights(lam: Mapping[str, float], rewards: Mapping[str, Any]) -> None:

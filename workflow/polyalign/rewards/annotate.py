@@ -5,7 +5,7 @@ import pandas as pd
 
 from polyalign.data.keys import KEY, content_key
 from polyalign.data.rewards_table import check_values
-from polyalign.rewards import Score
+from polyalign.rewards import EndScore, Score, score_of
 from polyalign.rewards.score_cache import ScoreCache
 
 AT_ONCE = 8192
@@ -23,7 +23,8 @@ def annotate(
     """Score every sample; equal ones are scored once.
 
     Args:
-        samples: `prompt_id`, `candidate`, `prompt`, `response`; one row per sample.
+        samples: `prompt_id`, `candidate`, `prompt`, `response`; one row per sample. A reward that
+            reads end tokens also takes `end_token`, and its scores are of the response with it.
         value: name of the value.
         score: its reward function.
         cache: earlier scores of this reward function; new ones are added.
@@ -36,7 +37,9 @@ def annotate(
         InputError: if a reward is not a finite number; the message names the row.
     """
     read = ["prompt", "response"] if reads_prompt else ["response"]
-    texts = samples[["prompt", "response"]].drop_duplicates(read)
+    if isinstance(score, EndScore):
+        read = [*read, "end_token"]
+    texts = samples[list(dict.fromkeys(["prompt", *read]))].drop_duplicates(read)
     keys = [content_key(*texts_read) for texts_read in texts[read].itertuples(index=False)]
     known = cache.read() if cache else pd.Series(dtype=np.float64)
     found = known.reindex(keys).to_numpy(dtype=np.float64, copy=True)
@@ -44,7 +47,12 @@ def annotate(
     print(f"{len(samples)} samples, {len(texts)} texts, {len(texts) - len(missing)} in the cache")
     for rows in np.array_split(missing, -(-len(missing) // AT_ONCE)) if len(missing) else []:
         asked = texts.iloc[rows]
-        found[rows] = score(asked["prompt"].tolist(), asked["response"].tolist())
+        found[rows] = score_of(
+            score,
+            asked["prompt"].tolist(),
+            asked["response"].tolist(),
+            asked["end_token"].tolist() if "end_token" in asked else [None] * len(asked),
+        )
         if cache:
             cache.add([keys[row] for row in rows], found[rows])
     scored = samples[[*KEY, *read]].merge(

@@ -6,9 +6,10 @@ from importlib.util import find_spec
 from typing import Any, Protocol, cast
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from polyalign.errors import InputError
+from polyalign.models.endings import forget_own_rule, sampling_rule, without_end
 from polyalign.models.sources import adapter_base, gguf_parts, resolve
 from polyalign.settings import SamplingRule
 
@@ -38,50 +39,27 @@ class Engine(Protocol):
     ) -> list[Response]: ...
 
 
-def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids of the tokens that end a response."""
-    ends = getattr(model.generation_config, "eos_token_id", None)
-    if ends is None:
-        ends = tokenizer.eos_token_id
-    return list(ends) if isinstance(ends, list) else [ends]
-
-
-def sampling_rule(
-    sampling: SamplingRule, ends: list[int], tokenizer: PreTrainedTokenizerBase
-) -> GenerationConfig:
-    """The configuration with which `generate` samples from p0.
-
-    It is a new one, since that of a hub model may have sampling rules that p0 does not have.
-    """
-    return GenerationConfig(
-        do_sample=True,
-        temperature=sampling.temperature,
-        top_k=sampling.top_k,
-        top_p=sampling.top_p,
-        max_new_tokens=sampling.max_new_tokens,
-        eos_token_id=ends,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-
-
 def finished(
     ids: Sequence[int], ends: Sequence[int], tokenizer: PreTrainedTokenizerBase
 ) -> Response:
     """The response of token ids, cut after the first end token."""
     end = next((place for place, token in enumerate(ids) if token in ends), None)
     kept = list(ids) if end is None else list(ids[: end + 1])
-    text = str(tokenizer.decode(kept, skip_special_tokens=True)).strip()
+    text = str(tokenizer.decode(without_end(kept, ends), skip_special_tokens=True)).strip()
     return Response(kept, text, truncated=end is None)
 
 
 class TransformersEngine:
-    """Samples from a loaded model, left-padded, with a key-value cache."""
+    """Samples from a loaded model, left-padded, with a key-value cache.
+
+    The model loses its own sampling rule (see `forget_own_rule`).
+    """
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sampling: SamplingRule
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
-        self.ends = end_tokens(model, tokenizer)
+        self.ends = forget_own_rule(model, tokenizer)
         self.rule = sampling_rule(sampling, self.ends, tokenizer)
 
     def __call__(
@@ -168,5 +146,7 @@ class VllmEngine:
         """The response of vLLM's output, which may lack the token that ended it."""
         ids = list(output.token_ids)
         if output.finish_reason == "stop" and not set(ids) & set(self.ends):
-            ids.append(output.stop_reason if output.stop_reason in self.ends else self.ends[0])
+            # Without a reason it was vLLM's own end token, which is the tokenizer's.
+            own = self.tokenizer.eos_token_id
+            ids.append(output.stop_reason if output.stop_reason in self.ends else own)
         return finished(ids, self.ends, self.tokenizer)

@@ -10,11 +10,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from polyalign.data.keys import KEY, batch_seed
 from polyalign.errors import InputError
-from polyalign.models.encoding import check_lengths, max_positions, prompt_ids
+from polyalign.models.encoding import check_lengths, max_positions, prompt_ids, render
+from polyalign.models.endings import end_text, end_tokens
 from polyalign.models.logprobs import response_logprobs
 from polyalign.models.sources import fingerprint
 from polyalign.sampling.engines import Engine, Response
-from polyalign.settings import SamplingRule
+from polyalign.settings import CHAT, SamplingRule
 
 
 def generate(
@@ -56,18 +57,20 @@ def generate(
 
     Returns:
         One row per response: `prompt_id`, `candidate`, `prompt`, `response`, `split`, `n_tokens`
-        (end token included), `truncated` (the token limit ended it), `logprob`, `logprob_base`
-        (nats, sums over the tokens).
+        (end token included), `truncated` (the token limit ended it), `end_token` (the token that
+        ended it, as text; empty if there is none), `logprob`, `logprob_base` (nats, sums over the
+        tokens).
 
     Raises:
-        InputError: if a prompt leaves no room for the response, a shard would be empty, or a batch
+        InputError: if prompts leave no room for a response, a shard would be empty, or a batch
             does not fit the memory.
     """
     encoded = [prompt_ids(tokenizer, template, text) for text in prompts["prompt"]]
     check_lengths(
-        prompts["prompt_id"].tolist(), encoded, source=policy,
+        prompts["prompt"].tolist(), encoded, source=policy,
         positions=max_positions(model), new_tokens=sampling.max_new_tokens,
     )  # fmt: skip
+    ends = end_tokens(model.generation_config, tokenizer)
     rows = [
         (len(ids), prompt_id, candidate, place)
         for place, (prompt_id, ids) in enumerate(zip(prompts["prompt_id"], encoded, strict=True))
@@ -108,6 +111,7 @@ def generate(
                     "split": prompts["split"].iloc[place],
                     "n_tokens": len(responses[row].ids),
                     "truncated": responses[row].truncated,
+                    "end_token": end_text(responses[row].ids, ends, tokenizer),
                     "logprob": own[row],
                     "logprob_base": reference[row],
                 }
@@ -148,7 +152,10 @@ def _logprobs(
 
 
 def sampling_spec(
-    sampling: Mapping[str, Any], template: str, base: Mapping[str, Any]
+    sampling: Mapping[str, Any],
+    template: str,
+    base: Mapping[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
 ) -> dict[str, Any]:
     """The `sampling` part of a table's `spec`: how p0 samples, its template and its base model.
 
@@ -156,7 +163,10 @@ def sampling_spec(
         sampling: the sampling rule.
         template: text around a prompt.
         base: `source`, `revision` and `dtype` of the base model.
+        tokenizer: whose chat template is part of the specification where it is used: `rendered` is
+            what the model reads of the prompt `{prompt}`.
     """
+    rendered = {"rendered": render(tokenizer, template, "{prompt}")} if template == CHAT else {}
     named = {key: base[key] for key in ("source", "revision", "dtype")}
     model = {**named, "content": fingerprint(named["source"], named["revision"])}
-    return {**sampling, "template": template, "base": model}
+    return {**sampling, "template": template, **rendered, "base": model}

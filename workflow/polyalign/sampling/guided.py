@@ -15,6 +15,8 @@ of y would cancel.) What this samples:
   an approximation otherwise: each step is normalised separately, so λ acts again at every step, and
   levels and KL may be above or below those of p_λ. They are measured as for any policy.
 - A reward that is 0 until the response ends tilts its last token alone.
+- A reward that reads the end token reads it where one was drawn; a text so far has none, like one
+  that the limit cuts.
 
 So the log-probability of a response is that under this process, and the KL to the base model that
 is computed from it is right, whatever the rewards.
@@ -27,18 +29,21 @@ import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from polyalign.models.endings import NO_END, end_text, end_tokens, without_end
 from polyalign.models.logprobs import warpers
 from polyalign.palettes.record import lam_of
 from polyalign.rewards import (
+    EndScore,
     IncrementalScorer,
     Score,
     SharedEncoding,
     check_finite,
     check_weights,
     load,
+    score_of,
 )
 from polyalign.rewards.batches import split, unrolled
-from polyalign.sampling.engines import Response, end_tokens, left_padded
+from polyalign.sampling.engines import Response, left_padded
 from polyalign.settings import SamplingRule
 
 
@@ -89,7 +94,8 @@ class GuidedEngine:
         self.rewards = {name: rewards[name] for name, weight in lam.items() if weight > 0}
         self.lam = lam
         self.interval, self.top_k, self.stop = interval, top_k, tuple(stop)
-        self.ends = end_tokens(model, tokenizer)
+        self.ends = end_tokens(model.generation_config, tokenizer)
+        self.end_texts = {end: end_text([end], self.ends, tokenizer) for end in self.ends}
 
     @torch.inference_mode()
     def __call__(
@@ -217,25 +223,60 @@ class GuidedEngine:
             )
         )
         texts = [[next(every) for _ in range(tokens.shape[1])] for _ in rows]
-        # Tokens that give the same text (an end token, spaces) are scored once.
+        tilt = torch.zeros(tokens.shape, dtype=torch.float64)
+        for reads_end in (False, True):
+            chosen = {
+                name: score
+                for name, score in scorers.items()
+                if isinstance(self.rewards[name], EndScore) == reads_end
+            }
+            if chosen:
+                ends = [
+                    [
+                        self.end_texts.get(token, NO_END) if reads_end else NO_END
+                        for token in several
+                    ]
+                    for several in tokens.tolist()
+                ]
+                tilt += self._gains(rows, asked, texts, ends, possible, chosen, reads_end)
+        return tilt
+
+    def _gains(
+        self,
+        rows: Sequence[int],
+        asked: Sequence[str],
+        texts: Sequence[Sequence[str]],
+        ends: Sequence[Sequence[str]],
+        possible: torch.Tensor,
+        scorers: Mapping[str, IncrementalScorer],
+        reads_end: bool,
+    ) -> torch.Tensor:
+        """λ·r (b, k) of some rewards; 0 where p0 excludes a continuation.
+
+        Tokens that give the same text (an end token, spaces) are scored once.
+        """
+        pairs = [list(zip(*both, strict=True)) for both in zip(texts, ends, strict=True)]
         different = [
-            list(dict.fromkeys(text for text, may in zip(several, allowed, strict=True) if may))
-            for several, allowed in zip(texts, possible.tolist(), strict=True)
+            list(dict.fromkeys(pair for pair, may in zip(several, allowed, strict=True) if may))
+            for several, allowed in zip(pairs, possible.tolist(), strict=True)
         ]
+        read = [[text for text, _ in several] for several in different]
+        told = ([[end for _, end in several] for several in different],) if reads_end else ()
         total = [np.zeros(len(several)) for several in different]
         for name, score in scorers.items():
-            for place, rewards in enumerate(score(rows, asked, different)):
-                check_finite(name, rewards, different[place])
+            for place, rewards in enumerate(score(rows, asked, read, *told)):
+                check_finite(name, rewards, read[place])
                 total[place] += self.lam[name] * rewards
-        tilt = torch.zeros(tokens.shape, dtype=torch.float64)
+        gains = torch.zeros(possible.shape, dtype=torch.float64)
         for place, several in enumerate(different):
-            gains = dict(zip(several, total[place].tolist(), strict=True))
-            tilt[place] = tilt.new_tensor([gains.get(text, 0.0) for text in texts[place]])
-        return tilt
+            known = dict(zip(several, total[place].tolist(), strict=True))
+            gains[place] = gains.new_tensor([known.get(pair, 0.0) for pair in pairs[place]])
+        return gains
 
     def texts(self, responses: Sequence[list[int]]) -> list[str]:
         """The texts of responses, stripped, up to the first stop text."""
-        texts = self.tokenizer.batch_decode(list(responses), skip_special_tokens=True)
+        written = [without_end(ids, self.ends) for ids in responses]
+        texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
         for stop in self.stop:
             texts = [text.partition(stop)[0] for text in texts]
         return [text.strip() for text in texts]
@@ -251,10 +292,16 @@ def full_rescoring(score: Score) -> IncrementalScorer:
     """A reward of whole texts as an incremental one: it reads every continuation in full."""
 
     def rewards(
-        rows: Sequence[int], prompts: Sequence[str], texts: Sequence[Sequence[str]]
+        rows: Sequence[int],
+        prompts: Sequence[str],
+        texts: Sequence[Sequence[str]],
+        ends: Sequence[Sequence[str]] | None = None,
     ) -> list[np.ndarray]:
         asked, responses, sizes = unrolled(prompts, texts)
-        return split(np.asarray(score(asked, responses), dtype=np.float64), sizes)
+        told: list[str | None] = [None] * len(responses)
+        if ends is not None:
+            told = [end for several in ends for end in several]
+        return split(np.asarray(score_of(score, asked, responses, told), dtype=np.float64), sizes)
 
     return rewards
 

@@ -175,7 +175,11 @@ def _encode(
     """Token ids of each dialogue with its end token, and where the response starts."""
     rows = []
     encoded = encode_responses(
-        tokenizer, template, list(corpus["prompt"]), list(corpus["response"])
+        tokenizer,
+        template,
+        list(corpus["prompt"]),
+        list(corpus["response"]),
+        [tokenizer.eos_token_id] * len(corpus),
     )
     for number, (before, after) in enumerate(encoded, start=1):
         if len(before) + len(after) > positions:

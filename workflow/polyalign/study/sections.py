@@ -157,6 +157,11 @@ class Prompts(Strict):
     limit: Count | None = Field(
         default=None, description="At most this many distinct prompts (default: all there are)."
     )
+    longest: Count | None = Field(
+        default=None,
+        description="Leave out longer prompts: in tokens of the model, with the template (default: "
+        "a prompt that leaves no room for a response is an error).",
+    )
     test_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.5,
         description="Share of prompts, by hash, that policies are judged on, not fitted.",

@@ -20,6 +20,7 @@ from transformers import (
 
 from polyalign.errors import InputError
 from polyalign.families.options import TrainingOptions
+from polyalign.models.endings import Endings
 from polyalign.models.logprobs import encode_responses
 from polyalign.runtime.files import atomic_write, versions
 from polyalign.train.divergence import REMEDY, check_number, check_weights
@@ -198,14 +199,25 @@ def recorded(options: TrainingOptions, run: Run) -> dict[str, Any]:
 
 
 def encode_pairs(
-    pairs: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, template: str
+    pairs: pd.DataFrame, ending: Endings, template: str
 ) -> list[tuple[list[int], list[int], list[int]]]:
-    """Token ids of n pairs: of the rendered prompt, and of `chosen` and `rejected` with the end."""
+    """Token ids of n pairs: of the rendered prompt, and of `chosen` and `rejected` with the end.
+
+    Args:
+        pairs: `prompt`, `chosen`, `rejected`, and for sampled responses `chosen_end` and
+            `rejected_end`: the end token as text, empty where a limit cut the response. Without
+            these columns, as in a data set, every response ends as is usual for the model.
+        ending: how responses end for the model, with its tokenizer.
+        template: text around a prompt.
+    """
     prompts = list(pairs["prompt"])
-    chosen, rejected = (
-        encode_responses(tokenizer, template, prompts, list(pairs[name]))
-        for name in ("chosen", "rejected")
-    )
+
+    def encoded(name: str) -> list[tuple[list[int], list[int]]]:
+        ends = pairs.get(f"{name}_end", [None] * len(pairs))
+        end_ids = [ending.id_of(end) for end in ends]
+        return encode_responses(ending.tokenizer, template, prompts, list(pairs[name]), end_ids)
+
+    chosen, rejected = encoded("chosen"), encoded("rejected")
     return [
         (asked, better, worse) for (asked, better), (_, worse) in zip(chosen, rejected, strict=True)
     ]

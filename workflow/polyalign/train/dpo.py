@@ -13,13 +13,13 @@ import datasets
 import numpy as np
 import pandas as pd
 import torch
-from transformers import PreTrainedTokenizerBase
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from polyalign.data.preferences import mixture, read_pairs
 from polyalign.errors import InputError
 from polyalign.families.dpo import Dpo, Mixed
+from polyalign.models.endings import Endings, endings
 from polyalign.models.logprobs import response_logprobs
 from polyalign.settings import SamplingRule
 from polyalign.train import common
@@ -118,7 +118,7 @@ def lambda_pairs(
     """Draw pairs of candidates of one prompt and label them by λ·r.
 
     Args:
-        frame: n candidates, columns `prompt_id`, `prompt`, `response`.
+        frame: n candidates, columns `prompt_id`, `prompt`, `response`, `end_token`.
         rewards: (n, k), one row per candidate.
         lam: (k,), the weights of the values.
         seed: of the draw, together with the prompt's id.
@@ -126,14 +126,16 @@ def lambda_pairs(
             once; fewer if there are no more. Pairs of equal responses are left out.
 
     Returns:
-        Columns `prompt`, `chosen`, `rejected`, and `preference`: the probability, in [0.5, 1], that
-        `chosen` is preferred, sigmoid(λ·(r_chosen − r_rejected)).
+        Columns `prompt`, `chosen`, `rejected`, `chosen_end` and `rejected_end` (see
+        `common.encode_pairs`), and `preference`: the probability, in [0.5, 1], that `chosen` is
+        preferred, sigmoid(λ·(r_chosen − r_rejected)).
 
     Raises:
         InputError: if no prompt has two different responses.
     """
     score = np.asarray(rewards, dtype=np.float64) @ np.asarray(lam, dtype=np.float64)
     prompts, responses = frame["prompt"].to_numpy(), frame["response"].to_numpy()
+    ends = frame["end_token"].to_numpy()
     # Rank of a pair within its prompt plus a random number; the lowest `pairs` are taken.
     drawn = []
     for prompt_id, members in frame.groupby("prompt_id", sort=False).indices.items():
@@ -156,6 +158,8 @@ def lambda_pairs(
             "prompt": prompts[chosen],
             "chosen": responses[chosen],
             "rejected": responses[rejected],
+            "chosen_end": ends[chosen],
+            "rejected_end": ends[rejected],
             PREFERENCE: 1 / (1 + np.exp(score[rejected] - score[chosen])),
         }
     )
@@ -214,15 +218,16 @@ class SoftDPOTrainer(DPOTrainer):
 
 def tokenise(
     pairs: pd.DataFrame,
-    tokenizer: PreTrainedTokenizerBase,
+    ending: Endings,
     template: str,
     longest: int,
     max_new_tokens: int | None,
 ) -> tuple[datasets.Dataset, dict[str, int]]:
     """Token ids as the base model was trained: templated prompt, then ` response` and end token.
 
-    A response is cut after `max_new_tokens`, as when it is sampled, and at the model's last
-    position. A prompt that leaves no room for a response is left out.
+    A response that was cut when it was sampled has no end token. A response is cut after
+    `max_new_tokens`, as when it is sampled, and at the model's last position. A prompt that leaves
+    no room for a response is left out, and a pair with a response that has no token at all.
 
     Returns:
         The data set, and counts: `pairs`, `cut` (a response was shortened), `left_out`.
@@ -230,12 +235,12 @@ def tokenise(
     rows: list[dict[str, Any]] = []
     counts = {"pairs": len(pairs), "cut": 0, "left_out": 0}
     preferences = pairs[PREFERENCE] if PREFERENCE in pairs else np.ones(len(pairs))
-    encoded = common.encode_pairs(pairs, tokenizer, template)
+    encoded = common.encode_pairs(pairs, ending, template)
     for (prompt_ids, chosen, rejected), preference in zip(encoded, preferences, strict=True):
         room = longest - len(prompt_ids)
         if max_new_tokens is not None:
             room = min(room, max_new_tokens)
-        if room < 1:
+        if room < 1 or not chosen or not rejected:
             counts["left_out"] += 1
             continue
         counts["cut"] += max(len(chosen), len(rejected)) > room
@@ -335,7 +340,8 @@ def train_dpo(
     )
     policy, tokenizer = load(model, revision, template, section, run)
     longest = getattr(policy.config, "max_position_embeddings", None) or 2**20
-    data, counts = tokenise(pairs, tokenizer, template, longest, max_new_tokens)
+    ending = endings(policy.generation_config, tokenizer, template)
+    data, counts = tokenise(pairs, ending, template, longest, max_new_tokens)
     if not len(data):
         raise InputError(
             f"no pair left to train on ({counts['left_out']} prompts fill the {longest} positions "
@@ -355,5 +361,5 @@ def train_dpo(
     record["counts"] = counts
     if pairs_test is None:
         return record
-    test, record["counts_test"] = tokenise(pairs_test, tokenizer, template, longest, max_new_tokens)
+    test, record["counts_test"] = tokenise(pairs_test, ending, template, longest, max_new_tokens)
     return {**record, **held_out(margins(trainer, test))} if len(test) else record

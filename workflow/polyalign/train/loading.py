@@ -20,7 +20,8 @@ from transformers import (
 
 from polyalign.errors import InputError
 from polyalign.families.options import Lora, TrainingOptions
-from polyalign.models.encoding import prompt_ids
+from polyalign.models.encoding import render
+from polyalign.models.endings import forget_own_rule
 from polyalign.models.load import DTYPES, fused, load_model, load_tokenizer
 from polyalign.settings import CHAT
 from polyalign.train.inputs import Run
@@ -62,7 +63,8 @@ def load(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer of `source`, checked against each other and the template.
 
-    The model is in float32; with LoRA its frozen weights are in the format of `run`.
+    The model samples by the study's rule alone (see `forget_own_rule`). It is in float32; with LoRA
+    its frozen weights are in the format of `run`.
 
     Raises:
         InputError: if one cannot be loaded or they do not fit, or 4 bits are asked for without
@@ -74,6 +76,7 @@ def load(
     )
     tokenizer = load_tokenizer(source, revision=revision)
     check_fit(model, tokenizer, template, source)
+    forget_own_rule(model, tokenizer)
     return model, tokenizer
 
 
@@ -205,7 +208,7 @@ def adapted(
 def check_fit(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, template: str, source: str
 ) -> None:
-    """Raise InputError if tokenizer, model and template would train on wrong or doubled tokens."""
+    """Raise InputError if tokenizer, model and template would train on wrong tokens."""
     if template != CHAT and "{prompt}" not in template:
         raise InputError(f"template {template!r} has no {{prompt}}; put it where the prompt goes")
     embeddings: Any = model.get_input_embeddings()
@@ -218,17 +221,13 @@ def check_fit(
         )
     if tokenizer.eos_token_id is None:
         raise InputError(f"{source}: its tokenizer has no end-of-sequence token; set eos_token")
-    ids = prompt_ids(tokenizer, template, "a")
+    # As trl encodes a prompt, which is not asked to leave the end token away.
+    ids = list(tokenizer(render(tokenizer, template, "a"))["input_ids"])
     if ids[-1] == tokenizer.eos_token_id:
         raise InputError(
             f"{source}: a templated prompt ends with the end token {tokenizer.eos_token!r}, so no "
             "response can follow; take it out of the template, or set add_eos_token to false in "
             "tokenizer_config.json"
-        )
-    if ids[0] == tokenizer.bos_token_id and ids[1:2] == ids[:1]:
-        raise InputError(
-            f"{source}: the tokenizer puts {tokenizer.bos_token!r} before every text, and the "
-            "template does so too; take it out of the template"
         )
 
 
@@ -248,6 +247,7 @@ def merged(model: PeftModel) -> PreTrainedModel:
         model.save_pretrained(folder)
         result: Any = PeftModel.from_pretrained(fresh, folder)
     whole_model: PreTrainedModel = result.merge_and_unload()
+    whole_model.generation_config = base.generation_config
     return whole_model
 
 

@@ -28,8 +28,9 @@ from trl.trainer.utils import disable_dropout_in_model
 from polyalign.data.keys import batch_seed
 from polyalign.families.ppo import Ppo
 from polyalign.models.encoding import render
+from polyalign.models.endings import end_text, end_tokens, sampling_rule, without_end
 from polyalign.models.load import load_model
-from polyalign.sampling.engines import end_tokens, left_padded, sampling_rule
+from polyalign.sampling.engines import left_padded
 from polyalign.train import common, rl
 from polyalign.train.actor_critic import (
     ActorCritic,
@@ -106,7 +107,7 @@ class PpoTrainer(Trainer):
         self.order = rl.prompt_order(
             len(encoded), args.max_steps // section.rollout_steps, self.per_rollout, args.seed
         )
-        self.ends = end_tokens(model.policy, tokenizer)
+        self.ends = end_tokens(model.policy.generation_config, tokenizer)
         self.batches: Iterator[Responses] = iter(())
         self.measured: dict[str, list[float]] = {}
 
@@ -145,9 +146,13 @@ class PpoTrainer(Trainer):
         prompts = [self.task.prompts[row] for row in rows]
         torch.manual_seed(self.seed_of("responses", number))
         responses = self.sample(asked)
-        texts = self.tokenizer.batch_decode(responses, skip_special_tokens=True)
+        written = [without_end(ids, self.ends) for ids in responses]
+        texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
+        ends: list[str | None] = [end_text(ids, self.ends, self.tokenizer) for ids in responses]
         scores = {
-            name: torch.tensor(rl.scored(name, score, prompts, texts)).float().to(self.args.device)
+            name: torch.tensor(rl.scored(name, score, prompts, texts, ends))
+            .float()
+            .to(self.args.device)
             for name, score in self.task.rewards.items()
         }
         return self.judge(asked, responses, scores)

@@ -1,8 +1,9 @@
 """Reward models: a sequence classifier with one output, trained on preference pairs with trl.
 
 The loss is that of Bradley and Terry (1952), −log sigmoid(r(chosen) − r(rejected)). A reward model
-reads the templated prompt, a space, the response, and the end-of-sequence token; whoever scores
-with it must end the text in the same way.
+reads the templated prompt, a space (not in a chat template), the response, and the end token that a
+language model of that template would write; whoever scores with it must end the text in the same
+way, so its record names the token (`end_token`).
 """
 
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 
 import datasets
 import pandas as pd
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig
 from trl import RewardConfig, RewardTrainer
 
 from polyalign.errors import InputError
 from polyalign.families.options import RewardTraining
+from polyalign.models.endings import Endings, endings
+from polyalign.models.sources import adapter_base, resolve
 from polyalign.train import common
 from polyalign.train.calibration import held_out
 from polyalign.train.classifier import predict
@@ -22,15 +25,27 @@ from polyalign.train.inputs import Run
 from polyalign.train.loading import adapters, load_for_labels
 
 
+def _named(source: str, revision: str | None, model: Any) -> GenerationConfig:
+    """What the model that a classifier starts from says of generation, its end tokens included.
+
+    transformers does not load that for a classifier.
+    """
+    folder, commit = adapter_base(source) or (source, revision)
+    try:
+        return GenerationConfig.from_pretrained(resolve(folder), revision=commit or "main")
+    except OSError:
+        return GenerationConfig.from_model_config(model.config)
+
+
 def _tokenise(
     pairs: pd.DataFrame,
-    tokenizer: PreTrainedTokenizerBase,
+    ending: Endings,
     template: str,
     longest: int,
 ) -> tuple[list[dict[str, list[int]]], int]:
     """Token ids of both texts of a pair, end token included; and how many pairs are too long."""
     rows = []
-    for prompt_ids, chosen, rejected in common.encode_pairs(pairs, tokenizer, template):
+    for prompt_ids, chosen, rejected in common.encode_pairs(pairs, ending, template):
         if len(prompt_ids) + max(len(chosen), len(rejected)) <= longest:
             rows.append({"chosen_ids": prompt_ids + chosen, "rejected_ids": prompt_ids + rejected})
     return rows, len(pairs) - len(rows)
@@ -69,15 +84,6 @@ def train_reward(
     Raises:
         InputError: if base, template, pairs or batch do not fit.
     """
-    settings = {
-        "base": base,
-        "template": template,
-        "epochs": section.epochs,
-        # Texts are as long as the model takes.
-        "max_length": None,
-        "revision": revision,
-        **common.recorded(section, run),
-    }
     arguments = RewardConfig(
         **common.training_arguments(section, run),
         num_train_epochs=section.epochs,
@@ -86,8 +92,19 @@ def train_reward(
     model, tokenizer, longest = load_for_labels(
         base, revision, template, {0: "reward"}, section, run
     )
-    train, train_long = _tokenise(pairs_train, tokenizer, template, longest)
-    test, test_long = _tokenise(pairs_test, tokenizer, template, longest)
+    ending = endings(_named(base, revision, model), tokenizer, template)
+    settings = {
+        "base": base,
+        "template": template,
+        "end_token": ending.usual_text,
+        "epochs": section.epochs,
+        # Texts are as long as the model takes.
+        "max_length": None,
+        "revision": revision,
+        **common.recorded(section, run),
+    }
+    train, train_long = _tokenise(pairs_train, ending, template, longest)
+    test, test_long = _tokenise(pairs_test, ending, template, longest)
     if not train or not test:
         raise InputError(
             f"no pair left to {'train' if not train else 'test'} on ({train_long + test_long} "

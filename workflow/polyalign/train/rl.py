@@ -14,7 +14,7 @@ import numpy as np
 from polyalign.errors import InputError
 from polyalign.models.encoding import check_lengths, max_positions
 from polyalign.palettes.record import lam_of
-from polyalign.rewards import Score, check_finite, check_weights, load
+from polyalign.rewards import Score, check_finite, check_weights, load, score_of
 from polyalign.runtime.files import versions
 from polyalign.runtime.job import is_main_process
 from polyalign.settings import SamplingRule
@@ -62,15 +62,18 @@ def task_of(inputs: TrainingInputs) -> Task:
     )
 
 
-def scored(name: str, score: Score, prompts: list[str], completions: list[str]) -> np.ndarray:
+def scored(
+    name: str, score: Score, prompts: list[str], completions: list[str], ends: list[str | None]
+) -> np.ndarray:
     """Rewards (n,), float64, of one value, as annotation gives them.
 
-    The score reads prompts without template and stripped responses.
+    The score reads prompts without template, stripped responses, and their end tokens.
 
     Raises:
         InputError: if a reward is not finite.
     """
-    rewards = np.asarray(score(prompts, [text.strip() for text in completions]), dtype=np.float64)
+    texts = [text.strip() for text in completions]
+    rewards = np.asarray(score_of(score, prompts, texts, ends), dtype=np.float64)
     check_finite(name, rewards, completions)
     return rewards
 
@@ -122,7 +125,7 @@ def copy_base(
 
 
 def check_prompts(texts: list[str], tokenizer: Any, policy: Any, max_new_tokens: int) -> None:
-    """Raise InputError if there are no prompts or one leaves no room for a response."""
+    """Raise InputError if there are no prompts or some leave no room for a response."""
     if not texts:
         raise InputError("no prompts to train on; expected at least one: check the fit split")
     check_lengths(

@@ -20,6 +20,7 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from polyalign.families.rloo import Rloo
 from polyalign.models.encoding import render
+from polyalign.models.endings import end_text, end_tokens, without_end
 from polyalign.rewards import Score
 from polyalign.train import common, rl
 from polyalign.train.inputs import Run, TrainingInputs
@@ -61,11 +62,24 @@ ALGORITHMS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 }
 
 
-def reward_function(name: str, score: Score) -> Callable[..., list[float]]:
-    """`score` as trl calls it, under the value's name (which trl takes for its metrics)."""
+def reward_function(
+    name: str, score: Score, ends: list[int], tokenizer: Any
+) -> Callable[..., list[float]]:
+    """`score` as trl calls it, under the value's name (which trl takes for its metrics).
 
-    def reward(completions: list[str], **columns: Any) -> list[float]:
-        rewards = rl.scored(name, score, columns[PROMPT], completions)
+    Args:
+        name: of the value.
+        score: its reward function.
+        ends: ids of the end tokens.
+        tokenizer: gives them their texts.
+    """
+
+    def reward(completion_ids: list[list[int]], **columns: Any) -> list[float]:
+        # trl's texts have the end tokens that are not special.
+        written = [without_end(ids, ends) for ids in completion_ids]
+        texts = tokenizer.batch_decode(written, skip_special_tokens=True)
+        ended: list[str | None] = [end_text(ids, ends, tokenizer) for ids in completion_ids]
+        rewards = rl.scored(name, score, columns[PROMPT], texts, ended)
         return [float(number) for number in rewards]
 
     reward.__name__ = name
@@ -119,7 +133,10 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
     rl.check_prompts(texts, tokenizer, policy, task.sampling.max_new_tokens)
     per_step = section.batch_size // section.generations
     order = rl.prompt_order(len(texts), section.steps, per_step, run.seed)
-    functions: list[Any] = [reward_function(name, task.rewards[name]) for name in weights]
+    ends = end_tokens(policy.generation_config, tokenizer)
+    functions: list[Any] = [
+        reward_function(name, task.rewards[name], ends, tokenizer) for name in weights
+    ]
     rows = {"prompt": [texts[row] for row in order], PROMPT: [task.prompts[row] for row in order]}
     trainer = trainer_class(
         model=policy,

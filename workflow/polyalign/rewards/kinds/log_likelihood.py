@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from polyalign.models.encoding import check_lengths
-from polyalign.rewards import IncrementalScorer, Score, SharedEncoding
+from polyalign.rewards import EndScore, IncrementalScorer, SharedEncoding
 from polyalign.rewards.batches import max_tokens, score_by_length, split, unrolled
 from polyalign.rewards.spec import ModelSpec
 from polyalign.settings import PromptTemplate
@@ -33,7 +33,7 @@ class Spec(ModelSpec):
     )
 
 
-class Scorer(Score):
+class Scorer(EndScore):
     """Loads the language model of a `Spec`; calling it scores n samples.
 
     Raises:
@@ -41,27 +41,36 @@ class Scorer(Score):
     """
 
     def __init__(self, spec: Spec) -> None:
+        from polyalign.models.endings import endings
         from polyalign.models.load import load_causal_lm, load_tokenizer
         from polyalign.rewards.incremental import supports_prefix_cache
 
         self.spec = spec
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.model = load_causal_lm(spec.model, **spec.placed())
+        self.template = spec.template or "{prompt}"
+        self.endings = endings(self.model.generation_config, self.tokenizer, self.template)
+        usual = self.endings.usual
+        self.end_alone: int = self.tokenizer.pad_token_id if usual is None else usual
         self.max_tokens = max_tokens(self.model, self.tokenizer)
         self.shares_prefix = supports_prefix_cache(self.model)
 
-    def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
-        """Mean log-probability (n,) of the tokens of n responses, the end token included.
+    def ended(
+        self, prompts: list[str], responses: list[str], ends: Sequence[str | None]
+    ) -> np.ndarray:
+        """Mean log-probability (n,) of the tokens of n responses, with the end token if any.
+
+        A response that a limit cut has none. One without any token is scored by its end alone.
 
         Raises:
-            InputError: if a prompt leaves no room for a response.
+            InputError: if prompts leave no room for a response.
         """
         import torch
 
         from polyalign.models.logprobs import response_logprobs
         from polyalign.rewards.shared_prefix import score_suffixes, worth_sharing
 
-        items = self._encode(prompts, responses)
+        items = self._encode(prompts, responses, ends)
         # The last token of the prompt predicts the first token of the response.
         texts = [(prompt[:-1], prompt[-1:] + response) for prompt, response in items]
         if self.shares_prefix and worth_sharing(texts, self.model.device):
@@ -108,12 +117,13 @@ class Scorer(Score):
         )
 
     def _encode(
-        self, prompts: Sequence[str], responses: Sequence[str]
+        self, prompts: Sequence[str], responses: Sequence[str], ends: Sequence[str | None]
     ) -> list[tuple[list[int], list[int]]]:
         from polyalign.models.logprobs import encode_responses
 
-        template, limit = self.spec.template or "{prompt}", self.max_tokens
-        encoded = encode_responses(self.tokenizer, template, prompts, responses)
+        limit = self.max_tokens
+        end_ids = [self.endings.id_of(end) for end in ends]
+        encoded = encode_responses(self.tokenizer, self.template, prompts, responses, end_ids)
         check_lengths(
             prompts, [ids for ids, _ in encoded],
             source=self.spec.model, positions=limit, new_tokens=1,
@@ -123,7 +133,7 @@ class Scorer(Score):
             left = self.spec.max_length
             if limit is not None:
                 left = min(left, limit - len(prompt_ids))
-            items.append((prompt_ids, response_ids[:left]))
+            items.append((prompt_ids, (response_ids or [self.end_alone])[:left]))
         return items
 
     def incremental(self, encoding: SharedEncoding) -> IncrementalScorer | None:
@@ -137,10 +147,16 @@ class Scorer(Score):
         known: dict[int, list[float]] = {}
 
         def rewards(
-            rows: Sequence[int], prompts: Sequence[str], texts: Sequence[Sequence[str]]
+            rows: Sequence[int],
+            prompts: Sequence[str],
+            texts: Sequence[Sequence[str]],
+            ends: Sequence[Sequence[str]] | None = None,
         ) -> list[np.ndarray]:
             asked, responses, sizes = unrolled(prompts, texts)
-            pairs = split(self._encode(asked, responses), sizes)
+            told: list[str | None] = [None] * len(responses)
+            if ends is not None:
+                told = [end for several in ends for end in several]
+            pairs = split(self._encode(asked, responses, told), sizes)
             read = prefixes.read(rows, [[a + b for a, b in several] for several in pairs])
             logits = self.model.get_output_embeddings()(read.hidden).float()
             logs = logits.log_softmax(-1).cpu().numpy()

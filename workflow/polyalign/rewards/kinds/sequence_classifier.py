@@ -37,7 +37,8 @@ class Spec(ModelSpec):
     )
     append_eos: bool = Field(
         default=False,
-        description="End the text with the end-of-sequence token, as reward training does.",
+        description="End the text with the end token that reward training ended it with (its "
+        "record names it), or with the tokenizer's end-of-sequence token.",
     )
     output: Literal["logit", "log_probability"] = Field(
         default="logit", description="The label's logit, or the log of its probability."
@@ -69,11 +70,14 @@ class Scorer(Score):
         import hashlib
 
         from polyalign.models.load import load_classifier, load_tokenizer
+        from polyalign.models.manifest import training_record
         from polyalign.rewards.incremental import supports_prefix_cache
 
         self.spec = spec
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.tokenizer.padding_side = spec.padding_side
+        trained = training_record(spec.model).get("end_token") or self.tokenizer.eos_token
+        self.end = self.tokenizer.convert_tokens_to_ids(trained)
         self.model = load_classifier(spec.model, **spec.placed())
         self.model.config.pad_token_id = self.tokenizer.pad_token_id
         self.positions = "position_ids" in inspect.signature(self.model.forward).parameters
@@ -157,7 +161,7 @@ class Scorer(Score):
         for item in items:
             # A model that adds no special tokens cannot read an empty text.
             if spec.append_eos or not item["input_ids"]:
-                item["input_ids"].append(tokenizer.eos_token_id)
+                item["input_ids"].append(self.end)
                 item["attention_mask"].append(1)
                 if "token_type_ids" in item:
                     item["token_type_ids"].append((item["token_type_ids"] or [0])[-1])
@@ -172,7 +176,10 @@ class Scorer(Score):
         prefixes = PrefixCache(self.model.base_model, self.tokenizer.pad_token_id)
 
         def rewards(
-            rows: Sequence[int], prompts: Sequence[str], texts: Sequence[Sequence[str]]
+            rows: Sequence[int],
+            prompts: Sequence[str],
+            texts: Sequence[Sequence[str]],
+            ends: Sequence[Sequence[str]] | None = None,
         ) -> list[np.ndarray]:
             asked, responses, sizes = unrolled(prompts, texts)
             items = encoding.encode(self.encoding_rule, asked, responses, self._encode)

@@ -1,0 +1,26 @@
+"""Responses that the token limit ended are counted, and many of them are warned of."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from polyalign.data.cut_off import cut_share, cut_warning
+
+
+@pytest.mark.parametrize("cells", [[True, False, True, True], [1, 0, 1, 1], [1.0, 0.0, 1.0, 1.0]])
+def test_the_share_is_that_of_the_column(cells: list[float]) -> None:
+    assert cut_share(pd.DataFrame({"truncated": cells})) == 0.75
+
+
+def test_a_table_that_does_not_say_has_no_share() -> None:
+    assert math.isnan(cut_share(pd.DataFrame({"response": ["a"]})))
+    assert math.isnan(cut_share(pd.DataFrame({"truncated": []})))
+
+
+def test_a_fifth_is_many() -> None:
+    assert cut_warning({"a": 0.19, "b": math.nan}) is None
+    assert cut_warning({"a": 0.2, "b": 0.97, "c": 0.1}) == (
+        "cut off: the token limit ended 20% of a, 97% of b; their rewards are those of unfinished "
+        "texts: raise sampling.max_new_tokens"
+    )
