@@ -1,8 +1,12 @@
 """Stands in for every script: writes outputs that depend on settings and inputs, at once."""
 
 import hashlib
+import json
 import sys
 from pathlib import Path
+
+PROMPTS = 60
+"""Prompts of the table of prompts."""
 
 words = sys.argv[2:]
 inputs, outputs, settings, mode = [], [], "", ""
@@ -27,6 +31,14 @@ for path in outputs:
                 (path / f"hh/{value}-base/{split}.jsonl.gz").write_text(digest.hexdigest())
     elif sys.argv[1] == "resolved_config":
         path.write_text(settings)
+    elif sys.argv[1] == "solve":
+        solved = {"status": "solved", "adjusted": False, "content": digest.hexdigest()}
+        path.write_text(json.dumps(solved))
+    elif sys.argv[1] == "prompts":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.table({"prompt": [digest.hexdigest()] * PROMPTS}), path)
     elif path.suffix in (
         ".parquet",
         ".json",

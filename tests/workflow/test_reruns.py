@@ -2,8 +2,11 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -141,6 +144,129 @@ def test_a_new_value_is_the_only_one_annotated(study: Path) -> None:
     assert not {job for job in found if job.startswith(("generate", "train", "reward"))}
 
 
+def test_a_value_with_another_name_leaves_the_other_scores(study: Path) -> None:
+    """Its own come from the cache (tests/unit/rewards); what λ weighs by name is made again."""
+    text = (study / "config.yaml").read_text()
+    (study / "config.yaml").write_text(text.replace("coherence:", "renamed:"))
+    found = planned(study)
+    annotated = {job for job in found if job.startswith("annotate:base")}
+    assert len(annotated) == 3
+    assert all(":renamed:" in job for job in annotated)
+    assert not {job for job in found if job.startswith(("generate:base", "reward", "train_dpo:b"))}
+
+
+def configure(folder: Path, **changes: Any) -> None:
+    """Change settings of the config, by their dotted names (`values__humor__device`)."""
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    for name, value in changes.items():
+        *sections, key = name.split("__")
+        place = config
+        for section in sections:
+            place = place[section]
+        assert place.get(key) != value
+        place[key] = value
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+SHOWN = {"resolved_config", "report"}
+NO_NUMBER = {
+    "batch size of a value in lambda": ({"values__humor__batch_size": 7}, SHOWN),
+    "batch size of a value": ({"values__perplexity__batch_size": 7}, SHOWN),
+    "device of a value": ({"values__helpful__device": "cpu"}, SHOWN),
+    "shards": ({"sampling__shards": 3}, SHOWN),
+    "limit above the prompts": ({"prompts__limit": 70}, SHOWN),
+    "no limit": ({"prompts__limit": None}, SHOWN),
+    "adjust": ({"map__on_infeasible": "adjust"}, {*SHOWN, "overview"}),
+}
+
+
+@pytest.mark.parametrize(("changes", "jobs"), NO_NUMBER.values(), ids=NO_NUMBER)
+def test_an_edit_that_changes_no_number_makes_nothing_but_the_page(
+    study: Path, changes: dict[str, Any], jobs: set[str]
+) -> None:
+    configure(study, **changes)
+    assert planned(study) == jobs
+
+
+def test_such_edits_are_no_reason_later_either(study: Path) -> None:
+    """The jobs that do run leave records that the next plan agrees with; and back again."""
+    changes = {key: value for edits, _ in NO_NUMBER.values() for key, value in edits.items()}
+    before = (study / "config.yaml").read_text()
+    configure(study, **changes)
+    assert planned(study) == {*SHOWN, "overview"}
+    made = snakemake(study, "--cores", "2", "--quiet", "rules", "--", "all")
+    assert made.returncode == 0, made.stdout
+    assert planned(study) == set()
+    (study / "config.yaml").write_text(before)
+    assert planned(study) == {*SHOWN, "overview"}
+
+
+def test_a_limit_below_the_prompts_samples_again(study: Path) -> None:
+    configure(study, prompts__limit=50)
+    found = planned(study)
+    assert {"prompts", "generate:base:pool:0:2", "generate:base:base:0:1"} <= found
+
+
+def test_a_pool_that_is_sampled_again_takes_the_new_shards(study: Path) -> None:
+    configure(study, sampling__shards=3, sampling__temperature=0.9)
+    found = planned(study)
+    pool = {job for job in found if job.startswith("generate:base:pool")}
+    assert pool == {f"generate:base:pool:{i}:3" for i in range(3)}
+
+
+def test_a_palette_that_was_adjusted_is_solved_again_if_it_may_not_be(study: Path) -> None:
+    lam = study / "results/sandbox/palettes/lam/hhh-65.json"
+    times = lam.stat().st_atime_ns, lam.stat().st_mtime_ns
+    lam.write_text(lam.read_text().replace('"adjusted": false', '"adjusted": true'))
+    os.utime(lam, ns=times)
+    configure(study, map__on_infeasible="adjust")
+    solved = {job for job in planned(study) if job.startswith("solve")}
+    assert solved == {"solve:hhh-65"}
+
+
+def why(folder: Path, *arguments: str) -> list[str]:
+    """The lines of `polyalign why` in a checkout."""
+    call = "import sys; from polyalign.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", call, "why", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(folder / "workflow")},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+def test_why_a_file_would_be_made_again(study: Path) -> None:
+    model = "results/sandbox/models/rloo/hhh-60.json"
+    configure(study, values__humor__batch_size=7)
+    (said,) = why(study, "rloo/hhh-60")
+    assert said.startswith(f"nothing: {model} is up to date, made 20")
+    steps = STUDY.policies["rloo"].model_dump()["steps"]
+    configure(study, policies__rloo__steps=steps + 1)
+    change(study, "workflow/polyalign/map/dual.py")
+    change(study, "workflow/polyalign/train/rloo.py")
+    edited = study / "results/sandbox/world/hh/helpful-base/train.jsonl.gz"
+    edited.write_text("other")
+    (study / "results/sandbox/plots/radar.pdf").unlink()
+    text = "\n".join(why(study, "rloo/hhh-60"))
+    assert text.startswith(
+        f"{model} would be made, after 4 other jobs:\n"
+        f"  setting settings.steps: {steps} → {steps + 1}\n"
+        "  code edited: polyalign.train.rloo\n"
+        "  inputs that would be made first: "
+    )
+    assert "palettes/lam/hhh-60.json (solve):\n  code edited: polyalign.map.dual" in text
+    assert (
+        "results/sandbox/models/reward/helpful (reward_model):\n"
+        f"  input {edited.relative_to(study)}: its content changed (of 20"
+    ) in text
+    assert "radar" not in text
+    assert why(study, "radar")[1] == "  missing: results/sandbox/plots/radar.pdf"
+
+
 def test_a_label_redraws_without_scoring(study: Path) -> None:
     edit(study, "config.yaml", "label: Humor", "label: Wit")
     assert planned(study) == {"resolved_config", *ENDS, *PLOTS}
@@ -202,8 +328,16 @@ def test_another_random_lambda_is_decoded_alone(study: Path) -> None:
     assert decoded == {"decode_morl_d:draw-2", "levels:morl-d:draw-2"}
 
 
+USES_HELPER = """
+import helper
+
+def score(prompts, responses):
+    return [helper.factor for _ in responses]
+"""
+
+
 def test_the_users_own_reward_is_scored_again_when_its_code_changes(study: Path) -> None:
-    (study / "mine.py").write_text("import helper\n\ndef score(prompts, responses):\n    ...\n")
+    (study / "mine.py").write_text(USES_HELPER)
     (study / "helper.py").write_text("factor = 2\n")
     new = "  mine: {kind: python, function: 'mine:score'}\n"
     edit(study, "config.yaml", "  coherence:\n    kind", f"{new}  coherence:\n    kind")
@@ -212,8 +346,14 @@ def test_the_users_own_reward_is_scored_again_when_its_code_changes(study: Path)
     made = snakemake(study, "--cores", "1", "--quiet", "rules", "--", target)
     assert made.returncode == 0, made.stdout
     os.utime(study / "helper.py")
+    (study / "mine.py").write_text(
+        USES_HELPER.replace("    return", "    # the same for all\n    return")
+        + "\ndef another(prompts, responses):\n    return []\n"
+    )
     assert planned(study, target) == set()
+    assert why(study, target)[0].startswith("nothing: ")
     change(study, "helper.py")
+    assert why(study, target)[1] == "  code edited: helper.py"
     assert planned(study, target) == {"annotate:base:base:mine:0:1"}
 
 

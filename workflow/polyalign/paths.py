@@ -11,7 +11,7 @@
       palettes/lam/{palette}.json                 λ; palettes/{palette}.json adds its diagnostics
       explore/{name}.csv, tables/{name}.{kind}, plots/{figure}.{kind}
       logs/{stage}/{job}.log .json                a job's log, and its record beside it
-      cache/{value}/, work/{stage}-{variant}/     kept for later runs and attempts; no rule's output
+      cache/, work/{stage}-{variant}/             kept for later runs and attempts; no rule's output
 
 A part in braces may also be a wildcard of Snakemake (`"{variant}"`): rules call the same functions.
 """
@@ -112,9 +112,9 @@ class Paths:
         """A figure; one of a policy has the policy's name behind a slash."""
         return f"{self.results}/plots/{figure}.{kind}"
 
-    def cache(self, value: str) -> str:
-        """Folder of the scores of a value, by content."""
-        return f"{self.results}/cache/{value}"
+    def cache(self) -> str:
+        """Folder of all scores, by specification and content."""
+        return f"{self.results}/cache"
 
     def work(self, stage: str, variant: str) -> str:
         """Folder of the checkpoints of a training."""

@@ -14,7 +14,7 @@ from polyalign import families, plots, study
 from polyalign.errors import InputError
 from polyalign.families import BASE, POOL, Policy
 from polyalign.paths import OF_ANY, Paths, job_name
-from polyalign.plan import command, shown, stages
+from polyalign.plan import command, shown, stages, unchanged
 from polyalign.plan.command import one_of, text_hash
 from polyalign.plan.resources import LIGHT_JOB
 from polyalign.report import registry
@@ -59,12 +59,17 @@ def environment(kind):
 
 
 def params(stage, files=None, **fixed):
-    """Params of a rule: what its jobs are told, the code that they run, and their files.
+    """Params of a rule: its settings, the code that its jobs run, and their files.
 
-    `fixed` are wildcards that the rule has in its name instead of in its files.
+    Of the settings Snakemake compares those that can change a result (`settings`); the jobs are told
+    all (`told`). Params that look at resources are not compared. `fixed` are wildcards that the rule
+    has in its name instead of in its files.
     """
     return {
-        "settings": lambda wildcards: stages.settings_text(
+        "settings": lambda wildcards: unchanged.compared_text(
+            STUDY, stage, {**fixed, **wildcards}
+        ),
+        "told": lambda wildcards, resources: stages.settings_text(
             STUDY, stage, {**fixed, **wildcards}
         ),
         "code": lambda wildcards: stages.code_text(
@@ -119,9 +124,8 @@ def file_arguments(wildcards, input, output, resources=None):
 
 
 def files_with_cache(wildcards, input, output, resources=None):
-    """`file_arguments`, and the folder of the value's scores by the content of the texts."""
-    cached = PATHS.cache(wildcards.value)
-    return command.arguments(input, output, resources or {}, work=cached)
+    """`file_arguments`, and the folder of scores by the content of the texts."""
+    return command.arguments(input, output, resources or {}, work=PATHS.cache())
 
 
 def files_with_work(stage, name, **fixed):

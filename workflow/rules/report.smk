@@ -35,7 +35,8 @@ rule resolved_config:
     conda:
         environment("resolved_config")
     params:
-        **params("resolved_config") | {"settings": lambda wildcards: CONFIG},
+        **params("resolved_config")
+        | {name: lambda wildcards: CONFIG for name in ("settings", "told")},
     shell:
         job("resolved_config")
 

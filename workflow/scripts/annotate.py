@@ -15,10 +15,20 @@ def main(job: Job, *, value: str, spec: dict[str, Any]) -> None:
     identity = entry.identity()
     code = module_code(f"polyalign.rewards.kinds.{spec['kind']}")
     made_by = {"spec": identity, "code": code}
-    cache = ScoreCache(job.work, short_hash(canonical(made_by)), made_by) if job.work else None
+    name = f"{spec['kind']}-{short_hash(canonical(made_by))}"
+    cache = ScoreCache(job.work, name, made_by) if job.work else None
     samples = read_table(job.input("samples"))
     reward = rewards.deferred(spec)
-    scores = annotate(samples, value, reward, cache, reads_prompt=entry.reads_prompt())
+    if cache:
+        print(f"scores are kept in {cache.folder}")
+    scores = annotate(
+        samples,
+        value,
+        reward,
+        cache,
+        reads_prompt=entry.reads_prompt(),
+        at_once=entry.AT_ONCE,
+    )
     record = {"value": value, "settings": spec, "spec": identity}
     write_table(scores, job.outputs["scores"], record)
 

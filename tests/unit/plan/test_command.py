@@ -27,7 +27,7 @@ def test_gpus_and_a_second_attempt_are_told_and_nothing_else() -> None:
 def test_a_stage_runs_its_script_and_says_how_it_failed() -> None:
     text = command.shell_command("..", "annotate")
     started = " python -m polyalign.runtime.preloaded models ../workflow/scripts/annotate.py"
-    assert f"{started} --settings {{params.settings:q}} " in text
+    assert f"{started} --settings {{params.told:q}} " in text
     assert text.endswith("|| python -m polyalign.runtime.exit_status $? {log:q}")
     assert " {params.launcher} ../" in command.shell_command("..", "train", launch=True)
 

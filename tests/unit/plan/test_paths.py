@@ -152,7 +152,7 @@ def test_all_paths_are_below_the_folder_of_the_study_and_differ() -> None:
         *(PATHS.manifest(policy), PATHS.metrics(policy), PATHS.samples(policy, 0, 1)),
         *(PATHS.shard(policy, "humor", 0, 1), PATHS.rewards(policy), PATHS.levels(policy)),
         *(PATHS.winrate(policy), PATHS.lam("hhh"), PATHS.palette("hhh"), PATHS.explored("random")),
-        *(PATHS.table("levels"), PATHS.plot("levels"), PATHS.cache("humor")),
+        *(PATHS.table("levels"), PATHS.plot("levels"), PATHS.cache()),
         *(PATHS.work("train", "hhh"), PATHS.log("train", "hhh")),
     ]
     assert len(set(built)) == len(built)

@@ -10,7 +10,6 @@ from polyalign.data.keys import content_key, prompt_id
 from polyalign.data.specs import common_spec, imported_spec, read_spec, rewards_record
 from polyalign.data.tables import write_table
 from polyalign.errors import InputError
-from polyalign.rewards import annotate as module
 from polyalign.rewards.annotate import annotate
 from polyalign.rewards.score_cache import ScoreCache
 
@@ -69,11 +68,7 @@ def test_another_specification_shares_nothing(tmp_path: Path) -> None:
     assert len(score.asked) == 6
 
 
-def test_a_killed_job_keeps_what_it_had_scored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "AT_ONCE", 1)
-
+def test_a_killed_job_keeps_what_it_had_scored(tmp_path: Path) -> None:
     class Killed(Counting):
         def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
             if len(self.asked) == 2:
@@ -81,7 +76,7 @@ def test_a_killed_job_keeps_what_it_had_scored(
             return super().__call__(prompts, responses)
 
     with pytest.raises(KeyboardInterrupt):
-        annotate(samples(*ONE), "v", Killed(), cache(tmp_path))
+        annotate(samples(*ONE), "v", Killed(), cache(tmp_path), at_once=1)
     score = Counting()
     annotate(samples(*ONE), "v", score, cache(tmp_path))
     assert score.asked == [("q", "a")]

@@ -20,7 +20,7 @@ from polyalign import rewards
 from polyalign.errors import InputError
 from polyalign.rewards.batches import score_by_length
 from polyalign.rewards.kinds.ngram_diversity import diversity
-from polyalign.runtime import code
+from polyalign.runtime.function_code import function_code
 
 WORDS = ["<eos>", "<pad>", *"abcdefgh"]
 PROMPTS = ["a b", "c", "d e f", "g"]
@@ -225,6 +225,8 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "helper.py").write_text("factor = 2\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*sys.path])
+    for name in ("rewards", "rewards.mine", "helper"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     return tmp_path
 
 
@@ -249,10 +251,10 @@ def test_the_users_code_is_part_of_the_specification(mine: Path) -> None:
     assert before["content"] == rewards.spec_of(spec).user_code()
     (mine / "unrelated.py").write_text("factor = 3\n")
     os.utime(mine / "helper.py")
-    code._facts.cache_clear()
+    function_code.cache_clear()
     assert identity(spec) == before
     (mine / "helper.py").write_text("factor = 3\n")
-    code._facts.cache_clear()
+    function_code.cache_clear()
     assert identity(spec) != before
 
 
@@ -261,10 +263,10 @@ def test_comments_in_the_users_code_change_nothing(mine: Path) -> None:
     spec, file = python("rewards.mine:score"), mine / "rewards/mine.py"
     before = identity(spec)
     file.write_text('"""My reward."""\n' + MINE.replace("def", "# A note.\ndef"))
-    code._facts.cache_clear()
+    function_code.cache_clear()
     assert identity(spec) == before
     file.write_text(MINE.replace("+ len(prompt)", "- len(prompt)"))
-    code._facts.cache_clear()
+    function_code.cache_clear()
     assert identity(spec) != before
 
 

@@ -15,6 +15,7 @@ HELPERS = {
     "check": "check a study's config and print the plan",
     "run": "run a study, with one line of progress",
     "status": "what runs, what failed and why, what jobs took",
+    "why": "what changed since a file was made",
 }
 """Command → its help. Each is a module of this package with `main(argv) -> exit status`."""
 

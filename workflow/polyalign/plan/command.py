@@ -30,7 +30,7 @@ def shell_command(root: str, stage: str, *, launch: bool = False) -> str:
     return (
         "RAYON_NUM_THREADS={threads} OMP_NUM_THREADS={threads}"
         f" {python} {root}/workflow/scripts/{STAGES[stage].script}.py"
-        " --settings {params.settings:q} {params.files} --log {log:q}"
+        " --settings {params.told:q} {params.files} --log {log:q}"
         " || python -m polyalign.runtime.exit_status $? {log:q}"
     )
 

@@ -6,7 +6,7 @@ so Snakemake sees every change, also two numbers that changed places. Nothing he
 Snakemake, and no job imports it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from polyalign.families import BASE, POOL, Policy, family
 from polyalign.families.options import RewardTraining
 from polyalign.paths import Paths
 from polyalign.plan import resources, shown
+from polyalign.plan.recorded import read_record
 from polyalign.plan.resources import Need
 from polyalign.report.registry import TABLES
 from polyalign.runtime.code import canonical, code
@@ -168,8 +169,36 @@ def given(inputs: Inputs) -> Inputs:
 
 
 def shards(study: Study, policy: Policy) -> int:
-    """Number of scatter items of a policy: all but the pool are sampled in one."""
-    return study.sampling.shards if policy.name == POOL.name else 1
+    """Number of scatter items of a policy: all but the pool are sampled in one.
+
+    A finished pool keeps the number that it was made in, since another one gives the same samples.
+    """
+    if policy.name != POOL.name:
+        return 1
+    asked = study.sampling.shards
+    made = {int(path.stem.rpartition("-")[2]) for path in _first_items(study)}
+    kept = [n for n in sorted(made - {asked}) if _is_kept(study, n)]
+    return asked if asked in made or not kept else kept[0]
+
+
+def _first_items(study: Study) -> Iterator[Path]:
+    """The first scatter items of the pool's samples that are there."""
+    pattern = Path(paths(study).shard(POOL, "samples", 0, "*"))
+    return pattern.parent.glob(pattern.name)
+
+
+def _is_kept(study: Study, n: int) -> bool:
+    """Whether all samples of the pool are there in n items, made with these settings and code."""
+    for i in range(n):
+        path = paths(study).shard(POOL, "samples", i, n)
+        if not Path(path).is_file():
+            return False
+        job = {"family": POOL.family, "variant": POOL.variant, "i": str(i), "n": str(n)}
+        now = settings_text(study, "generate", job), code_text(study, "generate", job)
+        record = read_record(path)
+        if record is not None and (record.settings, record.code) != now:
+            return False
+    return True
 
 
 def scattered(study: Study, policy: Policy, names: Sequence[str]) -> list[str]:

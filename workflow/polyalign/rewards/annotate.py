@@ -1,5 +1,7 @@
 """Rewards of samples: one value at a time; equal texts are scored once."""
 
+import time
+
 import numpy as np
 import pandas as pd
 
@@ -7,9 +9,10 @@ from polyalign.data.keys import KEY, content_key
 from polyalign.data.rewards_table import check_values
 from polyalign.rewards import EndScore, Score, score_of
 from polyalign.rewards.score_cache import ScoreCache
+from polyalign.rewards.spec import ValueSpec
 
-AT_ONCE = 8192
-"""Texts that are scored before their scores are written to the cache."""
+KEEP_EVERY = 10.0
+"""Seconds after which new scores are written to the cache; on an error they are written at once."""
 
 
 def annotate(
@@ -19,6 +22,7 @@ def annotate(
     cache: ScoreCache | None = None,
     *,
     reads_prompt: bool = True,
+    at_once: int = ValueSpec.AT_ONCE,
 ) -> pd.DataFrame:
     """Score every sample; equal ones are scored once.
 
@@ -29,6 +33,8 @@ def annotate(
         score: its reward function.
         cache: earlier scores of this reward function; new ones are added.
         reads_prompt: whether equal samples must have equal prompts, not only equal responses.
+        at_once: texts in one call of the reward function; if a call fails, the scores of all calls
+            before are in the cache.
 
     Returns:
         `prompt_id`, `candidate`, and a float64 column named after the value.
@@ -45,16 +51,30 @@ def annotate(
     found = known.reindex(keys).to_numpy(dtype=np.float64, copy=True)
     missing = np.flatnonzero(np.isnan(found))
     print(f"{len(samples)} samples, {len(texts)} texts, {len(texts) - len(missing)} in the cache")
-    for rows in np.array_split(missing, -(-len(missing) // AT_ONCE)) if len(missing) else []:
-        asked = texts.iloc[rows]
-        found[rows] = score_of(
-            score,
-            asked["prompt"].tolist(),
-            asked["response"].tolist(),
-            asked["end_token"].tolist() if "end_token" in asked else [None] * len(asked),
-        )
-        if cache:
-            cache.add([keys[row] for row in rows], found[rows])
+    calls = np.array_split(missing, -(-len(missing) // at_once)) if len(missing) else []
+    new: list[int] = []
+
+    def keep() -> None:
+        if cache and new:
+            cache.add([keys[row] for row in new], found[new])
+        new.clear()
+
+    last = time.monotonic()
+    try:
+        for rows in calls:
+            asked = texts.iloc[rows]
+            found[rows] = score_of(
+                score,
+                asked["prompt"].tolist(),
+                asked["response"].tolist(),
+                asked["end_token"].tolist() if "end_token" in asked else [None] * len(asked),
+            )
+            new += rows.tolist()
+            if time.monotonic() - last >= KEEP_EVERY:
+                keep()
+                last = time.monotonic()
+    finally:
+        keep()
     scored = samples[[*KEY, *read]].merge(
         texts[read].assign(**{value: found}), on=read, how="left", validate="many_to_one"
     )

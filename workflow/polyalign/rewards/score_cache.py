@@ -1,8 +1,8 @@
 """Scores kept by content: a specification scores each text once, whichever policy wrote it.
 
-Each specification has a folder with Parquet files of `key` and `score`. A file is written whole and
-never changed, so jobs can share the folder without a lock, and a killed job loses only what it had
-not yet written.
+The name of the value is no part of the specification. Each specification has a folder with Parquet
+files of `key` and `score`. A file is written whole and never changed, so jobs can share the folder
+without a lock, and a killed job loses only what it had not yet written.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ class ScoreCache:
     """The scores of one specification.
 
     Args:
-        folder: folder of the value.
+        folder: folder of all scores of a study.
         name: name of the specification; a folder below.
         record: the specification, written there for readers.
     """

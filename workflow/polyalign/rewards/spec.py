@@ -1,6 +1,6 @@
 """What the config holds about every value."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -10,6 +10,9 @@ from polyalign.settings import Strict
 
 class ValueSpec(Strict):
     """One value and its name in figures; each kind adds the settings of its reward."""
+
+    AT_ONCE: ClassVar[int] = 8192
+    """Texts that are scored in one call of the reward function, and then kept."""
 
     kind: str = Field(description="Kind of reward: a module of polyalign.rewards.kinds.")
     label: str = Field(default="", description="Name on axes and in tables (default: the key).")
@@ -35,9 +38,16 @@ class ValueSpec(Strict):
         """What the scores depend on, JSON-ready; scores compare only if their identities do."""
         return self.model_dump(exclude={"label", "unit"})
 
+    def at_default_speed(self) -> Self:
+        """The same value, with defaults for the settings that change speed alone."""
+        return self
+
 
 class ModelSpec(ValueSpec):
     """A value that a model scores."""
+
+    SPEED: ClassVar = ("device", "device_map", "batch_size")
+    """Settings that change how fast the scores are computed, and at most their rounding."""
 
     model: str = Field(
         description="Hub id, folder, `package:NAME/FOLDER` of an installed package, or a folder "
@@ -69,5 +79,10 @@ class ModelSpec(ValueSpec):
         Raises:
             InputError: if there is no such model.
         """
-        settings = self.model_dump(exclude={"label", "unit", "device", "device_map", "batch_size"})
+        settings = self.model_dump(exclude={"label", "unit", *self.SPEED})
         return {**settings, "content": sources.fingerprint(self.model, self.revision)}
+
+    def at_default_speed(self) -> Self:
+        """As for any value: on the default device, with the default batch size."""
+        fields = type(self).model_fields
+        return self.model_copy(update={key: fields[key].default for key in self.SPEED})

@@ -70,7 +70,7 @@ def fingerprint(source: str) -> str:
     Raises:
         SyntaxError: if `source` is not Python.
     """
-    return short_hash(json.dumps(_plain(_computed(source))))
+    return short_hash(json.dumps(plain(computed_tree(source))))
 
 
 def _library(module: str) -> Path:
@@ -92,9 +92,9 @@ def _text(*starts: Path, root: Path = ROOT) -> str:
 @cache
 def _facts(file: Path, root: Path) -> tuple[str, tuple[Path, ...]]:
     """A file's fingerprint, and the files below `root` that it imports itself."""
-    tree = _computed(file.read_text(encoding="utf-8"))
-    files = {found for name in _imports(tree, file, root) for found in _files(name, root)}
-    return short_hash(json.dumps(_plain(tree))), tuple(sorted(files))
+    tree = computed_tree(file.read_text(encoding="utf-8"))
+    files = {found for name in _imports(tree, file, root) for found in module_files(name, root)}
+    return short_hash(json.dumps(plain(tree))), tuple(sorted(files))
 
 
 def _imports(tree: ast.AST, file: Path, root: Path) -> Iterator[str]:
@@ -111,7 +111,7 @@ def _imports(tree: ast.AST, file: Path, root: Path) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-def _files(module: str, root: Path) -> Iterator[Path]:
+def module_files(module: str, root: Path) -> Iterator[Path]:
     """The files below `root` that importing a module runs: its packages' and its own."""
     parts = module.split(".") if module else []
     for end in range(1, len(parts) + 1):
@@ -195,20 +195,20 @@ class _Computed(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
-def _computed(source: str) -> ast.AST:
+def computed_tree(source: str) -> ast.AST:
     """The syntax of what a module computes."""
     tree = ast.parse(source)
     computed: ast.AST = _Computed(tree).visit(tree)
     return computed
 
 
-def _plain(node: Any) -> Any:
+def plain(node: Any) -> Any:
     """Syntax as lists and texts, without places and without what is empty or unstable."""
     if isinstance(node, ast.AST):
-        fields = {name: _plain(part) for name, part in ast.iter_fields(node)}
+        fields = {name: plain(part) for name, part in ast.iter_fields(node)}
         kept = {name: part for name, part in fields.items() if part not in (None, [])}
         named = [[name, part] for name, part in sorted(kept.items()) if name not in UNSTABLE]
         return [type(node).__name__, *named]
     if isinstance(node, list):
-        return [_plain(part) for part in node]
+        return [plain(part) for part in node]
     return node if node is None else repr(node)

@@ -94,6 +94,12 @@ class Study(Strict):
         """The values that a policy's λ may weigh: those of its palette, or that it names itself."""
         return list(self.palettes[policy.palette] if policy.palette else policy.values)
 
+    @cached_property
+    def at_default_speed(self) -> "Study":
+        """The study with defaults for what changes only how fast its values are scored."""
+        values = {name: spec.at_default_speed() for name, spec in self.values.items()}
+        return self.model_copy(update={"values": values})
+
     def scorer(self, value: str) -> dict[str, Any]:
         """What a value's rewards depend on, JSON-ready: its entry without label and unit.
 

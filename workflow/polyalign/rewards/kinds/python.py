@@ -1,7 +1,10 @@
 """A reward in a few lines of the user's own Python."""
 
+import sys
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import ModuleType
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import AfterValidator, Field
@@ -9,7 +12,7 @@ from pydantic import AfterValidator, Field
 from polyalign.errors import InputError
 from polyalign.rewards import Score
 from polyalign.rewards.spec import ValueSpec
-from polyalign.runtime.code import imported
+from polyalign.runtime.function_code import function_code
 
 
 def _function(name: str) -> str:
@@ -27,10 +30,13 @@ def _function(name: str) -> str:
 class Spec(ValueSpec):
     """A function of yours, from lists of prompts and responses to one number per response.
 
-    Its module is a file below the folder that Snakemake is called in. If you edit what it computes,
-    or a module there that it imports (a file, or a package with an `__init__.py`), the value is
-    scored again.
+    Its module is a file below the folder that Snakemake is called in. If you edit what the function
+    computes, in its module or in others there that it imports from, the value is scored again.
+    Comments, docstrings and functions that it does not use do not count.
     """
+
+    AT_ONCE: ClassVar[int] = 32
+    """Few, since a call that fails, such as one of a judge that is paid, loses all its scores."""
 
     kind: Literal["python"] = "python"
     function: Annotated[str, AfterValidator(_function)] = Field(
@@ -47,7 +53,7 @@ class Spec(ValueSpec):
         return Path(*self.function.partition(":")[0].split(".")).with_suffix(".py")
 
     def user_code(self) -> str:
-        """`file=hash` of the function's module and of all modules here that it imports.
+        """`file=hash` of what the function uses of its module, and of each module here.
 
         Raises:
             InputError: if there is no such module.
@@ -59,14 +65,14 @@ class Spec(ValueSpec):
                 "correct the name, or call from the folder that the module is in"
             )
         try:
-            return imported(Path.cwd(), file.resolve())
+            return function_code(Path.cwd(), Path.cwd() / file, self.function.partition(":")[2])
         except SyntaxError as fault:
             raise InputError(
                 f"{file}:{fault.lineno}: {fault.msg}; expected Python; fix the module"
             ) from fault
 
     def identity(self) -> dict[str, Any]:
-        """As for any value, with hashes of the function's modules.
+        """As for any value, with hashes of what the function uses of its modules.
 
         Raises:
             InputError: if there is no such module.
@@ -86,18 +92,10 @@ class Scorer(Score):
     """
 
     def __init__(self, spec: Spec) -> None:
-        import sys
-        from importlib.util import module_from_spec, spec_from_file_location
-
         self.spec = spec
         spec.user_code()
-        sys.path.insert(0, str(Path.cwd()))
-        found = spec_from_file_location("polyalign_user_reward", spec.file())
-        assert found is not None
-        assert found.loader is not None
-        module = module_from_spec(found)
-        found.loader.exec_module(module)
-        self.function = getattr(module, spec.function.partition(":")[2], None)
+        name, _, function = spec.function.partition(":")
+        self.function = getattr(_module(name, spec.file()), function, None)
         if not callable(self.function):
             raise InputError(
                 f"{spec.function}: {spec.file()} has no such function; expected one that takes a "
@@ -124,3 +122,22 @@ class Scorer(Score):
                 "responses; expected one number per response; fix the function"
             )
         return rewards
+
+
+def _module(name: str, file: Path) -> ModuleType:
+    """The user's module, imported as Python does, so that dataclasses, other processes and relative
+    imports find it by its name.
+
+    Raises:
+        InputError: if another module has its name.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    module = import_module(name)
+    if module.__file__ is None or not file.samefile(module.__file__):
+        raise InputError(
+            f"{file}: another module is called {name} too ({module.__file__}); expected a name "
+            "that nobody else has; rename the file or its folder"
+        )
+    return module
