@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from polyalign.data.preferences import read_pairs
+from polyalign.data.preferences import read_pairs, said_of
 from polyalign.data.tables import read_table
 from polyalign.families.options import RewardTraining
 from polyalign.models.manifest import write_manifest, write_metrics
@@ -45,6 +45,8 @@ def main(
             # A data set of the hub is not an input: its id is in the settings.
             path = str(job.inputs.get(split, [pairs["source"]])[0])
             read[split] = read_pairs(**{**pairs, "source": path, "split": split})
+            for sentence in said_of(read[split].counts):
+                print(f"{split}: {sentence}", flush=True)
         record = train_reward(
             source,
             read["train"].frame,

@@ -195,6 +195,18 @@ def test_long_pairs_are_left_out_and_counted(base, tmp_path, monkeypatch):
         learn(base, tmp_path / "none")
 
 
+def test_a_text_that_was_cut_is_read_without_an_end_token(base):
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    pairs = easy_pairs(20, 0)
+    whole, _ = reward._tokenise(pairs, tokenizer, TEMPLATE, 10_000)
+    cut, _ = reward._tokenise(
+        pairs.assign(chosen_cut=True, rejected_cut=False), tokenizer, TEMPLATE, 10_000
+    )
+    for one, other in zip(whole, cut, strict=True):
+        assert one["chosen_ids"] == [*other["chosen_ids"], tokenizer.eos_token_id]
+        assert one["rejected_ids"] == other["rejected_ids"]
+
+
 def test_the_job_judges_a_single_file_on_pairs_that_it_does_not_train_on(base, tmp_path):
     """And it trains where the study says."""
     rows = easy_pairs(200, 0).assign(prompt=[f"How do I brew tea {n}?" for n in range(200)])
@@ -203,19 +215,23 @@ def test_the_job_judges_a_single_file_on_pairs_that_it_does_not_train_on(base, t
     settings = {
         "name": "mine", "source": base, "revision": None, "template": TEMPLATE, "seed": 1,
         "device": "cpu", "training": training,
-        "pairs": {"source": "pairs.jsonl", "max_words": 50, "held_out": 0.1},
+        "pairs": {"source": "pairs.jsonl", "max_words": 6, "held_out": 0.1},
     }  # fmt: skip
     command = [
         sys.executable, ROOT / "scripts/reward_model.py", "--settings", json.dumps(settings),
         "--input", "train=pairs.jsonl", "test=pairs.jsonl", "--work", "work",
-        "--output", "model=model", "manifest=model.json", "metrics=model.csv",
+        "--output", "model=model", "manifest=model.json", "metrics=model.csv", "--log", "log",
     ]  # fmt: skip
     subprocess.run(command, cwd=tmp_path, check=True)
     record = json.loads((tmp_path / "model.json").read_text())["record"]
     counts = record["counts"]
-    assert counts["train"] + counts["test"] == 200
+    assert counts["train"] + counts["test"] == 200 - record["read"]["train"]["equal"]
     assert 5 <= counts["test"] <= 40
     assert record["read"]["train"]["other_split"] == counts["test"]
+    cut = record["read"]["test"]["cut"]
+    assert cut > 0
+    log = (tmp_path / "log").read_text(encoding="utf-8")
+    assert f"test: {cut} of {counts['test']} pairs are cut to max_words" in log
     assert record["settings"]["device"] == "cpu"
 
 

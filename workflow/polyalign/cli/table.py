@@ -449,11 +449,17 @@ def _problem(options: argparse.Namespace) -> tuple[Table, "np.ndarray"]:
 
 def _read(options: argparse.Namespace, values: list[str] | None) -> Table:
     """The rows of the chosen split, with the given values (None: all of the table)."""
-    from polyalign.data.rewards_table import read_rewards, rewards_array, value_columns
+    from polyalign.data.rewards_table import (
+        check_splits,
+        read_rewards,
+        rewards_array,
+        value_columns,
+    )
     from polyalign.map.base import Base
 
     frame = read_rewards(options.table, columns={name: name for name in values or []})
     if options.split != "all":
+        check_splits(set(frame["split"]), options.table)
         frame = frame[frame["split"] == options.split]
         if frame.empty:
             raise InputError(f"{options.table}: no rows in split {options.split!r}")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pandas.util import hash_array, hash_pandas_object
 
 from polyalign.data.keys import split_of
-from polyalign.data.rewards_table import TEST_SHARE, check_keys
+from polyalign.data.rewards_table import TEST_SHARE, check_keys, check_missing, check_splits
 from polyalign.errors import InputError
 from polyalign.map.base import PROMPT_SCOPE_CANDIDATES, SCOPES, Base, Units
 from polyalign.map.dual import DEFAULT_LIMITS, TOLERANCE, Limits, Solution, maximise, solve_on
@@ -74,6 +74,15 @@ class Stream(Units):
         It keeps eight bytes per row where there are keys, and one per row where the split is
         derived.
         """
+        names = pq.read_schema(self.path).names
+        for name in ("prompt", "prompt_id"):
+            if name in names:
+                self._refuse_missing(name)
+        if self.split != "all" and not self.derived:
+            found: set[str] = set()
+            for piece in self._pieces(["split"]):
+                found |= set(pc.unique(piece["split"]).to_pylist())
+            check_splits(found, self.path)
         keyed = candidates and self.id is not None
         columns = list(self.values)
         columns += [self.id, "candidate"] if self.id is not None and keyed else []
@@ -102,6 +111,25 @@ class Stream(Units):
             self.mask = np.concatenate(inside)
         if keyed:
             self._refuse_repeated(hashes)
+
+    def _refuse_missing(self, name: str) -> None:
+        """Check that no cell of a column is missing; most files say so without being read."""
+        with pq.ParquetFile(self.path) as file:
+            facts = file.metadata
+            paths = [facts.schema.column(i).path for i in range(facts.num_columns)]
+            known = file.schema_arrow.field(name).type in (pa.string(), pa.large_string()) and all(
+                found is not None and found.null_count == 0
+                for found in (
+                    facts.row_group(i).column(paths.index(name)).statistics
+                    for i in range(facts.num_row_groups)
+                )
+            )
+        if known:
+            return
+        missing = [
+            piece[name].is_null(nan_is_null=True).to_numpy() for piece in self._pieces([name])
+        ]
+        check_missing(np.concatenate(missing), name, self.path)
 
     def _refuse_repeated(self, hashes: np.ndarray) -> None:
         """Check in another pass the keys whose hashes (n,) repeat; sorts the hashes in place."""

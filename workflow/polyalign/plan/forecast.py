@@ -220,7 +220,7 @@ def memory_used(folder: Path) -> dict[str, float]:
 
 def benchmark(file: Path) -> list[dict[str, str]]:
     """The rows of a benchmark file of Snakemake: one per repetition of the job."""
-    header, *rows = (line.split("\t") for line in file.read_text().splitlines())
+    header, *rows = (line.split("\t") for line in file.read_text(encoding="utf-8").splitlines())
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 

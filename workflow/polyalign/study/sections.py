@@ -216,8 +216,10 @@ class Preferences(Strict):
         description="Folder in Anthropic HH's layout, .jsonl or .jsonl.gz file (a tenth of its "
         "prompts are held out), or hub data set `owner/name` or `owner/name/folder`."
     )
-    max_words: Count = Field(
-        default=50, description="Prompts and responses are cut to this many words."
+    max_words: Count | None = Field(
+        default=None,
+        description="Prompts and responses are cut to this many words (default: no cut); a "
+        "response that was cut gets no end token.",
     )
 
 

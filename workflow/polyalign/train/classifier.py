@@ -82,7 +82,8 @@ def train_classifier(
 
     Returns:
         The record of `common.train_and_save`, with `counts` of the texts and `held_out`:
-        `accuracy`, `log_loss` (nats per text), `positive` (share of label 1).
+        `texts` (their number), `accuracy`, `log_loss` (nats per text), `positive` (share of label
+        1).
 
     Raises:
         InputError: if base, examples or batch do not fit.
@@ -119,6 +120,7 @@ def train_classifier(
     logits = predict(trainer.model, tokenizer, ids["test"])
     lead = logits[:, 1] - logits[:, 0]
     held_out = {
+        "texts": len(lead),
         "accuracy": float(((lead > 0) == labels["test"]).mean()),
         "log_loss": float(np.logaddexp(0, np.where(labels["test"] == 1, -lead, lead)).mean()),
         "positive": float(labels["test"].mean()),

@@ -18,6 +18,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from polyalign.data.preferences import CUT_COLUMNS
 from polyalign.errors import InputError
 from polyalign.families.options import TrainingOptions
 from polyalign.models.logprobs import encode_responses
@@ -200,14 +201,21 @@ def recorded(options: TrainingOptions, run: Run) -> dict[str, Any]:
 def encode_pairs(
     pairs: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, template: str
 ) -> list[tuple[list[int], list[int], list[int]]]:
-    """Token ids of n pairs: of the rendered prompt, and of `chosen` and `rejected` with the end."""
+    """Token ids of n pairs: of the rendered prompt, and of `chosen` and `rejected` with the end.
+
+    A response that was cut (`chosen_cut`, `rejected_cut`, if there are such columns) has no end.
+    """
     prompts = list(pairs["prompt"])
     chosen, rejected = (
         encode_responses(tokenizer, template, prompts, list(pairs[name]))
         for name in ("chosen", "rejected")
     )
+    cuts = [pairs[name] if name in pairs else [False] * len(pairs) for name in CUT_COLUMNS]
     return [
-        (asked, better, worse) for (asked, better), (_, worse) in zip(chosen, rejected, strict=True)
+        (asked, better[: len(better) - better_cut], worse[: len(worse) - worse_cut])
+        for (asked, better), (_, worse), better_cut, worse_cut in zip(
+            chosen, rejected, *cuts, strict=True
+        )
     ]
 
 
@@ -219,7 +227,7 @@ def last_checkpoint(work: Path) -> str | None:
     found = sorted(work.glob("checkpoint-*"), key=lambda folder: -int(folder.name.split("-")[1]))
     for folder in found:
         try:
-            json.loads((folder / "trainer_state.json").read_text())
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             shutil.rmtree(folder, ignore_errors=True)
         else:

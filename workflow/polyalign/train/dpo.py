@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from polyalign.data.preferences import mixture, read_pairs
+from polyalign.data.preferences import CUT_COLUMNS, mixture, read_pairs, said_of
 from polyalign.errors import InputError
 from polyalign.families.dpo import Dpo, Mixed
 from polyalign.models.logprobs import response_logprobs
@@ -93,6 +93,9 @@ def _shares(section: Mixed) -> dict[str, float]:
 def _read(sources: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Pairs of each data set, and the counts of its rows."""
     read = {name: read_pairs(**source) for name, source in sources.items()}
+    for name, data in read.items():
+        for sentence in said_of(data.counts):
+            print(f"{name}: {sentence}", flush=True)
     frames = {name: data.frame for name, data in read.items()}
     return frames, {name: data.counts for name, data in read.items()}
 
@@ -127,7 +130,8 @@ def lambda_pairs(
 
     Returns:
         Columns `prompt`, `chosen`, `rejected`, and `preference`: the probability, in [0.5, 1], that
-        `chosen` is preferred, sigmoid(λ·(r_chosen − r_rejected)).
+        `chosen` is preferred, sigmoid(λ·(r_chosen − r_rejected)). If `frame` has `truncated`, also
+        `chosen_cut` and `rejected_cut`: the token limit ended the response.
 
     Raises:
         InputError: if no prompt has two different responses.
@@ -151,12 +155,17 @@ def lambda_pairs(
         )
     one, two = table[np.argsort(table[:, 0], kind="stable")[:pairs], 1:].astype(int).T
     chosen, rejected = np.where(score[one] >= score[two], (one, two), (two, one))
+    cuts = {}
+    if "truncated" in frame:
+        truncated = frame["truncated"].to_numpy(bool)
+        cuts = dict(zip(CUT_COLUMNS, (truncated[chosen], truncated[rejected]), strict=True))
     return pd.DataFrame(
         {
             "prompt": prompts[chosen],
             "chosen": responses[chosen],
             "rejected": responses[rejected],
             PREFERENCE: 1 / (1 + np.exp(score[rejected] - score[chosen])),
+            **cuts,
         }
     )
 
@@ -222,7 +231,7 @@ def tokenise(
     """Token ids as the base model was trained: templated prompt, then ` response` and end token.
 
     A response is cut after `max_new_tokens`, as when it is sampled, and at the model's last
-    position. A prompt that leaves no room for a response is left out.
+    position; no end token follows it then. A prompt that leaves no room for a response is left out.
 
     Returns:
         The data set, and counts: `pairs`, `cut` (a response was shortened), `left_out`.
@@ -246,6 +255,13 @@ def tokenise(
                 "rejected_ids": rejected[:room],
                 PREFERENCE: float(preference),
             }
+        )
+    if counts["cut"] or counts["left_out"]:
+        print(
+            f"{counts['cut']} of {counts['pairs']} pairs are cut to sampling.max_new_tokens or the "
+            f"model's {longest} positions, without an end token; {counts['left_out']} are left "
+            "out, whose prompts leave no room for a response",
+            flush=True,
         )
     return datasets.Dataset.from_list(rows), counts
 
@@ -339,7 +355,7 @@ def train_dpo(
     if not len(data):
         raise InputError(
             f"no pair left to train on ({counts['left_out']} prompts fill the {longest} positions "
-            f"of {model}); expected shorter prompts: cut them to fewer words"
+            f"of {model}); expected shorter prompts: set `max_words` of the preferences"
         )
     trainer = SoftDPOTrainer(
         model=policy,
