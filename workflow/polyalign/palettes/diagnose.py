@@ -11,6 +11,7 @@ from polyalign.data.rewards_table import rewards_array
 from polyalign.map import policy_weights, solve
 from polyalign.map.base import Base
 from polyalign.map.budget import Budget, budget, budget_message
+from polyalign.map.cautions import cautions
 from polyalign.map.diagnostics import (
     PARETO_SAMPLES,
     Interval,
@@ -71,7 +72,10 @@ def diagnose_palette(
     extra = {
         "verdict": solution.verdict,
         "message": solution.message,
-        "warnings": _warnings(record, solution, need, shape, share),
+        "warnings": [
+            *_warnings(record, solution, need, shape, share),
+            *cautions(base, record["levels"], np.array(record["asked"]), names),
+        ],
         "interval": asdict(
             _interval(base, record, rewards, groups, resamples=resamples, seed=seed)
         ),
