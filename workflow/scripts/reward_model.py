@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from polyalign.data.labels import labelled_texts
 from polyalign.data.preferences import read_pairs, said_of
 from polyalign.data.tables import read_table
 from polyalign.families.options import RewardTraining
@@ -37,7 +38,8 @@ def main(
         microbatch_factor=job.microbatch_factor,
     )
     if pairs is None:
-        texts = read_table(job.input("labels"))
+        table = job.input("labels")
+        texts = labelled_texts(read_table(table), str(table))
         record = train_classifier(source, texts, section, run, outputs["model"], revision=revision)
     else:
         read = {}

@@ -12,7 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from trainers import told
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    BertTokenizerFast,
+    TrainerCallback,
+)
 
 from polyalign.errors import InputError
 from polyalign.families.options import RewardTraining
@@ -277,16 +284,37 @@ def test_a_killed_classifier_run_resumes_to_the_same_result(
     assert same_weights(tmp_path / "model", sorted_texts[0])
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"split": "train"}, "expected train and test"),
-        ({"label": 1}, "expected both 0 and 1"),
-    ],
-)
-def test_unfit_texts_are_refused(base, tmp_path, change, message):
-    with pytest.raises(InputError, match=message):
-        classify(base, tmp_path, easy_texts(9).assign(**change))
+@pytest.fixture
+def bert(tmp_path) -> str:
+    """A tiny BERT: its tokenizer ends a text with [SEP] and has no end-of-sequence token."""
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *sorted(set(" ".join(easy_texts(150)["text"]).split())),
+    ]
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("\n".join(words), encoding="utf-8")
+    tokenizer = BertTokenizerFast(vocab=str(vocabulary))
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=64,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    return str(tmp_path / "bert")
+
+
+def test_a_classifier_may_start_from_a_model_without_an_end_token(bert, tmp_path):
+    """A reward model may not: an end token follows its texts."""
+    record = classify(bert, tmp_path, easy_texts(150))
+    assert record["held_out"]["accuracy"] >= 0.95
+    assert record["held_out"]["texts"] == 100
+    with pytest.raises(InputError, match="no end-of-sequence token; expected one that ends"):
+        learn(bert, tmp_path / "reward")
 
 
 def test_a_training_that_diverges_ends_at_once_and_leaves_no_model(base, tmp_path):

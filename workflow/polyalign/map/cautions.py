@@ -1,4 +1,4 @@
-"""What a palette cannot do on a table though it is feasible: values that do not vary, low levels."""
+"""What a feasible palette cannot do on a table: values that do not vary, levels that are low."""
 
 from collections.abc import Mapping, Sequence
 
