@@ -1,6 +1,7 @@
 """The command line: exit statuses, JSON, and one-line errors."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -408,3 +409,18 @@ def test_solve_warns_of_what_lam_cannot_change(capsys, table, ending, monkeypatc
     status, _, err = run(capsys, "solve", path, "--target", "humor=q0.7")
     assert status == 2
     assert "write q70" in err
+
+
+def test_any_locale_will_do(table):
+    """Files are UTF-8 whatever the locale is, and what it cannot show is escaped."""
+    frame = pd.read_csv(table).assign(flat=0.5)
+    frame["prompt"] = "Grüße: " + frame["prompt"]
+    frame.to_csv(table, index=False)
+    code = "import sys; from polyalign.cli import main; sys.exit(main(sys.argv[1:]))"
+    targets = ["--target", "humor=q60", "--target", "flat=mean"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, "solve", table, *targets],
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": ""},
+        capture_output=True, check=True,
+    )  # fmt: skip
+    assert rb"and its \u03bb is 0" in done.stdout
