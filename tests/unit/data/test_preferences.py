@@ -145,6 +145,7 @@ def test_chat_messages_are_named_not_just_malformed(tmp_path):
         read_pairs(file)
     text = {"prompt": "q", "chosen": "a", "rejected": "b"}
     mixed = write_jsonl(tmp_path / "mixed.jsonl", [text, {"prompt": "q", **answers}])
+    assert prompts_of_rows(mixed) == ["q", "q"], "its prompts are texts"
     assert "1 of them lists of chat messages" in said_of(read_pairs(mixed).counts)[0]
     for row in ({"prompt": [turn]}, {"chosen": [turn, *answers["chosen"]]}):
         file = write_jsonl(tmp_path / "prompts.jsonl", [text, row])

@@ -278,14 +278,14 @@ def _prompt(source: str | Path, number: int, row: Any) -> str:
     """The prompt of one row; empty if it has none."""
     if not isinstance(row, dict):
         return ""
+    if isinstance(row.get("prompt"), str):
+        return str(row["prompt"]).strip()
     for name in ("prompt", "chosen"):
         if is_chat(row.get(name)):
             raise InputError(
                 f"{source}: {name!r} of row {number} is a list of chat messages; expected a text: "
                 "write the user's turn as text under 'prompt'"
             )
-    if isinstance(row.get("prompt"), str):
-        return str(row["prompt"]).strip()
     if isinstance(row.get("chosen"), str):
         # A prompt is usable even if its response is empty, so not `_turns` here.
         parts = _TURN.split(row["chosen"])
