@@ -269,8 +269,8 @@ def is_back(node: str) -> bool:
 def lose_the_node(controller: Controller) -> str | None:
     """Take the node down while the trained model answers, and bring it back.
 
-    SLURM takes the jobs of a lost node for ended, and starts them anew when it is back. So they have
-    to end with it: a node that still has a job refuses the same job, which SLURM then holds for good.
+    SLURM takes the jobs of a lost node for ended, and starts them anew when it is back. So they
+    have to end with it: a node that still has a job refuses it, and SLURM then holds it for good.
     """
     record = controller.at_work(ANSWERS)
     if not record or state(record["slurm_job"]) != "RUNNING":

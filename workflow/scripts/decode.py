@@ -12,7 +12,11 @@ from polyalign.runtime.job import Job, run
 
 def main(job: Job, *, family: str, policy: str, seed: int, settings: dict[str, Any]) -> None:
     path = job.input("pool")
-    palette = json.loads(job.input("palette").read_text()) if "palette" in job.inputs else {}
+    palette = (
+        json.loads(job.input("palette").read_text(encoding="utf-8"))
+        if "palette" in job.inputs
+        else {}
+    )
     decode = declared(family).implementation()
     drawn = batch_seed(seed, policy, 0)
     decoded = decode(read_table(path), palette, seed=drawn, **settings)

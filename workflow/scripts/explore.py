@@ -10,7 +10,9 @@ from polyalign.runtime.job import Job, run
 
 
 def main(job: Job, *, kind: str, settings: dict[str, Any]) -> None:
-    records = [json.loads(path.read_text()) for path in job.inputs.get("palettes", [])]
+    records = [
+        json.loads(path.read_text(encoding="utf-8")) for path in job.inputs.get("palettes", [])
+    ]
     palettes = {record["palette"]: record for record in records}
     sweep = import_module(f"polyalign.palettes.sweeps.{kind}")
     write_csv(sweep.compute(read_pool(job.inputs), palettes, **settings), job.outputs["table"])

@@ -37,7 +37,11 @@ def main(
     tokenizer = load_tokenizer(model["source"], revision=model["revision"])
     draws: Engine = TransformersEngine(policy_model, tokenizer, rule)
     if guided is not None:
-        palette = json.loads(job.input("palette").read_text()) if "palette" in job.inputs else {}
+        palette = (
+            json.loads(job.input("palette").read_text(encoding="utf-8"))
+            if "palette" in job.inputs
+            else {}
+        )
         guide = family(Policy.parse(policy).family).implementation()
         draws = guide(policy_model, tokenizer, rule, palette, **guided)
     elif engine == "vllm":

@@ -1,6 +1,6 @@
 """Read scores that somebody already has."""
 
-from polyalign.data.rewards_table import hold_out, read_rewards
+from polyalign.data.rewards_table import check_splits, hold_out, read_rewards
 from polyalign.data.specs import imported_spec
 from polyalign.data.tables import write_table
 from polyalign.runtime.job import Job, run
@@ -9,6 +9,7 @@ from polyalign.runtime.job import Job, run
 def main(job: Job, *, columns: dict[str, str], test_share: float) -> None:
     path = job.input("table")
     table = read_rewards(path, columns=columns, test_share=test_share)
+    check_splits(set(table["split"]), path)
     record = {"settings": job.settings, "spec": imported_spec(path, columns)}
     pool, reference = hold_out(table)
     write_table(pool, job.outputs["pool"], record)

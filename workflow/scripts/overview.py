@@ -8,6 +8,7 @@ from polyalign.data.tables import read_table
 from polyalign.families import BASE
 from polyalign.palettes.record import read_palettes
 from polyalign.paths import model_of
+from polyalign.report.facts import model_facts
 from polyalign.report.methods import citations, paragraphs
 from polyalign.report.page import PageContent, side_by_side, summary_html
 from polyalign.runtime.files import write_text
@@ -28,12 +29,10 @@ def main(
     names = dict(labels)
     tables = zip(dict(policies), job.inputs["rewards"], strict=True)
     frames = {policy: read_table(path) for policy, path in tables}
-    facts = {}
+    facts: dict[str, dict[str, float | str]] = {}
     for path in job.inputs.get("manifests", []):
-        record = json.loads(path.read_text())["record"]
-        name = model_of(path).name
-        loss = {"loss (nats/token)": record["loss"]} if "loss" in record else {}
-        facts[name] = loss | record.get("held_out", {})
+        record = json.loads(path.read_text(encoding="utf-8"))["record"]
+        facts[model_of(path).name] = model_facts(record)
     base = frames[BASE.name]
     for fact, check in checks.items():
         module, _, name = check.partition(":")

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from polyalign.data.preferences import read_pairs
+from polyalign.data.labels import labelled_texts
+from polyalign.data.preferences import read_pairs, said_of
 from polyalign.data.tables import read_table
 from polyalign.families.options import RewardTraining
 from polyalign.models.manifest import write_manifest, write_metrics
@@ -37,7 +38,8 @@ def main(
         microbatch_factor=job.microbatch_factor,
     )
     if pairs is None:
-        texts = read_table(job.input("labels"))
+        table = job.input("labels")
+        texts = labelled_texts(read_table(table), str(table))
         record = train_classifier(source, texts, section, run, outputs["model"], revision=revision)
     else:
         read = {}
@@ -45,6 +47,8 @@ def main(
             # A data set of the hub is not an input: its id is in the settings.
             path = str(job.inputs.get(split, [pairs["source"]])[0])
             read[split] = read_pairs(**{**pairs, "source": path, "split": split})
+            for sentence in said_of(read[split].counts):
+                print(f"{split}: {sentence}", flush=True)
         record = train_reward(
             source,
             read["train"].frame,

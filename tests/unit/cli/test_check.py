@@ -5,6 +5,7 @@ import re
 import pytest
 
 from polyalign.cli import check
+from polyalign.plan.data_check import Findings
 from polyalign.plan.forecast import Forecast, Step, parse_jobs
 from polyalign.plan.machine import REFERENCE, Machine
 from polyalign.plan.resources import Need
@@ -21,6 +22,12 @@ localrule all:
     input: report.html
 """
 MACHINE = Machine(2, *REFERENCE, memory_mb=16_000)
+
+
+@pytest.fixture(autouse=True)
+def _sound_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of the small study are empty; tests/unit/plan/test_data_check.py fills them."""
+    monkeypatch.setattr(check, "check_data", lambda study: Findings())
 
 
 def test_a_config_with_errors_prints_them_and_fails(text: str, write, capsys) -> None:

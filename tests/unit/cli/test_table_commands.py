@@ -1,6 +1,7 @@
 """The command line: exit statuses, JSON, and one-line errors."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from polyalign.palettes import streamed as streamed_pool
 
 KEYS = (
     "values target lam scope status verdict realised kl ess max_weight kkt slack iterations "
-    "n_prompts n_samples message"
+    "n_prompts n_samples message warnings"
 )
 
 
@@ -388,3 +389,38 @@ def test_help_starts_without_heavy_modules():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_solve_warns_of_what_lam_cannot_change(capsys, table, ending, monkeypatch):
+    """In memory, and streamed as a large table is."""
+    monkeypatch.setattr(table_commands, "STREAM_CELLS", 0)
+    frame = pd.read_csv(table).assign(flat=0.5, rare=[float(row % 10 == 0) for row in range(300)])
+    path = table.with_suffix(f".{ending}")
+    frame.to_csv(path, index=False) if ending == "csv" else frame.to_parquet(path)
+    targets = [f"--target={name}" for name in ("humor=q70", "flat=mean", "rare=q70")]
+    status, out, _ = run(capsys, "solve", path, *targets)
+    assert status == 0
+    flat, rare = [line for line in out.splitlines() if line.startswith("warning: ")]
+    assert flat.startswith("warning: flat is 0.5 for every sample")
+    assert rare.startswith("warning: rare: q70 is 0, and the base policy's mean is 0.1 already")
+    _, out, _ = run(capsys, "solve", path, *targets, "--json")
+    assert [f"warning: {one}" for one in json.loads(out)["warnings"]] == [flat, rare]
+    status, _, err = run(capsys, "solve", path, "--target", "humor=q0.7")
+    assert status == 2
+    assert "write q70" in err
+
+
+def test_any_locale_will_do(table):
+    """Files are UTF-8 whatever the locale is, and what it cannot show is escaped."""
+    frame = pd.read_csv(table).assign(flat=0.5)
+    frame["prompt"] = "Grüße: " + frame["prompt"]
+    frame.to_csv(table, index=False)
+    code = "import sys; from polyalign.cli import main; sys.exit(main(sys.argv[1:]))"
+    targets = ["--target", "humor=q60", "--target", "flat=mean"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, "solve", table, *targets],
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": ""},
+        capture_output=True, check=True,
+    )  # fmt: skip
+    assert rb"and its \u03bb is 0" in done.stdout

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from polyalign.data.keys import prompt_id, split_of
-from polyalign.data.rewards_table import join, read_rewards
+from polyalign.data.rewards_table import check_splits, join, read_rewards
 from polyalign.data.tables import read_settings, read_table, write_table
 from polyalign.errors import InputError
 from polyalign.runtime.files import atomic_write, sha256, write_json
@@ -169,3 +169,71 @@ def test_a_value_with_one_bad_cell_is_a_fault_and_not_left_out(tmp_path: Path) -
         read_rewards(path)
     path.write_text("prompt,note,humor\na,good,1.0\nb,7,2.0\nc,bad,3.0\n")
     assert "note" not in read_rewards(path)
+
+
+def test_a_csv_cell_is_missing_only_if_it_is_empty(tmp_path: Path) -> None:
+    """`NA` is a text in a column of texts; `nan` is no number in a column of numbers."""
+    path = tmp_path / "table.csv"
+    path.write_text(
+        "prompt,response,question,level,prompt_id\nNA,nan,NA,nan,01\n02,,why?,0.1,1\n",
+        encoding="utf-8",
+    )
+    found = read_table(path)
+    assert found["prompt"].tolist() == ["NA", "02"]
+    assert found["response"].tolist() == ["nan", ""]
+    assert found["question"].tolist() == ["NA", "why?"]
+    assert found["prompt_id"].tolist() == ["01", "1"]
+    assert np.isnan(found["level"][0])
+    assert found["level"][1] == 0.1
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl", "csv"])
+def test_a_byte_order_mark_is_skipped(tmp_path: Path, frame: pd.DataFrame, ending: str) -> None:
+    plain = tmp_path / f"plain.{ending}"
+    if ending == "csv":
+        frame.to_csv(plain, index=False)
+    else:
+        frame.to_json(plain, orient="records", lines=ending == "jsonl", double_precision=15)
+    marked = tmp_path / f"marked.{ending}"
+    marked.write_text(plain.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    pd.testing.assert_frame_equal(read_table(marked), read_table(plain))
+
+
+@pytest.mark.parametrize("column", ["prompt", "prompt_id"])
+@pytest.mark.parametrize("ending", ["parquet", "jsonl", "csv"])
+def test_a_missing_prompt_or_id_is_refused_by_its_row(
+    tmp_path: Path, frame: pd.DataFrame, column: str, ending: str
+) -> None:
+    path = tmp_path / f"table.{ending}"
+    frame.loc[1:2, column] = None
+    if ending == "parquet":
+        frame.to_parquet(path)
+    elif ending == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_json(path, orient="records", lines=True)
+    with pytest.raises(InputError, match=rf"{ending}: no {column} in row 1 \(2 such rows\)"):
+        read_rewards(path)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+def test_chat_messages_are_no_prompt_of_a_table(
+    tmp_path: Path, frame: pd.DataFrame, ending: str
+) -> None:
+    chat = frame.assign(prompt=[[{"role": "user", "content": text}] for text in frame["prompt"]])
+    path = tmp_path / f"table.{ending}"
+    if ending == "parquet":
+        chat.to_parquet(path)
+    else:
+        chat.to_json(path, orient="records", lines=True)
+    with pytest.raises(InputError, match="the prompt in row 0 is a list of chat messages"):
+        read_rewards(path)
+
+
+def test_other_splits_are_named() -> None:
+    check_splits({"fit", "test"}, "t.csv")
+    check_splits({"fit"}, "t.csv")
+    with pytest.raises(InputError, match=r"t\.csv: the column 'split' says 'Test', 'train';"):
+        check_splits({"fit", "train", "Test"}, "t.csv")
+    with pytest.raises(InputError, match="says None"):
+        check_splits({"fit", None}, "t.csv")

@@ -8,13 +8,16 @@ import pandas as pd
 import pytest
 
 from polyalign.data.preferences import (
+    COLUMNS,
+    END_COLUMNS,
+    Pairs,
     _read_hub,
     apportion,
     cut,
-    first_prompts,
-    first_turns,
     mixture,
+    prompts_of_rows,
     read_pairs,
+    said_of,
 )
 from polyalign.errors import InputError
 
@@ -44,9 +47,40 @@ def test_cut_keeps_spacing_and_short_texts():
     assert cut(" one two ", 5) == "one two"
 
 
-def test_first_turns_takes_only_the_first_exchange():
-    text = dialogue("hi\n\nthere", "hello Human: you", "\n\nHuman: more\n\nAssistant: no")
-    assert first_turns(text) == ("hi\n\nthere", "hello Human: you")
+def hh(tmp_path: Path, *rows: tuple[str, str]) -> Pairs:
+    """Pairs of transcripts, read from a file."""
+    lines = [{"chosen": chosen, "rejected": rejected} for chosen, rejected in rows]
+    return read_pairs(write_jsonl(tmp_path / "hh.jsonl", lines))
+
+
+def test_a_dialogue_of_one_turn_is_a_prompt_and_two_answers(tmp_path):
+    rest = "\n\nHuman: more\n\nAssistant: no"
+    pairs = hh(tmp_path, (dialogue("hi\n\nthere", "hello Human: you", rest),
+                          dialogue("hi\n\nthere", "go away")))  # fmt: skip
+    assert pairs.frame.iloc[0].tolist() == ["hi\n\nthere", "hello Human: you", "go away"]
+    assert pairs.counts["later_turn"] == 0
+
+
+def test_the_answers_are_the_first_that_differ_and_the_prompt_is_all_before(tmp_path):
+    """Where nothing is said, or something else is asked, a dialogue is over."""
+    shared = "\n\nHuman: b?\n\nAssistant: B\n\nHuman: c?\n\nAssistant:"
+    later = "a?\n\nAssistant: A\n\nHuman: b?\n\nAssistant: B\n\nHuman: c?"
+    asked = "\n\nHuman: x?\n\nAssistant: good", "\n\nHuman: y?\n\nAssistant: bad"
+    pairs = hh(
+        tmp_path,
+        (dialogue("a?", "A", f"{shared} good\n\nHuman: d?"), dialogue("a?", "A", f"{shared} bad")),
+        (dialogue("s?", "good"), dialogue("s?", "bad")),
+        (dialogue("a?", "A", asked[0]), dialogue("a?", "A", asked[1])),
+        (dialogue("a?", "A", f"{shared} good"), dialogue("a?", "A", f"{shared} ")),
+        (dialogue("a?", "A", f"{shared} good"), dialogue("a?", "A")),
+    )
+    assert pairs.frame.values.tolist() == [[later, "good", "bad"], ["s?", "good", "bad"]]
+    assert pairs.counts == {
+        "read": 5, "malformed": 0, "chat": 0, "equal": 3, "kept": 2, "later_turn": 1, "cut": 0,
+    }  # fmt: skip
+    lost, later_turn = said_of(pairs.counts)
+    assert lost.startswith("3 of 5 pairs cannot be used")
+    assert later_turn.startswith("1 of 2 pairs differ in a later turn")
 
 
 @pytest.mark.parametrize(
@@ -54,16 +88,17 @@ def test_first_turns_takes_only_the_first_exchange():
     ["", "plain", dialogue("", "x"), dialogue("x", ""), "\n\nAssistant: a\n\nHuman: b",
      "\n\nHuman: a\n\nHuman: b\n\nAssistant: c", "before" + dialogue("a", "b")],
 )  # fmt: skip
-def test_first_turns_refuses_malformed_text(text):
-    assert first_turns(text) is None
+def test_malformed_text_is_no_pair(tmp_path, text):
+    good = dialogue("x", "yes"), dialogue("x", "no")
+    for other in ((text, good[1]), (good[0], text)):
+        counts = hh(tmp_path, good, other).counts
+        assert (counts["malformed"], counts["kept"]) == (1, 1)
 
 
 def test_reads_hh_folder_and_counts_every_row(tmp_path):
-    same = "the same start"
     rows = [
         {"chosen": dialogue("p1", "good"), "rejected": dialogue("p1", "bad")},
-        {"chosen": dialogue("p2", same, "\n\nHuman: x\n\nAssistant: good"),
-         "rejected": dialogue("p2", same, "\n\nHuman: x\n\nAssistant: bad")},
+        {"chosen": dialogue("p2", "same"), "rejected": dialogue("p2", "same")},
         {"chosen": dialogue("p3", "a b c d"), "rejected": dialogue("p3", "a b c e")},
         {"chosen": dialogue("p4", "good"), "rejected": dialogue("another", "bad")},
         {"chosen": dialogue("p5", "good")},
@@ -73,9 +108,58 @@ def test_reads_hh_folder_and_counts_every_row(tmp_path):
         {"chosen": 1, "rejected": 2},
     ]  # fmt: skip
     write_jsonl(tmp_path / "train.jsonl.gz", rows)
+    counts = {"read": 9, "malformed": 6, "chat": 0, "equal": 1, "kept": 2, "later_turn": 0}
+    assert read_pairs(tmp_path).counts == {**counts, "cut": 0}
     pairs = read_pairs(tmp_path, max_words=3)
-    assert pairs.counts == {"read": 9, "malformed": 6, "equal": 2, "kept": 1}
-    assert pairs.frame.to_dict("records") == [{"prompt": "p1", "chosen": "good", "rejected": "bad"}]
+    assert pairs.counts == {**counts, "equal": 2, "kept": 1, "cut": 0}
+    assert pairs.frame[COLUMNS].values.tolist() == [["p1", "good", "bad"]]
+
+
+def test_nothing_is_cut_unless_asked_for_and_cuts_are_counted(tmp_path):
+    """Answers alike in their first words are equal only if the rest is cut off."""
+    text = " ".join(map(str, range(200)))
+    rows = [{"prompt": "a b c d", "chosen": "yes", "rejected": "no"},
+            {"prompt": "q", "chosen": f"{text} yes", "rejected": f"{text} no"},
+            {"prompt": "q", "chosen": f"x {text}", "rejected": "short"},
+            {"prompt": "q", "chosen": "short", "rejected": f"x {text}"},
+            {"prompt": "q", "chosen": "long enough?", "rejected": "short"}]  # fmt: skip
+    file = write_jsonl(tmp_path / "pairs.jsonl", rows)
+    whole = read_pairs(file)
+    assert whole.frame[COLUMNS].to_dict("records") == rows
+    assert said_of(whole.counts) == []
+    short = read_pairs(file, max_words=3)
+    assert short.counts["equal"] == 1
+    assert short.counts["cut"] == 3
+    assert short.frame["prompt"].tolist() == ["a b c", "q", "q", "q"]
+    assert short.frame[END_COLUMNS].values.tolist() == [
+        [None, None], ["", None], [None, ""], [None, None]
+    ]  # fmt: skip
+    assert said_of(short.counts)[1].startswith("3 of 4 pairs are cut to max_words")
+
+
+def test_chat_messages_are_named_not_just_malformed(tmp_path):
+    turn = {"role": "user", "content": "q"}
+    answers = {name: [{"role": "assistant", "content": name}] for name in ("chosen", "rejected")}
+    file = write_jsonl(tmp_path / "chat.jsonl", [{"prompt": "q", **answers}] * 4)
+    with pytest.raises(InputError, match="4 malformed, 4 of them lists of chat messages"):
+        read_pairs(file)
+    text = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    mixed = write_jsonl(tmp_path / "mixed.jsonl", [text, {"prompt": "q", **answers}])
+    assert prompts_of_rows(mixed) == ["q", "q"], "its prompts are texts"
+    assert "1 of them lists of chat messages" in said_of(read_pairs(mixed).counts)[0]
+    for row in ({"prompt": [turn]}, {"chosen": [turn, *answers["chosen"]]}):
+        file = write_jsonl(tmp_path / "prompts.jsonl", [text, row])
+        with pytest.raises(InputError, match="of row 2 is a list of chat messages"):
+            prompts_of_rows(file)
+
+
+def test_half_a_character_is_replaced_and_whole_ones_are_kept(tmp_path):
+    """`json` escapes an emoji as two surrogates; a lone one is no character."""
+    line = r'{"prompt": "a \ud83d b", "chosen": "\ud83d\ude00", "rejected": "\\ud83d \ude00"}'
+    pairs = read_pairs(write_jsonl(tmp_path / "half.jsonl", [line])).frame
+    assert pairs.iloc[0].tolist() == ["a \ufffd b", "\U0001f600", "\\ud83d \ufffd"]
+    for text in pairs.iloc[0]:
+        text.encode()
 
 
 def test_reads_plain_jsonl_and_the_split_asked(tmp_path):
@@ -85,7 +169,7 @@ def test_reads_plain_jsonl_and_the_split_asked(tmp_path):
     pairs = read_pairs(tmp_path, split="test")
     assert pairs.frame.iloc[0].tolist() == ["q", "Human: fine", "no"]
     assert pairs.counts["malformed"] == 1
-    assert first_prompts(tmp_path / "test.jsonl") == [" q "]
+    assert prompts_of_rows(tmp_path / "test.jsonl") == [" q ", ""]
     with pytest.raises(InputError, match=r"no train\.jsonl"):
         read_pairs(tmp_path)
 
@@ -185,7 +269,8 @@ def test_prompts_are_those_of_the_published_table():
     if not pairs.is_file() or not table.is_file():
         pytest.skip("the reference data are not beside this checkout")
     published = [row["prompt"] for row in json.loads(table.read_text(encoding="utf-8"))]
-    assert first_prompts(pairs) == published
+    assert prompts_of_rows(pairs) == published
     counts = read_pairs(pairs, split="test").counts
     assert counts["read"] == 2312
-    assert counts["equal"] > 1600, "most pairs differ only after the first exchange"
+    assert counts["later_turn"] > 1600, "most pairs differ only after the first exchange"
+    assert counts["kept"] > 2300

@@ -20,7 +20,7 @@ REVIEW = "A film<br /><br />that starts slowly, and then goes on for a very long
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason="needs the published files beside the checkout")
 def test_the_published_prompts_come_out_in_order() -> None:
     published = json.loads((REFERENCE / "llama2_chat-Anthropic-harmless.json").read_text())
-    found = source_prompts(str(REFERENCE / "hh-harmless-test.jsonl.gz"), "test", seed=0)
+    found = source_prompts(str(REFERENCE / "hh-harmless-test.jsonl.gz"), "test", seed=0).texts
     assert len(published) == len(found) == 2312
     assert [record["prompt"].strip() for record in published] == found
 
@@ -38,7 +38,7 @@ def test_tables_of_the_user_are_read(tmp_path: Path, ending: str, column: str | 
     else:
         frame.to_json(path, orient="records", lines=ending == "jsonl")
     expected = ["why?", 'a "quoted", one', " how?\n", "why?"]
-    assert source_prompts(str(path), "test", column, seed=0) == expected
+    assert source_prompts(str(path), "test", column, seed=0).texts == expected
     with pytest.raises(InputError, match=r"column 'absent'; it has .*other"):
         source_prompts(str(path), "test", "absent", seed=0)
 
@@ -59,6 +59,47 @@ def test_prompts_that_are_too_long_are_left_out_before_the_limit(
     assert message.startswith("left out 20 prompts of up to 43 tokens ('hi hi")
     assert message.endswith("(24)), longer than prompts.longest 23")
     assert all(f"({tokens})" in message for tokens in range(24, 44)), "all are named"
+
+
+def test_rows_that_are_lost_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [json.dumps({"prompt": f"Question {number}?"}) for number in range(24)]
+    bom = tmp_path / "bom.jsonl"
+    bom.write_text("\n".join(rows), encoding="utf-8-sig")
+    assert len(source_prompts(str(bom), "test", seed=0).texts) == 24
+    assert len(source_prompts(str(bom), "test", "prompt", seed=0).texts) == 24
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text("\n".join([*rows, "{'not': 'JSON'}", '{"other": 1}']), encoding="utf-8")
+    said = f"{broken}: 2 of 26 rows have no prompt (1 are not JSON), and are left out"
+    for column in (None, "prompt"):
+        found = source_prompts(str(broken), "test", column, seed=0)
+        assert (len(found.texts), found.said(str(broken))) == (24, [said])
+    prompt_table(
+        [{"path": str(path), "split": "test"} for path in (bom, broken)],
+        limit=None, test_share=0.5, seed=1,
+    )  # fmt: skip
+    assert capsys.readouterr().out == f"{said}\n"
+    array = tmp_path / "array.jsonl"
+    array.write_text(json.dumps([json.loads(row) for row in rows], indent=1), encoding="utf-8")
+    with pytest.raises(InputError, match=r"none of its \d+ lines is JSON"):
+        source_prompts(str(array), "test", seed=0)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
+def test_chat_messages_are_no_prompt(tmp_path: Path, ending: str) -> None:
+    frame = pd.DataFrame({"messages": [[{"role": "user", "content": "hi"}]] * 2})
+    path = tmp_path / f"chat.{ending}"
+    if ending == "parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_json(path, orient="records", lines=ending == "jsonl")
+    with pytest.raises(InputError, match="'messages' of row 1 is a list of chat messages"):
+        source_prompts(str(path), "test", "messages", seed=0)
+
+
+def test_a_prompt_may_say_na(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("question,number\nNA,nan\nnan,1\n,2\nNaN,NA\n", encoding="utf-8")
+    assert source_prompts(str(path), "test", "question", seed=0).texts == ["NA", "nan", "NaN"]
 
 
 def test_openings_end_with_a_word_in_the_window() -> None:

@@ -55,6 +55,17 @@ def test_other_levels_are_refused_with_the_grammar(level):
         check_level(level)
 
 
+@pytest.mark.parametrize(
+    ("level", "meant"), [("q0.7", "q70"), ("q.95", "q95"), ("q0.999", "q99.9")]
+)
+def test_a_fraction_is_asked_back(level, meant):
+    """`q0.7` would be the 0.7 % quantile, which nobody means."""
+    with pytest.raises(InputError, match=f"'{level}' is a fraction; .* write {meant}$"):
+        check_level(level)
+    for fine in ("q0", "q1", "q1.5"):
+        check_level(fine)
+
+
 def test_what_levels_are_on_a_table():
     rewards = np.random.default_rng(0).normal(size=(101, 1)) * 2 + 1
     x = rewards[:, 0]

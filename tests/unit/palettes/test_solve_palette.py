@@ -37,6 +37,19 @@ def test_a_palette_is_realised_on_fresh_prompts() -> None:
     assert record["warnings"] == []
 
 
+def test_a_value_that_does_not_vary_is_said_in_the_record() -> None:
+    """The verdict is about the samples' weights and stays `supported`."""
+    frame = pool(400).assign(flat=2.5)
+    frame["topic"] = frame.groupby("prompt_id")["humor"].transform("mean")
+    levels = {"humor": "q60", "flat": "q90", "topic": "mean"}
+    record = diagnosed(frame, solve_palette(frame, "p", levels))
+    assert record["lam"][1:] == [0.0, 0.0]
+    assert record["verdict"] == "supported"
+    flat, topic = record["warnings"]
+    assert flat.startswith("flat is 2.5 for every sample")
+    assert topic.startswith("topic is the same for all candidates of each prompt")
+
+
 def test_the_jackknife_removes_most_of_the_bias_of_few_candidates() -> None:
     """Gaussian rewards: as K grows λ tends to (c − μ) / σ² within prompts; here it is 0.5."""
     frame = pool(4000, candidates=8, seed=3)

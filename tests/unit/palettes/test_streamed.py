@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from mapdata import skewed
 
+from polyalign.data.rewards_table import read_rewards
 from polyalign.errors import InputError
 from polyalign.map import parse_target, solve
 from polyalign.map.base import Base
@@ -117,3 +118,47 @@ def test_bad_tables(table, tmp_path):
     broken.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match="restore it"):
         Stream(broken, ["a"], "joint")
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        ("prompt", "text"),
+        ("prompt_id", "text"),
+        ("prompt_id", "number"),
+        ("prompt", "beside lists"),
+    ],
+)
+@pytest.mark.parametrize("statistics", [True, False])
+def test_a_missing_prompt_or_id_is_refused_as_in_memory(tmp_path, column, statistics, kind):
+    """It would join the prompt before it. Not every file says how many cells are missing."""
+    rewards, groups = skewed(40, 9, 1, 3)
+    numbers = kind == "number"
+    ids = [float(g) if numbers else f"p{g:03d}" for g in groups]
+    columns = {"prompt": [f"text {g}" for g in groups], "prompt_id": ids, "a": rewards[:, 0]}
+    if kind == "beside lists":
+        columns = {"tokens": [[1, 2]] * len(ids), **columns}
+    missing = dict.fromkeys(range(90, 99), float("nan") if numbers else None)
+    holes = [missing.get(row, cell) for row, cell in enumerate(columns[column])]
+    path = tmp_path / "holes.parquet"
+    pq.write_table(
+        pa.table(columns | {column: holes}), path, row_group_size=50, write_statistics=statistics
+    )
+    with pytest.raises(InputError) as memory:
+        read_rewards(path)
+    with pytest.raises(InputError) as streamed:
+        solve_parquet(path, {"a": "mean+0.2sd"})
+    assert str(streamed.value) == str(memory.value)
+    assert "in row 90 (9 such rows)" in str(streamed.value)
+    pq.write_table(pa.table(columns), path, write_statistics=statistics)
+    assert solve_parquet(path, {"a": "mean+0.2sd"}).status == "solved"
+
+
+def test_other_splits_are_refused_where_they_are_asked_for(table):
+    path, _, _ = table
+    found = pq.read_table(path)
+    renamed = ["train" if split == "fit" else split for split in found["split"].to_pylist()]
+    pq.write_table(found.set_column(1, "split", pa.array(renamed)), path)
+    assert solve_parquet(path, {"a": "mean+0.2sd"}).status == "solved"
+    with pytest.raises(InputError, match="the column 'split' says 'train'; expected fit"):
+        solve_parquet(path, {"a": "mean+0.2sd"}, split="fit")

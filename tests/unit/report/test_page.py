@@ -7,7 +7,7 @@ import pytest
 from polyalign.errors import InputError
 from polyalign.palettes.record import Diagnosis, Palette
 from polyalign.report.html_tables import frame_page, printed_page
-from polyalign.report.page import PageContent, _cut_off, side_by_side, summary_html
+from polyalign.report.page import PageContent, _cut_off, _sample, side_by_side, summary_html
 from polyalign.report.printed import Printed
 
 LABELS = {"humor": "Humor <wit>", "helpful": "Helpful"}
@@ -171,6 +171,17 @@ def test_samples_follow_the_stated_rule() -> None:
     assert [answer.response for answer in samples[0].answers] == ["base/base b.0", "dpo/x b.0"]
     assert samples[0].answers[0].rewards == {"humor": 0.5}
     assert len(side_by_side(frames, ["humor"], prompts=1)) == 1
+
+
+def test_a_table_without_texts_has_rewards_beside_its_prompts() -> None:
+    frames = {name: frame(name, ["a"]).drop(columns="response") for name in POLICIES}
+    (sample,) = side_by_side(frames, ["humor"])
+    assert [(answer.response, answer.rewards) for answer in sample.answers] == [
+        (None, {"humor": 0.5}) for _ in POLICIES
+    ]
+    assert [row[:2] for row in Reader(_sample(sample, {"humor": "Humor"})).tables[0][1:]] == [
+        [name, "(no text)"] for name in POLICIES
+    ]
 
 
 def test_no_prompt_in_common_is_refused() -> None:

@@ -25,8 +25,9 @@ def test_calibration_knows_an_honest_model_from_a_boastful_one(seed):
 def test_calibration_of_a_model_that_knows_nothing():
     known = calibration(np.zeros(10))
     assert known == pytest.approx(
-        {"accuracy": 0.5, "brier": 0.25, "log_loss": math.log(2), "calibration_error": 0.0}
-    )
+        {"pairs": 10, "accuracy": 0.5, "brier": 0.25, "log_loss": math.log(2),
+         "calibration_error": 0.0}
+    )  # fmt: skip
 
 
 def test_reliability_by_hand():

@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 from trainers import told
 from transformers import AutoTokenizer
 
+from polyalign.data.preferences import read_pairs
 from polyalign.errors import InputError
 from polyalign.families import dpo as declared
 from polyalign.families.dpo import Dpo, Labelled, Mixed, Settings
@@ -212,6 +213,45 @@ def test_sampled_responses_end_as_they_were_sampled(base):
     assert counts == {"pairs": 3, "cut": 0, "left_out": 1}, "a response without a token"
 
 
+def test_no_end_token_follows_a_response_that_was_cut(base, tmp_path, capsys):
+    """By the cut of the preferences, or by the token limit when it was sampled or is read."""
+    ending = Endings(AutoTokenizer.from_pretrained(base), [END], END)
+    rows = [{"prompt": "p", "chosen": "a b c a", "rejected": "b"},
+            {"prompt": "p", "chosen": "b a", "rejected": "c a b a c"}]  # fmt: skip
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    ends = {}
+    for words in (None, 2):
+        pairs = read_pairs(file, max_words=words).frame
+        data, _ = tokenise(pairs, ending, TEMPLATE, longest=100, max_new_tokens=None)
+        ends[words] = [
+            [row[name][-1] == END for name in ("chosen_ids", "rejected_ids")] for row in data
+        ]
+        assert sum(row[name].count(END) for row in data for name in row if "ids" in name) == sum(
+            map(sum, ends[words])
+        )
+    assert ends == {None: [[True, True]] * 2, 2: [[False, True], [True, False]]}
+    assert capsys.readouterr().out == ""
+    data, counts = tokenise(pairs, ending, TEMPLATE, longest=100, max_new_tokens=1)
+    assert counts["cut"] == 2
+    assert "2 of 2 pairs are cut to sampling.max_new_tokens" in capsys.readouterr().out
+
+
+def test_candidates_that_the_token_limit_ended_have_no_end_token(base):
+    frame = pd.DataFrame(
+        {"prompt_id": "p", "prompt": "p", "response": ["a", "a b", "a b c"],
+         "end_token": ["<end>", "<end>", ""]}
+    )  # fmt: skip
+    pairs = lambda_pairs(frame, np.array([[0.0], [2.0], [1.0]]), np.array([1.0]), 1, 10)
+    assert len(pairs) == 3
+    for name in ("chosen", "rejected"):
+        assert (pairs[f"{name}_end"] == "").tolist() == (pairs[name] == "a b c").tolist()
+    ending = Endings(AutoTokenizer.from_pretrained(base), [END], END)
+    data, _ = tokenise(pairs, ending, TEMPLATE, longest=100, max_new_tokens=None)
+    texts = {tuple(row[name]) for row in data for name in ("chosen_ids", "rejected_ids")}
+    assert texts == {(2, END), (2, 3, END), (2, 3, 4)}
+
+
 def test_same_seed_and_resumption(base, tmp_path, monkeypatch):
     pairs = lam_pairs(base, each=20, pairs=100)
     settings = {"epochs": 2, "batch_size": 20, "save_every": 3, "seed": 2}
@@ -329,7 +369,7 @@ def test_a_single_file_is_judged_on_prompts_that_are_not_trained_on(tmp_path, mo
         "settings": {**options, "batch_size": 4, "learning_rate": 1e-4},
         "model": {"source": "m", "revision": None, "dtype": "float32", "device": "cpu"},
         "template": TEMPLATE, "sampling": {"max_new_tokens": 4}, "seed": 1,
-        "preferences": {"mine": {"source": str(file), "max_words": 50, "held_out": 0.1}},
+        "preferences": {"mine": {"source": str(file), "max_words": None, "held_out": 0.1}},
     }  # fmt: skip
     job = Job(settings, {"pairs:mine": [file], "held_out:mine": [file]}, {}, tmp_path)
     seen = {}

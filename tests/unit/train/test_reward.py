@@ -13,10 +13,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from trainers import told
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    BertTokenizerFast,
+    TrainerCallback,
+)
 
 from polyalign.errors import InputError
 from polyalign.families.options import RewardTraining
+from polyalign.models.endings import Endings
 from polyalign.rewards.kinds.sequence_classifier import Scorer, Spec
 from polyalign.runtime.code import ROOT
 from polyalign.sandbox.language_model import train_lm
@@ -219,6 +227,19 @@ def test_long_pairs_are_left_out_and_counted(base, tmp_path, monkeypatch):
         learn(base, tmp_path / "none")
 
 
+def test_a_text_that_was_cut_is_read_without_an_end_token(base):
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    pairs = easy_pairs(20, 0)
+    ending = Endings(tokenizer, [tokenizer.eos_token_id], tokenizer.eos_token_id)
+    whole, _ = reward._tokenise(pairs, ending, TEMPLATE, 10_000)
+    cut, _ = reward._tokenise(
+        pairs.assign(chosen_end="", rejected_end=None), ending, TEMPLATE, 10_000
+    )
+    for one, other in zip(whole, cut, strict=True):
+        assert one["chosen_ids"] == [*other["chosen_ids"], tokenizer.eos_token_id]
+        assert one["rejected_ids"] == other["rejected_ids"]
+
+
 def test_the_job_judges_a_single_file_on_pairs_that_it_does_not_train_on(base, tmp_path):
     """And it trains where the study says."""
     rows = easy_pairs(200, 0).assign(prompt=[f"How do I brew tea {n}?" for n in range(200)])
@@ -227,19 +248,23 @@ def test_the_job_judges_a_single_file_on_pairs_that_it_does_not_train_on(base, t
     settings = {
         "name": "mine", "source": base, "revision": None, "template": TEMPLATE, "seed": 1,
         "device": "cpu", "training": training,
-        "pairs": {"source": "pairs.jsonl", "max_words": 50, "held_out": 0.1},
+        "pairs": {"source": "pairs.jsonl", "max_words": 6, "held_out": 0.1},
     }  # fmt: skip
     command = [
         sys.executable, ROOT / "scripts/reward_model.py", "--settings", json.dumps(settings),
         "--input", "train=pairs.jsonl", "test=pairs.jsonl", "--work", "work",
-        "--output", "model=model", "manifest=model.json", "metrics=model.csv",
+        "--output", "model=model", "manifest=model.json", "metrics=model.csv", "--log", "log",
     ]  # fmt: skip
     subprocess.run(command, cwd=tmp_path, check=True)
     record = json.loads((tmp_path / "model.json").read_text())["record"]
     counts = record["counts"]
-    assert counts["train"] + counts["test"] == 200
+    assert counts["train"] + counts["test"] == 200 - record["read"]["train"]["equal"]
     assert 5 <= counts["test"] <= 40
     assert record["read"]["train"]["other_split"] == counts["test"]
+    cut = record["read"]["test"]["cut"]
+    assert cut > 0
+    log = (tmp_path / "log").read_text(encoding="utf-8")
+    assert f"test: {cut} of {counts['test']} pairs are cut to max_words" in log
     assert record["settings"]["device"] == "cpu"
 
 
@@ -285,16 +310,37 @@ def test_a_killed_classifier_run_resumes_to_the_same_result(
     assert same_weights(tmp_path / "model", sorted_texts[0])
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"split": "train"}, "expected train and test"),
-        ({"label": 1}, "expected both 0 and 1"),
-    ],
-)
-def test_unfit_texts_are_refused(base, tmp_path, change, message):
-    with pytest.raises(InputError, match=message):
-        classify(base, tmp_path, easy_texts(9).assign(**change))
+@pytest.fixture
+def bert(tmp_path) -> str:
+    """A tiny BERT: its tokenizer ends a text with [SEP] and has no end-of-sequence token."""
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *sorted(set(" ".join(easy_texts(150)["text"]).split())),
+    ]
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("\n".join(words), encoding="utf-8")
+    tokenizer = BertTokenizerFast(vocab=str(vocabulary))
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=64,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    return str(tmp_path / "bert")
+
+
+def test_a_classifier_may_start_from_a_model_without_an_end_token(bert, tmp_path):
+    """A reward model may not: an end token follows its texts."""
+    record = classify(bert, tmp_path, easy_texts(150))
+    assert record["held_out"]["accuracy"] >= 0.95
+    assert record["held_out"]["texts"] == 100
+    with pytest.raises(InputError, match="no end-of-sequence token; expected one that ends"):
+        learn(bert, tmp_path / "reward")
 
 
 def test_a_training_that_diverges_ends_at_once_and_leaves_no_model(base, tmp_path):

@@ -4,6 +4,7 @@ Each group of commands has a module, which is imported when one of them runs.
 """
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -36,6 +37,9 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (see `STATUSES`)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Not every locale can show a λ.
+        sys.stdout.reconfigure(errors="backslashreplace")
     if arguments and arguments[0] in HELPERS:
         return int(import_module(f"polyalign.cli.{arguments[0]}").main(arguments[1:]))
     try:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from polyalign.errors import InputError
+from polyalign.plan.data_check import check_data
 from polyalign.plan.forecast import (
     Forecast,
     Step,
@@ -41,8 +42,12 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    data = check_data(study)
+    if data.faults:
+        print("\n".join(data.faults), file=sys.stderr)
+        return 2
     print(f"{options.config}: no errors. {summary(study)}")
-    for warning in out_of_reach(study):
+    for warning in [*data.warnings, *out_of_reach(study)]:
         print(f"warning: {warning}")
     try:
         jobs = jobs_to_run(options.config)

@@ -155,7 +155,11 @@ def _running_row(entry: Entry) -> tuple[str, ...]:
 def _memory(record: dict[str, Any]) -> str:
     """Memory that a job on this machine holds now, in MB; empty for other machines."""
     try:
-        facts = Path(f"/proc/{record['pid']}/status").read_text() if runs_here(record) else ""
+        facts = (
+            Path(f"/proc/{record['pid']}/status").read_text(encoding="utf-8")
+            if runs_here(record)
+            else ""
+        )
     except OSError:
         return ""
     held = re.search(r"VmRSS:\s+(\d+) kB", facts)

@@ -45,6 +45,7 @@ SOLVE_KEYS = [
     "n_prompts",
     "n_samples",
     "message",
+    "warnings",
 ]
 
 
@@ -161,15 +162,15 @@ def show(answer: Answer, *, as_json: bool) -> int:
 
 def solve(options: argparse.Namespace) -> Answer:
     """`polyalign solve`: the solution of a palette."""
-    solution = _solve(options)
-    record = solution.to_dict()
+    solution, warnings = _solve(options)
+    record = {**solution.to_dict(), "warnings": warnings}
     columns = solution.base, solution.target, solution.realised, solution.lam
     facts = f"scope {solution.scope}, {solution.n_prompts} prompts, {solution.n_samples} samples"
     if solution.status != "infeasible":
         facts += f", {solution.iterations} iterations, KKT residual {solution.kkt:.1e}"
     return Answer(
         {key: record[key] for key in SOLVE_KEYS},
-        above=[solution.message],
+        above=[solution.message, *(f"warning: {warning}" for warning in warnings)],
         header=("value", "base", "target", "realised", "lam"),
         rows=zip(solution.values, *columns, strict=True),
         below=[facts],
@@ -407,7 +408,8 @@ def _limits(options: argparse.Namespace) -> "Limits":
     return Limits(min_ess=options.min_ess, max_norm=options.max_norm)
 
 
-def _solve(options: argparse.Namespace) -> "Solution":
+def _solve(options: argparse.Namespace) -> tuple["Solution", list[str]]:
+    from polyalign.map.cautions import cautions
     from polyalign.map.dual import solve_on
 
     levels = _levels(options)
@@ -415,14 +417,15 @@ def _solve(options: argparse.Namespace) -> "Solution":
         import pyarrow.parquet as pq
 
         from polyalign.data.rewards_table import check_prompts
-        from polyalign.palettes.streamed import solve_parquet
+        from polyalign.palettes.streamed import Stream, solve_stream
 
         check_prompts(pq.read_schema(options.table).names, options.table)
-        return solve_parquet(
-            options.table, levels, scope=options.scope, split=options.split, slack=True
-        )
+        stream = Stream(options.table, list(levels), options.scope, options.split)
+        solution = solve_stream(stream, levels, slack=True)
+        return solution, cautions(stream, levels, solution.target, list(levels))
     table, target = _problem(options)
-    return solve_on(table.base, target, names=table.names, slack=True)
+    solution = solve_on(table.base, target, names=table.names, slack=True)
+    return solution, cautions(table.base, levels, target, table.names)
 
 
 def _is_large(table: str, values: int) -> bool:
@@ -449,11 +452,17 @@ def _problem(options: argparse.Namespace) -> tuple[Table, "np.ndarray"]:
 
 def _read(options: argparse.Namespace, values: list[str] | None) -> Table:
     """The rows of the chosen split, with the given values (None: all of the table)."""
-    from polyalign.data.rewards_table import read_rewards, rewards_array, value_columns
+    from polyalign.data.rewards_table import (
+        check_splits,
+        read_rewards,
+        rewards_array,
+        value_columns,
+    )
     from polyalign.map.base import Base
 
     frame = read_rewards(options.table, columns={name: name for name in values or []})
     if options.split != "all":
+        check_splits(set(frame["split"]), options.table)
         frame = frame[frame["split"] == options.split]
         if frame.empty:
             raise InputError(f"{options.table}: no rows in split {options.split!r}")

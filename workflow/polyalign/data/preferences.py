@@ -1,11 +1,10 @@
 """Preference pairs: reading Anthropic's HH format and plain JSONL, cutting, mixing sources.
 
-HH holds whole dialogues (Bai et al. 2022, "Training a Helpful and Harmless Assistant with RLHF");
-here only the first human turn (the prompt) and the first assistant turn (the response) count.
+HH holds whole dialogues (Bai et al. 2022, "Training a Helpful and Harmless Assistant with RLHF").
+The responses of a pair are the first assistant turns in which its two dialogues differ, and the
+prompt is the dialogue before them.
 """
 
-import gzip
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,10 +15,14 @@ import numpy as np
 import pandas as pd
 
 from polyalign.data.formats import PAIRS_FILES, split_file
+from polyalign.data.json_lines import is_chat, read_lines
 from polyalign.data.keys import split_of
 from polyalign.errors import InputError
 
 COLUMNS = ["prompt", "chosen", "rejected"]
+END_COLUMNS = ["chosen_end", "rejected_end"]
+"""End token of a response: empty if it is cut and goes on, else None, which means the usual one."""
+
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(/[\w.-]+)*")
 
@@ -29,13 +32,41 @@ class Pairs:
     """Preference pairs, and counts of the rows that they were read from.
 
     Attributes:
-        frame: columns `prompt`, `chosen`, `rejected`, all text, in file order.
-        counts: `read` = `malformed` + `equal` (after cutting) + `kept`, plus `other_split` if
-            a single file was divided.
+        frame: columns `prompt`, `chosen`, `rejected`, all text, in file order; and `chosen_end`,
+            `rejected_end` (see `END_COLUMNS`).
+        counts: `read` = `malformed` (of which `chat` are lists of chat messages) + `equal` (after
+            cutting) + `kept`, plus `other_split` if a single file was divided. Of the kept pairs,
+            `later_turn` differ after the first answer, and in `cut` a text was cut.
     """
 
     frame: pd.DataFrame
     counts: dict[str, int]
+
+
+def said_of(counts: Mapping[str, int]) -> list[str]:
+    """What a reader of a data set's counts must know, one sentence each; empty if all is well.
+
+    Args:
+        counts: `Pairs.counts`.
+    """
+    unusable, said = counts["malformed"] + counts["equal"], []
+    if unusable:
+        chat = f", {counts['chat']} of them lists of chat messages" if counts["chat"] else ""
+        said.append(
+            f"{unusable} of {counts['read']} pairs cannot be used: {counts['malformed']} are not "
+            f"a pair of texts{chat}, and in {counts['equal']} both responses are the same"
+        )
+    if counts["later_turn"]:
+        said.append(
+            f"{counts['later_turn']} of {counts['kept']} pairs differ in a later turn: their "
+            "prompt is the dialogue before it"
+        )
+    if counts["cut"]:
+        said.append(
+            f"{counts['cut']} of {counts['kept']} pairs are cut to max_words; no end token "
+            "follows a response that was cut"
+        )
+    return said
 
 
 def cut(text: str, max_words: int) -> str:
@@ -43,38 +74,71 @@ def cut(text: str, max_words: int) -> str:
     return "".join(re.findall(r"\s*\S+", text)[:max_words]).strip()
 
 
-def first_turns(transcript: str) -> tuple[str, str] | None:
-    """First human and first assistant turn of an HH transcript, stripped; None if malformed."""
+def _turns(transcript: str) -> list[str] | None:
+    """Turns of an HH transcript, stripped, human and assistant by turns; None if malformed."""
     parts = _TURN.split(transcript)
-    if parts[1::2][:2] != ["Human", "Assistant"] or parts[0].strip():
+    speakers, turns = parts[1::2], [turn.strip() for turn in parts[2::2]]
+    expected = ["Human", "Assistant"] * len(turns)
+    if len(turns) < 2 or speakers[:2] != expected[:2] or parts[0].strip() or not all(turns[:2]):
         return None
-    prompt, response = parts[2].strip(), parts[4].strip()
-    return (prompt, response) if prompt and response else None
+    # A dialogue counts up to where its speakers stop taking turns, or one of them says nothing.
+    faulty = (n for n, turn in enumerate(turns) if not turn or speakers[n] != expected[n])
+    return turns[: next(faulty, len(turns))]
 
 
-def _pair(row: Any) -> tuple[str, str, str] | None:
-    """Prompt, chosen and rejected response of one row of either format; None if malformed."""
+def _first_difference(chosen: str, rejected: str) -> tuple[str, str, str, bool] | None:
+    """Prompt and both responses of a pair of HH transcripts, and whether it is a later turn.
+
+    The responses are equal if no assistant turn differs, or a human turn does before one; None if a
+    transcript is malformed, or the first human turns differ.
+    """
+    better, worse = _turns(chosen), _turns(rejected)
+    if better is None or worse is None or better[0] != worse[0]:
+        return None
+    last = 1
+    for turn in range(1, min(len(better), len(worse)), 2):
+        if better[turn - 1] != worse[turn - 1]:
+            break  # what differs is what was asked
+        last = turn
+        if better[turn] != worse[turn]:
+            break
+    return (*_pair_at(better, worse, last), last > 1)
+
+
+def _pair_at(better: list[str], worse: list[str], turn: int) -> tuple[str, str, str]:
+    """The dialogue before an assistant turn, as HH writes it, and the turn in both dialogues."""
+    said = better[0]
+    for number, text in enumerate(better[1:turn], 1):
+        said += f"\n\n{'Assistant' if number % 2 else 'Human'}: {text}"
+    return said, better[turn], worse[turn]
+
+
+def _pair(row: Any) -> tuple[str, str, str, bool] | None:
+    """Prompt, chosen and rejected response of one row of either format; None if malformed.
+
+    The last entry says whether the responses are a later turn than the first answer.
+    """
     if not isinstance(row, dict):
         return None
     chosen, rejected = row.get("chosen"), row.get("rejected")
     if not isinstance(chosen, str) or not isinstance(rejected, str):
         return None
-    if "prompt" in row:
-        texts = (row["prompt"], chosen, rejected)
-        if not all(isinstance(text, str) and text.strip() for text in texts):
-            return None
-        return row["prompt"].strip(), chosen.strip(), rejected.strip()
-    better, worse = first_turns(chosen), first_turns(rejected)
-    if better is None or worse is None or better[0] != worse[0]:
+    if "prompt" not in row:
+        return _first_difference(chosen, rejected)
+    texts = (row["prompt"], chosen, rejected)
+    if not all(isinstance(text, str) and text.strip() for text in texts):
         return None
-    return better[0], better[1], worse[1]
+    return row["prompt"].strip(), chosen.strip(), rejected.strip(), False
 
 
 def _local_file(path: Path, split: str) -> Path:
     """The file of `split` in a folder, or the file itself."""
     if path.is_file():
         if not path.name.endswith(PAIRS_FILES):
-            raise InputError(f"{path}: unknown format; expected a .jsonl or .jsonl.gz file")
+            raise InputError(
+                f"{path}: unknown format of preference pairs; expected a .jsonl or .jsonl.gz file: "
+                "write each pair as a line of JSON"
+            )
         return path
     file = split_file(path, split)
     if file is None:
@@ -83,23 +147,6 @@ def _local_file(path: Path, split: str) -> Path:
             "put the preference pairs there, or name the file itself"
         )
     return file
-
-
-def _read_lines(file: Path) -> Iterator[Any]:
-    """Parsed rows of a JSONL file; None for a line that is not JSON."""
-    opened = gzip.open if file.suffix == ".gz" else open
-    try:
-        with opened(file, "rt", encoding="utf-8") as stream:
-            for line in stream:
-                if line.strip():
-                    try:
-                        yield json.loads(line)
-                    except json.JSONDecodeError:
-                        yield None
-    except (OSError, EOFError, UnicodeDecodeError) as fault:
-        raise InputError(
-            f"{file}: cannot be read ({fault}); expected JSON lines: download or write it again"
-        ) from fault
 
 
 def _read_hub(source: str, split: str) -> Iterator[Any]:
@@ -126,7 +173,7 @@ def read_rows(source: str | Path, split: str) -> Iterator[Any]:
     """
     path = Path(source)
     if path.exists():
-        return _read_lines(_local_file(path, split))
+        return read_lines(_local_file(path, split))
     if not _HUB_ID.fullmatch(str(source)) or str(source).endswith(PAIRS_FILES):
         raise InputError(
             f"{source}: no such file or folder; expected a folder with {split}.jsonl.gz, a .jsonl "
@@ -136,7 +183,11 @@ def read_rows(source: str | Path, split: str) -> Iterator[Any]:
 
 
 def read_pairs(
-    source: str | Path, *, split: str = "train", max_words: int = 50, held_out: float = 0.0
+    source: str | Path,
+    *,
+    split: str = "train",
+    max_words: int | None = None,
+    held_out: float = 0.0,
 ) -> Pairs:
     """Read preference pairs.
 
@@ -146,7 +197,7 @@ def read_pairs(
             HH transcripts under `chosen` and `rejected`, or plain texts under `prompt`, `chosen`
             and `rejected`.
         split: which file of the folder, or split of the hub dataset; a single file is taken as is.
-        max_words: prompt and responses are cut to so many words.
+        max_words: prompt and responses are cut to so many words; None: they are whole.
         held_out: share of the prompts, by hash of the text once cut, whose pairs are the split
             `test` of a single file; the others are `train`. 0: it is not divided.
 
@@ -157,7 +208,7 @@ def read_pairs(
     Raises:
         InputError: if the source cannot be read or holds no usable pair.
     """
-    counts = {"read": 0, "malformed": 0, "equal": 0, "kept": 0}
+    counts = dict.fromkeys(("read", "malformed", "chat", "equal", "kept", "later_turn", "cut"), 0)
     if held_out:
         counts["other_split"] = 0
     kept = []
@@ -166,15 +217,21 @@ def read_pairs(
         pair = _pair(row)
         if pair is None:
             counts["malformed"] += 1
+            counts["chat"] += isinstance(row, dict) and any(map(is_chat, row.values()))
             continue
-        prompt, chosen, rejected = (cut(text, max_words) for text in pair)
+        *whole, later = pair
+        texts = whole if max_words is None else [cut(text, max_words) for text in whole]
+        prompt, chosen, rejected = texts
         if chosen == rejected:
             counts["equal"] += 1
             continue
         if held_out and (split_of(prompt, held_out) == "test") != (split == "test"):
             counts["other_split"] += 1
             continue
-        kept.append((prompt, chosen, rejected))
+        counts["later_turn"] += later
+        counts["cut"] += texts != whole
+        ends = ["" if short != text else None for short, text in zip(texts, whole, strict=True)]
+        kept.append((*texts, *ends[1:]))
     counts["kept"] = len(kept)
     if not kept and counts.get("other_split"):
         raise InputError(
@@ -183,42 +240,56 @@ def read_pairs(
             "prompts, or a folder with train.jsonl and test.jsonl"
         )
     if not kept:
-        raise InputError(
-            f"{source}: no usable pair ({counts['read']} rows: {counts['malformed']} malformed, "
-            f"{counts['equal']} equal after cutting to {max_words} words); expected HH transcripts "
-            "under 'chosen' and 'rejected', or texts under 'prompt', 'chosen', 'rejected'"
+        cutting = "" if max_words is None else f" after cutting to {max_words} words"
+        chat = (
+            f", {counts['chat']} of them lists of chat messages, which cannot be read as text"
+            if counts["chat"]
+            else ""
         )
-    return Pairs(pd.DataFrame(kept, columns=COLUMNS), counts)
+        raise InputError(
+            f"{source}: no usable pair ({counts['read']} rows: {counts['malformed']} malformed"
+            f"{chat}, {counts['equal']} equal{cutting}); expected HH transcripts under 'chosen' "
+            "and 'rejected', or texts under 'prompt', 'chosen', 'rejected'"
+        )
+    return Pairs(pd.DataFrame(kept, columns=[*COLUMNS, *END_COLUMNS], dtype=object), counts)
 
 
-def first_prompts(source: str | Path, split: str = "test") -> list[str]:
-    """Prompts of all well-formed rows, in file order, uncut and with repeats.
+def prompts_of_rows(source: str | Path, split: str = "test") -> list[str | None]:
+    """The prompt of every row, in file order, uncut and with repeats.
 
     Args:
         source: as in `read_pairs`.
         split: as in `read_pairs`.
 
+    Returns:
+        Texts; empty for a row without a prompt, None for a line that is not JSON.
+
     Raises:
-        InputError: if the source cannot be read or holds no prompt.
+        InputError: if the source cannot be read, or its prompts are lists of chat messages.
     """
-    prompts = []
-    for row in read_rows(source, split):
-        if isinstance(row, dict) and isinstance(row.get("prompt"), str):
-            prompt = row["prompt"]
-        elif isinstance(row, dict) and isinstance(row.get("chosen"), str):
-            # A prompt is usable even if its response is empty, so not `first_turns` here.
-            parts = _TURN.split(row["chosen"])
-            prompt = parts[2].strip() if parts[1:2] == ["Human"] else ""
-        else:
-            prompt = ""
-        if prompt.strip():
-            prompts.append(prompt)
-    if not prompts:
-        raise InputError(
-            f"{source}: no prompt found; expected HH transcripts under 'chosen', or texts under "
-            "'prompt'"
-        )
-    return prompts
+    return [
+        None if row is None else _prompt(source, number, row)
+        for number, row in enumerate(read_rows(source, split), 1)
+    ]
+
+
+def _prompt(source: str | Path, number: int, row: Any) -> str:
+    """The prompt of one row; empty if it has none."""
+    if not isinstance(row, dict):
+        return ""
+    if isinstance(row.get("prompt"), str):
+        return str(row["prompt"]) if row["prompt"].strip() else ""
+    for name in ("prompt", "chosen"):
+        if is_chat(row.get(name)):
+            raise InputError(
+                f"{source}: {name!r} of row {number} is a list of chat messages; expected a text: "
+                "write the user's turn as text under 'prompt'"
+            )
+    if isinstance(row.get("chosen"), str):
+        # A prompt is usable even if its response is empty, so not `_turns` here.
+        parts = _TURN.split(row["chosen"])
+        return str(parts[2]).strip() if parts[1:2] == ["Human"] else ""
+    return ""
 
 
 def apportion(shares: Mapping[str, float], size: int) -> dict[str, int]:

@@ -3,15 +3,40 @@
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from polyalign.data.formats import PROMPT_TABLE_FILES
+from polyalign.data.json_lines import is_chat
 from polyalign.data.keys import prompt_id, split_of
-from polyalign.data.preferences import first_prompts, read_rows
+from polyalign.data.preferences import prompts_of_rows, read_rows
 from polyalign.data.tables import read_table
 from polyalign.errors import InputError
+
+
+@dataclass(frozen=True)
+class SourcePrompts:
+    """Prompts of one source, and counts of the rows that they were read from.
+
+    Attributes:
+        texts: the prompts in the source's order, with repeats.
+        rows: rows of the source.
+        broken: rows of them that are not JSON.
+    """
+
+    texts: list[str]
+    rows: int
+    broken: int
+
+    def said(self, path: str) -> list[str]:
+        """What a reader must know, one sentence each; empty if every row has a prompt."""
+        lost = self.rows - len(self.texts)
+        if not lost:
+            return []
+        broken = f" ({self.broken} are not JSON)" if self.broken else ""
+        return [f"{path}: {lost} of {self.rows} rows have no prompt{broken}, and are left out"]
 
 
 def prompt_table(
@@ -25,6 +50,7 @@ def prompt_table(
     """Distinct prompts of all sources.
 
     With a limit, each source gives the same number as far as it has enough, in the files' order.
+    Rows without a prompt are counted on standard output, a job's log.
 
     Args:
         sources: for each source the arguments of `source_prompts`, without the seed.
@@ -39,9 +65,13 @@ def prompt_table(
     Raises:
         InputError: if a source cannot be read, or one of the splits would be empty.
     """
-    by_source = [list(dict.fromkeys(source_prompts(**source, seed=seed))) for source in sources]
-    if fits is not None:
-        by_source = [[text for text in texts if fits(text)] for texts in by_source]
+    by_source = []
+    for source in sources:
+        found = source_prompts(**source, seed=seed)
+        for sentence in found.said(source["path"]):
+            print(sentence, flush=True)
+        distinct = dict.fromkeys(found.texts)
+        by_source.append([text for text in distinct if fits is None or fits(text)])
     chosen: dict[str, None] = {}
     for rank in range(max(map(len, by_source), default=0)):
         chosen.update(dict.fromkeys(texts[rank] for texts in by_source if rank < len(texts)))
@@ -72,8 +102,8 @@ def source_prompts(
     opening: Mapping[str, int] | None = None,
     *,
     seed: int,
-) -> list[str]:
-    """Prompts of one source in its order, with repeats.
+) -> SourcePrompts:
+    """Prompts of one source.
 
     Args:
         path: a source that `preferences.read_pairs` reads, or a .csv, .parquet or .json table.
@@ -84,37 +114,61 @@ def source_prompts(
         seed: of the cuts.
 
     Raises:
-        InputError: if the source cannot be read or holds no prompt.
+        InputError: if the source cannot be read, or holds no prompt or lists of chat messages.
     """
     table = path.endswith(PROMPT_TABLE_FILES)
+    cells: list[Any]
     if not table and column is None and opening is None:
-        return first_prompts(path, split)
-    column = column or ("text" if opening else "prompt")
+        cells = prompts_of_rows(path, split)
+        wanted = "HH transcripts under 'chosen', or texts under 'prompt'"
+    else:
+        column = column or ("text" if opening else "prompt")
+        cells, there = _column(path, split, column, table=table)
+        wanted = f"texts in a column {column!r}; it has {there}; set `column` to the one with them"
+    # As they are: a rendered chat ends with a line break that the model has to read.
+    texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
+    broken = 0 if table else sum(cell is None for cell in cells)
+    if cells and broken == len(cells):
+        raise InputError(
+            f"{path}: none of its {broken} lines is JSON; expected a JSON object in each line: "
+            "write it so, or name a file that is one JSON list .json"
+        )
+    if not texts:
+        raise InputError(f"{path}: no prompt found in {len(cells)} rows; expected {wanted}")
+    if opening is not None:
+        cut = [opening_of(text, **opening, seed=seed) for text in texts]
+        texts = [text for text in cut if text is not None]
+        if not texts:
+            raise InputError(
+                f"{path}: no text has a word that ends {opening['shortest']} to "
+                f"{opening['longest']} characters in; expected longer texts; widen `opening`"
+            )
+    return SourcePrompts(texts, len(cells), broken)
+
+
+def _column(path: str, split: str, column: str, *, table: bool) -> tuple[list[Any], str]:
+    """Cells of a column (empty where a row lacks it, None for a line that is not JSON).
+
+    And the names of the columns that there are, for messages.
+    """
     if table:
         frame = read_table(path)
-        rows = frame[column].tolist() if column in frame else []
-        there = ", ".join(map(str, frame.columns))
+        cells, names = list(frame.get(column, [""] * len(frame))), list(map(str, frame.columns))
     else:
-        dicts = [row for row in read_rows(path, split) if isinstance(row, dict)]
-        rows = [row.get(column) for row in dicts]
-        there = ", ".join(dicts[0]) if dicts else "nothing"
-    # As they are: a rendered chat ends with a line break that the model has to read.
-    texts = [text for text in rows if isinstance(text, str) and text.strip()]
-    if not texts:
-        raise InputError(
-            f"{path}: no text in a column {column!r}; it has {there}; set `column` to the one with "
-            "the texts"
-        )
-    if opening is None:
-        return texts
-    cut = [opening_of(text, **opening, seed=seed) for text in texts]
-    found = [text for text in cut if text is not None]
-    if not found:
-        raise InputError(
-            f"{path}: no text has a word that ends {opening['shortest']} to {opening['longest']} "
-            "characters in; expected longer texts; widen `opening`"
-        )
-    return found
+        rows = list(read_rows(path, split))
+        dicts = [row for row in rows if isinstance(row, dict)]
+        names = list(dicts[0]) if dicts else []
+        cells = [
+            None if row is None else (row.get(column) or "") if isinstance(row, dict) else ""
+            for row in rows
+        ]
+    for number, cell in enumerate(cells, 1):
+        if is_chat(cell):
+            raise InputError(
+                f"{path}: {column!r} of row {number} is a list of chat messages; expected a text: "
+                "write the user's turn as text in a column of its own, and name it in `column`"
+            )
+    return cells, ", ".join(names) or "nothing"
 
 
 def opening_of(text: str, *, shortest: int, longest: int, seed: int) -> str | None:

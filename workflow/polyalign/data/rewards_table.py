@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from polyalign.data.json_lines import is_chat
 from polyalign.data.keys import KEY, SAMPLE_COLUMNS, prompt_id, split_of
 from polyalign.data.specs import check_same_spec
 from polyalign.data.tables import read_table
@@ -67,6 +68,18 @@ def read_rewards(
     """
     frame = read_table(path)
     check_prompts(frame.columns, path)
+    # A cell of a CSV file cannot be missing in another way than being empty.
+    empty = Path(path).suffix == ".csv"
+    for name in ("prompt", "prompt_id"):
+        if name in frame:
+            cells = frame[name]
+            check_missing((cells.isna() | (empty & (cells == ""))).to_numpy(), name, path)
+    chats = [row for row, cell in enumerate(frame["prompt"]) if is_chat(cell)]
+    if chats:
+        raise InputError(
+            f"{path}: the prompt in row {chats[0]} is a list of chat messages; expected a text: "
+            "write the user's turn as text in the column 'prompt'"
+        )
     frame["prompt"] = frame["prompt"].astype(str)
     if "response" not in frame and "generated" in frame:
         pairs = zip(frame["prompt"], frame["generated"].astype(str), strict=True)
@@ -96,6 +109,32 @@ def check_prompts(columns: Collection[object], source: str | Path) -> None:
     """Raise InputError unless a rewards table has a column `prompt`."""
     if "prompt" not in columns:
         raise InputError(f"{source}: no column 'prompt'; it has {', '.join(map(str, columns))}")
+
+
+def check_missing(missing: np.ndarray, column: str, source: str | Path) -> None:
+    """Raise InputError naming the first row of a mask (n,) of the cells that are missing."""
+    rows = np.flatnonzero(missing)
+    if rows.size:
+        raise InputError(
+            f"{source}: no {column} in row {rows[0]} ({rows.size} such rows); expected one in "
+            "every row: add it or remove the row"
+        )
+
+
+def check_splits(splits: Collection[object], source: str | Path) -> None:
+    """Raise InputError if a rewards table has other splits than `fit` and `test`.
+
+    Args:
+        splits: what its column `split` says.
+        source: the table, for the message.
+    """
+    foreign = sorted({repr(split) for split in splits} - {"'fit'", "'test'"})
+    if foreign:
+        raise InputError(
+            f"{source}: the column 'split' says {', '.join(foreign)}; expected fit (λ is fitted on "
+            "these prompts) and test (policies are judged on these): write them so, or remove the "
+            "column"
+        )
 
 
 def check_values(samples: pd.DataFrame, values: pd.DataFrame, source: str | Path) -> None:

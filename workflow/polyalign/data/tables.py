@@ -14,6 +14,12 @@ from polyalign.errors import InputError
 from polyalign.paths import policy_of
 from polyalign.runtime.files import atomic_write
 
+TEXTS = ("prompt_id", "prompt", "response", "generated", "text", "split")
+"""Columns of a CSV table that are text whatever they say."""
+
+NO_NUMBER = ("nan", "NaN", "NA")
+"""Cells of a CSV table that say in a column of numbers that there is none."""
+
 
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read a Parquet, CSV, JSONL or JSON (list of records) table, by its ending.
@@ -30,9 +36,11 @@ def read_table(path: str | Path) -> pd.DataFrame:
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path)
         elif path.suffix == ".csv":
-            frame = pd.read_csv(path, keep_default_na=False, na_values=["nan", "NaN", "NA"])
+            frame = _read_csv(path)
         else:
-            frame = pd.read_json(path, lines=path.suffix == ".jsonl", dtype=False)
+            frame = pd.read_json(
+                path, lines=path.suffix == ".jsonl", dtype=False, encoding="utf-8-sig"
+            )
     except (ValueError, OSError, pa.ArrowException, pd.errors.ParserError) as fault:
         raise InputError(
             f"{path}: cannot be read as {path.suffix[1:]} ({fault}); it may be truncated: "
@@ -41,6 +49,22 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if frame.empty:
         raise InputError(f"{path}: the table has no rows; expected at least one")
     return frame
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """A CSV table; `NA` is a text in a column of texts, and no number in a column of numbers."""
+    frame = pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(TEXTS, str))
+    spoilt = {}
+    for name in frame.columns:
+        if name not in TEXTS and not pd.api.types.is_numeric_dtype(frame[name]):
+            known = frame[name][~frame[name].isin(NO_NUMBER)]
+            if len(known) < len(frame) and pd.to_numeric(known, errors="coerce").notna().all():
+                spoilt[name] = list(NO_NUMBER)
+    if not spoilt:
+        return frame
+    return pd.read_csv(
+        path, keep_default_na=False, dtype=dict.fromkeys(TEXTS, str), na_values=spoilt
+    )
 
 
 def write_table(frame: pd.DataFrame, path: str | Path, settings: Mapping[str, Any]) -> None:

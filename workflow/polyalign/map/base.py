@@ -18,19 +18,35 @@ PROMPT_SCOPE_CANDIDATES = 8
 # A target that is out of reach by less than this many standard deviations counts as feasible, on
 # the edge: the greedy level itself, for example, up to rounding.
 EDGE = 1e-8
+# Spread, relative to a value's scale and level, that is rounding.
+SAME = 1e-12
 CHUNK_CELLS = 150_000  # samples x lam at a time: they stay in a core's cache
 BLOCK_NUMBERS = 64_000  # rewards in a block of scope `prompt`: with its products, a core's cache
 
 
 class Units:
-    """Raw and standardised levels; `center` and `scale` are (k,), in the rewards' units."""
+    """Raw and standardised levels; `center` and `scale` are (k,), in the rewards' units.
+
+    `constant` (k,) says which values are the same for every sample, and `fixed` (k,) which of them
+    no tilt can change: those, and in scope `prompt` the ones that are the same for all candidates
+    of each prompt.
+    """
 
     center: np.ndarray
     scale: np.ndarray
+    constant: np.ndarray
+    fixed: np.ndarray
 
     def standardise(self, levels: np.ndarray) -> np.ndarray:
-        """Levels (..., k) in units of `scale`, counted from the base level."""
-        return (np.asarray(levels, dtype=np.float64) - self.center) / self.scale
+        """Levels (..., k) in units of `scale`, counted from the base level.
+
+        A fixed value that is asked for its base level is not asked for more by rounding.
+        """
+        z = (np.asarray(levels, dtype=np.float64) - self.center) / self.scale
+        if not self.fixed.any():
+            return z
+        rounding = EDGE + 1e-13 * np.abs(self.center) / self.scale
+        return np.where(self.fixed & (np.abs(z) <= rounding), -rounding, z)
 
     def raw(self, levels: np.ndarray) -> np.ndarray:
         """Inverse of `standardise`."""
@@ -54,6 +70,8 @@ class Tilted(Protocol):
     scope: str
     center: np.ndarray
     scale: np.ndarray
+    constant: np.ndarray
+    fixed: np.ndarray
     max_kl: float
     n_samples: int
     n_prompts: int
@@ -168,6 +186,9 @@ class Base(Units):
             )
         else:
             covariance = self._prepare_prompts(rewards, _tables(group, shares, rows), scale)
+        self.fixed = self.constant | (
+            np.sqrt(covariance.diagonal()) <= SAME * (self.scale + np.abs(self.center))
+        )
         hessian = covariance / (self.scale[:, None] * self.scale)
         self._untilted = 0.0, np.zeros(self.k), hessian
         self.max_kl = float(sum((b.share * -b.log_p0.min(axis=0)).sum() for b in self.blocks))
@@ -241,8 +262,9 @@ class Base(Units):
 
     def _set_scale(self, variance: np.ndarray, scale: np.ndarray | None) -> None:
         spread = np.sqrt(variance)
+        self.constant = ~(spread > SAME * np.abs(self.center))
         # A constant value has no spread: its unit is 1.
-        spread = np.where(spread > 1e-12 * np.abs(self.center), spread, 1.0)
+        spread = np.where(self.constant, 1.0, spread)
         self.scale = spread if scale is None else np.asarray(scale, dtype=np.float64)
 
     def moments(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:

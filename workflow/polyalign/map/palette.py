@@ -141,6 +141,10 @@ def parse_level(level: str | float) -> tuple[str, float]:
         if match is None or isinstance(level, bool):
             continue
         number = 0.0 if match[1] in (None, "max") else float(match[1])
+        if kind == "quantile" and 0 < number < 1:
+            raise InputError(
+                f"level {level!r} is a fraction; expected per cent: write q{100 * number:g}"
+            )
         if kind == "quantile" and number > 100:
             break
         if np.isfinite(number):

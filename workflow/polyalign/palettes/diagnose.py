@@ -12,6 +12,7 @@ from polyalign.data.rewards_table import rewards_array
 from polyalign.map import policy_weights, solve
 from polyalign.map.base import Base
 from polyalign.map.budget import Budget, budget, budget_message
+from polyalign.map.cautions import cautions
 from polyalign.map.diagnostics import (
     PARETO_SAMPLES,
     Interval,
@@ -76,6 +77,7 @@ def diagnose_palette(
         "warnings": [
             *_warnings(record, solution, need, shape, share),
             *([cut] if cut else []),
+            *cautions(base, record["levels"], np.array(record["asked"]), names),
         ],
         "interval": asdict(
             _interval(base, record, rewards, groups, resamples=resamples, seed=seed)

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from pandas.util import hash_array, hash_pandas_object
 
 from polyalign.data.keys import split_of
-from polyalign.data.rewards_table import TEST_SHARE, check_keys
+from polyalign.data.rewards_table import TEST_SHARE, check_keys, check_missing, check_splits
 from polyalign.errors import InputError
-from polyalign.map.base import PROMPT_SCOPE_CANDIDATES, SCOPES, Base, Units
+from polyalign.map.base import PROMPT_SCOPE_CANDIDATES, SAME, SCOPES, Base, Units
 from polyalign.map.dual import DEFAULT_LIMITS, TOLERANCE, Limits, Solution, maximise, solve_on
 from polyalign.map.palette import parse_level, parse_target
 
@@ -74,6 +74,15 @@ class Stream(Units):
         It keeps eight bytes per row where there are keys, and one per row where the split is
         derived.
         """
+        names = pq.read_schema(self.path).names
+        for name in ("prompt", "prompt_id"):
+            if name in names:
+                self._refuse_missing(name)
+        if self.split != "all" and not self.derived:
+            found: set[str] = set()
+            for piece in self._pieces(["split"]):
+                found |= set(pc.unique(piece["split"]).to_pylist())
+            check_splits(found, self.path)
         keyed = candidates and self.id is not None
         columns = list(self.values)
         columns += [self.id, "candidate"] if self.id is not None and keyed else []
@@ -103,6 +112,25 @@ class Stream(Units):
         if keyed:
             self._refuse_repeated(hashes)
 
+    def _refuse_missing(self, name: str) -> None:
+        """Check that no cell of a column is missing; most files say so without being read."""
+        with pq.ParquetFile(self.path) as file:
+            facts = file.metadata
+            paths = [facts.schema.column(i).path for i in range(facts.num_columns)]
+            known = file.schema_arrow.field(name).type in (pa.string(), pa.large_string()) and all(
+                found is not None and found.null_count == 0
+                for found in (
+                    facts.row_group(i).column(paths.index(name)).statistics
+                    for i in range(facts.num_row_groups)
+                )
+            )
+        if known:
+            return
+        missing = [
+            piece[name].is_null(nan_is_null=True).to_numpy() for piece in self._pieces([name])
+        ]
+        check_missing(np.concatenate(missing), name, self.path)
+
     def _refuse_repeated(self, hashes: np.ndarray) -> None:
         """Check in another pass the keys whose hashes (n,) repeat; sorts the hashes in place."""
         hashes.sort()
@@ -131,7 +159,7 @@ class Stream(Units):
         n = prompts = 0
         mean, square = np.zeros(self.k), np.zeros(self.k)
         share_mean, share_square = np.zeros(self.k), np.zeros(self.k)
-        log_counts = 0.0
+        log_counts, widest = 0.0, np.zeros(self.k)
         offset: np.ndarray | None = None
         rows_in_file = pq.read_metadata(self.path).num_rows
         hashes = np.empty(rows_in_file if self.id is not None else 0, dtype=np.uint64)
@@ -149,6 +177,9 @@ class Stream(Units):
             share_mean += shifted @ weight
             share_square += np.einsum("ij,ij,j->i", shifted, shifted, weight)
             log_counts += float(np.log(counts).sum())
+            highest = np.maximum.reduceat(table, starts, axis=1)
+            highest -= np.minimum.reduceat(table, starts, axis=1)
+            widest = np.maximum(widest, highest.max(axis=1))
             if ids is not None:
                 found = hash_array(ids.to_numpy(zero_copy_only=False), categorize=False)
                 hashes[prompts : prompts + starts.size] = found
@@ -176,7 +207,10 @@ class Stream(Units):
         spread = np.sqrt(np.maximum(second / size - (first / size) ** 2, 0.0))
         self.center = offset + first / size
         tiny = 1e-12 * np.maximum(np.abs(self.center), np.abs(offset))
-        self.scale = np.where(spread > tiny, spread, 1.0)
+        self.constant = ~(spread > tiny)
+        self.scale = np.where(self.constant, 1.0, spread)
+        alike = widest <= SAME * (self.scale + np.abs(self.center))
+        self.fixed = self.constant | (alike & (scope == "prompt"))
         self.max_kl = log_counts / prompts if scope == "prompt" else float(np.log(n))
         self.sample = np.concatenate(sample)
         self.sample_groups = np.concatenate(sample_groups)
@@ -365,12 +399,29 @@ def solve_parquet(
     Raises:
         InputError: on a bad table or level.
     """
-    names = list(levels)
-    stream = Stream(path, names, scope, split)
+    stream = Stream(path, list(levels), scope, split)
+    return solve_stream(stream, levels, tolerance=tolerance, limits=limits, slack=slack)
+
+
+def solve_stream(
+    stream: Stream,
+    levels: Mapping[str, str | float],
+    *,
+    tolerance: float = TOLERANCE,
+    limits: Limits = DEFAULT_LIMITS,
+    slack: bool = False,
+) -> Solution:
+    """`solve_parquet` on a table whose first passes are done; `levels` in the stream's order."""
     target = stream.target(levels)
     start = _first_guess(stream, target)
     return solve_on(
-        stream, target, names=names, tolerance=tolerance, limits=limits, slack=slack, start=start
+        stream,
+        target,
+        names=list(levels),
+        tolerance=tolerance,
+        limits=limits,
+        slack=slack,
+        start=start,
     )
 
 

@@ -135,7 +135,7 @@ def _source(study: Study, source: PromptSource, assumed: dict[str, float]) -> Te
         return Texts(number, PROMPT_TOKENS)
     if file.stat().st_size <= SMALL:
         try:
-            texts = source_prompts(**source.model_dump(), seed=study.seed)
+            texts = source_prompts(**source.model_dump(), seed=study.seed).texts
         except InputError as error:
             assumed[f"{PROMPTS} prompts assumed: {error}"] = GUESSED
             return Texts(PROMPTS, PROMPT_TOKENS)

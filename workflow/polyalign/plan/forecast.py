@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from math import log
+from math import isinf, log
 from pathlib import Path
 
 from polyalign import families
@@ -168,6 +168,18 @@ def out_of_reach(study: Study) -> list[str]:
     for name, levels in study.palettes.items():
         above = sd_above_base(levels.values())
         if above <= expected_largest(count):
+            continue
+        if isinf(above):
+            highest = ", ".join(
+                f"{value} {level}"
+                for value, level in levels.items()
+                if isinf(sd_above_base([level]))
+            )
+            found.append(
+                f"palette {name} asks for the highest reward there is ({highest}): only the policy "
+                "that always takes the best candidate comes near, and no λ is certified there; ask "
+                "for less, such as mean+0.5sd, or use the family best-of"
+            )
             continue
         enough = candidates_for(above)
         more = f"about {enough} candidates (sampling.candidates)" if enough else "lower levels"

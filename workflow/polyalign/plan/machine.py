@@ -158,7 +158,9 @@ def measured_speed() -> tuple[float, float, float]:
 def _processor() -> str:
     """The processor's name; empty where the system does not say it."""
     with suppress(OSError):
-        named = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        named = re.search(
+            r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        )
         if named:
             return named[1]
     return platform.processor()

@@ -20,10 +20,10 @@ from polyalign.report.tables import families as families_table
 
 @dataclass(frozen=True)
 class Answer:
-    """One policy's answer to a prompt, and its rewards: one per value."""
+    """One policy's answer to a prompt (None in a table without texts), and its reward by value."""
 
     policy: str
-    response: str
+    response: str | None
     rewards: dict[str, float]
 
 
@@ -68,7 +68,7 @@ def side_by_side(
         answers = [
             Answer(
                 policy,
-                str(rows["response"][prompt_id]),
+                str(rows["response"][prompt_id]) if "response" in rows else None,
                 {value: float(rows[value][prompt_id]) for value in values},
             )
             for policy, rows in first.items()
@@ -346,7 +346,7 @@ def _sample(sample: Sample, labels: Mapping[str, str]) -> str:
     rows = [
         [
             answer.policy,
-            answer.response or "(empty)",
+            "(no text)" if answer.response is None else answer.response or "(empty)",
             *(number(answer.rewards[value]) for value in labels if value in answer.rewards),
         ]
         for answer in sample.answers

@@ -6,6 +6,7 @@ and hands `run` a function of a `Job`.
 
 import argparse
 import gc
+import io
 import json
 import os
 import shutil
@@ -76,7 +77,8 @@ def run(main: Callable[..., None]) -> None:
     The record beside the log says how the job goes (polyalign.runtime.job_record).
     """
     arguments = _arguments()
-    terminal = os.fdopen(os.dup(2), "w")
+    # The terminal may not be able to show every character; a log is UTF-8 in every locale.
+    terminal = os.fdopen(os.dup(2), "w", errors="backslashreplace")
     if arguments.log:
         _redirect(arguments.log)
     outputs = {name: paths[0] for name, paths in _paths(arguments.output).items()}
@@ -137,6 +139,9 @@ def _redirect(log: Path) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | begin)
     os.dup2(file, 1)
     os.dup2(file, 2)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")
 
 
 def _microbatch_factor(arguments: argparse.Namespace) -> int:

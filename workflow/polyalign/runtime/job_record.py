@@ -284,7 +284,7 @@ def process_start(pid: int) -> int | None:
     Number and start together identify a process, since numbers are used again.
     """
     try:
-        status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return None
     return None if status[0] == "Z" else int(status[19])

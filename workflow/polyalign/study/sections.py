@@ -198,7 +198,10 @@ class RewardModel(RewardTraining):
         default=None, description="Preference data set to train on; either this or `labels`."
     )
     labels: str | None = Field(
-        default=None, description="Table of labelled texts to train a classifier on."
+        default=None,
+        description="Table of labelled texts to train a classifier on: columns `text`, `label` (0 "
+        "or 1) and, if it is divided already, `split` (train or test; else a tenth of the texts is "
+        "held out).",
     )
     source: str | None = Field(
         default=None, description="Model to start from (default: the study's model)."
@@ -221,8 +224,10 @@ class Preferences(Strict):
         description="Folder in Anthropic HH's layout, .jsonl or .jsonl.gz file (a tenth of its "
         "prompts are held out), or hub data set `owner/name` or `owner/name/folder`."
     )
-    max_words: Count = Field(
-        default=50, description="Prompts and responses are cut to this many words."
+    max_words: Count | None = Field(
+        default=None,
+        description="Prompts and responses are cut to this many words (default: no cut); a "
+        "response that was cut gets no end token.",
     )
 
 

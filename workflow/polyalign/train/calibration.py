@@ -19,15 +19,16 @@ def calibration(margins: np.ndarray) -> dict[str, float]:
         margins: (n,), reward of the chosen minus reward of the rejected response, in nats.
 
     Returns:
-        `accuracy` (share of margins above 0, ties count half), `brier` (mean (1 − p)²; 0.25 for a
-        model that knows nothing), `log_loss` (mean −log p, nats; log 2 for such a model), and
-        `calibration_error`: over the bins of `reliability`, the mean absolute difference between
-        the predicted and the observed share, weighted by the number of pairs.
+        `pairs` (n), `accuracy` (share of margins above 0, ties count half), `brier` (mean (1 − p)²;
+        0.25 for a model that knows nothing), `log_loss` (mean −log p, nats; log 2 for such a
+        model), and `calibration_error`: over the bins of `reliability`, the mean absolute
+        difference between the predicted and the observed share, weighted by the number of pairs.
     """
     p = 1 / (1 + np.exp(-margins))
     bins = reliability(margins)
     gaps = [row["pairs"] * abs(row["foretold"] - row["right"]) for row in bins]
     return {
+        "pairs": len(margins),
         "accuracy": float(_right(margins).mean()),
         "brier": float(((1 - p) ** 2).mean()),
         "log_loss": float(np.logaddexp(0, -margins).mean()),

@@ -19,13 +19,12 @@ from transformers import (
     TrainingArguments,
 )
 
-from polyalign.errors import InputError
+from polyalign.data.labels import LABELS
 from polyalign.families.options import RewardTraining
 from polyalign.train import common
 from polyalign.train.inputs import Run
 from polyalign.train.loading import adapted, load_for_labels
 
-LABELS = (0, 1)
 EVALUATED_AT_ONCE = 64
 
 
@@ -44,20 +43,6 @@ def predict(model: Any, tokenizer: PreTrainedTokenizerBase, texts: list[list[int
     return logits
 
 
-def _check_examples(examples: pd.DataFrame) -> None:
-    """Raise InputError unless there are both splits, and both labels in training."""
-    found = set(examples["split"])
-    if not {"train", "test"} <= found:
-        raise InputError(
-            f"labelled texts have the splits {sorted(map(str, found))}; expected train and test"
-        )
-    labels = set(examples.loc[examples["split"] == "train", "label"])
-    if labels != set(LABELS):
-        raise InputError(
-            f"labelled texts for training have the labels {sorted(labels)}; expected both 0 and 1"
-        )
-
-
 def train_classifier(
     base: str,
     examples: pd.DataFrame,
@@ -74,7 +59,7 @@ def train_classifier(
     Args:
         base: a HuggingFace folder or a hub id; any model with a sequence-classification class. A
             missing head is drawn from the seed.
-        examples: `text`, `label` (0 or 1), `split` (train or test).
+        examples: as `polyalign.data.labels.labelled_texts` returns them.
         section: how to optimise; a batch counts texts.
         run: how the training runs.
         output: folder of the finished model (two labels, tokenizer, `metrics.csv`).
@@ -82,10 +67,11 @@ def train_classifier(
 
     Returns:
         The record of `common.train_and_save`, with `counts` of the texts and `held_out`:
-        `accuracy`, `log_loss` (nats per text), `positive` (share of label 1).
+        `texts` (their number), `accuracy`, `log_loss` (nats per text), `positive` (share of label
+        1).
 
     Raises:
-        InputError: if base, examples or batch do not fit.
+        InputError: if base or batch do not fit.
     """
     settings = {
         "base": base,
@@ -95,12 +81,13 @@ def train_classifier(
         "revision": revision,
         **common.recorded(section, run),
     }
-    _check_examples(examples)
     shared = common.training_arguments(section, run)
     # Only trl's own arguments can turn dropout off; here the base model decides.
     del shared["disable_dropout"]
     names = {label: f"label_{label}" for label in LABELS}
-    model, tokenizer, longest = load_for_labels(base, revision, "{prompt}", names, section, run)
+    model, tokenizer, longest = load_for_labels(
+        base, revision, "{prompt}", names, section, run, ended=False
+    )
     ids = {
         split: tokenizer(list(part["text"]), truncation=True, max_length=longest)["input_ids"]
         for split, part in examples.groupby("split")
@@ -119,6 +106,7 @@ def train_classifier(
     logits = predict(trainer.model, tokenizer, ids["test"])
     lead = logits[:, 1] - logits[:, 0]
     held_out = {
+        "texts": len(lead),
         "accuracy": float(((lead > 0) == labels["test"]).mean()),
         "log_loss": float(np.logaddexp(0, np.where(labels["test"] == 1, -lead, lead)).mean()),
         "positive": float(labels["test"].mean()),

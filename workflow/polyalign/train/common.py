@@ -231,7 +231,7 @@ def last_checkpoint(work: Path) -> str | None:
     found = sorted(work.glob("checkpoint-*"), key=lambda folder: -int(folder.name.split("-")[1]))
     for folder in found:
         try:
-            json.loads((folder / "trainer_state.json").read_text())
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             shutil.rmtree(folder, ignore_errors=True)
         else:

@@ -16,7 +16,7 @@ import torch
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from polyalign.data.preferences import mixture, read_pairs
+from polyalign.data.preferences import mixture, read_pairs, said_of
 from polyalign.errors import InputError
 from polyalign.families.dpo import Dpo, Mixed
 from polyalign.models.endings import Endings, endings
@@ -93,6 +93,9 @@ def _shares(section: Mixed) -> dict[str, float]:
 def _read(sources: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Pairs of each data set, and the counts of its rows."""
     read = {name: read_pairs(**source) for name, source in sources.items()}
+    for name, data in read.items():
+        for sentence in said_of(data.counts):
+            print(f"{name}: {sentence}", flush=True)
     frames = {name: data.frame for name, data in read.items()}
     return frames, {name: data.counts for name, data in read.items()}
 
@@ -225,9 +228,10 @@ def tokenise(
 ) -> tuple[datasets.Dataset, dict[str, int]]:
     """Token ids as the base model was trained: templated prompt, then ` response` and end token.
 
-    A response that was cut when it was sampled has no end token. A response is cut after
-    `max_new_tokens`, as when it is sampled, and at the model's last position. A prompt that leaves
-    no room for a response is left out, and a pair with a response that has no token at all.
+    A response that was cut when it was sampled or read has no end token. A response is cut after
+    `max_new_tokens`, as when it is sampled, and at the model's last position; no end token follows
+    it then. A prompt that leaves no room for a response is left out, and a pair with a response
+    that has no token at all.
 
     Returns:
         The data set, and counts: `pairs`, `cut` (a response was shortened), `left_out`.
@@ -251,6 +255,13 @@ def tokenise(
                 "rejected_ids": rejected[:room],
                 PREFERENCE: float(preference),
             }
+        )
+    if counts["cut"] or counts["left_out"]:
+        print(
+            f"{counts['cut']} of {counts['pairs']} pairs are cut to sampling.max_new_tokens or the "
+            f"model's {longest} positions, without an end token; {counts['left_out']} are left "
+            "out, whose prompts leave no room for a response",
+            flush=True,
         )
     return datasets.Dataset.from_list(rows), counts
 
@@ -345,7 +356,7 @@ def train_dpo(
     if not len(data):
         raise InputError(
             f"no pair left to train on ({counts['left_out']} prompts fill the {longest} positions "
-            f"of {model}); expected shorter prompts: cut them to fewer words"
+            f"of {model}); expected shorter prompts: set `max_words` of the preferences"
         )
     trainer = SoftDPOTrainer(
         model=policy,

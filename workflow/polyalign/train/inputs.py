@@ -105,7 +105,9 @@ def training_inputs(job: Job) -> TrainingInputs:
         template=settings.get("template", ""),
         sampling=settings.get("sampling", {}),
         seed=settings.get("seed", 0),
-        palette=json.loads(job.input("palette").read_text()) if "palette" in inputs else {},
+        palette=json.loads(job.input("palette").read_text(encoding="utf-8"))
+        if "palette" in inputs
+        else {},
         prompts=[] if prompts is None else list(prompts.query("split == 'fit'")["prompt"]),
         values=settings.get("values", {}),
         preferences={name: _pairs(job, "pairs", name) for name in preferences},

@@ -87,12 +87,15 @@ def load_for_labels(
     labels: dict[int, str],
     options: TrainingOptions,
     run: Run,
+    *,
+    ended: bool = True,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int]:
     """Sequence classifier with the given labels, tokenizer, and longest text in tokens.
 
-    It is in float32; with LoRA its frozen weights are in the format of `run`. A head that `source`
-    lacks is drawn from the seed. Padding is on the right, and the model knows its token: a decoder
-    such as GPT-2 finds the last token of a text by it.
+    With `ended` an end token follows the texts; without it, tokenizers such as BERT's will do. The
+    model is in float32; with LoRA its frozen weights are in the format of `run`. A head that
+    `source` lacks is drawn from the seed. Padding is on the right, and the model knows its token: a
+    decoder such as GPT-2 finds the last token of a text by it.
 
     Raises:
         InputError: if one cannot be loaded, or model, tokenizer and template do not fit.
@@ -110,9 +113,11 @@ def load_for_labels(
         revision=revision,
         **frozen_format(options.lora, run),
     )
-    check_fit(model, tokenizer, template, source)
+    check_fit(model, tokenizer, template, source, ended=ended)
     model.config.pad_token_id = tokenizer.pad_token_id
-    limit = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
+    positions = getattr(model.config, "max_position_embeddings", None)
+    # RoBERTa's tokenizer knows that two of its positions are not for tokens.
+    limit = min(positions or tokenizer.model_max_length, tokenizer.model_max_length)
     return model, tokenizer, int(limit)
 
 
@@ -206,9 +211,17 @@ def adapted(
 
 
 def check_fit(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, template: str, source: str
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    source: str,
+    *,
+    ended: bool = True,
 ) -> None:
-    """Raise InputError if tokenizer, model and template would train on wrong tokens."""
+    """Raise InputError if tokenizer, model and template would train on wrong tokens.
+
+    With `ended` an end token follows the texts.
+    """
     if template != CHAT and "{prompt}" not in template:
         raise InputError(f"template {template!r} has no {{prompt}}; put it where the prompt goes")
     embeddings: Any = model.get_input_embeddings()
@@ -219,8 +232,14 @@ def check_fit(
             f"{source}: its tokenizer has a token {largest}, but the model knows only {known}; "
             "expected the tokenizer that the model was trained with"
         )
+    if not ended:
+        return
     if tokenizer.eos_token_id is None:
-        raise InputError(f"{source}: its tokenizer has no end-of-sequence token; set eos_token")
+        raise InputError(
+            f"{source}: its tokenizer has no end-of-sequence token; expected one that ends the "
+            "responses, as those of causal models do: take another model, or set eos_token in "
+            "tokenizer_config.json"
+        )
     # As trl encodes a prompt, which is not asked to leave the end token away.
     ids = list(tokenizer(render(tokenizer, template, "a"))["input_ids"])
     if ids[-1] == tokenizer.eos_token_id:

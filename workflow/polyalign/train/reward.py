@@ -1,9 +1,9 @@
 """Reward models: a sequence classifier with one output, trained on preference pairs with trl.
 
 The loss is that of Bradley and Terry (1952), −log sigmoid(r(chosen) − r(rejected)). A reward model
-reads the templated prompt, a space (not in a chat template), the response, and the end token that a
-language model of that template would write; whoever scores with it must end the text in the same
-way, so its record names the token (`end_token`).
+reads the templated prompt, a space (not in a chat template), the response, and, unless the response
+was cut, the end token that a language model of that template would write; whoever scores with it
+must end the text in the same way, so its record names the token (`end_token`).
 """
 
 from pathlib import Path
@@ -108,7 +108,14 @@ def train_reward(
     if not train or not test:
         raise InputError(
             f"no pair left to {'train' if not train else 'test'} on ({train_long + test_long} "
-            f"exceed the model's {longest} tokens); expected shorter texts: lower max_words"
+            f"exceed the model's {longest} tokens); expected shorter texts: set `max_words` of the "
+            "preferences, or lower it"
+        )
+    if train_long + test_long:
+        print(
+            f"{train_long + test_long} of {len(pairs_train) + len(pairs_test)} pairs are left out: "
+            f"they exceed the model's {longest} tokens",
+            flush=True,
         )
     trainer = RewardTrainer(
         model=model,
