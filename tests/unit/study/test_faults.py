@@ -293,6 +293,27 @@ FAULTS = {
         "values.humor.template",
         ["unknown field {reponse}; expected {prompt} and {response}; correct the name"],
     ),
+    "no label of several": (
+        "        index: 1\n",
+        "",
+        "humor:",
+        "values.humor.index",
+        ["which of its 2 labels is scored is not said", "(0 label_0, 1 label_1); set `index`"],
+    ),
+    "label that is not there": (
+        "index: 1",
+        "index: 7",
+        "index: 7",
+        "values.humor.index",
+        ["label index 7 asked of a classifier with 2 labels"],
+    ),
+    "name of a label that is not there": (
+        "index: 1",
+        "index: funny",
+        "index: funny",
+        "values.humor.index",
+        ["no label has the name 'funny'; expected the number or name of one of its labels"],
+    ),
     "unreadable template": (
         '"Human: {prompt} Assistant:"',
         '"{prompt"',
@@ -776,3 +797,19 @@ def test_merged_mappings_are_no_repetitions(text: str, write) -> None:
     )
     study = load(write(anchored))
     assert study.palettes["both"] == {"humor": 0.5, "diversity": "mean"}
+
+
+def test_the_label_of_a_model_that_is_here(study: Path) -> None:
+    """Its config.json names the labels; a model that is not here cannot be asked."""
+    folder = study.parent / "mood"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"id2label": {"0": "NEGATIVE", "1": "POSITIVE"}}')
+    text = study.read_text().replace("results/small/models/reward/humor", str(folder))
+    found = {}
+    for index in ("index: 1", "index: POSITIVE", "index: BAD", ""):
+        study.write_text(text.replace("index: 1", index))
+        found[index] = errors(study)
+    assert not found["index: 1"]
+    assert not found["index: POSITIVE"]
+    assert "(0 NEGATIVE, 1 POSITIVE); set `index`" in found["index: BAD"]
+    assert "which of its 2 labels is scored" in found[""]

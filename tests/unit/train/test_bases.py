@@ -13,7 +13,7 @@ import trainers
 from enumerable import LENGTH, TEMPLATE, distribution
 from tokenizers import pre_tokenizers
 from trainers import run_in, told
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
 from polyalign.families.dpo import Dpo
 from polyalign.families.options import Lora, RewardTraining
@@ -63,6 +63,11 @@ def merged(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def length(prompts: list[str], responses: list[str]) -> np.ndarray:
+    """Characters up to `m`: what a model of bytes can learn in a few steps."""
+    return np.array([float(sum(char <= "m" for char in text)) for text in responses])
+
+
 def whole(folder: Path, out: Path) -> Path:
     load_causal_lm(str(folder), device="cpu").save_pretrained(out)
     return out
@@ -107,44 +112,43 @@ def test_a_reward_model_from_an_adapter(
 
 @pytest.fixture(scope="module")
 def gguf_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Llama as a GGUF file, its large matrices in 8 bits, with a tokenizer of bytes."""
+    """A tiny Qwen2 as a GGUF file, its large matrices in 8 bits, with a tokenizer of bytes."""
     gguf = pytest.importorskip("gguf")
     folder = tmp_path_factory.mktemp("gguf")
-    tokens = ["<end>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokens = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "ab"]
     torch.manual_seed(0)
-    config = LlamaConfig(
+    config = Qwen2Config(
         vocab_size=len(tokens), hidden_size=32, intermediate_size=32, num_hidden_layers=2,
         num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=64,
-        initializer_range=0.3,
+        initializer_range=0.3, tie_word_embeddings=False,
     )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    writer = gguf.GGUFWriter(folder / "tiny.gguf", "llama")
+    model = Qwen2ForCausalLM(config)
+    writer = gguf.GGUFWriter(folder / "tiny.gguf", "qwen2")
     writer.add_context_length(64)
     writer.add_embedding_length(32)
     writer.add_block_count(2)
     writer.add_feed_forward_length(32)
     writer.add_head_count(2)
     writer.add_head_count_kv(2)
-    writer.add_rope_dimension_count(16)
-    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(10000.0)
     writer.add_vocab_size(len(tokens))
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list(tokens)
     writer.add_token_types([3] + [1] * (len(tokens) - 1))
-    writer.add_token_merges([])
+    writer.add_token_merges(["a b"])
     writer.add_eos_token_id(0)
     writer.add_bos_token_id(0)
     writer.add_pad_token_id(0)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 2)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, 2)
+    eight_bits = gguf.GGMLQuantizationType.Q8_0
     for name, weight in model.state_dict().items():
-        array = weight.numpy()
-        if name.endswith(("q_proj.weight", "k_proj.weight")):  # llama.cpp's order of rotations
-            array = array.reshape(2, 2, 8, 32).swapaxes(1, 2).reshape(32, 32)
-        kind = gguf.GGMLQuantizationType.F32
+        array, kind = weight.numpy(), gguf.GGMLQuantizationType.F32
         if array.ndim == 2:
-            kind = gguf.GGMLQuantizationType.Q8_0
-            array = gguf.quants.quantize(array, kind)
-        writer.add_tensor(names.get_name(name, (".weight",)), array, raw_dtype=kind)
+            array, kind = gguf.quants.quantize(array, eight_bits), eight_bits
+            weight.copy_(torch.from_numpy(gguf.quants.dequantize(array, kind)))
+        known = names.get_name(name, (".weight", ".bias"))
+        writer.add_tensor(known, array, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -161,8 +165,9 @@ def logits(model: Any) -> torch.Tensor:
 
 def test_a_gguf_file_is_the_model_that_was_written(gguf_file: Path, tmp_path: Path) -> None:
     model = load_causal_lm(str(gguf_file), device="cpu")
-    exact = logits(LlamaForCausalLM.from_pretrained(gguf_file.parent / "exact"))
-    assert (logits(model) - exact).abs().max() < 0.05 * exact.std()
+    exact = logits(Qwen2ForCausalLM.from_pretrained(gguf_file.parent / "exact"))
+    torch.testing.assert_close(logits(model), exact, atol=1e-4, rtol=0)
+    assert load_tokenizer(str(gguf_file))("c<|endoftext|>")["input_ids"][-1] == 0
     model.save_pretrained(tmp_path / "folder")
     assert torch.equal(logits(load_causal_lm(str(tmp_path / "folder"))), logits(model))
 
@@ -175,9 +180,10 @@ def test_training_from_a_gguf_file_is_training_from_its_weights(
 ) -> None:
     load_causal_lm(str(gguf_file), device="cpu").save_pretrained(tmp_path / "folder")
     load_tokenizer(str(gguf_file)).save_pretrained(tmp_path / "folder")
+    asked = {} if family == "dpo" else {"rewards": {"long": length}, "lam": {"long": 1.0}}
     start, found = logits(load_causal_lm(str(gguf_file), device="cpu")), {}
     for name, source in (("gguf", gguf_file), ("plain", tmp_path / "folder")):
-        train(family, source, tmp_path / name, lora=LORAS[lora], device="cpu")
+        train(family, source, tmp_path / name, lora=LORAS[lora], device="cpu", **asked)
         found[name] = logits(load_causal_lm(str(tmp_path / name / "model"), device="cpu"))
     assert (found["gguf"] - start).abs().max() > 0.01
     torch.testing.assert_close(found["gguf"], found["plain"], atol=1e-4, rtol=0)

@@ -25,11 +25,7 @@ def render(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> 
     """
     if template != CHAT:
         return template.format(prompt=prompt)
-    if not tokenizer.chat_template:
-        raise InputError(
-            f"{tokenizer.name_or_path}: its tokenizer has no chat template; expected one for "
-            "`prompts.template: chat`; write the template out, with {prompt}"
-        )
+    _needs_chat_template(tokenizer)
     turns = [{"role": "user", "content": prompt}]
     text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     first = tokenizer.bos_token
@@ -38,6 +34,25 @@ def render(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> 
         if ids[:2] == [tokenizer.bos_token_id] * 2:
             return text.removeprefix(first)
     return text
+
+
+def render_answer(tokenizer: "PreTrainedTokenizerBase", prompt: str, response: str) -> str:
+    """The conversation of a prompt and its answer in the chat template, special tokens included.
+
+    Raises:
+        InputError: if the tokenizer has no chat template.
+    """
+    _needs_chat_template(tokenizer)
+    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+    return str(tokenizer.apply_chat_template(turns, tokenize=False))
+
+
+def _needs_chat_template(tokenizer: "PreTrainedTokenizerBase") -> None:
+    if not tokenizer.chat_template:
+        raise InputError(
+            f"{tokenizer.name_or_path}: its tokenizer has no chat template; expected one for "
+            "`template: chat`; write the template out, with {prompt}"
+        )
 
 
 def prompt_ids(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> list[int]:
