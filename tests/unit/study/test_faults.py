@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from polyalign.plan.shown import method_settings
 from polyalign.study import ConfigError, load, validate
 
 # what is replaced, by what, text of the line that is blamed, key, what the message says
@@ -294,7 +295,7 @@ FAULTS = {
         ["unknown field {reponse}; expected {prompt} and {response}; correct the name"],
     ),
     "no label of several": (
-        "        index: 1\n",
+        "    index: 1\n",
         "",
         "humor:",
         "values.humor.index",
@@ -799,17 +800,14 @@ def test_merged_mappings_are_no_repetitions(text: str, write) -> None:
     assert study.palettes["both"] == {"humor": 0.5, "diversity": "mean"}
 
 
-def test_the_label_of_a_model_that_is_here(study: Path) -> None:
-    """Its config.json names the labels; a model that is not here cannot be asked."""
-    folder = study.parent / "mood"
-    folder.mkdir()
-    (folder / "config.json").write_text('{"id2label": {"0": "NEGATIVE", "1": "POSITIVE"}}')
-    text = study.read_text().replace("results/small/models/reward/humor", str(folder))
-    found = {}
-    for index in ("index: 1", "index: POSITIVE", "index: BAD", ""):
-        study.write_text(text.replace("index: 1", index))
-        found[index] = errors(study)
-    assert not found["index: 1"]
-    assert not found["index: POSITIVE"]
-    assert "(0 NEGATIVE, 1 POSITIVE); set `index`" in found["index: BAD"]
-    assert "which of its 2 labels is scored" in found[""]
+def test_the_label_of_a_model_that_is_here(write, text: str) -> None:
+    """Its config.json names the labels, and the report says which one was taken."""
+    Path("mood").mkdir()
+    Path("mood/config.json").write_text('{"id2label": {"0": "NEGATIVE", "1": "POSITIVE"}}')
+    mood = text.replace("results/small/models/reward/humor", "mood")
+    for index, said in (("1", "index = 1; label = POSITIVE"), ("POSITIVE", "index = POSITIVE")):
+        study = load(write(mood.replace("index: 1", f"index: {index}")))
+        assert said in method_settings(study)["values"]["humor"]["settings"]
+    (found,) = faults(lambda: load(write(mood.replace("index: 1", "index: BAD"))))
+    assert "no label has the name 'BAD'" in found
+    assert "(0 NEGATIVE, 1 POSITIVE); set `index`" in found
