@@ -91,7 +91,10 @@ def label_names(source: str, revision: str | None = None, *, hub: bool = False) 
         file = Path(found) if found else file
     if not file.is_file():
         return None
-    config = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return None  # whoever loads the model says what is wrong with it
     if names := config.get("id2label"):
         return [str(names[number]) for number in sorted(names, key=int)]
     # transformers leaves out what is its default: two labels without names.
