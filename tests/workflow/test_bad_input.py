@@ -153,7 +153,7 @@ def test_an_unreadable_model_folder(tmp_path: Path, samples: pd.DataFrame) -> No
     spec = {"kind": "sequence_classifier", "model": str(model)}
     inputs = {"samples": [tmp_path / "samples.parquet"]}
     run = call("annotate", {"value": "humor", "spec": spec}, inputs, ("scores", out))
-    refused(run, out, "model", "delete the folder")
+    refused(run, out, "model", "check the path and its files")
 
 
 def test_an_earlier_output_survives_a_failed_job(tmp_path: Path, samples: pd.DataFrame) -> None:

@@ -88,7 +88,7 @@ def _prompt_template(template: str) -> str:
 
 
 def _response_template(template: str) -> str:
-    return _template(template, "response", {"prompt", "response"})
+    return template if template == CHAT else _template(template, "response", {"prompt", "response"})
 
 
 def looks_like_number(text: str) -> str | None:
@@ -133,7 +133,7 @@ PromptTemplate = Annotated[str, AfterValidator(_prompt_template)]
 """Text around a prompt: has `{prompt}` and no other field; or `chat`."""
 
 ResponseTemplate = Annotated[str, AfterValidator(_response_template)]
-"""Text that a reward model reads: has `{response}`, may have `{prompt}`, and no other field."""
+"""Text that a reward model reads: has `{response}`, may have `{prompt}`, no other; or `chat`."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A number in [0, 1]."""

@@ -185,7 +185,7 @@ def test_on_a_gpu_prefixes_are_read_separately_if_that_saves_half() -> None:
 
 
 def test_a_pair_of_texts_and_other_kinds_read_whole_texts_alone(folders: dict[str, str]) -> None:
-    pair = {"kind": "sequence_classifier", "model": folders["classifier"], "pair": True}
+    pair = {"kind": "sequence_classifier", "model": folders["classifier"], "index": 0, "pair": True}
     embedding = {"kind": "embedding_similarity", "model": folders["lm"]}
     for spec in (pair, embedding, {"kind": "ngram_diversity"}):
         assert rewards.load(spec).incremental(SharedEncoding()) is None

@@ -58,8 +58,13 @@ def classifier(folders: dict[str, str], **changes):  # type: ignore[no-untyped-d
 @pytest.mark.parametrize(
     "spec",
     [
-        {"kind": "sequence_classifier", "template": "{prompt} {response}", "append_eos": True},
-        {"kind": "sequence_classifier", "padding_side": "left"},
+        {
+            "kind": "sequence_classifier",
+            "index": 0,
+            "template": "{prompt} {response}",
+            "append_eos": True,
+        },
+        {"kind": "sequence_classifier", "index": 0, "padding_side": "left"},
         {"kind": "log_likelihood", "template": "{prompt}"},
         {"kind": "embedding_similarity"},
     ],
@@ -346,7 +351,8 @@ def test_batches_that_do_not_fit_the_memory_are_divided_or_refused(
 def test_a_text_longer_than_the_model_is_cut(folders: dict[str, str], kind: str) -> None:
     """The model has 32 places, fewer than the default `max_length`."""
     model = folders["lm" if kind == "log_likelihood" else "classifier"]
-    score = rewards.load({"kind": kind, "model": model})
+    label = {"index": 0} if kind == "sequence_classifier" else {}
+    score = rewards.load({"kind": kind, "model": model, **label})
     # The text that is cut differs from the cut one beyond the last place alone.
     short, long = (" ".join(["b", "a"] * half) for half in (20, 30))
     assert score(["a"], [long])[0] == score(["a"], [short])[0]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from polyalign.plan.shown import method_settings
 from polyalign.study import ConfigError, load, validate
 
 # what is replaced, by what, text of the line that is blamed, key, what the message says
@@ -292,6 +293,27 @@ FAULTS = {
         "reponse",
         "values.humor.template",
         ["unknown field {reponse}; expected {prompt} and {response}; correct the name"],
+    ),
+    "no label of several": (
+        "    index: 1\n",
+        "",
+        "humor:",
+        "values.humor.index",
+        ["which of its 2 labels is scored is not said", "(0 label_0, 1 label_1); set `index`"],
+    ),
+    "label that is not there": (
+        "index: 1",
+        "index: 7",
+        "index: 7",
+        "values.humor.index",
+        ["label index 7 asked of a classifier with 2 labels"],
+    ),
+    "name of a label that is not there": (
+        "index: 1",
+        "index: funny",
+        "index: funny",
+        "values.humor.index",
+        ["no label has the name 'funny'; expected the number or name of one of its labels"],
     ),
     "unreadable template": (
         '"Human: {prompt} Assistant:"',
@@ -776,3 +798,16 @@ def test_merged_mappings_are_no_repetitions(text: str, write) -> None:
     )
     study = load(write(anchored))
     assert study.palettes["both"] == {"humor": 0.5, "diversity": "mean"}
+
+
+def test_the_label_of_a_model_that_is_here(write, text: str) -> None:
+    """Its config.json names the labels, and the report says which one was taken."""
+    Path("mood").mkdir()
+    Path("mood/config.json").write_text('{"id2label": {"0": "NEGATIVE", "1": "POSITIVE"}}')
+    mood = text.replace("results/small/models/reward/humor", "mood")
+    for index, said in (("1", "index = 1; label = POSITIVE"), ("POSITIVE", "index = POSITIVE")):
+        study = load(write(mood.replace("index: 1", f"index: {index}")))
+        assert said in method_settings(study)["values"]["humor"]["settings"]
+    (found,) = faults(lambda: load(write(mood.replace("index: 1", "index: BAD"))))
+    assert "no label has the name 'BAD'" in found
+    assert "(0 NEGATIVE, 1 POSITIVE); set `index`" in found

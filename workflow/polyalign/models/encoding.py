@@ -60,7 +60,7 @@ def _chat(
     if not tokenizer.chat_template:
         raise InputError(
             f"{tokenizer.name_or_path}: its tokenizer has no chat template; expected one for "
-            "`prompts.template: chat`; write the template out, with {prompt}"
+            "`template: chat`; write the template out, with {prompt}"
         )
     try:
         text = tokenizer.apply_chat_template(
@@ -106,6 +106,16 @@ def after_answer(tokenizer: "PreTrainedTokenizerBase", template: str) -> str:
         return _chat(tokenizer, turns, opened=False).rpartition(answer)[2] + after_prompt
     except InputError:
         return after_prompt
+
+
+def render_answer(tokenizer: "PreTrainedTokenizerBase", prompt: str, response: str) -> str:
+    """The conversation of a prompt and its answer in the chat template, special tokens included.
+
+    Raises:
+        InputError: if the tokenizer has no chat template, or one that cannot be rendered.
+    """
+    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+    return _chat(tokenizer, turns, opened=False)
 
 
 def prompt_ids(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> list[int]:

@@ -67,6 +67,55 @@ def adapter_base(source: str) -> tuple[str, str | None] | None:
     return str(base), revision
 
 
+def label_names(source: str, revision: str | None = None, *, hub: bool = False) -> list[str] | None:
+    """Names of a classifier's labels, from its config.json; None where that does not tell.
+
+    Args:
+        source: as in `resolve`.
+        revision: of a hub model.
+        hub: whether to ask the hub about a model that is not here.
+    """
+    path = Path(resolve(source))
+    file = path / "config.json"
+    if hub and not path.exists():
+        from transformers.utils.hub import cached_file
+
+        found = cached_file(
+            source,
+            "config.json",
+            revision=revision,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        file = Path(found) if found else file
+    if not file.is_file():
+        return None
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return None  # whoever loads the model says what is wrong with it
+    if names := config.get("id2label"):
+        return [str(names[number]) for number in sorted(names, key=int)]
+    # transformers leaves out what is its default: two labels without names.
+    classifies = any("SequenceClassification" in name for name in config.get("architectures") or ())
+    return ["LABEL_0", "LABEL_1"] if classifies else None
+
+
+def training_template(source: str) -> str | None:
+    """The template of the prompts that a reward model of this workflow was trained on.
+
+    None for any other model, and for a classifier trained on labelled texts.
+    """
+    path = Path(resolve(source))
+    manifest = path.with_name(f"{path.name}.json")
+    if not (path.is_dir() and manifest.is_file()):
+        return None
+    settings = json.loads(manifest.read_text(encoding="utf-8")).get("settings", {})
+    template: str | None = settings.get("template") if settings.get("pairs") else None
+    return template
+
+
 def fingerprint(source: str, revision: str | None = None) -> str:
     """A short text that changes when the files that a model's answers depend on change.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from polyalign import plots
 from polyalign.families import BASE, POOL, Policy
+from polyalign.models.sources import label_names
 from polyalign.paths import Paths
 from polyalign.plots import FigureSpec
 from polyalign.report.registry import TABLES
@@ -224,6 +225,10 @@ def _value_settings(study: Study, value: str) -> Settings:
         for name, setting in study.scorer(value).items()
         if name not in NO_SCORE and setting != defaults[name]
     }
+    # A model that the workflow makes may not be there yet, and the page must not depend on that.
+    if isinstance(changed.get("index"), int) and not changed["model"].startswith("results/"):
+        names = label_names(changed["model"]) or []
+        changed["label"] = dict(enumerate(names)).get(changed["index"])
     return {
         "sentence": docstrings.first_paragraph(kind),
         "settings": docstrings.listed(changed),

@@ -68,6 +68,12 @@ def max_tokens(model: Any, tokenizer: Any, max_length: int | None = None) -> int
     return min((limit for limit in limits if limit is not None), default=None)
 
 
+def stand_in(tokenizer: Any) -> int:
+    """The token that stands for a text without tokens, which no model can read: the end token."""
+    ends = (tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)
+    return next(int(token) for token in ends if token is not None)
+
+
 def length_sorted_batches(lengths: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
     """Rows and padded length of batches, the longest texts first."""
     order = np.argsort(lengths, kind="stable")[::-1]

@@ -69,6 +69,12 @@ class ModelSpec(ValueSpec):
         default=512, ge=1, description="Longer texts are cut to this many tokens."
     )
 
+    def check_labels(self, names: list[str]) -> None:
+        """Raise InputError if the entry does not say which of a model's labels it scores.
+
+        Most kinds read no labels.
+        """
+
     def placed(self) -> dict[str, Any]:
         """The options of the loaders in `polyalign.models.load`."""
         return self.model_dump(include={"dtype", "device", "device_map", "revision"})

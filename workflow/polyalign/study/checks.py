@@ -10,7 +10,7 @@ from polyalign.data.formats import PAIRS_FILES, PROMPT_TABLE_FILES, TABLE_FILES,
 from polyalign.errors import InputError
 from polyalign.families import Policy
 from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
-from polyalign.models.sources import PACKAGE, resolve
+from polyalign.models.sources import PACKAGE, label_names, resolve
 from polyalign.rewards.spec import ModelSpec
 from polyalign.study.messages import nearest, unknown
 from polyalign.study.partial import Partial
@@ -291,6 +291,28 @@ def _values(made: Partial) -> None:
             made.add(("values", name, "function"), str(fault))
         if isinstance(spec, ModelSpec) and spec.model:
             _model_source(made, ("values", name, "model"), spec.model)
+            _label(made, name, spec)
+
+
+def _label(made: Partial, name: str, spec: ModelSpec) -> None:
+    """The label that a value scores, of a model that is here or that the study trains."""
+    try:
+        labels = _labels(made, spec.model)
+        if labels is not None:
+            spec.check_labels(labels)
+    except InputError as fault:
+        at = ("values", name, "index")
+        # A package that is not installed is a fault of `model`, which is noted already.
+        if not any(known.key == ("values", name, "model") for known in made.faults):
+            made.add(at, str(fault))
+
+
+def _labels(made: Partial, path: str) -> list[str] | None:
+    """Names of a model's labels; None if they are not known."""
+    for name, model in made.sections.get("reward_models", {}).items():
+        if path.rstrip("/") == f"results/{made.raw.get('study')}/models/reward/{name}":
+            return ["reward"] if model.labels is None else ["label_0", "label_1"]
+    return label_names(path)
 
 
 def _made_paths(made: Partial) -> None:

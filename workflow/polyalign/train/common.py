@@ -22,7 +22,8 @@ from polyalign.errors import InputError
 from polyalign.families.options import TrainingOptions
 from polyalign.models.endings import Endings
 from polyalign.models.logprobs import encode_responses
-from polyalign.runtime.files import atomic_write, versions
+from polyalign.models.sources import ADAPTER
+from polyalign.runtime.files import atomic_write, versions, write_json
 from polyalign.train.divergence import REMEDY, check_number, check_weights
 from polyalign.train.inputs import Run
 from polyalign.train.loading import merged, on_cuda, process_count
@@ -280,6 +281,8 @@ def train_and_save(
         trained = trainer.accelerator.unwrap_model(model or trainer.model)
         check_weights(trained, trainer.state.global_step)
         save(trained, tokenizer, output, table, work, merge=merge)
+        if settings["lora"] and not merge:
+            name_base(output, settings.get("model") or settings["base"])
         shutil.rmtree(work)
     trainer.accelerator.wait_for_everyone()
     last = table.ffill().iloc[-1].to_dict() if len(table) else {}
@@ -328,3 +331,13 @@ def save(
         table.to_csv(draft / METRICS, index=False)
         if (work / "runs").is_dir():
             shutil.copytree(work / "runs", draft / "runs")
+
+
+def name_base(output: Path, source: str) -> None:
+    """Let adapters name the base model of the config: peft names the folder that it was read from.
+
+    For an adapter or a GGUF file that folder was in `work` (see `loading.as_folder`).
+    """
+    config = output / ADAPTER
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    write_json(config, {**settings, "base_model_name_or_path": source})

@@ -2,9 +2,12 @@
 
 import copy
 import inspect
+import json
 import os
 import tempfile
+import time
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +26,9 @@ from polyalign.families.options import Lora, TrainingOptions
 from polyalign.models.encoding import render
 from polyalign.models.endings import forget_own_rule
 from polyalign.models.load import DTYPES, fused, load_model, load_tokenizer
+from polyalign.models.sources import ADAPTER, gguf_parts, resolve
+from polyalign.runtime.files import atomic_write
+from polyalign.runtime.job import is_main_process
 from polyalign.settings import CHAT
 from polyalign.train.inputs import Run
 
@@ -71,8 +77,9 @@ def load(
             CUDA.
     """
     form = frozen_format(options.lora, run)
+    folder = as_folder(source, run)
     model = ready(
-        load_model(AutoModelForCausalLM, source, "causal model", revision=revision, **form)
+        load_model(AutoModelForCausalLM, folder, "causal model", revision=revision, **form)
     )
     tokenizer = load_tokenizer(source, revision=revision)
     check_fit(model, tokenizer, template, source)
@@ -102,11 +109,13 @@ def load_for_labels(
     """
     tokenizer = load_tokenizer(source, revision=revision)
     tokenizer.padding_side = "right"
+    folder = as_folder(source, run)
     set_seed(run.seed)
     model = load_model(
         AutoModelForSequenceClassification,
-        source,
+        folder,
         "sequence classifier",
+        new_head=True,
         num_labels=len(labels),
         id2label=labels,
         label2id={name: number for number, name in labels.items()},
@@ -119,6 +128,30 @@ def load_for_labels(
     # RoBERTa's tokenizer knows that two of its positions are not for tokens.
     limit = min(positions or tokenizer.model_max_length, tokenizer.model_max_length)
     return model, tokenizer, int(limit)
+
+
+def as_folder(source: str, run: Run) -> str:
+    """`source`, or an ordinary folder with the same weights if it is an adapter or a GGUF file.
+
+    Trainers load their base again by its name: as the reference, and to merge adapters. The name in
+    the model's configuration is that of the adapter's own base, or of the GGUF file's folder.
+
+    Raises:
+        InputError: if the model cannot be loaded.
+    """
+    config = Path(resolve(source)) / ADAPTER
+    if not config.is_file() and gguf_parts(source) is None:
+        return source
+    folder = run.work / "base"
+    if is_main_process() and not folder.exists():
+        task = json.loads(config.read_text()).get("task_type") if config.is_file() else None
+        classifies = task == "SEQ_CLS"
+        kind = AutoModelForSequenceClassification if classifies else AutoModelForCausalLM
+        with atomic_write(folder) as draft:
+            load_model(kind, source, "model", dtype=torch.float32).save_pretrained(draft)
+    while not folder.exists():  # the main process writes it whole, or ends the others
+        time.sleep(1)
+    return str(folder)
 
 
 def frozen_format(lora: Lora | None, run: Run) -> dict[str, Any]:
@@ -224,6 +257,11 @@ def check_fit(
     """
     if template != CHAT and "{prompt}" not in template:
         raise InputError(f"template {template!r} has no {{prompt}}; put it where the prompt goes")
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise InputError(
+            f"{source}: an adapter on the hub, which training would lose; expected a folder; "
+            "download it (`hf download`), and name that folder"
+        )
     embeddings: Any = model.get_input_embeddings()
     known = embeddings.num_embeddings
     largest = max(tokenizer.get_vocab().values())

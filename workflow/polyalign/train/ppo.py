@@ -325,7 +325,7 @@ def train_ppo(task: rl.Task, section: Ppo, run: Run, output: Path) -> dict[str, 
     rl.check_prompts(texts, tokenizer, policy, task.sampling.max_new_tokens)
     reference = None
     if section.lora is None:
-        full = {"revision": task.revision, "dtype": torch.float32}
+        full: dict[str, Any] = {"revision": task.revision, "dtype": torch.float32}
         reference = ready(load_model(AutoModelForCausalLM, task.model, "model", **full))
     actor = ActorCritic(
         adapted(policy, section, run, "CAUSAL_LM", task.revision), task.sampling.temperature

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from polyalign.rewards import Score
-from polyalign.rewards.batches import max_tokens, score_by_length
+from polyalign.rewards.batches import max_tokens, score_by_length, stand_in
 from polyalign.rewards.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class Scorer(Score):
     def _embed(self, texts: list[str]) -> np.ndarray:
         """Embeddings (n, d) of n texts, each of length 1."""
         limit = max_tokens(self.model, self.tokenizer, self.spec.max_length)
-        items = self.tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
-        items = [ids or [self.tokenizer.eos_token_id] for ids in items]
+        encoded = self.tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
+        items = [ids or [stand_in(self.tokenizer)] for ids in encoded]
         lengths = [len(ids) for ids in items]
         return score_by_length(
             items, lengths, self.spec.batch_size, self._pooled,

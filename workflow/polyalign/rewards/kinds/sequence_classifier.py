@@ -3,22 +3,27 @@
 import inspect
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from polyalign.errors import InputError
+from polyalign.models.encoding import prompt_ids, render_answer
+from polyalign.models.sources import label_names, training_template
 from polyalign.rewards import IncrementalScorer, Score, SharedEncoding
-from polyalign.rewards.batches import max_tokens, score_by_length, split, unrolled
+from polyalign.rewards.batches import max_tokens, score_by_length, split, stand_in, unrolled
 from polyalign.rewards.spec import ModelSpec
-from polyalign.settings import ResponseTemplate
+from polyalign.settings import CHAT, ResponseTemplate
 
 if TYPE_CHECKING:
     import torch
 
     from polyalign.rewards.shared_prefix import SplitText
 
+
+RESPONSE = "{response}"
+"""What a classifier reads, if neither its entry nor its training says so."""
 
 Items = list[dict[str, list[int]]]
 
@@ -27,9 +32,11 @@ class Spec(ModelSpec):
     """Output of a classifier or reward model for a text, or for the pair of prompt and response."""
 
     kind: Literal["sequence_classifier"] = "sequence_classifier"
-    template: ResponseTemplate = Field(
-        default="{response}",
-        description="The text to score, made from {prompt} and {response}.",
+    template: ResponseTemplate | None = Field(
+        default=None,
+        description="The text to score, made from {prompt} and {response}; `chat`: both as a "
+        "conversation in the tokenizer's chat template. Default: what a reward model was trained "
+        "on, if the workflow trained it on pairs, else {response}.",
     )
     pair: bool = Field(
         default=False,
@@ -38,12 +45,18 @@ class Spec(ModelSpec):
     append_eos: bool = Field(
         default=False,
         description="End the text with the end token that reward training ended it with (its "
-        "record names it), or with the tokenizer's end-of-sequence token.",
+        "record names it), or with the tokenizer's; without `template` it is as in training.",
     )
     output: Literal["logit", "log_probability"] = Field(
-        default="logit", description="The label's logit, or the log of its probability."
+        default="logit",
+        description="The label's logit, or the log of its probability: a softmax over the labels, "
+        "or the sigmoid for one label alone and for models with several labels a text.",
     )
-    index: int = Field(default=0, ge=0, description="Index of the label.")
+    index: Annotated[int, Field(ge=0)] | str | None = Field(
+        default=None,
+        description="The label: its number from 0, or its name in the model's config.json; needed "
+        "where there are two or more.",
+    )
     padding_side: Literal["right", "left"] = Field(
         default="right", description="Side on which shorter texts of a batch are padded."
     )
@@ -52,11 +65,72 @@ class Spec(ModelSpec):
         description="-1 negates the score, for a model that scores the opposite of the value.",
     )
 
+    def trained_template(self) -> str | None:
+        """The template of prompts that the model reads as in its training; None for another one.
+
+        That is where the entry leaves the template out, or says `chat` as the training did. The
+        model's record says so, so the model must have been made.
+        """
+        known = training_template(self.model)
+        as_trained = self.template is None or self.template == known == CHAT
+        return known if as_trained and not self.pair else None
+
     def reads_prompt(self) -> bool:
-        return self.pair or "{prompt}" in self.template
+        if self.pair or self.template == CHAT or self.trained_template():
+            return True
+        return "{prompt}" in (self.template or RESPONSE)
+
+    def identity(self) -> dict[str, Any]:
+        """As for any model, with the template that is read, and the label's number and name."""
+        identity = super().identity()
+        trained = self.trained_template()
+        names = label_names(self.model, self.revision, hub=True)
+        label: dict[str, Any] = {"index": self.index or 0}
+        if names is not None and len(names) > 1:
+            number = label_number(self.index, names, self.model)
+            label = {"index": number, "label_name": names[number]}
+        template: dict[str, Any] = {"template": self.template or RESPONSE}
+        if trained is not None:
+            template = {"template": trained, "append_eos": True, "read_as": "in its training"}
+        return {**identity, **template, **label}
+
+    def check_labels(self, names: list[str]) -> None:
+        label_number(self.index, names, self.model)
 
     def is_log_probability(self) -> bool:
         return self.output == "log_probability"
+
+
+def label_number(index: int | str | None, names: Sequence[str], model: str) -> int:
+    """The number of the label that `index` means.
+
+    Args:
+        index: a number, a name, or None, which means the only label.
+        names: of all labels, in order.
+        model: names the model in messages.
+
+    Raises:
+        InputError: if it means none of the labels, or could be any of several.
+    """
+    known = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+    if index is None and len(names) > 1:
+        raise InputError(
+            f"{model}: which of its {len(names)} labels is scored is not said; expected the number "
+            f"or name of one of them ({known}); set `index`"
+        )
+    if isinstance(index, str):
+        if list(names).count(index) != 1:
+            raise InputError(
+                f"{model}: no label has the name {index!r}; expected the number or name of one of "
+                f"its labels ({known}); set `index`"
+            )
+        return list(names).index(index)
+    if (index or 0) >= len(names):
+        raise InputError(
+            f"{model}: label index {index} asked of a classifier with {len(names)} labels; "
+            f"expected one of {known}; set `index`"
+        )
+    return index or 0
 
 
 class Scorer(Score):
@@ -83,20 +157,37 @@ class Scorer(Score):
         self.positions = "position_ids" in inspect.signature(self.model.forward).parameters
         limit = max_tokens(self.model, self.tokenizer, spec.max_length)
         self.max_tokens = limit or spec.max_length
-        rules = hashlib.sha256(self.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
-        self.encoding_rule = rules, spec.template, spec.append_eos, self.max_tokens
+        # Equal tokenizers of two models encode alike; one written in Python cannot be compared.
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        rules = spec.model
+        if backend is not None:
+            rules = hashlib.sha256(backend.to_str().encode()).hexdigest()
+        self.trained = spec.trained_template()
+        self.template = spec.template or RESPONSE
+        self.append_eos = spec.append_eos and self.trained is None
+        if self.append_eos and self.tokenizer.eos_token_id is None:
+            raise InputError(
+                f"{spec.model}: append_eos is set, but its tokenizer has no end-of-sequence token; "
+                "expected one; name it in tokenizer_config.json, or leave append_eos out"
+            )
+        self.encoding_rule = (
+            rules, self.trained, self.template, self.append_eos, spec.pair, self.max_tokens
+        )  # fmt: skip
         # transformers gives this name to the head of a classifier that reads the last token of a
         # causal model; other classifiers have other heads.
         self.head = dict(self.model.named_children()).get("score")
         self.causal = self.head is not None and supports_prefix_cache(self.model) and not spec.pair
-        before, _, _ = spec.template.partition("{response}")
-        self.shares_prefix = self.causal and "{prompt}" in before and spec.padding_side == "right"
-        labels = int(self.model.config.num_labels or 0)
-        if spec.index >= labels:
-            raise InputError(
-                f"{spec.model}: label index {spec.index} asked of a classifier with {labels} "
-                f"labels; expected 0 to {labels - 1}: set `index`"
-            )
+        before, _, _ = self.template.partition("{response}")
+        chat = self.trained is not None or self.template == CHAT
+        first = chat or "{prompt}" in before
+        self.shares_prefix = self.causal and first and spec.padding_side == "right"
+        config: Any = self.model.config
+        names = [config.id2label.get(n, str(n)) for n in range(int(config.num_labels or 0))]
+        self.index = label_number(spec.index, names, spec.model)
+        if len(names) > 1:
+            print(f"{spec.model}: scores label {self.index}, {names[self.index]!r}", flush=True)
+        several = config.problem_type == "multi_label_classification"
+        self.sigmoid = len(names) == 1 or several
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Rewards (n,) of n responses to their prompts."""
@@ -118,11 +209,8 @@ class Scorer(Score):
 
     def _split(self, prompts: list[str], items: Items) -> "list[SplitText]":
         """The ids of each text before its response, and from there; the head reads a suffix."""
-        before, _, _ = self.spec.template.partition("{response}")
         different = list(dict.fromkeys(prompts))
-        prefixes = [before.format(prompt=prompt) for prompt in different]
-        encoded = self.tokenizer(prefixes, truncation=True, max_length=self.max_tokens)
-        known = dict(zip(different, encoded["input_ids"], strict=True))
+        known = dict(zip(different, self._prefixes(different), strict=True))
         texts = []
         for prompt, item in zip(prompts, items, strict=True):
             ids, prefix = item["input_ids"], known[prompt]
@@ -131,6 +219,17 @@ class Scorer(Score):
             end = min(end, self._last(ids))
             texts.append((ids[:end], ids[end:]))
         return texts
+
+    def _prefixes(self, prompts: list[str]) -> list[list[int]]:
+        """Token ids of each text up to its response."""
+        template = self.trained or self.template
+        if self.trained is not None or template == CHAT:
+            return [prompt_ids(self.tokenizer, template, prompt) for prompt in prompts]
+        before, _, _ = template.partition("{response}")
+        prefixes = [before.format(prompt=prompt) for prompt in prompts]
+        encoded = self.tokenizer(prefixes, truncation=True, max_length=self.max_tokens)
+        ids: list[list[int]] = encoded["input_ids"]
+        return ids
 
     def _suffix_scores(
         self, texts: "list[SplitText]", hidden: "torch.Tensor", numbers: list[int]
@@ -145,26 +244,51 @@ class Scorer(Score):
     def _encode(self, prompts: list[str], responses: list[str]) -> Items:
         """The arguments of the model for each text, unpadded."""
         spec, tokenizer = self.spec, self.tokenizer
-        longest = self.max_tokens - spec.append_eos
+        if self.trained is not None:
+            return self._encode_as_trained(prompts, responses)
+        longest = self.max_tokens - self.append_eos
         if spec.pair:
             encoded = tokenizer(prompts, responses, truncation=True, max_length=longest)
         else:
+            chat = self.template == CHAT
             texts = [
-                spec.template.format(prompt=prompt, response=response)
+                render_answer(tokenizer, prompt, response)
+                if chat
+                else self.template.format(prompt=prompt, response=response)
                 for prompt, response in zip(prompts, responses, strict=True)
             ]
-            encoded = tokenizer(texts, truncation=True, max_length=longest)
+            encoded = tokenizer(
+                texts, truncation=True, max_length=longest, add_special_tokens=not chat
+            )
         items = [
             {name: list(column[row]) for name, column in encoded.items()}
             for row in range(len(prompts))
         ]
         for item in items:
             # A model that adds no special tokens cannot read an empty text.
-            if spec.append_eos or not item["input_ids"]:
+            if self.append_eos:
                 item["input_ids"].append(self.end)
+            elif not item["input_ids"]:
+                item["input_ids"].append(stand_in(tokenizer))
+            if len(item["attention_mask"]) < len(item["input_ids"]):
                 item["attention_mask"].append(1)
                 if "token_type_ids" in item:
                     item["token_type_ids"].append((item["token_type_ids"] or [0])[-1])
+        return items
+
+    def _encode_as_trained(self, prompts: list[str], responses: list[str]) -> Items:
+        """As `train.reward` encodes; a text that is too long loses the beginning of its prompt."""
+        from polyalign.models.logprobs import encode_responses
+
+        assert self.trained is not None
+        items = []
+        ends = [self.end] * len(prompts)
+        for before, after in encode_responses(
+            self.tokenizer, self.trained, prompts, responses, ends
+        ):
+            room = max(self.max_tokens - len(after), 0)
+            ids = [*before[max(len(before) - room, 0) :], *after][: self.max_tokens]
+            items.append({"input_ids": ids, "attention_mask": [1] * len(ids)})
         return items
 
     def incremental(self, encoding: SharedEncoding) -> IncrementalScorer | None:
@@ -214,6 +338,10 @@ class Scorer(Score):
 
     def _read(self, logits: "torch.Tensor") -> "torch.Tensor":
         """Rewards (b,) from logits (b, labels)."""
+        import torch
+
         if self.spec.output == "log_probability":
-            logits = logits.log_softmax(-1)
-        return self.spec.sign * logits[:, self.spec.index]
+            logits = (
+                torch.nn.functional.logsigmoid(logits) if self.sigmoid else logits.log_softmax(-1)
+            )
+        return self.spec.sign * logits[:, self.index]
