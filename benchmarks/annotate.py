@@ -130,9 +130,8 @@ def main() -> None:
         pipe: Any = pipeline(
             "text-classification", model=classifier, function_to_apply="none", device="cpu"
         )
-    print(
-        f"{torch.get_num_threads()} threads, {sum(p.numel() for p in reward.model.parameters()):,} parameters"
-    )
+    weights = sum(weight.numel() for weight in reward.model.parameters())
+    print(f"{torch.get_num_threads()} threads, {weights:,} parameters")
     print(f"{'':10}{'tokens':>7}{'K':>4}{'texts':>7}{'annotation':>12}{'sorted loop':>18}"
           f"{'pipeline':>18}{'difference':>12}")  # fmt: skip
     for scorer in (reward, likelihood):

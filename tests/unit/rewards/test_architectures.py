@@ -27,7 +27,6 @@ NOT_CAUSAL = [
     "data2vec-text",
     "electra",
     "ernie",
-    "hy_v4",
     "megatron-bert",
     "prophetnet",
     "rembert",
@@ -56,7 +55,7 @@ def samples() -> tuple[list[str], list[str]]:
 
     asked = [text(2), text(5), text(9)]
     prompts = [asked[row] for row in (0, 1, 0, 1, 2, 0, 2, 1)]
-    responses = [text(length) for length in (1, 4, 7, 2, 5, 40, 3, 9)]
+    responses = [text(length) for length in (1, 4, 7, 2, 5, 26, 3, 9)]
     return prompts, responses
 
 
@@ -130,7 +129,8 @@ def test_likelihood(model_type: str, name: str, tmp_path: Path, tokenizer: Any) 
         "device": "cpu",
     }
     if model_type in REFUSED:
-        return refused(spec, REFUSED[model_type])
+        refused(spec, REFUSED[model_type])
+        return
     scorer: Any = rewards.load(spec)
     expected = []
     for prompt, response in zip(*samples(), strict=True):
