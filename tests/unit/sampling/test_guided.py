@@ -255,10 +255,10 @@ def test_guidance_takes_lambda_of_ones_own(tokenizer, monkeypatch) -> None:  # t
 
 
 @pytest.mark.parametrize("recurrent", [True, False])
-def test_a_cache_that_a_model_ignores_is_not_used(  # type: ignore[no-untyped-def]
+def test_a_cache_that_does_not_work_is_not_used(  # type: ignore[no-untyped-def]
     tokenizer, naive, capsys, recurrent: bool
 ) -> None:
-    """Mamba keeps its state elsewhere: with the cache it would see the last token alone."""
+    """The cache of Mamba cannot drop a text that has ended."""
     torch.manual_seed(0)
     model: Any = language_model(endless=False)
     if recurrent:
