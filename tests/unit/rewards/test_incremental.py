@@ -207,6 +207,7 @@ def test_rewards_that_encode_alike_encode_once_and_others_separately(
     scorers = [rewards.load({**spec, "model": model}) for spec in specs]
     encoding = SharedEncoding()
     incremental: list[Any] = [scorer.incremental(encoding) for scorer in scorers]
+    encoded.clear()
     with torch.inference_mode():
         for rows, texts in steps():
             asked = [PROMPTS[row] for row in rows]

@@ -392,3 +392,20 @@ def test_the_scope_of_a_value_follows_from_its_entry(spec: dict[str, Any], reads
     assert not reads_prompt({"kind": "ngram_diversity"})
     assert reads_prompt({"kind": "python", "function": "mine:score"})
     assert not reads_prompt({"kind": "python", "function": "mine:score", "scope": "response"})
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_a_text_that_is_too_long_loses_the_beginning_of_its_prompt(
+    folders: dict[str, str], pair: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The response is kept, so candidates of a long prompt have scores of their own."""
+    score = classifier(folders, template="{prompt} {response}", pair=pair, max_length=8)
+    kept = classifier(folders, template="{prompt} {response}", pair=pair)
+    prompts, responses = [" ".join("abcdabcdabcd")] * 2 + ["d"], ["a b c", "b c d", "a"]
+    found = score(prompts, responses)
+    special = kept.tokenizer.num_special_tokens_to_add(pair=pair)  # type: ignore[attr-defined]
+    shorter = [" ".join("abcdabcdabcd"[-(5 - special) :])] * 2 + ["d"]
+    np.testing.assert_allclose(found, kept(shorter, responses), atol=1e-5)
+    assert found[0] != found[1]
+    said = capsys.readouterr().out
+    assert "2 of 3 texts are longer than 8 tokens and lost the beginning of the prompt" in said

@@ -4,12 +4,19 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    MambaConfig,
+    MambaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from polyalign.errors import InputError
 from polyalign.families import token_d
@@ -245,3 +252,31 @@ def test_guidance_takes_lambda_of_ones_own(tokenizer, monkeypatch) -> None:  # t
     guided = engine(model, tokenizer, rule(3), {}, values=values, settings=policy.settings)
     direct = sampled(model, tokenizer, reward, WEIGHT, "a b")
     assert guided(["a b"] * 3000, [ids_of("a b")] * 3000, 1) == direct
+
+
+@pytest.mark.parametrize("recurrent", [True, False])
+def test_a_cache_that_does_not_work_is_not_used(  # type: ignore[no-untyped-def]
+    tokenizer, naive, capsys, recurrent: bool
+) -> None:
+    """The cache of Mamba cannot drop a text that has ended."""
+    torch.manual_seed(0)
+    model: Any = language_model(endless=False)
+    if recurrent:
+        config = MambaConfig(
+            vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, state_size=8,
+            eos_token_id=0, pad_token_id=1, initializer_range=0.5,
+        )  # fmt: skip
+        model = MambaForCausalLM(config).eval()
+    prompts = ["a b c d a", "d", "c b", "a a a"]
+    encoded = [ids_of(prompt) for prompt in prompts]
+    guided = GuidedEngine(
+        model, tokenizer, rule(6), {"v": Function(reward)}, {"v": 0.8}, interval=1, top_k=3, stop=()
+    )
+    assert guided.cached is not recurrent
+    assert ("not with a key-value cache" in capsys.readouterr().out) is recurrent
+    found = guided(prompts, encoded, 7)
+    for row, response in enumerate(found):
+        uniform = uniforms(7, 6, len(prompts))[:, [row]]
+        (alone,) = naive(guided, [prompts[row]], [encoded[row]], uniform)
+        assert response.ids == alone.ids
+        assert response.logprob == pytest.approx(alone.logprob, abs=1e-4)

@@ -132,10 +132,16 @@ def prompt_ids(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str)
     return ids
 
 
+def text_config(model: Any) -> Any:
+    """The configuration of the part of a model that reads text: the whole one of most models."""
+    return model.config.get_text_config(decoder=True)
+
+
 def max_positions(model: Any) -> int | None:
     """Most tokens that a model has positions for; None if its configuration has no limit."""
-    limit: int | None = getattr(model.config, "max_position_embeddings", None)
-    return limit
+    limit: int | None = getattr(text_config(model), "max_position_embeddings", None)
+    # XLNet, which has no limit, says -1.
+    return limit if limit is not None and limit > 0 else None
 
 
 def check_lengths(

@@ -13,7 +13,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from polyalign.models.encoding import prompt_ids
+from polyalign.models.encoding import prompt_ids, text_config
 from polyalign.settings import CHAT, SamplingRule
 
 LOGITS_AT_ONCE = 2**27
@@ -94,7 +94,7 @@ def response_logprobs(
         mask[row, : len(response)] = 1
         position[row, : len(response)] = torch.arange(len(prompt) - 1, end - 1)
     changes = warpers(sampling) if sampling else LogitsProcessorList()
-    rows_at_once = max(1, LOGITS_AT_ONCE // (width * model.config.vocab_size))
+    rows_at_once = max(1, LOGITS_AT_ONCE // (width * text_config(model).vocab_size))
     chunks = []
     for rows in torch.arange(b).split(rows_at_once):
         logits = model(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from math import gcd
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -13,6 +13,9 @@ from polyalign.models.encoding import max_positions
 BLOCK = 16
 """Rows that the kernels of a CPU compute at once."""
 
+Batching = Literal["padded", "equal", "single"]
+"""Which texts share a batch: any, padded; those of equal length, without padding; none."""
+
 
 def score_by_length(
     encoded: list[Any],
@@ -22,6 +25,7 @@ def score_by_length(
     *,
     device: Any,
     limit: int | None,
+    batching: Batching = "padded",
 ) -> np.ndarray:
     """Apply `score` to batches of items of similar length.
 
@@ -36,6 +40,7 @@ def score_by_length(
         score: b items and the length to pad them to → tensor (b,) or (b, d).
         device: where the model computes.
         limit: most tokens that the model takes, or None.
+        batching: see `polyalign.rewards.proof`, which says what a model allows.
 
     Returns:
         Float64 (n,) or (n, d), in the order of the items.
@@ -44,15 +49,19 @@ def score_by_length(
         InputError: if one item alone does not fit the memory.
     """
     exact, each = is_batch_invariant(device), np.array(lengths)
-    batches = (
-        fixed_shape_batches(each, batch_size, limit)
-        if exact
-        else length_sorted_batches(each, batch_size)
-    )
+    if batching == "padded":
+        batches = (
+            fixed_shape_batches(each, batch_size, limit)
+            if exact
+            else length_sorted_batches(each, batch_size)
+        )
+    else:
+        together = batch_size if batching == "equal" else 1
+        batches = fixed_shape_batches(each, together, limit, step=1, spare=0)
     results = np.empty(0)
     progress = tqdm(total=len(encoded), unit="text", mininterval=5, delay=5)
     for batch, width in batches:
-        multiple = row_multiple(width) if exact else 1
+        multiple = row_multiple(width) if exact and batching != "single" else 1
         for rows, values in split_on_oom(batch, encoded, width, multiple, score, lengths):
             if not results.size:
                 results = np.empty((len(encoded), *values.shape[1:]))
@@ -65,7 +74,8 @@ def score_by_length(
 def max_tokens(model: Any, tokenizer: Any, max_length: int | None = None) -> int | None:
     """Most tokens of a text with its padding: what model, tokenizer and `max_length` allow."""
     limits = [max_positions(model), tokenizer.model_max_length, max_length]
-    return min((limit for limit in limits if limit is not None), default=None)
+    # A tokenizer without a limit says 1e30.
+    return min((limit for limit in limits if limit is not None and limit < 2**31), default=None)
 
 
 def stand_in(tokenizer: Any) -> int:

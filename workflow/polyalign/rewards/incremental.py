@@ -165,6 +165,47 @@ def shared_length(texts: Sequence[Sequence[int]]) -> int:
     return sum(1 for _ in takewhile(lambda ids: ids.count(ids[0]) == len(ids), columns))
 
 
+def increments_agree(model: Any, head: Any, tokenizer: Any, source: str, limit: int | None) -> bool:
+    """Whether `PrefixCache` gives the model's own logits of texts that grow, branch and end.
+
+    Args:
+        model: a causal model with its head.
+        head: reads the hidden states.
+        tokenizer: the model's.
+        source: the model, for the log.
+        limit: most tokens that the model takes, or None.
+    """
+    from polyalign.rewards.proof import plain_logits, probes, proven
+
+    (a, b), _, (c, d), _, _, (long, end), _ = probes(model, tokenizer, limit)
+    steps = [
+        ([0, 1, 2], [[a, a + b], [c + d, c + b], [long, long[:-1] + b]]),
+        ([0, 2], [[a + b, a + b + d], [long + end, long + b]]),
+        ([2], [[long + end, long + b]]),
+    ]
+
+    def read() -> np.ndarray:
+        cache, found = PrefixCache(model.base_model, tokenizer.pad_token_id), []
+        for rows, texts in steps:
+            hidden = cache.read(rows, texts)
+            logits = head(hidden.hidden).float().cpu().numpy()
+            for row, several in enumerate(texts):
+                for number, ids in enumerate(several):
+                    found.append(logits[row, hidden.place(row, number, len(ids) - 1)])
+        return np.array(found)
+
+    with torch.inference_mode():
+        expected = np.array(
+            [
+                np.atleast_2d(plain_logits(model, ids).numpy())[-1]
+                for _, texts in steps
+                for several in texts
+                for ids in several
+            ]
+        )
+        return proven("a key-value cache", source, read, expected, model.dtype)
+
+
 def supports_prefix_cache(model: Any) -> bool:
     """Whether a model is causal, without attention windows, and takes our attention mask."""
     config = model.config

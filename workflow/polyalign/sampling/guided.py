@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from polyalign.models.encoding import max_positions
 from polyalign.models.endings import NO_END, end_text, end_tokens, without_end
 from polyalign.models.logprobs import warpers
 from polyalign.palettes.record import lam_of
@@ -43,6 +44,7 @@ from polyalign.rewards import (
     score_of,
 )
 from polyalign.rewards.batches import split, unrolled
+from polyalign.rewards.proof import plain_logits, probes, proven
 from polyalign.sampling.engines import Response, left_padded
 from polyalign.settings import SamplingRule
 
@@ -96,6 +98,7 @@ class GuidedEngine:
         self.interval, self.top_k, self.stop = interval, top_k, tuple(stop)
         self.ends = end_tokens(model.generation_config, tokenizer)
         self.end_texts = {end: end_text([end], self.ends, tokenizer) for end in self.ends}
+        self.cached = cache_agrees(model, tokenizer)
 
     @torch.inference_mode()
     def __call__(
@@ -117,7 +120,11 @@ class GuidedEngine:
         alive = list(range(len(encoded)))
         responses: dict[int, Response] = {}
         for step in range(self.sampling.max_new_tokens):
-            logits = self._next_logits(inputs, attention, positions, kept)
+            if self.cached:
+                logits = self._next_logits(inputs, attention, positions, kept)
+            else:
+                whole = [[*encoded[row], *drawn[row]] for row in alive]
+                logits = torch.stack([plain_logits(self.model, ids)[-1] for ids in whole])
             tokens, logs = self.choose(
                 logits, alive, prompts, drawn, uniform[step, alive],
                 scorers if step % self.interval == 0 else {},
@@ -135,7 +142,8 @@ class GuidedEngine:
             if not going:
                 break
             if len(going) < len(alive):
-                kept.batch_select_indices(torch.tensor(going, device=attention.device))
+                if self.cached:
+                    kept.batch_select_indices(torch.tensor(going, device=attention.device))
                 attention, positions = attention[going], positions[going]
                 alive = [alive[place] for place in going]
             inputs = torch.tensor([[drawn[row][-1]] for row in alive], device=attention.device)
@@ -147,16 +155,7 @@ class GuidedEngine:
         self, inputs: torch.Tensor, attention: torch.Tensor, positions: torch.Tensor, kept: Any
     ) -> torch.Tensor:
         """Logits (b, vocabulary) of the next token; `kept` grows by `inputs`."""
-        output = cast(Any, self.model)(
-            input_ids=inputs,
-            attention_mask=attention,
-            position_ids=positions,
-            past_key_values=kept,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits: torch.Tensor = output.logits[:, -1].float()
-        return logits
+        return _next_logits(self.model, inputs, attention, positions, kept)
 
     def _scorers(self) -> dict[str, IncrementalScorer]:
         """The rewards of continuations, for the texts of one batch."""
@@ -286,6 +285,63 @@ class GuidedEngine:
             return True
         text = self.tokenizer.decode(ids, skip_special_tokens=True) if self.stop else ""
         return any(stop in text for stop in self.stop)
+
+
+def _next_logits(
+    model: PreTrainedModel,
+    inputs: torch.Tensor,
+    attention: torch.Tensor,
+    positions: torch.Tensor,
+    kept: Any,
+) -> torch.Tensor:
+    """Logits (b, vocabulary) of the next token; `kept` grows by `inputs`."""
+    output = cast(Any, model)(
+        input_ids=inputs,
+        attention_mask=attention,
+        position_ids=positions,
+        past_key_values=kept,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    logits: torch.Tensor = output.logits[:, -1].float()
+    return logits
+
+
+@torch.inference_mode()
+def cache_agrees(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether left-padded texts that grow and end in a key-value cache have the model's own logits.
+
+    The texts are those of `polyalign.rewards.proof`; the last one ends first, two tokens earlier.
+    """
+    texts = [
+        prefix + suffix
+        for prefix, suffix in probes(model, tokenizer, max_positions(model))
+        if len(prefix) + len(suffix) > 2
+    ]
+    rows = range(len(texts) - 1)
+
+    def grown() -> np.ndarray:
+        kept = DynamicCache(config=model.config)
+        batch = left_padded(tokenizer, [ids[:-2] for ids in texts]).to(model.device)
+        attention = batch["attention_mask"]
+        positions = (attention.cumsum(-1) - 1).clamp(min=0)
+        found = [_next_logits(model, batch["input_ids"], attention, positions, kept)]
+        kept.batch_select_indices(torch.tensor(rows, device=attention.device))
+        attention, positions = attention[list(rows)], positions[list(rows)]
+        for cut in (2, 1):
+            inputs = torch.tensor([[texts[row][-cut]] for row in rows], device=attention.device)
+            attention = torch.cat([attention, attention.new_ones(len(rows), 1)], dim=1)
+            positions = positions[:, -1:] + 1
+            found.append(_next_logits(model, inputs, attention, positions, kept))
+        return torch.cat(found).cpu().numpy()
+
+    read = [
+        *(ids[:-2] for ids in texts),
+        *(texts[row][:-1] for row in rows),
+        *(texts[row] for row in rows),
+    ]
+    expected = np.array([plain_logits(model, ids)[-1].numpy() for ids in read])
+    return proven("a key-value cache", tokenizer.name_or_path, grown, expected, model.dtype)
 
 
 def full_rescoring(score: Score) -> IncrementalScorer:

@@ -1,15 +1,15 @@
 """Fluency: mean log-probability of the response's tokens, the negative log of its perplexity."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from polyalign.models.encoding import check_lengths
+from polyalign.models.encoding import check_lengths, text_config
 from polyalign.rewards import EndScore, IncrementalScorer, SharedEncoding
-from polyalign.rewards.batches import max_tokens, score_by_length, split, unrolled
+from polyalign.rewards.batches import Batching, max_tokens, score_by_length, split, unrolled
 from polyalign.rewards.spec import ModelSpec
 from polyalign.settings import PromptTemplate
 
@@ -43,7 +43,6 @@ class Scorer(EndScore):
     def __init__(self, spec: Spec) -> None:
         from polyalign.models.endings import endings
         from polyalign.models.load import load_causal_lm, load_tokenizer
-        from polyalign.rewards.incremental import supports_prefix_cache
 
         self.spec = spec
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
@@ -53,7 +52,38 @@ class Scorer(EndScore):
         usual = self.endings.usual
         self.end_alone: int = self.tokenizer.pad_token_id if usual is None else usual
         self.max_tokens = max_tokens(self.model, self.tokenizer)
-        self.shares_prefix = supports_prefix_cache(self.model)
+        self._prove()
+
+    def _prove(self) -> None:
+        """Find out which shortcuts give this model's own scores; see `polyalign.rewards.proof`."""
+        from polyalign.rewards.incremental import supports_prefix_cache
+        from polyalign.rewards.proof import (
+            check_causal,
+            plain_scores,
+            probes,
+            proven,
+            proven_batching,
+        )
+
+        model, source, dtype = self.model, self.spec.model, self.model.dtype
+        items = probes(model, self.tokenizer, self.max_tokens)
+        expected = plain_scores(source, self._plain, items)
+        check_causal(model, source, items[3][0] + items[3][1])
+        self.batching = proven_batching(source, partial(self._whole, items), expected, dtype)
+        self.shares_prefix = supports_prefix_cache(model) and proven(
+            "shared prefixes", source, partial(self._shared, items), expected, dtype
+        )
+
+    def _plain(self, item: tuple[list[int], list[int]]) -> "torch.Tensor":
+        """The score of one text by the plain forward."""
+        import torch
+
+        from polyalign.rewards.proof import plain_logits
+
+        prompt, response = item
+        logs = plain_logits(self.model, prompt + response).log_softmax(-1)
+        logs = logs[len(prompt) - 1 : -1]
+        return logs.gather(-1, torch.tensor(response)[:, None]).mean()
 
     def ended(
         self, prompts: list[str], responses: list[str], ends: Sequence[str | None]
@@ -65,33 +95,42 @@ class Scorer(EndScore):
         Raises:
             InputError: if prompts leave no room for a response.
         """
+        from polyalign.rewards.shared_prefix import worth_sharing
+
+        items = self._encode(prompts, responses, ends)
+        if self.shares_prefix and worth_sharing(_split(items), self.model.device):
+            return self._shared(items)
+        return self._whole(items, self.batching)
+
+    def _shared(self, items: list[tuple[list[int], list[int]]]) -> np.ndarray:
+        """The scores of encoded texts; every prompt is read once."""
+        from polyalign.rewards.shared_prefix import score_suffixes
+
+        texts = _split(items)
+        return score_suffixes(
+            texts, self.spec.batch_size, partial(self._suffix_scores, texts),
+            backbone=self.model.base_model, pad=self.tokenizer.pad_token_id,
+        )  # fmt: skip
+
+    def _whole(self, items: list[tuple[list[int], list[int]]], batching: Batching) -> np.ndarray:
+        """The scores of encoded texts; every text is read whole."""
+        lengths = [len(prompt) + len(response) for prompt, response in items]
+        return score_by_length(
+            items, lengths, self.spec.batch_size, self._score,
+            device=self.model.device, limit=self.max_tokens, batching=batching,
+        )  # fmt: skip
+
+    def _score(self, batch: list["SplitText"], width: int) -> "torch.Tensor":
+        """Scores (b,) of texts that are padded to `width`."""
         import torch
 
         from polyalign.models.logprobs import response_logprobs
-        from polyalign.rewards.shared_prefix import score_suffixes, worth_sharing
 
-        items = self._encode(prompts, responses, ends)
-        # The last token of the prompt predicts the first token of the response.
-        texts = [(prompt[:-1], prompt[-1:] + response) for prompt, response in items]
-        if self.shares_prefix and worth_sharing(texts, self.model.device):
-            return score_suffixes(
-                texts, self.spec.batch_size, partial(self._suffix_scores, texts),
-                backbone=self.model.base_model, pad=self.tokenizer.pad_token_id,
-            )  # fmt: skip
-
-        def score(batch: list["SplitText"], width: int) -> torch.Tensor:
-            pad = self.tokenizer.pad_token_id
-            logprobs, _ = response_logprobs(self.model, pad, batch, width=width)
-            # Each over its own tokens: zeros after them would change the order of the sum.
-            return torch.stack(
-                [logs[: len(ids)].mean() for logs, (_, ids) in zip(logprobs, batch, strict=True)]
-            )
-
-        lengths = [len(prompt_ids) + len(response_ids) for prompt_ids, response_ids in items]
-        return score_by_length(
-            items, lengths, self.spec.batch_size, score,
-            device=self.model.device, limit=self.max_tokens,
-        )  # fmt: skip
+        logprobs, _ = response_logprobs(self.model, self.tokenizer.pad_token_id, batch, width=width)
+        # Each over its own tokens: zeros after them would change the order of the sum.
+        return torch.stack(
+            [logs[: len(ids)].mean() for logs, (_, ids) in zip(logprobs, batch, strict=True)]
+        )
 
     def _suffix_scores(
         self, texts: "list[SplitText]", hidden: "torch.Tensor", numbers: list[int]
@@ -106,7 +145,9 @@ class Scorer(EndScore):
         ids = torch.zeros(hidden.shape[:2], dtype=torch.long)
         for row, response in enumerate(responses):
             ids[row, : len(response)] = torch.tensor(response)
-        rows_at_once = max(1, LOGITS_AT_ONCE // (hidden.shape[1] * self.model.config.vocab_size))
+        rows_at_once = max(
+            1, LOGITS_AT_ONCE // (hidden.shape[1] * text_config(self.model).vocab_size)
+        )
         logs = []
         for part, at in zip(hidden.split(rows_at_once), ids.split(rows_at_once), strict=True):
             every = head(part).float().log_softmax(-1)
@@ -136,11 +177,21 @@ class Scorer(EndScore):
             items.append((prompt_ids, (response_ids or [self.end_alone])[:left]))
         return items
 
+    @cached_property
+    def increments(self) -> bool:
+        """Whether a key-value cache of growing texts gives this model's own scores."""
+        from polyalign.rewards.incremental import increments_agree, supports_prefix_cache
+
+        return supports_prefix_cache(self.model) and increments_agree(
+            self.model, self.model.get_output_embeddings(), self.tokenizer, self.spec.model,
+            self.max_tokens,
+        )  # fmt: skip
+
     def incremental(self, encoding: SharedEncoding) -> IncrementalScorer | None:
         """Scores with a key-value cache; None if the model does not support it."""
         from polyalign.rewards.incremental import PrefixCache
 
-        if not self.shares_prefix:
+        if not self.increments:
             return None
         prefixes = PrefixCache(self.model.base_model, self.tokenizer.pad_token_id)
         # Per text the log-probability of each token so far, 0 for those of the prompt.
@@ -177,3 +228,8 @@ class Scorer(EndScore):
             return results
 
         return rewards
+
+
+def _split(items: list[tuple[list[int], list[int]]]) -> "list[SplitText]":
+    """Encoded texts, cut before the prompt's last token, which predicts the response's first."""
+    return [(prompt[:-1], prompt[-1:] + response) for prompt, response in items]

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -12,7 +12,14 @@ from polyalign.errors import InputError
 from polyalign.models.encoding import prompt_ids, render_answer
 from polyalign.models.sources import label_names, training_template
 from polyalign.rewards import IncrementalScorer, Score, SharedEncoding
-from polyalign.rewards.batches import max_tokens, score_by_length, split, stand_in, unrolled
+from polyalign.rewards.batches import (
+    Batching,
+    max_tokens,
+    score_by_length,
+    split,
+    stand_in,
+    unrolled,
+)
 from polyalign.rewards.spec import ModelSpec
 from polyalign.settings import CHAT, ResponseTemplate
 
@@ -145,13 +152,17 @@ class Scorer(Score):
 
         from polyalign.models.load import load_classifier, load_tokenizer
         from polyalign.models.manifest import training_record
-        from polyalign.rewards.incremental import supports_prefix_cache
 
         self.spec = spec
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.tokenizer.padding_side = spec.padding_side
         trained = training_record(spec.model).get("end_token") or self.tokenizer.eos_token
         self.end = self.tokenizer.convert_tokens_to_ids(trained)
+        self.trained = spec.trained_template()
+        self.template = spec.template or RESPONSE
+        prompt_first = spec.pair or self._prompt_first()
+        self.tokenizer.truncation_side = "left" if prompt_first else "right"
+        self.cut = 0
         self.model = load_classifier(spec.model, **spec.placed())
         self.model.config.pad_token_id = self.tokenizer.pad_token_id
         self.positions = "position_ids" in inspect.signature(self.model.forward).parameters
@@ -162,8 +173,6 @@ class Scorer(Score):
         rules = spec.model
         if backend is not None:
             rules = hashlib.sha256(backend.to_str().encode()).hexdigest()
-        self.trained = spec.trained_template()
-        self.template = spec.template or RESPONSE
         self.append_eos = spec.append_eos and self.trained is None
         if self.append_eos and self.tokenizer.eos_token_id is None:
             raise InputError(
@@ -176,11 +185,6 @@ class Scorer(Score):
         # transformers gives this name to the head of a classifier that reads the last token of a
         # causal model; other classifiers have other heads.
         self.head = dict(self.model.named_children()).get("score")
-        self.causal = self.head is not None and supports_prefix_cache(self.model) and not spec.pair
-        before, _, _ = self.template.partition("{response}")
-        chat = self.trained is not None or self.template == CHAT
-        first = chat or "{prompt}" in before
-        self.shares_prefix = self.causal and first and spec.padding_side == "right"
         config: Any = self.model.config
         names = [config.id2label.get(n, str(n)) for n in range(int(config.num_labels or 0))]
         self.index = label_number(spec.index, names, spec.model)
@@ -188,23 +192,83 @@ class Scorer(Score):
             print(f"{spec.model}: scores label {self.index}, {names[self.index]!r}", flush=True)
         several = config.problem_type == "multi_label_classification"
         self.sigmoid = len(names) == 1 or several
+        self._prove()
+
+    def _prove(self) -> None:
+        """Find out which shortcuts give this model's own scores; see `polyalign.rewards.proof`."""
+        from polyalign.rewards.incremental import supports_prefix_cache
+        from polyalign.rewards.proof import plain_scores, probes, proven, proven_batching
+
+        source, dtype = self.spec.model, self.model.dtype
+        halves = probes(self.model, self.tokenizer, self.max_tokens)
+        prompts, responses = (
+            self.tokenizer.batch_decode(list(half)) for half in zip(*halves, strict=True)
+        )
+        items = self._encode(prompts, responses)
+        expected = plain_scores(source, self._plain, items)
+        self.batching = proven_batching(source, partial(self._whole, items), expected, dtype)
+        self.causal = (
+            self.head is not None and supports_prefix_cache(self.model) and not self.spec.pair
+        )
+        self.shares_prefix = (
+            self.causal
+            and self._prompt_first()
+            and self.spec.padding_side == "right"
+            and proven(
+                "shared prefixes", source, partial(self._shared, prompts, items), expected, dtype
+            )
+        )
+
+    def _plain(self, item: dict[str, list[int]]) -> "torch.Tensor":
+        """The score of one text by the plain forward."""
+        import torch
+
+        device = self.model.device
+        arguments = {name: torch.tensor([column], device=device) for name, column in item.items()}
+        del arguments["attention_mask"]
+        return self._read(self.model(**arguments).logits.float())[0]
+
+    def _prompt_first(self) -> bool:
+        """Whether the prompt comes before the response in what the model reads."""
+        if self.trained is not None or self.template == CHAT:
+            return True
+        return "{prompt}" in self.template.partition("{response}")[0]
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Rewards (n,) of n responses to their prompts."""
         items = self._encode(prompts, responses)
+        if self.cut:
+            part = {"left": "beginning of the prompt", "right": "end"}[
+                self.tokenizer.truncation_side
+            ]
+            print(
+                f"{self.spec.model}: {self.cut} of {len(items)} texts are longer than "
+                f"{self.max_tokens} tokens and lost the {part}"
+            )
         if self.shares_prefix:
-            from polyalign.rewards.shared_prefix import score_suffixes, worth_sharing
+            from polyalign.rewards.shared_prefix import worth_sharing
 
             texts = self._split(prompts, items)
             if worth_sharing(texts, self.model.device):
-                return score_suffixes(
-                    texts, self.spec.batch_size, partial(self._suffix_scores, texts),
-                    backbone=self.model.base_model, pad=self.tokenizer.pad_token_id,
-                )  # fmt: skip
+                return self._shared(prompts, items)
+        return self._whole(items, self.batching)
+
+    def _shared(self, prompts: list[str], items: Items) -> np.ndarray:
+        """The scores of encoded texts; every prompt is read once."""
+        from polyalign.rewards.shared_prefix import score_suffixes
+
+        texts = self._split(prompts, items)
+        return score_suffixes(
+            texts, self.spec.batch_size, partial(self._suffix_scores, texts),
+            backbone=self.model.base_model, pad=self.tokenizer.pad_token_id,
+        )  # fmt: skip
+
+    def _whole(self, items: Items, batching: Batching) -> np.ndarray:
+        """The scores of encoded texts; every text is read whole."""
         lengths = [len(item["input_ids"]) for item in items]
         return score_by_length(
             items, lengths, self.spec.batch_size, self._score,
-            device=self.model.device, limit=self.max_tokens,
+            device=self.model.device, limit=self.max_tokens, batching=batching,
         )  # fmt: skip
 
     def _split(self, prompts: list[str], items: Items) -> "list[SplitText]":
@@ -242,34 +306,43 @@ class Scorer(Score):
         return self._read(head(hidden)[range(len(at)), at].float())
 
     def _encode(self, prompts: list[str], responses: list[str]) -> Items:
-        """The arguments of the model for each text, unpadded."""
-        spec, tokenizer = self.spec, self.tokenizer
+        """The arguments of the model for each text, unpadded.
+
+        A text that is too long loses the beginning of its prompt. A template in which the prompt
+        does not come first loses its end.
+        """
+        self.cut = 0
         if self.trained is not None:
             return self._encode_as_trained(prompts, responses)
         longest = self.max_tokens - self.append_eos
-        if spec.pair:
-            encoded = tokenizer(prompts, responses, truncation=True, max_length=longest)
-        else:
-            chat = self.template == CHAT
-            texts = [
-                render_answer(tokenizer, prompt, response)
-                if chat
-                else self.template.format(prompt=prompt, response=response)
-                for prompt, response in zip(prompts, responses, strict=True)
+        columns = [prompts, responses]
+        if not self.spec.pair:
+            columns = [
+                [
+                    render_answer(self.tokenizer, prompt, response)
+                    if self.template == CHAT
+                    else self.template.format(prompt=prompt, response=response)
+                    for prompt, response in zip(prompts, responses, strict=True)
+                ]
             ]
-            encoded = tokenizer(
-                texts, truncation=True, max_length=longest, add_special_tokens=not chat
-            )
+        # A chat template writes the special tokens itself.
+        special = self.template != CHAT
+        encoded = self.tokenizer(*columns, verbose=False, add_special_tokens=special)
         items = [
             {name: list(column[row]) for name, column in encoded.items()}
             for row in range(len(prompts))
         ]
+        self.cut = 0
+        for row, item in enumerate(items):
+            if len(item["input_ids"]) > longest:
+                self.cut += 1
+                items[row] = self._shortened([column[row] for column in columns], longest)
         for item in items:
             # A model that adds no special tokens cannot read an empty text.
             if self.append_eos:
                 item["input_ids"].append(self.end)
             elif not item["input_ids"]:
-                item["input_ids"].append(stand_in(tokenizer))
+                item["input_ids"].append(stand_in(self.tokenizer))
             if len(item["attention_mask"]) < len(item["input_ids"]):
                 item["attention_mask"].append(1)
                 if "token_type_ids" in item:
@@ -282,20 +355,43 @@ class Scorer(Score):
 
         assert self.trained is not None
         items = []
-        ends = [self.end] * len(prompts)
+        ends: list[Any] = [self.end] * len(prompts)
         for before, after in encode_responses(
             self.tokenizer, self.trained, prompts, responses, ends
         ):
             room = max(self.max_tokens - len(after), 0)
+            self.cut += len(before) > room
             ids = [*before[max(len(before) - room, 0) :], *after][: self.max_tokens]
             items.append({"input_ids": ids, "attention_mask": [1] * len(ids)})
         return items
+
+    def _shortened(self, text: list[str], longest: int) -> dict[str, list[int]]:
+        """The arguments of the model for one text (or pair) that is too long."""
+        how: bool | str = True
+        if self.spec.pair:
+            added = self.tokenizer.num_special_tokens_to_add(pair=True)
+            response = self.tokenizer(text[1], add_special_tokens=False)["input_ids"]
+            # A response that is too long by itself is cut as well, after its prompt.
+            how = "only_first" if len(response) + added < longest else "longest_first"
+        special = self.template != CHAT
+        return dict(
+            self.tokenizer(*text, truncation=how, max_length=longest, add_special_tokens=special)
+        )
+
+    @cached_property
+    def increments(self) -> bool:
+        """Whether a key-value cache of growing texts gives this model's own scores."""
+        from polyalign.rewards.incremental import increments_agree
+
+        return self.causal and increments_agree(
+            self.model, self.head, self.tokenizer, self.spec.model, self.max_tokens
+        )
 
     def incremental(self, encoding: SharedEncoding) -> IncrementalScorer | None:
         """Scores with a key-value cache; None if the model does not support it."""
         from polyalign.rewards.incremental import PrefixCache
 
-        if not self.causal:
+        if not self.increments:
             return None
         prefixes = PrefixCache(self.model.base_model, self.tokenizer.pad_token_id)
 
@@ -332,7 +428,9 @@ class Scorer(Score):
         batch = self.tokenizer.pad(
             items, padding="max_length", max_length=width, return_tensors="pt"
         ).to(self.model.device)
-        if self.spec.padding_side == "left" and self.positions:
+        padded = not bool(batch["attention_mask"].all())
+        # Without padding the model knows its positions: some start elsewhere than at 0.
+        if self.spec.padding_side == "left" and self.positions and padded:
             batch["position_ids"] = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
         return self._read(self.model(**batch).logits.float())
 

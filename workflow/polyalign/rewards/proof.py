@@ -1,0 +1,166 @@
+"""Shortcuts prove themselves: each must give what the model's own plain forward gives.
+
+Padding, batches, shared prefixes and key-value caches are exact for most architectures and wrong
+for some: there a mask is ignored, an attention window is not seen, a scale of the logits is
+skipped. No list of architectures stays complete. So when a model is loaded, a few short texts are
+scored one at a time by the plain forward, and again with each shortcut. One that does not agree is
+not taken.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from polyalign.errors import InputError
+from polyalign.rewards.batches import Batching
+
+LONGEST = 512
+"""Tokens of the longest text that a proof reads."""
+
+IDS = 8
+"""Different tokens in the texts of a proof."""
+
+
+def probes(model: Any, tokenizer: Any, limit: int | None) -> list[tuple[list[int], list[int]]]:
+    """Token ids of seven texts, each as a prefix, which others share, and a suffix.
+
+    Three are longer than the model's attention window, as far as `LONGEST` and `limit` allow.
+    """
+    special = set(tokenizer.all_special_ids)
+    plain = [token for token in range(len(tokenizer)) if token not in special]
+    plain = plain[len(plain) // 2 :][:IDS]
+    rng = np.random.default_rng(0)
+
+    def text(length: int) -> list[int]:
+        return rng.choice(plain, length).tolist()
+
+    most = min(_window(model) + 9, LONGEST, limit or LONGEST)
+    short, longer = text(min(3, most // 2)), text(min(7, most // 2))
+    long = text(max(1, most - 3))
+    room = max(1, most - len(longer))
+    return [
+        (short, text(1)), (short, text(min(6, room))), (longer, text(min(2, room))),
+        (longer, text(min(9, room))), (long[:-5] or long[:1], text(1)), (long, text(2)),
+        (short, long[: most - len(short)]),
+    ]  # fmt: skip
+
+
+def _window(model: Any) -> int:
+    """Tokens of the widest attention window that the configuration names; at least 16."""
+    config = model.config.to_dict()
+    sizes = [
+        size
+        for name, entry in config.items()
+        if "window" in name or name in ("attention_chunk_size", "local_attention", "chunk_size")
+        for size in (entry if isinstance(entry, list) else [entry])
+        if isinstance(size, int) and size < LONGEST
+    ]
+    return max([16, *sizes])
+
+
+def agrees(found: np.ndarray, expected: np.ndarray, dtype: torch.dtype) -> bool:
+    """Whether scores are the same up to rounding: 1e-4 in float32, relative above 1."""
+    tolerance = 1e-4 if dtype == torch.float32 else float(torch.finfo(dtype).eps ** 0.5)
+    return bool(np.all(np.abs(found - expected) <= tolerance * np.maximum(1, np.abs(expected))))
+
+
+def proven(
+    what: str,
+    source: str,
+    shortcut: Callable[[], np.ndarray],
+    expected: np.ndarray,
+    dtype: torch.dtype,
+) -> bool:
+    """Whether a shortcut gives the expected scores; if not, one line in the log says so.
+
+    Args:
+        what: the shortcut, for the log.
+        source: the model, for the log.
+        shortcut: gives the scores.
+        expected: those of the plain forward.
+        dtype: number format that the model computes in.
+    """
+    try:
+        found = shortcut()
+        if agrees(found, expected, dtype):
+            return True
+        why = f"scores differ by {np.abs(found - expected).max():.2g}"
+    # A model that does not know a mask or a cache may raise anything.
+    except Exception as fault:
+        why = f"{type(fault).__name__}: {(str(fault).splitlines() or [''])[0]}"
+    print(f"{source}: not with {what} ({why})")
+    return False
+
+
+def proven_batching(
+    source: str,
+    score: Callable[[Batching], np.ndarray],
+    expected: np.ndarray,
+    dtype: torch.dtype,
+) -> Batching:
+    """The first way to batch texts in which scores are those of one text at a time.
+
+    Args:
+        source: the model, for messages.
+        score: the scores of some texts, batched in a given way.
+        expected: their scores by the plain forward.
+        dtype: number format that the model computes in.
+
+    Raises:
+        InputError: if a text does not even get the same score twice.
+    """
+    names = {"padded": "padding", "equal": "batches", "single": "one text at a time"}
+    way: Batching
+    for way in get_args(Batching):
+        if proven(names[way], source, lambda way=way: score(way), expected, dtype):  # type: ignore[misc]
+            return way
+    raise InputError(
+        f"{source}: gives one text two scores; expected a model whose scores depend on the text "
+        "alone: take another one"
+    )
+
+
+def plain_scores(source: str, score: Callable[[Any], Any], texts: Sequence[Any]) -> np.ndarray:
+    """The scores (n,) of n texts by the plain forward, one at a time.
+
+    Args:
+        source: the model, for the message.
+        score: text → its score as a tensor without dimensions.
+        texts: n texts as `score` takes them.
+
+    Raises:
+        InputError: if the model cannot read a text by itself.
+    """
+    try:
+        with torch.inference_mode():
+            return np.array([float(score(text)) for text in texts])
+    # Models that need a picture, a sound or an end token raise anything.
+    except Exception as fault:
+        raise InputError(
+            f"{source}: cannot read a text by itself ({type(fault).__name__}: "
+            f"{(str(fault).splitlines() or [''])[0]}); expected a model that scores texts of "
+            "tokens alone: take another one"
+        ) from fault
+
+
+def check_causal(model: Any, source: str, ids: list[int]) -> None:
+    """Refuse a language model in which a token's probability depends on the tokens after it.
+
+    Raises:
+        InputError: if it does, as in an encoder that is loaded as a language model.
+    """
+    with torch.inference_mode():
+        few, every = (plain_logits(model, part).double().numpy() for part in (ids[:-1], ids))
+    if not agrees(few, every[: len(few)], model.dtype):
+        raise InputError(
+            f"{source}: predicts a token with a look at the tokens after it; expected a causal "
+            "language model: an encoder has no probabilities of texts"
+        )
+
+
+def plain_logits(model: Any, ids: list[int]) -> torch.Tensor:
+    """Logits (tokens, vocabulary) or (1, labels) of one text by the plain forward."""
+    logits: torch.Tensor = model(input_ids=torch.tensor([ids], device=model.device)).logits
+    return logits.float().cpu()[0]
