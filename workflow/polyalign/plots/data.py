@@ -87,8 +87,17 @@ class FigureData:
         return f" ({known.adjusted})" if known and known.adjusted else ""
 
     def caption(self, finding: str) -> str:
-        """What a figure shows, and which of the palettes that it reads were adjusted."""
-        moved = [name + self.adjusted(name) for name in self.palettes if self.adjusted(name)]
+        """What a figure shows, and which of the palettes that it shows were adjusted.
+
+        A figure of policies shows the palettes that they realise, one of palettes shows all.
+        """
+        of_policies = bool(self.levels or self.winrates)
+        shown = self.policies.values() if of_policies else self.palettes
+        moved = [
+            name + self.adjusted(name)
+            for name in self.palettes
+            if name in shown and self.adjusted(name)
+        ]
         if not moved:
             return finding
         note = (
