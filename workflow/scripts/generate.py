@@ -1,11 +1,11 @@
 """Sample one scatter item of one policy's responses."""
 
-import json
 from typing import Any
 
 from polyalign.data.tables import read_table, write_table
 from polyalign.families import Policy, family
 from polyalign.models.load import load_causal_lm, load_tokenizer
+from polyalign.palettes.lam import read_lam
 from polyalign.runtime.job import Job, run
 from polyalign.sampling.engines import Engine, TransformersEngine, VllmEngine, end_tokens
 from polyalign.sampling.generate import counts, generate, sampling_spec
@@ -35,7 +35,7 @@ def main(
     tokenizer = load_tokenizer(model["source"], revision=model["revision"])
     draws: Engine = TransformersEngine(policy_model, tokenizer, rule)
     if guided is not None:
-        palette = json.loads(job.input("palette").read_text()) if "palette" in job.inputs else {}
+        palette = read_lam(job.input("palette")) if "palette" in job.inputs else {}
         guide = family(Policy.parse(policy).family).implementation()
         draws = guide(policy_model, tokenizer, rule, palette, **guided)
     elif engine == "vllm":

@@ -18,6 +18,7 @@ def main(
     job: Job,
     *,
     study: str,
+    left_out: str,
     labels: list[tuple[str, str]],
     units: dict[str, str],
     policies: list[tuple[str, str | None]],
@@ -42,6 +43,7 @@ def main(
         facts.setdefault(BASE.name, {})[fact] = sum(passed) / len(passed)
     content = PageContent(
         study=study,
+        left_out=left_out,
         labels=names,
         chosen=chosen,
         opponent=methods["evaluation"]["opponent"],
