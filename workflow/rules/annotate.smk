@@ -12,7 +12,7 @@ rule annotate:
         PATHS.log("annotate", job_name(OF_ANY, "{value}", "{i}", "{n}")),
     benchmark:
         PATHS.benchmark("annotate", job_name(OF_ANY, "{value}", "{i}", "{n}"))
-    priority: pool_first
+    priority: priority_of("annotate")
     conda:
         environment("annotate")
     resources:
@@ -33,6 +33,7 @@ rule merge:
         PATHS.log("merge", job_name(OF_ANY)),
     wildcard_constraints:
         family="|".join(shown.sampled_families(STUDY)),
+    priority: priority_of("merge")
     localrule: True
     conda:
         environment("merge")

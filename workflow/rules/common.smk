@@ -14,7 +14,7 @@ from polyalign import families, plots, study
 from polyalign.errors import InputError
 from polyalign.families import BASE, POOL, Policy
 from polyalign.paths import OF_ANY, Paths, job_name
-from polyalign.plan import command, left_out, shown, stages
+from polyalign.plan import command, left_out, priority, shown, stages
 from polyalign.plan.command import one_of, text_hash
 from polyalign.plan.resources import LIGHT_JOB
 from polyalign.report import registry
@@ -227,6 +227,6 @@ def in_captions(**more):
     }
 
 
-def pool_first(wildcards):
-    """Priority of a sampled policy's jobs: λ, and what is trained towards it, wait for the pool."""
-    return 2 * ((wildcards.family, wildcards.variant) == (POOL.family, POOL.variant))
+def priority_of(stage, **fixed):
+    """Priority of a rule's jobs; `fixed` as for `params`."""
+    return lambda wildcards: priority.priority(STUDY, stage, {**fixed, **wildcards})

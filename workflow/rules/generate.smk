@@ -15,7 +15,7 @@ rule generate:
         PATHS.benchmark("generate", job_name(OF_ANY, i="{i}", n="{n}"))
     wildcard_constraints:
         family="|".join(shown.model_families(STUDY)),
-    priority: pool_first
+    priority: priority_of("generate")
     conda:
         environment("generate")
     resources:
@@ -45,6 +45,7 @@ for family in stages.rules_of(STUDY, "generate_guided"):
             PATHS.benchmark(
                 "generate", job_name(Policy(family, "{variant}"), i="{i}", n="{n}")
             )
+        priority: priority_of("generate_guided", family=family)
         conda:
             environment("generate_guided")
         resources:

@@ -14,8 +14,7 @@ rule reward_model:
         PATHS.log("reward_model", "{variant}"),
     benchmark:
         PATHS.benchmark("reward_model", "{variant}")
-    # Every reward, λ and trained policy waits for these.
-    priority: 2
+    priority: priority_of("reward_model")
     conda:
         environment("reward_model")
     resources:

@@ -15,6 +15,7 @@ rule world:
         folder=touch(PATHS.world(".written")),
     log:
         PATHS.log("world"),
+    priority: priority_of("world")
     conda:
         environment("world")
     params:
@@ -35,6 +36,7 @@ rule base_model:
         PATHS.log("base_model"),
     benchmark:
         PATHS.benchmark("base_model")
+    priority: priority_of("base_model")
     conda:
         environment("base_model")
     # All of the sandbox waits for this job. Torch takes two threads also where there is one core.

@@ -12,7 +12,7 @@ checkpoint solve:
         lam=PATHS.lam(),
     log:
         PATHS.log("solve", "{palette}"),
-    priority: 2
+    priority: priority_of("solve")
     # In a group with others an infeasible palette would take them with it.
     localrule: True
     conda:

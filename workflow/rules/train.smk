@@ -18,7 +18,7 @@ for family in stages.rules_of(STUDY, "train"):
             PATHS.log("train", job_name(Policy(family, "{variant}"))),
         benchmark:
             PATHS.benchmark("train", job_name(Policy(family, "{variant}")))
-        priority: 1
+        priority: priority_of("train", family=family)
         conda:
             environment("train")
         resources:

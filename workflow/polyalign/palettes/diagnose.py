@@ -24,7 +24,15 @@ from polyalign.map.diagnostics import (
 from polyalign.map.dual import Limits, Solution, plain, solve_on
 from polyalign.palettes.solve import fit_split
 
-OF_LAM = ("interval", "sensitivity", "pareto_k", "reweighting_share", "budget", "log_z_bias", "test")
+OF_LAM = (
+    "interval",
+    "sensitivity",
+    "pareto_k",
+    "reweighting_share",
+    "budget",
+    "log_z_bias",
+    "test",
+)
 """Diagnostics that there are only of a palette with λ."""
 
 UNRELIABLE_TAIL = 0.7

@@ -117,7 +117,7 @@ def _palette(record: Mapping[str, Any]) -> Palette:
         return {value: _number(one) for value, one in zip(values, numbers, strict=True)}
 
     test, ends = record["test"], record["interval"] or {}
-    nothing = [None] * len(values)
+    nothing: list[float | None] = [None] * len(values)
     return Palette(
         name=record["palette"],
         levels={value: str(level) for value, level in record["levels"].items()},

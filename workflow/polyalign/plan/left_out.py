@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from polyalign import plots
-from polyalign.families import BASE, Policy
+from polyalign.families import BASE, POOL, Policy
 from polyalign.paths import Paths
 from polyalign.plan import shown
 from polyalign.study import Study
@@ -33,9 +33,9 @@ class Failed:
         tables: table that figures alone are drawn from → the log of the failed job.
     """
 
-    policies: Mapping[str, str] = field(default_factory=dict)
-    figures: Mapping[str, str] = field(default_factory=dict)
-    tables: Mapping[str, str] = field(default_factory=dict)
+    policies: dict[str, str] = field(default_factory=dict)
+    figures: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, str] = field(default_factory=dict)
 
     def sentences(self) -> list[str]:
         """What is missing, one sentence each."""
@@ -71,6 +71,13 @@ def without_solution(lam: Mapping[str, Any]) -> str:
     return "" if lam.get("status", "solved") == "solved" else str(lam["verdict"])
 
 
+def unsolved_so_far(study: Study) -> dict[str, str]:
+    """Palette without a solution → its verdict, by the files that there are."""
+    files = {name: Paths(study.study).lam(name) for name in dispensable(study)}
+    verdicts = {name: without_solution(read_lam(path)) for name, path in files.items()}
+    return {name: verdict for name, verdict in verdicts.items() if verdict}
+
+
 def kept(study: Study, unsolved: Mapping[str, str], failed: Failed) -> Study:
     """The study without the policies and figures that cannot be made.
 
@@ -90,7 +97,7 @@ def kept(study: Study, unsolved: Mapping[str, str], failed: Failed) -> Study:
 
 def _reason(study: Study, policy: Policy, unsolved: Mapping[str, str], failed: Failed) -> str:
     """Why a policy cannot be made; empty if it can."""
-    if policy.palette in unsolved:
+    if policy.palette and policy.palette in unsolved:
         return f"palette {policy.palette} is {unsolved[policy.palette]}"
     if policy.name in failed.policies:
         return f"its job failed, see {failed.policies[policy.name]}"
@@ -129,7 +136,7 @@ def verdict_files(study: Study, *, of_policies: bool) -> list[str]:
     ]
 
 
-def opponent_fails(study: Study, failed: Failed) -> bool:
-    """Whether what win rates compare with failed, so that there is nothing to report."""
-    opponent = study.evaluation.opponent
-    return BASE.name in failed.policies or opponent in kept(study, {}, failed).left_out
+def lost(study: Study, failed: Failed) -> bool:
+    """Whether what everything is compared with failed, so that there is nothing to report."""
+    compared = {BASE.name, POOL.name, study.evaluation.opponent}
+    return bool(compared & {*failed.policies, *kept(study, {}, failed).left_out})

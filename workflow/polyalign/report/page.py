@@ -243,7 +243,9 @@ def _verdict(palette: Palette, labels: Mapping[str, str]) -> str:
         f" λ = {of_lam}; KL to the base model {short(palette.kl)} nats, effective sample size "
         f"{short(palette.ess)}, scope {palette.scope}."
         if palette.solved
-        else f" {palette.proof} There is no λ, so that its policies are left out.".replace("  ", " ")
+        else f" {palette.proof} There is no λ, so that its policies are left out.".replace(
+            "  ", " "
+        )
     )
     warnings = "".join(f"<li>{escape(one)}</li>" for one in palette.diagnosis.warnings)
     listed = f'\n<ul class="warnings">{warnings}</ul>' if warnings else ""
