@@ -16,15 +16,16 @@ def main(
     levels: dict[str, str | float],
     scope: str,
     if_infeasible: dict[str, Any],
-    now: dict[str, Any],
+    now: dict[str, Any] | None = None,
 ) -> None:
+    chosen = now or if_infeasible
     record = solve_palette(
         read_pool(job.inputs),
         palette,
         levels,
         scope=scope,
-        on_infeasible=now["on_infeasible"],
-        limits=Limits(**now.get("limits", {})),
+        on_infeasible=chosen["on_infeasible"],
+        limits=Limits(**chosen.get("limits", {})),
     )
     print(record.get("message", "solved"))
     # The plan compares with what this job was told, for a palette on which it has no effect.
