@@ -131,7 +131,7 @@ def verdict_files(study: Study, *, of_policies: bool) -> list[str]:
     needed = set[str]().union(*(study.palettes_behind(policy) for policy in policies))
     return [
         Paths(study.study).lam(palette)
-        for palette in dispensable(study)
+        for palette in study.palettes
         if palette in needed or not of_policies
     ]
 
