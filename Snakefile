@@ -44,14 +44,16 @@ rule all:
     default_target: True
     input:
         PATHS.file("report.html"),
-        TABLES,
-        PLOTS,
+        of_kept(shown.table_files),
+        of_kept(shown.plot_files),
+        VERDICTS,
 
 
 rule models:
     """Every trained model."""
     input:
-        [stages.trained_model(STUDY, policy) for policy in STUDY.of_kind("train")],
+        of_kept(stages.trained_models),
+        VERDICTS,
 
 
 rule palettes:
@@ -63,13 +65,15 @@ rule palettes:
 rule winrates:
     """Win rates of every policy against the base model."""
     input:
-        [PATHS.winrate(policy) for policy in STUDY.evaluated],
+        of_kept(shown.winrate_files),
+        VERDICTS,
 
 
 rule plots:
     """Every figure."""
     input:
-        PLOTS,
+        of_kept(shown.plot_files),
+        VERDICTS,
 
 
 if STUDY.sandbox:

@@ -77,7 +77,7 @@ def blocks(printed: str) -> dict[str, list[str]]:
     """Rule → what a dry run printed of each of its jobs."""
     found: dict[str, list[str]] = {}
     for block in re.split(r"\n(?=\[)", printed):
-        if name := re.search(r"^(?:local)?rule (\w+):$", block, re.MULTILINE):
+        if name := re.search(r"^(?:local)?(?:rule|checkpoint) (\w+):$", block, re.MULTILINE):
             found.setdefault(name[1], []).append(block)
     return found
 

@@ -10,7 +10,7 @@ rule annotate:
         scores=PATHS.shard(OF_ANY),
     log:
         PATHS.log("annotate", job_name(OF_ANY, "{value}", "{i}", "{n}")),
-    priority: pool_first
+    priority: priority_of("annotate")
     conda:
         environment("annotate")
     resources:
@@ -31,6 +31,7 @@ rule merge:
         PATHS.log("merge", job_name(OF_ANY)),
     wildcard_constraints:
         family="|".join(shown.sampled_families(STUDY)),
+    priority: priority_of("merge")
     localrule: True
     conda:
         environment("merge")

@@ -5,7 +5,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
+from snakemake.exceptions import IncompleteCheckpointException, WorkflowError
 
 ROOT = os.path.relpath(workflow.basedir)
 sys.path.insert(0, f"{workflow.basedir}/workflow")
@@ -14,7 +14,7 @@ from polyalign import families, plots, study
 from polyalign.errors import InputError
 from polyalign.families import BASE, POOL, Policy
 from polyalign.paths import OF_ANY, Paths, job_name
-from polyalign.plan import command, shown, stages, unchanged
+from polyalign.plan import command, left_out, priority, shown, stages, unchanged
 from polyalign.plan.command import one_of, text_hash
 from polyalign.plan.resources import LIGHT_JOB
 from polyalign.report import registry
@@ -39,12 +39,47 @@ try:
 except InputError as fault:
     raise WorkflowError(f"the config has faults:\n{fault}") from None
 
+FAILED = left_out.read_failed(os.environ.get(left_out.FAILED))
 CONFIG = canonical(config)
 # The report's first page can only read the config.
-config["front_page"] = shown.front_page(STUDY)
+config["front_page"] = {**shown.front_page(STUDY), "failed": FAILED.sentences()}
 PATHS = Paths(STUDY.study)
-PLOTS = shown.plot_files(STUDY)
-TABLES = shown.table_files(STUDY)
+
+
+def unsolved():
+    """Palette without a solution → its verdict; those that are still to be solved count as solved."""
+    found = {}
+    for palette in left_out.dispensable(STUDY):
+        try:
+            (path,) = checkpoints.solve.get(palette=palette).output
+        except IncompleteCheckpointException:
+            continue
+        found[palette] = left_out.without_solution(left_out.read_lam(path))
+    return {palette: verdict for palette, verdict in found.items() if verdict}
+
+
+@cache
+def kept_of(verdicts):
+    return left_out.kept(STUDY, dict(verdicts), FAILED)
+
+
+def kept():
+    """The study without the policies and figures that, as far as is known, cannot be made."""
+    return kept_of(tuple(unsolved().items()))
+
+
+def seen_by(stage):
+    """The study as a stage sees it."""
+    return kept() if stages.STAGES[stage].compares else STUDY
+
+
+def of_kept(files):
+    """Input function: what `files` names of the study without what is left out."""
+    return lambda wildcards: files(kept())
+
+
+VERDICTS = [ancient(path) for path in left_out.verdict_files(STUDY, of_policies=False)]
+"""What waits for these is asked again for its inputs when the palettes are solved."""
 
 
 def job(stage, launch=False):
@@ -67,10 +102,10 @@ def params(stage, files=None, **fixed):
     """
     return {
         "settings": lambda wildcards: unchanged.compared_text(
-            STUDY, stage, {**fixed, **wildcards}
+            seen_by(stage), stage, {**fixed, **wildcards}
         ),
         "told": lambda wildcards, resources: stages.settings_text(
-            STUDY, stage, {**fixed, **wildcards}
+            seen_by(stage), stage, {**fixed, **wildcards}
         ),
         "code": lambda wildcards: stages.code_text(
             STUDY, stage, {**fixed, **wildcards}
@@ -86,11 +121,14 @@ def inputs(stage, **fixed):
         if isinstance(paths, str):
             return paths
         return [
-            ancient(path) if isinstance(path, stages.Folder) else path for path in paths
+            ancient(path) if isinstance(path, stages.Exists) else path for path in paths
         ]
 
     def of_job(wildcards):
-        found = stages.STAGES[stage].inputs(STUDY, {**fixed, **wildcards})
+        found = stages.STAGES[stage].inputs(seen_by(stage), {**fixed, **wildcards})
+        if stages.STAGES[stage].compares:
+            waited = left_out.verdict_files(STUDY, of_policies=True)
+            found["verdicts"] = [stages.Exists(path) for path in waited]
         return {name: marked(paths) for name, paths in found.items()}
 
     return of_job
@@ -119,13 +157,23 @@ def needs(stage, **fixed):
 
 
 def file_arguments(wildcards, input, output, resources=None):
-    """Params function: inputs and outputs by name (untracked: paths only)."""
-    return command.arguments(input, output, resources or {})
+    """Params function: inputs and outputs by name (untracked: paths only).
+
+    A job reads no verdicts: it only waits for them.
+    """
+    read = {name: paths for name, paths in input.items() if name != "verdicts"}
+    return command.arguments(read, output, resources or {})
 
 
 def files_with_cache(wildcards, input, output, resources=None):
     """`file_arguments`, and the folder of scores by the content of the texts."""
     return command.arguments(input, output, resources or {}, work=PATHS.cache())
+
+
+def files_of_solve(wildcards, input, output, resources=None):
+    """`file_arguments`, and what is done if the palette has no solution."""
+    now = canonical({"now": stages.if_infeasible(STUDY, wildcards.palette)})
+    return command.arguments(input, output, resources or {}, untracked=now)
 
 
 def files_with_work(stage, name, **fixed):
@@ -180,10 +228,11 @@ def in_captions(**more):
     return {
         "opponent": shown.opponent(STUDY),
         "prompts": lambda wildcards, output: Path(PATHS.table("prompts", "txt")),
+        "left_out": lambda wildcards: shown.left_out(kept()),
         **more,
     }
 
 
-def pool_first(wildcards):
-    """Priority of a sampled policy's jobs: λ, and what is trained towards it, wait for the pool."""
-    return 2 * ((wildcards.family, wildcards.variant) == (POOL.family, POOL.variant))
+def priority_of(stage, **fixed):
+    """Priority of a rule's jobs; `fixed` as for `params`."""
+    return lambda wildcards: priority.priority(STUDY, stage, {**fixed, **wildcards})

@@ -13,7 +13,7 @@ rule generate:
         PATHS.log("generate", job_name(OF_ANY, i="{i}", n="{n}")),
     wildcard_constraints:
         family="|".join(shown.model_families(STUDY)),
-    priority: pool_first
+    priority: priority_of("generate")
     conda:
         environment("generate")
     resources:
@@ -39,6 +39,7 @@ for family in stages.rules_of(STUDY, "generate_guided"):
             PATHS.log(
                 "generate", job_name(Policy(family, "{variant}"), i="{i}", n="{n}")
             ),
+        priority: priority_of("generate_guided", family=family)
         conda:
             environment("generate_guided")
         resources:

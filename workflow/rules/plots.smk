@@ -23,7 +23,7 @@ rule plot:
     params:
         **params("plot"),
         caption=lambda wildcards: plots.module(wildcards.figure).__doc__,
-        numbers=shown.caption_numbers(STUDY),
+        numbers=lambda wildcards: shown.caption_numbers(kept()),
         # The report reads the file when it renders the caption; the path is not a setting.
         finding=lambda wildcards, output: Path(output.finding),
     shell:

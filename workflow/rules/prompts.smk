@@ -10,6 +10,7 @@ rule prompts:
         prompts=PATHS.file("prompts.parquet"),
     log:
         PATHS.log("prompts"),
+    priority: priority_of("prompts")
     localrule: True
     conda:
         environment("prompts")

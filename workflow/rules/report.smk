@@ -46,8 +46,9 @@ rule report:
     input:
         config=PATHS.file("config.json"),
         overview=PATHS.file("overview.html"),
-        tables=TABLES,
-        plots=PLOTS,
+        tables=of_kept(shown.table_files),
+        plots=of_kept(shown.plot_files),
+        verdicts=VERDICTS,
     output:
         PATHS.file("report.html"),
     log:

@@ -12,8 +12,7 @@ rule reward_model:
         metrics=PATHS.metrics(Policy("reward", "{variant}")),
     log:
         PATHS.log("reward_model", "{variant}"),
-    # Every reward, λ and trained policy waits for these.
-    priority: 2
+    priority: priority_of("reward_model")
     conda:
         environment("reward_model")
     resources:

@@ -15,6 +15,7 @@ rule world:
         folder=touch(PATHS.world(".written")),
     log:
         PATHS.log("world"),
+    priority: priority_of("world")
     conda:
         environment("world")
     params:
@@ -33,6 +34,7 @@ rule base_model:
         metrics=PATHS.metrics(BASE),
     log:
         PATHS.log("base_model"),
+    priority: priority_of("base_model")
     conda:
         environment("base_model")
     resources:

@@ -11,6 +11,7 @@ rule import_rewards:
         reference=PATHS.rewards(BASE),
     log:
         PATHS.log("import_rewards"),
+    priority: priority_of("import_rewards")
     conda:
         environment("import_rewards")
     params:

@@ -1,23 +1,24 @@
 # λ of every palette, from the base model's pool.
+# A checkpoint: what compares policies goes on without those of a palette that has no solution.
 # Needs: the pool with the rewards of the palette's values. Makes: palettes/lam/{palette}.json (λ),
 # palettes/{palette}.json (λ with its diagnostics).
 
 
-rule solve:
-    """λ of one palette: results/<study>/palettes/<palette>.json."""
+checkpoint solve:
+    """λ of one palette, or why it has none: results/<study>/palettes/lam/<palette>.json."""
     input:
         unpack(inputs("solve")),
     output:
         lam=PATHS.lam(),
     log:
         PATHS.log("solve", "{palette}"),
-    priority: 2
+    priority: priority_of("solve")
     # In a group with others an infeasible palette would take them with it.
     localrule: True
     conda:
         environment("solve")
     params:
-        **params("solve"),
+        **params("solve", files=files_of_solve),
     shell:
         job("solve")
 

@@ -16,7 +16,7 @@ for family in stages.rules_of(STUDY, "train"):
             metrics=PATHS.metrics(Policy(family, "{variant}")),
         log:
             PATHS.log("train", job_name(Policy(family, "{variant}"))),
-        priority: 1
+        priority: priority_of("train", family=family)
         conda:
             environment("train")
         resources:

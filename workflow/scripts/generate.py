@@ -1,6 +1,5 @@
 """Sample one scatter item of one policy's responses."""
 
-import json
 from typing import Any
 
 from polyalign.data.cut_off import cut_share, cut_warning
@@ -8,6 +7,7 @@ from polyalign.data.tables import read_table, write_table
 from polyalign.families import Policy, family
 from polyalign.models.endings import end_tokens
 from polyalign.models.load import load_causal_lm, load_tokenizer
+from polyalign.palettes.lam import read_lam
 from polyalign.runtime.job import Job, run
 from polyalign.sampling.engines import Engine, TransformersEngine, VllmEngine
 from polyalign.sampling.generate import counts, generate, sampling_spec
@@ -37,11 +37,7 @@ def main(
     tokenizer = load_tokenizer(model["source"], revision=model["revision"])
     draws: Engine = TransformersEngine(policy_model, tokenizer, rule)
     if guided is not None:
-        palette = (
-            json.loads(job.input("palette").read_text(encoding="utf-8"))
-            if "palette" in job.inputs
-            else {}
-        )
+        palette = read_lam(job.input("palette")) if "palette" in job.inputs else {}
         guide = family(Policy.parse(policy).family).implementation()
         draws = guide(policy_model, tokenizer, rule, palette, **guided)
     elif engine == "vllm":

@@ -19,6 +19,7 @@ def main(
     job: Job,
     *,
     study: str,
+    left_out: str,
     labels: list[tuple[str, str]],
     units: dict[str, str],
     policies: list[tuple[str, str | None]],
@@ -41,6 +42,7 @@ def main(
         facts.setdefault(BASE.name, {})[fact] = sum(passed) / len(passed)
     content = PageContent(
         study=study,
+        left_out=left_out,
         labels=names,
         chosen=chosen,
         opponent=methods["evaluation"]["opponent"],

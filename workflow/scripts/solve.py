@@ -15,18 +15,21 @@ def main(
     palette: str,
     levels: dict[str, str | float],
     scope: str,
-    on_infeasible: str,
-    limits: dict[str, Any] | None = None,
+    if_infeasible: dict[str, Any],
+    now: dict[str, Any] | None = None,
 ) -> None:
+    chosen = now or if_infeasible
     record = solve_palette(
         read_pool(job.inputs),
         palette,
         levels,
         scope=scope,
-        on_infeasible=on_infeasible,
-        limits=Limits(**(limits or {})),
+        on_infeasible=chosen["on_infeasible"],
+        limits=Limits(**chosen.get("limits", {})),
     )
-    write_json(job.outputs["lam"], record)
+    print(record.get("message", "solved"))
+    # The plan compares with what this job was told, for a palette on which it has no effect.
+    write_json(job.outputs["lam"], {**record, "if_infeasible": if_infeasible})
 
 
 if __name__ == "__main__":

@@ -79,6 +79,12 @@ def test_jobs_are_followed_from_plan_to_end(state: run.Run, tmp_path: Path) -> N
     assert state.seconds == {"solve": [4.0]}
 
 
+def test_jobs_that_are_dropped_are_not_waited_for(state: run.Run) -> None:
+    """A palette without a solution: what its policies would have needed is dropped."""
+    read(state, "Finished jobid: 1 (Rule: solve)\n1 of 2 steps (50%) done")
+    assert (state.total, state.done) == (2, 1)
+
+
 def test_a_failed_job_is_told_at_once_and_once(state: run.Run, tmp_path: Path) -> None:
     log = tmp_path / "logs/solve/b.log"
     message = "killed by signal 11 (SIGSEGV)"

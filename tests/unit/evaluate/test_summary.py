@@ -14,6 +14,7 @@ from polyalign.palettes.record import Palette, read_palettes
 
 RECORD = {
     "palette": "both",
+    "status": "solved",
     "levels": {"humor": "q70", "helpful": "mean"},
     "asked": [2.0, 0.5],
     "reached": 0.8,

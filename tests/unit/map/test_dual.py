@@ -360,6 +360,21 @@ def test_infeasible_names_the_conflict_and_does_not_raise():
     assert "up, down" in record["message"]
 
 
+@pytest.mark.parametrize("scope", ["joint", "prompt"])
+@pytest.mark.parametrize("beyond", [0.0, 1e-9, 3e-9])
+def test_the_kl_of_a_solution_beyond_the_edge_is_that_of_its_weights(scope, beyond):
+    """All weight is on the two best of three: KL log 3/2, whatever the size of lam."""
+    rewards = np.tile([[0.0], [1.0], [1.0]], (2, 1))
+    groups = np.repeat([0, 1], 3)
+    stalled = solve(rewards, np.array([1 + beyond]), groups=groups, scope=scope)
+    assert stalled.verdict != "infeasible"
+    assert stalled.kl == pytest.approx(np.log(1.5), abs=1e-6)
+    assert f"KL {np.log(1.5):.3g} nats" in stalled.message
+    p = policy_weights(rewards, stalled.lam, groups, scope)
+    p = p[p > 0] / p.sum()
+    assert stalled.kl == pytest.approx(float(p @ np.log(6 * p)), abs=1e-6)
+
+
 def test_constant_value_and_greedy_target():
     rewards = np.column_stack([np.full(50, 3.0), np.arange(50.0)])
     solution = solve(rewards, np.array([3.0, 30.0]))

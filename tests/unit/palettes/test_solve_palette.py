@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from polyalign.map.diagnostics import delta_interval, reweighting_share
 from polyalign.map.dual import DEFAULT_LIMITS, Limits
 from polyalign.palettes import diagnose
 from polyalign.palettes.diagnose import diagnose_palette
+from polyalign.palettes.lam import read_lam
+from polyalign.palettes.record import read_palettes
 from polyalign.palettes.solve import solve_palette
 
 
@@ -74,7 +77,7 @@ def test_prompts_with_one_candidate_leave_the_jackknife_alone() -> None:
 def test_an_infeasible_palette_fails_or_is_adjusted_and_says_so() -> None:
     levels: dict[str, str | float] = {"humor": "max", "helpful": "max"}
     with pytest.raises(InputError, match=r"palette 'p'.*candidates can spend 2.77 nats") as fault:
-        solve_palette(pool(), "p", levels)
+        solve_palette(pool(), "p", levels, on_infeasible="fail")
     assert "would suffice" in str(fault.value)
     record = solve_palette(pool(), "p", levels, on_infeasible="adjust")
     assert record["adjusted"]
@@ -93,6 +96,60 @@ def test_an_infeasible_palette_fails_or_is_adjusted_and_says_so() -> None:
     shorter = solve_palette(pool(), "p", levels, on_infeasible="adjust", limits=Limits(max_norm=1))
     assert sum(shorter["lam"]) == pytest.approx(1.0, rel=1e-5)
     assert shorter["reached"] < record["reached"]
+
+
+def test_an_infeasible_palette_is_reported_with_a_proof(tmp_path: Path) -> None:
+    frame = pool().assign(free=lambda table: table["humor"] ** 2)
+    record = solve_palette(frame, "p", {"humor": "max", "helpful": "max", "free": "mean-9sd"})
+    assert (record["verdict"], record["status"]) == ("infeasible", "infeasible")
+    assert record["lam"] == record["lam_train"] == [None] * 3
+    # The proof by hand: no choice of candidates has the priced sum that is asked.
+    fit = frame[frame["split"] == "fit"]
+    names, proof = record["values"], record["proof"]
+    scale = Base(fit[names].to_numpy(), pd.factorize(fit["prompt_id"])[0], "prompt").scale
+    by_prompt = fit.groupby("prompt_id")[names]
+    priced = np.array(proof["prices"]) / scale
+    base = by_prompt.mean().mean().to_numpy()
+    best = ((fit[names] @ priced).groupby(fit["prompt_id"]).max()).mean()
+    assert sum(proof["prices"]) == pytest.approx(1.0)
+    assert proof["most"] == pytest.approx(best - base @ priced)
+    assert proof["asks"] == pytest.approx((record["asked"] - base) @ priced)
+    assert proof["most"] < proof["asks"]
+    assert record["slack"] == pytest.approx(proof["most"] - proof["asks"], abs=1e-6)
+    full = diagnosed(frame, record)
+    assert full["verdict"] == "infeasible"
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(full))
+    palette = read_palettes([path])["p"]
+    assert not palette.solved
+    assert math.isnan(palette.lam["humor"])
+    assert math.isnan(palette.kl)
+    assert palette.adjusted == ""
+    assert "no policy on these samples has more than" in palette.proof
+    with pytest.raises(InputError, match=r"palette 'p' has no λ.*infeasible"):
+        read_lam(path)
+
+
+def test_a_palette_at_the_edge_is_reported_without_lambda() -> None:
+    frame = split_table([[0.0, 1.0, 1.0]] * 4, "fit")
+    record = solve_palette(frame, "p", {"humor": 1 + 3e-9}, scope="joint")
+    assert (record["status"], record["verdict"], record["proof"]) == (
+        "stalled",
+        "unsupported",
+        None,
+    )
+    assert record["lam"] == [None]
+    assert "the target is at the edge" in diagnosed(frame, record)["message"]
+
+
+def test_what_is_done_without_a_solution_changes_no_palette_that_has_one() -> None:
+    solved = [
+        solve_palette(
+            pool(), "p", {"humor": "q65"}, on_infeasible=chosen, limits=Limits(max_norm=m)
+        )
+        for chosen, m in (("report", None), ("fail", None), ("adjust", 0.1))
+    ]
+    assert solved[0] == solved[1] == solved[2]
 
 
 def test_limits_decide_the_verdict_and_leave_lambda_alone() -> None:

@@ -120,6 +120,8 @@ def test_rounds_start_at_the_base_and_end_at_the_joint_solution() -> None:
     assert (first["lam"] == 0).all()
     assert last["lam"].tolist() == pytest.approx(solved["both"]["lam"], rel=1e-4, abs=1e-9)
     assert last["level"].tolist() == pytest.approx(solved["both"]["realised"], rel=1e-5)
+    none = {**solved["both"], "status": "infeasible", "lam": [None, None]}
+    assert rounds.compute(frame, {"none": none, **solved}, rounds=60).equals(table)
 
 
 def test_a_path_leads_through_the_palette_to_where_nothing_is_feasible() -> None:

@@ -84,6 +84,8 @@ def palette(name: str) -> Palette:
         lam_train={value: 0.35 * raised.get(value, 0.0) for value in LABELS},
         predicted=dict(asked),
         verdict="supported",
+        solved=True,
+        proof="",
         message=f"{name} is supported: the effective sample size is 812 of 3200.",
         scope="prompt",
         reached=1.0,

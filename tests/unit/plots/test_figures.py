@@ -315,6 +315,30 @@ def test_an_adjusted_palette_says_so_wherever_it_is_named(
     assert study().caption("Found.") == "Found."
 
 
+def test_palettes_without_a_solution_are_not_drawn(drawn: list[Figure], tmp_path: Path) -> None:
+    known = study().palettes
+    none = replace(
+        known["hhh-60"], name="none", solved=False, lam=dict.fromkeys(known["hhh-60"].lam, math.nan)
+    )
+    data = replace(study(), palettes={"none": none, **known})
+    assert [one.name for one in before_after.solved(data)] == list(known)
+    before_after.draw(data, [tmp_path / "figure.pdf"])
+    assert before_after.finding(data) == before_after.finding(study())
+
+
+def test_a_caption_speaks_of_the_adjusted_palettes_that_its_figure_shows() -> None:
+    data = study()
+    other = {"other": replace(data.palettes["hhh-60"], name="other", reached=0.48)}
+    data = replace(data, palettes={**data.palettes, **other})
+    assert data.caption("Found.") == "Found."
+    lacking = replace(data, left_out="Left out: a/b (palette c is infeasible).")
+    assert lacking.caption("Found.") == "Found. Left out: a/b (palette c is infeasible)."
+    of_palettes = replace(data, levels={}, winrates={})
+    assert of_palettes.caption("Found.").endswith(": other (adjusted to 48 %).")
+    used = replace(data, policies={**data.policies, "rloo/other": "other"})
+    assert used.caption("Found.").endswith(": other (adjusted to 48 %).")
+
+
 def test_figures_of_the_base_model_alone(drawn: list[Figure], tmp_path: Path) -> None:
     radar.draw(only(), [tmp_path / "radar.png"])
     winrate_scatter.draw(only(), [tmp_path / "scatter.png"])

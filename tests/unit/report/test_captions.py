@@ -28,6 +28,7 @@ def rendered(name: str, **snakemake: Any) -> str:
 
 def test_the_front_page_says_what_this_study_has() -> None:
     page: dict[str, Any] = {
+        "failed": [],
         "opponent": "dpo/x",
         "from_scores": False,
         "families": {"map-d": "Draws *candidates* of `base`", "new": "Is new"},
@@ -45,6 +46,7 @@ def test_the_front_page_says_what_this_study_has() -> None:
 
 def test_the_front_page_of_a_study_from_scores() -> None:
     page: dict[str, Any] = {
+        "failed": [],
         "opponent": "base/base",
         "from_scores": True,
         "families": {},
@@ -58,13 +60,33 @@ def test_the_front_page_of_a_study_from_scores() -> None:
     assert scores.count("<li>") == 2
 
 
+def test_the_front_page_names_what_is_missing() -> None:
+    page: dict[str, Any] = {
+        "failed": [
+            "The figure radar is missing; its log is a_b.log.",
+            "The policy x/y is missing.",
+        ],
+        "opponent": "base/base",
+        "from_scores": False,
+        "families": {},
+        "figures": {},
+    }
+    text = rendered("workflow", config={"study": "s", "front_page": page})
+    assert text.startswith("This report is not complete. <li>The figure radar is missing; its log")
+    assert "<li>The policy x/y is missing." in text
+
+
 @pytest.mark.parametrize("name", [*TABLES, "overview"])
 def test_captions_say_how_much_was_measured(name: str, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("345 test prompts", encoding="utf-8")
-    params = SimpleNamespace(prompts=prompts, opponent="dpo/x", slack="0.03")
+    params = SimpleNamespace(
+        prompts=prompts, opponent="dpo/x", slack="0.03", left_out="Left out: a/b_c."
+    )
     text = rendered(name, params=params, config={"study": "mine"})
     assert ("345 test prompts" in text) == (name != "lambda")
     assert ("dpo/x" in text) == (name in ("families", "summary", "winrates", "overview"))
+    of_policies = name not in ("lambda", "quantiles")
+    assert ("Left out: a/b_c." in text) == of_policies
     assert ("slack of 0.03" in text) == (name == "families")
     assert ("results/mine/tables" in text) == (name != "overview")

@@ -17,7 +17,7 @@ FACTS: dict[str, Any] = {
     "rewards": None,
     "map": {
         "scope": "prompt",
-        "on_infeasible": "adjust",
+        "on_infeasible": {"hhh-60": "adjust"},
         "resamples": 200,
         "min_ess": 3.0,
         "max_weight": None,

@@ -1,5 +1,7 @@
 import math
+from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -120,7 +122,7 @@ def frame(policy: str, prompts: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names).assign(split="test")
 
 
-def page() -> str:
+def page(left_out: str = "", **changes: Any) -> str:
     palette = Palette(
         name="both",
         levels={"humor": "q70", "helpful": "mean"},
@@ -129,6 +131,8 @@ def page() -> str:
         lam_train={"humor": 0.4, "helpful": 0.1},
         predicted={"humor": 1.8, "helpful": 0.55},
         verdict="unsupported",
+        solved=True,
+        proof="",
         message="few samples carry the weight",
         scope="prompt",
         reached=0.8,
@@ -144,10 +148,11 @@ def page() -> str:
             reweighting={"humor": 0.125, "helpful": math.nan},
         ),
     )
-    palettes = {"both": palette}
+    palettes = {"both": replace(palette, **changes)}
     frames = {name: frame(name, ["b", "a"]) for name in POLICIES}
     content = PageContent(
         study="small <study>",
+        left_out=left_out,
         labels=LABELS,
         chosen=["humor"],
         opponent="base/base",
@@ -209,6 +214,26 @@ def test_verdict_in_a_sentence() -> None:
     assert "<b>both</b> asks for Humor &lt;wit&gt; q70 (2), Helpful mean (0.5)." in text
     assert '<b class="unsupported">unsupported</b>. few samples carry the weight' in text
     assert "its solution goes 80 % of the way" in text
+
+
+def test_a_palette_without_a_solution_has_its_proof_and_no_lambda() -> None:
+    nothing = {"humor": math.nan, "helpful": math.nan}
+    text = page(
+        "Left out: map-d/<both> (palette both is infeasible).",
+        verdict="infeasible",
+        message="infeasible: humor is out of reach",
+        solved=False,
+        proof="Proof: 1 < 2.",
+        lam=nothing,
+        reached=math.nan,
+        kl=math.nan,
+    )
+    said = 'Verdict: <b class="infeasible">infeasible</b>: humor is out of reach. Proof: 1 &lt; 2. '
+    assert f"{said}There is no λ, so that its policies are left out.</p>" in text
+    assert "Left out: map-d/&lt;both&gt; (palette both is infeasible).</p>" in text
+    assert "0.2 to 0.9" not in text
+    assert "0.2 to 0.9" in page()
+    assert "Left out" not in page()
 
 
 def test_warnings_are_listed_under_the_verdict() -> None:

@@ -128,6 +128,8 @@ def test_lambda_has_a_dash_where_a_value_is_free() -> None:
         lam_train={"humor": 0.2},
         predicted={"humor": 1.0},
         verdict="supported",
+        solved=True,
+        proof="",
         message="",
         scope="prompt",
         reached=1.0,
@@ -146,6 +148,11 @@ def test_lambda_has_a_dash_where_a_value_is_free() -> None:
     moved = tables.lam(study(palettes={"fun": replace(palette, reached=0.637)}))
     assert moved.rows[0][:2] == ["fun", "supported, adjusted to 64 %"]
     assert moved.numbers[["verdict", "reached"]].iloc[0].tolist() == [moved.rows[0][1], 0.637]
+    none = replace(
+        palette, verdict="infeasible", lam={"humor": math.nan}, kl=math.nan, ess=math.nan
+    )
+    unsolved = tables.lam(study(palettes={"fun": none}))
+    assert unsolved.rows == [["fun", "infeasible", "–", "–", "–", "–"]]
     assert replace(palette, reached=0.9999).adjusted == "adjusted to 99 %"
 
 

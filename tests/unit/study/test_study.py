@@ -34,7 +34,7 @@ def test_defaults_are_filled_in(text: str, write) -> None:
     assert study.sandbox.dialogues == 12000
     assert study.sampling.top_p == 1.0
     assert study.evaluation.bootstrap == 1000
-    assert study.map.on_infeasible == "fail"
+    assert study.map.on_infeasible == "report"
 
 
 def test_a_study_cannot_be_changed(text: str, write) -> None:

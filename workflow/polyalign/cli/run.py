@@ -1,6 +1,10 @@
-"""`polyalign run`: run a study with one line of progress, and say at the end what came out."""
+"""`polyalign run`: run a study with one line of progress, and say at the end what came out.
+
+It goes on past jobs that fail, and makes the report of the rest.
+"""
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -9,9 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from statistics import mean
@@ -19,8 +23,8 @@ from typing import Any
 
 from polyalign.cli.progress import progress
 from polyalign.errors import InputError
-from polyalign.paths import Paths, parse_job
-from polyalign.plan import shown, work
+from polyalign.paths import JobFile, Paths, parse_job
+from polyalign.plan import left_out, shown, work
 from polyalign.plan.counts import counts
 from polyalign.plan.jobs import jobs as planned_jobs
 from polyalign.plan.jobs import rule_of_job
@@ -60,11 +64,15 @@ class Started:
         return (self._file.name if self.log else "") or self.stage
 
     @property
-    def _file(self) -> Any:
+    def _file(self) -> JobFile:
+        return self.file()
+
+    def file(self, values: Iterable[str] = ()) -> JobFile:
+        """What its log's path says of it; `values` as for `parse_job`."""
         assert self.log is not None
         parts = self.log.parts
         below = parts[parts.index("logs") + 1 :] if "logs" in parts else parts[-1:]
-        return parse_job(Path(*below))
+        return parse_job(Path(*below), values)
 
 
 @dataclass
@@ -77,6 +85,7 @@ class Run:
         left: rule → its jobs that are not done.
         running: number of a job → the job.
         failed: number of a job → why it failed: its name and reason, and lines on it.
+        lost: the jobs that failed.
         seconds: rule → seconds of each finished job.
         log: Snakemake's own log.
     """
@@ -86,6 +95,7 @@ class Run:
     left: dict[str, int] = field(default_factory=dict)
     running: dict[int, Started] = field(default_factory=dict)
     failed: dict[int, list[str]] = field(default_factory=dict)
+    lost: list[Started] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     log: str = ""
     _counting: str = ""
@@ -115,6 +125,9 @@ class Run:
             if line.startswith("total"):
                 self.left = job_counts(self._counting)
                 self.total, self._counting = sum(self.left.values()), ""
+        elif steps := re.match(r"\d+ of (\d+) steps ", line):
+            # Fewer than planned where a palette has no solution.
+            self.total = int(steps[1])
         elif line.startswith("Complete log(s): "):
             self.log = line.partition(": ")[2]
         return told
@@ -137,9 +150,8 @@ class Run:
             if "error" in block and number not in self.failed:
                 self.running.pop(number, None)
                 log = block.get("log")
-                self.failed[number] = failure(
-                    Started(block["rule"], Path(log) if log else None, now)
-                )
+                self.lost.append(Started(block["rule"], Path(log) if log else None, now))
+                self.failed[number] = failure(self.lost[-1])
                 return self.failed[number]
         return []
 
@@ -266,6 +278,8 @@ class Screen:
 def main(argv: list[str] | None = None) -> int:
     """Run a study; the exit status is Snakemake's, or 2 if the config has errors.
 
+    If jobs fail, it is that of the run in which they did, also where a report of the rest is made.
+
     Raises:
         SystemExit: on an unknown argument.
     """
@@ -285,11 +299,34 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    begun, screen = time.monotonic(), Screen()
+    status, run, printed = _snakemake(study, options, screen)
+    if status == 0:
+        screen.say(_success(study, options.targets, run, time.monotonic() - begun))
+        return 0
+    rest = []
+    if run.failed and options.targets == ["all"] and status > 0:
+        rest = _report_of_the_rest(study, options, screen, run.lost)
+    screen.say([*_stopped(run, printed, time.monotonic() - begun), *rest])
+    return status if status >= 0 else 128 - status
+
+
+def _snakemake(
+    study: Study, options: argparse.Namespace, screen: Screen, failed: Path | None = None
+) -> tuple[int, Run, list[str]]:
+    """Run Snakemake; returns its exit status (< 0: a signal), what it said, and what it printed.
+
+    Args:
+        study: the study.
+        options: the command line.
+        screen: where the progress is shown.
+        failed: file with what failed before and is left out.
+    """
     command = [
-        *(sys.executable, "-m", "snakemake", "--cores", str(options.cores)),
+        *(sys.executable, "-m", "snakemake", "--cores", str(options.cores), "--keep-going"),
         *("--configfile", options.config, "--rerun-incomplete", "--", *options.targets),
     ]
-    begun, screen = time.monotonic(), Screen()
+    environment = {**os.environ, **({left_out.FAILED: str(failed)} if failed else {})}
     # If this process is killed, Snakemake can still write to the file, which has no name.
     with tempfile.TemporaryFile() as output:
         child = subprocess.Popen(
@@ -298,30 +335,79 @@ def main(argv: list[str] | None = None) -> int:
             stdout=output,
             stderr=subprocess.STDOUT,
             process_group=0,
+            env=environment,
         )
-        with _signals_to(child), _not_left_alone(child):
+        with _signals_to(child) as signals, _not_left_alone(child):
             _import_pandas()
             run, printed = _follow(study, child, output.fileno(), options.cores, screen)
             status = child.wait()
-    seconds = time.monotonic() - begun
-    if status == 0:
-        screen.say(_success(study, options.targets, run, seconds))
-    else:
-        screen.say(_stopped(run, printed, seconds))
-    return status if status >= 0 else 128 - status
+    return -signals[0] if signals and status else status, run, printed
+
+
+def _report_of_the_rest(
+    study: Study, options: argparse.Namespace, screen: Screen, jobs: Sequence[Started]
+) -> list[str]:
+    """Make the report without what failed; says where it is, or why there is none.
+
+    A figure may fail that could not be drawn before; then it is left out as well.
+    """
+    lost = list(jobs)
+    path = Path(Paths(study.study).file("failed.json"))
+    try:
+        while True:
+            failed = missing(study, lost)
+            if isinstance(failed, str):
+                return [f"There is no report: {failed}."]
+            path.write_text(json.dumps(asdict(failed)), encoding="utf-8")
+            screen.say(["Making the report of the rest."])
+            status, run, _ = _snakemake(study, options, screen, path)
+            if status == 0:
+                report = Paths(study.study).file("report.html")
+                return [f"Report of the rest, which names what is missing: {report}"]
+            if not run.lost or status < 0:
+                return ["There is no report of the rest."]
+            lost += run.lost
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def missing(study: Study, jobs: Iterable[Started]) -> left_out.Failed | str:
+    """What a report lacks if these jobs failed, or why there can be none.
+
+    Args:
+        study: the study.
+        jobs: the failed jobs.
+    """
+    failed = left_out.Failed()
+    for job in jobs:
+        found = job.file(study.values) if job.log else JobFile(job.rule)
+        if found.policy:
+            failed.policies[found.policy.name] = str(job.log)
+        elif found.stage == "plot":
+            failed.figures[found.name] = str(job.log)
+        elif found.stage == "explore":
+            failed.tables[found.name] = str(job.log)
+        else:
+            return f"all of it needs the job {job.name}, which failed"
+    if left_out.lost(study, failed):
+        return "what every policy is compared with is missing"
+    return failed
 
 
 @contextmanager
-def _signals_to(child: "subprocess.Popen[bytes]") -> Iterator[None]:
+def _signals_to(child: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
     """Pass signals on: Ctrl-C to Snakemake and its jobs, as a terminal does; SIGTERM to Snakemake.
 
-    On SIGTERM, Snakemake waits for the running jobs and starts no other.
+    On SIGTERM, Snakemake waits for the running jobs and starts no other. Yields the signals so far.
     """
+    passed: list[int] = []
 
     def to_all(number: int, frame: Any) -> None:
+        passed.append(number)
         os.killpg(child.pid, number)
 
     def to_snakemake(number: int, frame: Any) -> None:
+        passed.append(number)
         child.send_signal(number)
 
     handlers: dict[int, Callable[[int, Any], None]] = {
@@ -331,7 +417,7 @@ def _signals_to(child: "subprocess.Popen[bytes]") -> Iterator[None]:
     }
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        yield
+        yield passed
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -419,10 +505,13 @@ def _success(study: Study, targets: Sequence[str], run: Run, seconds: float) -> 
 
     paths = Paths(study.study)
     summary = read_table(Path(paths.table("summary")))
+    rest = left_out.kept(study, left_out.unsolved_so_far(study), left_out.Failed())
+    lacking = [shown.left_out(rest)] if rest.left_out else []
     return [
         f"Study {study.study} is complete: {len(study.palettes)} palettes, "
-        f"{len(study.all_policies)} policies, {len(study.plots)} figures, "
-        f"{len(shown.tables(study))} tables.",
+        f"{len(rest.all_policies)} policies, {len(rest.plots)} figures, "
+        f"{len(shown.tables(rest))} tables.",
+        *lacking,
         outcome(
             summary,
             labels=study.labels,

@@ -22,6 +22,8 @@ MAX_ITERATIONS = 200
 RELEASE = 1e-12
 # Rounding of the dual in double and in single precision, relative to its terms.
 ROUNDING, ROUGH_ROUNDING = 4e-15, 2e-6
+# Sum of standardised lam beyond which a KL in double precision would be rounding.
+FAR = 1e8
 # A first solution in single precision: residual, and the most steps it may take. One Newton step
 # from there leaves about the square of the residual, or the rounding of single precision.
 ROUGH_TOLERANCE, ROUGH_ITERATIONS = 1e-3, 15
@@ -455,7 +457,7 @@ def _feasible(
     goal = base.standardise(target)
     ess, mean_ess, largest = base.support(optimum.lam)
     lam, level = optimum.lam / base.scale, goal - optimum.gradient
-    kl = max(0.0, optimum.value - float(optimum.lam.dot(optimum.gradient)))
+    kl = _kl(base, optimum)
     verdict, message = _verdict(
         base, optimum, limits, kl=kl, carried=mean_ess, largest=largest, norm=float(lam.sum())
     )
@@ -482,6 +484,22 @@ def _feasible(
         slack=slack,
         conflict=[],
     )
+
+
+def _kl(base: Tilted, optimum: Optimum) -> float:
+    """KL of the tilt at an optimum (nats): lam . level - log Z, which lies in [0, max_kl].
+
+    Just beyond the edge lam grows without end, and the difference of its two large terms is only
+    rounding. The same direction at a sum of `FAR` tilts alike: all that it leaves out are rewards
+    within 1e-6 standard deviations of the best.
+    """
+    kl = optimum.value - float(optimum.lam.dot(optimum.gradient))
+    norm = float(optimum.lam.sum())
+    if norm > FAR:
+        lam = optimum.lam * (FAR / norm)
+        log_z, level, _ = base.moments(lam)
+        kl = float(lam.dot(level)) - log_z
+    return min(max(0.0, kl), base.max_kl)
 
 
 def _infeasible(

@@ -26,6 +26,17 @@ from polyalign.map.diagnostics import (
 from polyalign.map.dual import Limits, Solution, plain, solve_on
 from polyalign.palettes.solve import fit_rows, fit_split
 
+OF_LAM = (
+    "interval",
+    "sensitivity",
+    "pareto_k",
+    "reweighting_share",
+    "budget",
+    "log_z_bias",
+    "test",
+)
+"""Diagnostics that there are only of a palette with λ."""
+
 UNRELIABLE_TAIL = 0.7
 """Pareto shape above which expectations under the weights are not reliable."""
 
@@ -61,7 +72,10 @@ def diagnose_palette(
         too; None where no prompt has two candidates);
         `log_z_bias` (None in scope `joint`);
         `test` (`expected` levels of p_λ on the test split, with `se`, and `prompts`).
+        A palette without a solution keeps its verdict and message; all else is None.
     """
+    if record["status"] != "solved":
+        return {**record, "warnings": [], **dict.fromkeys(OF_LAM)}
     names, lam = list(record["values"]), np.array(record["lam"])
     base, rewards, groups = fit_split(pool, names, record["scope"])
     target = np.array(record["target"])

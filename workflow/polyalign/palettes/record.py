@@ -46,6 +46,9 @@ class Palette:
         predicted: value → level that the solution expects on test prompts, or on the prompts of its
             fit where there was no test split.
         verdict: `supported`, `unsupported` or `infeasible`.
+        solved: whether it has a solution. If not, policies do not use it, and what follows from λ
+            is NaN.
+        proof: why no policy reaches it, as a sentence; empty unless it is infeasible.
         message: the facts behind the verdict, as a sentence.
         scope: `prompt` or `joint`.
         reached: share of the way from the base levels to the asked ones that the solution goes; 1
@@ -62,6 +65,8 @@ class Palette:
     lam_train: dict[str, float]
     predicted: dict[str, float]
     verdict: str
+    solved: bool
+    proof: str
     message: str
     scope: str
     reached: float
@@ -111,7 +116,8 @@ def _palette(record: Mapping[str, Any]) -> Palette:
     def by_value(numbers: list[float | None]) -> dict[str, float]:
         return {value: _number(one) for value, one in zip(values, numbers, strict=True)}
 
-    test = record["test"]
+    test, ends = record["test"], record["interval"] or {}
+    nothing: list[float | None] = [None] * len(values)
     return Palette(
         name=record["palette"],
         levels={value: str(level) for value, level in record["levels"].items()},
@@ -120,20 +126,31 @@ def _palette(record: Mapping[str, Any]) -> Palette:
         lam_train=by_value(record["lam_train"]),
         predicted=by_value(test["expected"] if test else record["realised"]),
         verdict=record["verdict"],
+        solved=record["status"] == "solved",
+        proof=_proof(values, record["proof"]) if record.get("proof") else "",
         message=record["message"],
         scope=record["scope"],
-        reached=record["reached"],
+        reached=_number(record["reached"]),
         kl=_number(record["kl"]),
         ess=_number(record["ess"]),
         diagnosis=Diagnosis(
             warnings=record["warnings"],
-            low=by_value(record["interval"]["lam_low"]),
-            high=by_value(record["interval"]["lam_high"]),
+            low=by_value(ends.get("lam_low", nothing)),
+            high=by_value(ends.get("lam_high", nothing)),
             kkt=_number(record["kkt"]),
             max_weight=_number(record["max_weight"]),
             pareto_k=_number(record["pareto_k"]),
-            reweighting=by_value(record["reweighting_share"] or [None] * len(values)),
+            reweighting=by_value(record["reweighting_share"] or nothing),
         ),
+    )
+
+
+def _proof(values: list[str], proof: Mapping[str, Any]) -> str:
+    priced = zip(values, proof["prices"], strict=True)
+    total = " + ".join(f"{price:.3g} × {value}" for value, price in priced if price > 0)
+    return (
+        f"Proof: no policy on these samples has more than {proof['most']:.4g} of {total}, in "
+        f"standard deviations above the base levels; the palette asks for {proof['asks']:.4g}."
     )
 
 

@@ -12,7 +12,9 @@ from polyalign.map import Solution, parse_target, solve
 from polyalign.map.base import Base
 from polyalign.map.budget import budget, budget_message
 from polyalign.map.dual import DEFAULT_LIMITS, Limits, solve_on
+from polyalign.map.feasibility import feasibility_on
 from polyalign.map.search import interpolate
+from polyalign.palettes.lam import WHAT_TO_DO
 
 
 def solve_palette(
@@ -21,7 +23,7 @@ def solve_palette(
     levels: Mapping[str, str | float],
     *,
     scope: str = "auto",
-    on_infeasible: str = "fail",
+    on_infeasible: str = "report",
     limits: Limits = DEFAULT_LIMITS,
 ) -> dict[str, Any]:
     """λ of one palette, fitted on the `fit` split.
@@ -31,8 +33,8 @@ def solve_palette(
         palette: name of the palette.
         levels: value → level asked for, in the palettes' grammar.
         scope: `auto`, `prompt` or `joint`.
-        on_infeasible: `fail`, or `adjust`: go from the base levels towards the target only as far
-            as the palette stays supported.
+        on_infeasible: `report`: say why there is no λ. `adjust`: go from the base levels towards
+            the target only as far as the palette stays supported. `fail`: raise an error.
         limits: what counts as supported; only an adjusted palette depends on it.
 
     Returns:
@@ -43,22 +45,27 @@ def solve_palette(
         `reached` (share of the way from base to asked that the target goes; 1 if not adjusted),
         `lam_decode` (λ for selection among as many candidates as it was fitted on: `lam`),
         `lam_train` (λ for training, see `training_lam`), `lam_bias` (None where not estimable).
+        A palette without a solution (`status` is not `solved`: it is infeasible, or so near the
+        edge that no λ can be certified) has no λ; it has its `verdict`, `message` and `proof`.
 
     Raises:
-        InputError: if the palette is infeasible, or so near the edge that no λ can be certified,
-            and may not be adjusted; or if the table lacks a value.
+        InputError: if the palette has no solution and `on_infeasible` is `fail`; or if the table
+            lacks a value.
     """
     base, rewards, groups = fit_split(pool, list(levels), scope)
     asked = parse_target(levels, rewards, list(levels), groups, scope=base.scope)
     solution = solve_on(base, asked, names=list(levels), slack=True)
     reached = 1.0
     if solution.status != "solved":
+        room = f"; {budget_message(budget(base, asked))}" if base.scope == "prompt" else ""
         if on_infeasible == "fail":
-            room = f"; {budget_message(budget(base, asked))}" if base.scope == "prompt" else ""
             raise InputError(
-                f"palette '{palette}': {solution.message}{room}; lower its levels, or set "
-                "map.on_infeasible to adjust"
+                f"palette '{palette}': {solution.message}{room}; {WHAT_TO_DO}, or to report to go "
+                "on without its policies"
             )
+        if on_infeasible == "report":
+            head = {"palette": palette, "levels": dict(levels), "asked": asked.tolist()}
+            return head | _without_lam(base, solution, room)
         moved = interpolate(base, asked, limits, list(levels))
         reached = moved.share
         solution = solve_on(base, moved.target, names=list(levels), slack=True)
@@ -89,6 +96,42 @@ def fit_rows(pool: pd.DataFrame) -> pd.DataFrame:
     if fit.empty:
         raise InputError("the pool has no rows of the fit split; raise or lower prompts.test_share")
     return fit
+
+
+def _without_lam(base: Base, solution: Solution, room: str) -> dict[str, Any]:
+    """The record of a palette without a solution: its verdict, and the proof if it is infeasible.
+
+    Args:
+        base: the base policy.
+        solution: what was found.
+        room: what selection among other numbers of candidates could do, as a clause.
+    """
+    nothing = [None] * base.k
+    numbers = ("lam", "realised", "lam_decode", "lam_train", "lam_bias")
+    return {
+        **solution.to_dict(),
+        **dict.fromkeys(numbers, nothing),
+        **dict.fromkeys(("kl", "ess", "mean_ess", "max_weight"), None),
+        "adjusted": False,
+        "reached": None,
+        "message": solution.message + room,
+        "proof": _proof(base, solution) if solution.status == "infeasible" else None,
+    }
+
+
+def _proof(base: Base, solution: Solution) -> dict[str, Any]:
+    """A weighted sum of levels that the palette asks for and that no policy has.
+
+    Levels are in standard deviations of the base model's rewards, from its level.
+
+    Returns:
+        `prices` (k,), the weights; they sum to 1. `asks`, the sum for the levels asked.
+        `most`, the largest sum of any policy on the samples: that of the policy that takes the
+        candidate with the largest sum.
+    """
+    prices = feasibility_on(base, solution.target, solution.values).prices
+    asks = float(prices @ base.standardise(solution.target))
+    return {"prices": prices.tolist(), "asks": asks, "most": float(prices @ base.best(prices))}
 
 
 def fit_split(

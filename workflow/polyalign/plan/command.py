@@ -47,6 +47,7 @@ def arguments(
     *,
     work: str = "",
     code: str = "",
+    untracked: str = "",
 ) -> str:
     """A job's files by name, and how often and on what it runs, as its script takes them.
 
@@ -56,6 +57,7 @@ def arguments(
         asked: its resources. A profile that retries sets `attempt`: the job then knows that it was
             tried before. It also records how many of the GPUs that were asked for it held.
         work: folder that outlives a failed job, for checkpoints or scores.
+        untracked: settings, as JSON, that are no reason to run again; they join the tracked ones.
         code: text of the code that the checkpoints belong to; those of other code are not used.
     """
     gpus, attempt = int(asked.get("gpu") or 0), int(asked.get("attempt", 1))
@@ -64,6 +66,7 @@ def arguments(
     parts += [f"--attempt {attempt}"] if attempt > 1 else []
     parts += [f"--work {work}"] if work else []
     parts += [f"--code {short_hash(code)}"] if code else []
+    parts += [f"--untracked {shlex.quote(untracked)}"] if untracked else []
     return " ".join(parts)
 
 

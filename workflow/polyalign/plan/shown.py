@@ -76,6 +76,15 @@ def training_metrics(study: Study) -> list[str]:
     return of_models + [_paths(study).metrics(policy) for policy in trained]
 
 
+def left_out(study: Study) -> str:
+    """Which policies are left out and why, in a sentence; empty if none is."""
+    reasons: dict[str, list[str]] = {}
+    for policy, why in study.left_out.items():
+        reasons.setdefault(why, []).append(policy)
+    parts = [f"{', '.join(policies)} ({why})" for why, policies in reasons.items()]
+    return f"Left out: {'; '.join(parts)}." if parts else ""
+
+
 def figure_tables(study: Study, policies: Iterable[Policy]) -> dict[str, Callable[[], list[str]]]:
     """Name of each table that a figure may need → its files; of policies, those of `policies`."""
     paths, shown = _paths(study), list(policies)
@@ -123,7 +132,10 @@ def figure_settings(study: Study, figure: FigureSpec) -> Settings:
         },
         "log_probabilities": lambda: study.log_probabilities,
     }
-    return {**names_and_order(study), **{name: known[name]() for name in figure.shows}}
+    asked = {name: known[name]() for name in figure.shows}
+    if not figure.of_a_policy and {"levels", "winrate", "rewards"} & set(figure.needs):
+        asked["left_out"] = left_out(study)
+    return {**names_and_order(study), **asked}
 
 
 def table_settings(study: Study) -> Settings:
@@ -147,6 +159,7 @@ def page_settings(study: Study) -> Settings:
     return {
         **names_and_order(study),
         "study": study.study,
+        "left_out": left_out(study),
         "chosen": study.chosen,
         "checks": SANDBOX_CHECKS if study.sandbox else {},
         "methods": method_settings(study),
@@ -177,7 +190,8 @@ def method_settings(study: Study) -> Settings:
         ],
         "map": {
             **_pick(study.map, "min_ess", "max_weight", "max_kl_share", "max_norm"),
-            **_pick(study.map, "scope", "on_infeasible", "resamples"),
+            **_pick(study.map, "scope", "resamples"),
+            "on_infeasible": {name: study.on_infeasible(name) for name in study.palettes},
         },
         "evaluation": {
             **_pick(study.evaluation, "bootstrap", "opponent", "evaluate_only"),
@@ -301,6 +315,11 @@ def table_files(study: Study) -> list[str]:
 def plot_files(study: Study) -> list[str]:
     """The files of the figures that the config lists."""
     return [_paths(study).plot(name, kind) for name in study.plots for kind in ("pdf", "png")]
+
+
+def winrate_files(study: Study) -> list[str]:
+    """The win rates of all policies."""
+    return [_paths(study).winrate(policy) for policy in study.evaluated]
 
 
 def figure_targets() -> str:

@@ -16,7 +16,7 @@ from polyalign.data.formats import HELD_OUT, has_splits, split_file
 from polyalign.families import BASE, POOL, Policy, family
 from polyalign.families.options import RewardTraining
 from polyalign.paths import Paths
-from polyalign.plan import resources, shown
+from polyalign.plan import left_out, resources, shown
 from polyalign.plan.recorded import read_record
 from polyalign.plan.resources import Need
 from polyalign.report.registry import TABLES
@@ -30,8 +30,8 @@ Inputs = dict[str, str | list[str]]
 """Name of an input → its path or paths."""
 
 
-class Folder(str):
-    """A folder that an input names: it only has to exist, whatever its time of change."""
+class Exists(str):
+    """A file or folder that an input names: it only has to exist, whatever its time of change."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Stage:
         inputs: the files that a job waits for, by the name that the script has for them.
         modules: modules of polyalign that the settings choose, which no import statement names.
         values: the values whose rewards a job computes.
+        compares: whether a job reads what all policies give. It goes on without those whose palette
+            has no solution (polyalign.plan.left_out).
         environment: software of the jobs: `models`, or `light` for those that never load any.
         need: memory, time and GPUs of a job that loads a model; None for a light one.
         libraries: what the jobs import (`polyalign.runtime.job_server.LIBRARIES`).
@@ -54,6 +56,7 @@ class Stage:
     inputs: Callable[[Study, Wildcards], Inputs]
     modules: Callable[[Study, Wildcards], Sequence[str]] = lambda study, wildcards: ()
     values: Callable[[Study, Wildcards], Sequence[str]] = lambda study, wildcards: ()
+    compares: bool = False
     environment: Literal["light", "models"] = "light"
     need: Callable[[Study, Wildcards], Need | None] = lambda study, wildcards: None
     libraries: Literal["light", "models", "training"] = "light"
@@ -120,12 +123,17 @@ def model_files(study: Study, source: str) -> list[str]:
     The manifest holds the hash of the weights, so a rebuild that gives the same model reruns
     nothing; the folder itself only has to exist.
     """
-    return [f"{source}.json", Folder(source)] if paths(study).makes(source) else []
+    return [f"{source}.json", Exists(source)] if paths(study).makes(source) else []
 
 
 def trained_model(study: Study, policy: Policy) -> list[str]:
     """What a job that loads a policy's own model waits for."""
     return model_files(study, paths(study).model(policy))
+
+
+def trained_models(study: Study) -> list[str]:
+    """Every model that policies are trained to, as `trained_model`."""
+    return [path for policy in study.of_kind("train") for path in trained_model(study, policy)]
 
 
 def base_model(study: Study) -> list[str]:
@@ -325,14 +333,27 @@ def _merge_inputs(study: Study, wildcards: Wildcards) -> Inputs:
 
 
 def _solve_settings(study: Study, wildcards: Wildcards) -> Settings:
-    """What λ depends on: on what counts as supported only where a palette may be adjusted to it."""
+    """What λ depends on.
+
+    What is done without a solution changes no palette that has one. So a palette that was solved as
+    it is keeps the setting that it was solved with.
+    """
     palette = wildcards["palette"]
-    settings = {
+    now = if_infeasible(study, palette)
+    found = left_out.read_lam(paths(study).lam(palette))
+    as_asked = not left_out.without_solution(found) and found.get("reached") == 1
+    return {
         "palette": palette,
         "levels": study.palettes[palette],
-        **pick(study.map, "scope", "on_infeasible"),
+        **pick(study.map, "scope"),
+        "if_infeasible": found.get("if_infeasible", now) if as_asked else now,
     }
-    return settings | ({"limits": limits(study)} if study.map.on_infeasible == "adjust" else {})
+
+
+def if_infeasible(study: Study, palette: str) -> Settings:
+    """What is done if a palette has no solution, and what counts as supported if it is adjusted."""
+    chosen = study.on_infeasible(palette)
+    return {"on_infeasible": chosen} | ({"limits": limits(study)} if chosen == "adjust" else {})
 
 
 def _solve_inputs(study: Study, wildcards: Wildcards) -> Inputs:
@@ -720,23 +741,30 @@ STAGES = {
         lambda study, wildcards: shown.table_settings(study),
         _tables_inputs,
         modules=_makers("tables"),
+        compares=True,
     ),
     "families": Stage(
         "families",
         _families_settings,
         _rewards_inputs(lambda study: study.evaluated),
         modules=_makers("families"),
+        compares=True,
     ),
     "mixing": Stage(
-        "mixing", _mixing_settings, _rewards_inputs(shown.mixed), modules=_makers("mixing")
+        "mixing",
+        _mixing_settings,
+        _rewards_inputs(shown.mixed),
+        modules=_makers("mixing"),
+        compares=True,
     ),
     "explore": Stage("explore", _explore_settings, _explore_inputs, modules=_explore_modules),
-    "plot": Stage("plot", _plot_settings, _plot_inputs, modules=_plot_modules),
+    "plot": Stage("plot", _plot_settings, _plot_inputs, modules=_plot_modules, compares=True),
     "overview": Stage(
         "overview",
         lambda study, wildcards: shown.page_settings(study),
         _overview_inputs,
         modules=_overview_modules,
+        compares=True,
     ),
     # The settings are the config as Snakemake read it.
     "resolved_config": Stage("resolved_config", lambda study, wildcards: {}, _nothing),

@@ -2,11 +2,9 @@
 
 A job is told all its settings (`stages.settings_text`). Devices and batch sizes of values are not
 compared. And where the file that is there shows that other settings would make the same file, those
-that it was made with are compared: a limit above the number of prompts, and what would be done with
-a palette if it were infeasible.
+that it was made with are compared: a limit above the number of prompts.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,14 +44,6 @@ def _same_prompts(path: Path, before: Settings, now: Settings) -> bool:
     return (old is None or prompts < old) and (new is None or prompts <= new)
 
 
-def _same_lam(path: Path, before: Settings, now: Settings) -> bool:
-    """Whether the palette is feasible as asked, so that nothing had to be done about it."""
-    if not _equal_but(before, now, "on_infeasible", "limits"):
-        return False
-    palette = json.loads(path.read_text(encoding="utf-8"))
-    return palette.get("status") == "solved" and palette.get("adjusted") is False
-
-
 def _equal_but(one: Settings, two: Settings, *keys: str) -> bool:
     def rest(settings: Settings) -> dict[str, Any]:
         return {key: value for key, value in settings.items() if key not in keys}
@@ -66,6 +56,5 @@ SAME: dict[
     tuple[Callable[[Study, Wildcards], str], Callable[[Path, Settings, Settings], bool]],
 ] = {
     "prompts": (lambda study, wildcards: paths(study).file("prompts.parquet"), _same_prompts),
-    "solve": (lambda study, wildcards: paths(study).lam(wildcards["palette"]), _same_lam),
 }
 """Stage → its file, and whether a job with other settings than it was made with makes the same."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,14 @@ class FigureSpec:
         needs: names of the tables that it reads (`polyalign.plots.data.load`).
         shows: further attributes of `FigureData` that it reads.
         of_a_policy: whether it shows one policy, whose name its own then ends in.
+        palettes: which palettes it cannot be drawn without, if any: some that have a solution, or
+            some that a policy realises.
     """
 
     needs: tuple[str, ...]
     shows: tuple[str, ...] = ()
     of_a_policy: bool = False
+    palettes: Literal["", "solved", "realised"] = ""
 
 
 FOLDER = Path(__file__).parent / "figures"

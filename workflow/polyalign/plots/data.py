@@ -38,6 +38,7 @@ class FigureData:
         mixtures: policy → shares of the preferences, or weights of the policies, it is made from.
         log_probabilities: the values whose rewards are logs of probabilities.
         policy: the policy that a figure of one policy is of.
+        left_out: a sentence on policies that are not among `policies`; empty if all are.
     """
 
     labels: Mapping[str, str]
@@ -58,6 +59,7 @@ class FigureData:
     mixtures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     log_probabilities: Sequence[str] = ()
     policy: str | None = None
+    left_out: str = ""
 
     @property
     def families(self) -> list[str]:
@@ -87,15 +89,22 @@ class FigureData:
         return f" ({known.adjusted})" if known and known.adjusted else ""
 
     def caption(self, finding: str) -> str:
-        """What a figure shows, and which of the palettes that it reads were adjusted."""
-        moved = [name + self.adjusted(name) for name in self.palettes if self.adjusted(name)]
-        if not moved:
-            return finding
+        """What a figure shows, which policies it lacks, and which of its palettes were adjusted.
+
+        A figure of policies shows the palettes that they realise, one of palettes shows all.
+        """
+        of_policies = bool(self.levels or self.winrates)
+        shown = self.policies.values() if of_policies else self.palettes
+        moved = [
+            name + self.adjusted(name)
+            for name in self.palettes
+            if name in shown and self.adjusted(name)
+        ]
         note = (
             "No policy reaches what these palettes ask, so that they go only part of the way from "
             f"the base levels: {', '.join(moved)}."
         )
-        return f"{finding} {note}".strip()
+        return " ".join(filter(None, (finding, self.left_out, note if moved else "")))
 
     def of(self, family: str) -> list[str]:
         """Policies of a family, in order."""

@@ -99,6 +99,14 @@ def _reward_model(model: Mapping[str, Any]) -> str:
     )
 
 
+UNREACHED = {
+    "report": "is reported as such, and its policies are left out",
+    "adjust": "is moved towards the base levels until it can",
+    "fail": "stops the study",
+}
+"""What happens to a palette that has no solution."""
+
+
 def _palettes(facts: Mapping[str, Any]) -> str:
     """What was asked, how λ was found, and when a palette counts as supported."""
     labels, section = facts["labels"], facts["map"]
@@ -112,10 +120,14 @@ def _palettes(facts: Mapping[str, Any]) -> str:
         "auto": "one normalisation per prompt where there are 8 candidates or more, else one over "
         "all samples together",
     }[section["scope"]]
-    adjusted = {
-        "fail": "A palette that cannot be reached stops the study.",
-        "adjust": "A palette that cannot be reached is moved towards the base levels until it can.",
-    }[section["on_infeasible"]]
+    outcomes: dict[str, list[str]] = {}
+    for name, outcome in section["on_infeasible"].items():
+        outcomes.setdefault(outcome, []).append(name)
+    adjusted = " ".join(
+        f"A palette{f' ({names})' if len(outcomes) > 1 else ''} that cannot be reached "
+        f"{UNREACHED[outcome]}."
+        for outcome, names in ((one, ", ".join(of)) for one, of in outcomes.items())
+    )
     resamples = section["resamples"]
     ends = f"{resamples} resamples of the prompts" if resamples else "the delta method"
     return (

@@ -84,6 +84,7 @@ class PageContent:
 
     Attributes:
         study: name of the study.
+        left_out: a sentence on the policies that are left out; empty if none is.
         labels: value → its name.
         chosen: the values in which a policy has to be better.
         opponent: the policy that win rates compare with.
@@ -95,6 +96,7 @@ class PageContent:
     """
 
     study: str
+    left_out: str
     labels: Mapping[str, str]
     chosen: Sequence[str]
     opponent: str
@@ -127,6 +129,7 @@ def summary_html(
         *(_verdict(palette, labels) for palette in palettes.values()),
         "<h2>Which policies are better?</h2>",
         f"<p>{escape(answer)}</p>",
+        *([f'<p class="unsupported">{escape(content.left_out)}</p>'] if content.left_out else []),
         *_cut_off(summary),
         "<p>P(win) + ½ P(tie) in per cent with its 95 % interval, over all pairs of answers to the "
         "same prompt: 50 is as good as the opponent. The last column is the p-value of being "
@@ -224,7 +227,7 @@ def _verdict(palette: Palette, labels: Mapping[str, str]) -> str:
         for value, label in labels.items()
         if value in palette.levels
     )
-    lam = ", ".join(
+    of_lam = ", ".join(
         f"{label} {short(palette.lam[value])}"
         for value, label in labels.items()
         if value in palette.lam
@@ -238,14 +241,20 @@ def _verdict(palette: Palette, labels: Mapping[str, str]) -> str:
         if palette.adjusted
         else ""
     )
+    solution = (
+        f" λ = {of_lam}; KL to the base model {short(palette.kl)} nats, effective sample size "
+        f"{short(palette.ess)}, scope {palette.scope}."
+        if palette.solved
+        else f" {palette.proof} There is no λ, so that its policies are left out.".replace(
+            "  ", " "
+        )
+    )
     warnings = "".join(f"<li>{escape(one)}</li>" for one in palette.diagnosis.warnings)
     listed = f'\n<ul class="warnings">{warnings}</ul>' if warnings else ""
     return (
         f"<p><b>{escape(palette.name)}</b> asks for {escape(asked)}. Verdict: "
         f'<b class="{escape(palette.verdict)}">{escape(palette.verdict)}</b>'
-        f"{escape(said.rstrip('.'))}.{adjusted} λ = {escape(lam)}; KL to the base model "
-        f"{short(palette.kl)} nats, effective sample size {short(palette.ess)}, scope "
-        f"{escape(palette.scope)}.</p>{listed}"
+        f"{escape(said.rstrip('.'))}.{adjusted}{escape(solution)}</p>{listed}"
     )
 
 
@@ -316,7 +325,7 @@ def _diagnostics(summary: pd.DataFrame) -> str:
 
 def _worth(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> str:
     rows = []
-    for palette in palettes.values():
+    for palette in (one for one in palettes.values() if one.solved):
         found = palette.diagnosis
         for value, label in labels.items():
             if value not in palette.lam:

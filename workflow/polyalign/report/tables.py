@@ -96,15 +96,15 @@ def lam(study: StudyTables) -> Printed:
     """λ of each palette, with its verdict, KL (nats) and effective sample size.
 
     The verdict says where a palette was adjusted, and the numbers how far it got (`reached`, 1 for
-    all the way).
+    all the way). A palette without a solution has a verdict alone.
     """
     labels = study.labels
     head = ["Palette", "Verdict", *labels.values(), "KL", "ESS"]
     rows, numbers = [], []
     for palette in study.palettes.values():
         weights = [palette.lam.get(value, math.nan) for value in labels]
-        cells = [NOTHING if math.isnan(one) else f"{one:.3f}" for one in weights]
-        ends = [f"{palette.kl:.3f}", f"{palette.ess:.0f}"]
+        cells = [_digits(one, 3) for one in weights]
+        ends = [_digits(palette.kl, 3), _digits(palette.ess, 0)]
         verdict = ", ".join(filter(None, (palette.verdict, palette.adjusted)))
         rows.append([palette.name, verdict, *cells, *ends])
         numbers.append(
@@ -185,6 +185,10 @@ def _by_policy(
             record |= {f"{value}_{name}": table[name][value] for name in names}
         numbers.append(record)
     return Printed(["Family", "Policy", *labels.values()], rows, pd.DataFrame(numbers))
+
+
+def _digits(number: float, digits: int) -> str:
+    return NOTHING if math.isnan(number) else f"{number:.{digits}f}"
 
 
 def _percent(share: float, se: float) -> str:

@@ -83,7 +83,7 @@ def run(main: Callable[..., None]) -> None:
         _redirect(arguments.log)
     outputs = {name: paths[0] for name, paths in _paths(arguments.output).items()}
     try:
-        settings = json.loads(arguments.settings)
+        settings = json.loads(arguments.settings) | json.loads(arguments.untracked)
         factor = _microbatch_factor(arguments)
         job = Job(settings, _paths(arguments.input), outputs, _work(arguments), factor)
         with _recorded(arguments, job):
@@ -103,6 +103,7 @@ def run(main: Callable[..., None]) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--settings", default="{}", help="settings, as JSON")
+    parser.add_argument("--untracked", default="{}", help="more settings, as JSON")
     parser.add_argument("--input", nargs="*", default=[], metavar="NAME=PATH")
     parser.add_argument("--output", nargs="*", default=[], metavar="NAME=PATH")
     parser.add_argument("--work", type=Path, help="folder for checkpoints, kept on failure")

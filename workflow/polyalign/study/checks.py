@@ -77,6 +77,13 @@ def _palettes(made: Partial) -> None:
         for value in levels if isinstance(levels, dict) else ():
             if value not in known:
                 made.add(("palettes", name, value), unknown(value, "value", known))
+    section = made.sections.get("map")
+    given = section.on_infeasible if section else {}
+    for name in given if isinstance(given, dict) else ():
+        if not made.broken("palettes") and name not in made.names("palettes"):
+            made.add(
+                ("map", "on_infeasible", name), unknown(name, "palette", made.names("palettes"))
+            )
 
 
 def _policies(made: Partial) -> None:

@@ -182,7 +182,7 @@ def _type_name(kind: Any) -> str:
 
 
 def _plural(words: str) -> str:
-    if words.startswith(("names", "list")):
+    if words.startswith(("names", "list", "`")):
         return words
     return f"{words.replace(' or ', 's or ')}s"
 

@@ -11,6 +11,7 @@ from polyalign.families.options import RewardTraining
 from polyalign.map.palette import check_level
 from polyalign.settings import (
     Count,
+    Name,
     Numbers,
     Positive,
     PromptTemplate,
@@ -19,6 +20,9 @@ from polyalign.settings import (
     looks_like_number,
     unique,
 )
+
+OnInfeasible = Literal["report", "adjust", "fail"]
+"""What becomes of a palette that no policy reaches."""
 
 SLACKS = {"published-0.03": 0.03, "published-0.06": 0.06}
 
@@ -239,10 +243,12 @@ class Map(Strict):
         description="One dual a prompt, or one over all samples; auto takes prompt where there "
         "are 8 candidates or more, else joint.",
     )
-    on_infeasible: Literal["fail", "adjust"] = Field(
-        default="fail",
-        description="Stop at a palette that no policy reaches, or go from the base levels towards "
-        "it as far as it is supported, and say so.",
+    on_infeasible: OnInfeasible | dict[Name, OnInfeasible] = Field(
+        default="report",
+        description="What becomes of a palette that no policy reaches. report: its policies are "
+        "left out, and the report shows why. adjust: go from the base levels towards it as far as "
+        "it is supported, and say so. fail: stop. For all palettes, or by palette (the others: "
+        "report). The palette of evaluation.opponent cannot be left out: report means fail there.",
     )
     min_ess: Positive | None = Field(
         default=None,

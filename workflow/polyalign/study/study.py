@@ -1,10 +1,10 @@
 """The typed study: every section of the config, and what the plan asks it for."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SerializeAsAny
+from pydantic import AfterValidator, Field, PrivateAttr, SerializeAsAny
 
 from polyalign.families import BASE, Policy, family
 from polyalign.palettes.record import raised_values
@@ -17,6 +17,7 @@ from polyalign.study.sections import (
     Level,
     Map,
     Model,
+    OnInfeasible,
     Preferences,
     Prompts,
     RewardModel,
@@ -76,10 +77,46 @@ class Study(Strict):
         "name behind a slash (`reward_histograms/rloo/hhh-60`; default: the base model).",
     )
 
+    _left_out: dict[str, str] = PrivateAttr(default={})
+
     @cached_property
     def all_policies(self) -> dict[str, Policy]:
         """Policies by name, in the config's order, without the base model."""
-        return policies_of(self.policies)
+        made = policies_of(self.policies)
+        return {name: policy for name, policy in made.items() if name not in self._left_out}
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Policy that this study lacks → why; see `without`."""
+        return self._left_out
+
+    def without(self, left_out: Mapping[str, str], plots: Collection[str]) -> "Study":
+        """This study without some policies and figures.
+
+        What it asks for stays: its palettes, and the values that they raise.
+
+        Args:
+            left_out: policy → why it is left out.
+            plots: figures that are left out.
+        """
+        kept = self.model_copy(update={"plots": [one for one in self.plots if one not in plots]})
+        kept.__dict__.pop("all_policies", None)
+        kept._left_out = dict(left_out)
+        return kept
+
+    def palettes_behind(self, policy: Policy) -> set[str]:
+        """The palettes whose λ a policy needs: its own, and those of its parts."""
+        parts = [self.all_policies[part] for part in policy.parts if part in self.all_policies]
+        own = {policy.palette} if policy.palette else set()
+        return own.union(*(self.palettes_behind(part) for part in parts))
+
+    def on_infeasible(self, palette: str) -> OnInfeasible:
+        """What becomes of a palette that no policy reaches."""
+        given = self.map.on_infeasible
+        asked = given.get(palette, "report") if isinstance(given, dict) else given
+        opponent = self.all_policies.get(self.evaluation.opponent)
+        needed = opponent is not None and palette in self.palettes_behind(opponent)
+        return "fail" if needed and asked == "report" else asked
 
     @property
     def evaluated(self) -> list[Policy]:

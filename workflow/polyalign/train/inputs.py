@@ -3,7 +3,6 @@
 Nothing here imports torch: soups are made without it.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pandas as pd
 
 from polyalign.data.rewards_table import read_scored
 from polyalign.data.tables import read_table
+from polyalign.palettes.lam import read_lam
 from polyalign.runtime.job import Job
 
 
@@ -105,9 +105,7 @@ def training_inputs(job: Job) -> TrainingInputs:
         template=settings.get("template", ""),
         sampling=settings.get("sampling", {}),
         seed=settings.get("seed", 0),
-        palette=json.loads(job.input("palette").read_text(encoding="utf-8"))
-        if "palette" in inputs
-        else {},
+        palette=read_lam(job.input("palette")) if "palette" in inputs else {},
         prompts=[] if prompts is None else list(prompts.query("split == 'fit'")["prompt"]),
         values=settings.get("values", {}),
         preferences={name: _pairs(job, "pairs", name) for name in preferences},

@@ -20,7 +20,7 @@ def compute(
     """Coordinate ascent on the dual of each palette, on the prompts that it was fitted on.
 
     What is shown is how far an algorithm is from its own optimum, so it is measured where that
-    optimum was found: on the `fit` split.
+    optimum was found: on the `fit` split. A palette without a solution has none.
 
     Args:
         pool: rewards table of the base model's candidates.
@@ -41,7 +41,8 @@ def compute(
             "figure out of `plots`"
         )
     rows = []
-    for name, record in palettes.items():
+    solved = {name: one for name, one in palettes.items() if one["status"] == "solved"}
+    for name, record in solved.items():
         part = bases(pool, record["values"], record["scope"])
         target = (np.array(record["target"]) - part.center) / part.scale
         found = sequential(part.fit, target, rounds=rounds)

@@ -20,7 +20,7 @@ from polyalign.plots.points import interval_point, number_policies, policy_legen
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FIGURE = FigureSpec(needs=("levels", "palettes"))
+FIGURE = FigureSpec(needs=("levels", "palettes"), palettes="realised")
 ACROSS = 3  # panels in a row
 STEP = 0.075  # of a panel's range, between policies that were asked the same
 MARGIN = 0.08  # of a panel's range, around it

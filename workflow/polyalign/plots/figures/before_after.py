@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from polyalign.palettes.record import Palette
 
-FIGURE = FigureSpec(needs=("pool", "palettes"))
+FIGURE = FigureSpec(needs=("pool", "palettes"), palettes="solved")
 MOST = 4  # rows
 ACROSS = 3
 POINTS = 256
@@ -35,7 +35,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     Raises:
         InputError: if the study has no palette.
     """
-    palettes = list(data.palettes.values())[:MOST]
+    palettes = solved(data)[:MOST]
     if not palettes:
         raise InputError(
             "figure before_after: the study has no palette; add one, or leave the figure out of "
@@ -69,7 +69,7 @@ def finding(data: FigureData) -> str:
     import numpy as np
 
     parts = []
-    for palette in list(data.palettes.values())[:MOST]:
+    for palette in solved(data)[:MOST]:
         rows, weights = weighted(data, palette)
         moves = {}
         for value in data.raised[:ACROSS]:
@@ -80,9 +80,14 @@ def finding(data: FigureData) -> str:
         _, start, end = moves[value]
         parts.append(f"{palette.name} {data.labels[value]} from {start:.3g} to {end:.3g}")
     text = f"Moved most, in standard deviations of the base model: {'; '.join(parts)}."
-    palettes = shown_of(len(parts), list(data.palettes), "palettes")
+    palettes = shown_of(len(parts), [one.name for one in solved(data)], "palettes")
     values = shown_of(len(data.raised[:ACROSS]), data.raised)
     return " ".join(filter(None, (text, palettes, values)))
+
+
+def solved(data: FigureData) -> list["Palette"]:
+    """The palettes that have a solution, in order."""
+    return [palette for palette in data.palettes.values() if palette.solved]
 
 
 def weighted(data: FigureData, palette: "Palette") -> tuple["pd.DataFrame", "np.ndarray"]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from polyalign.plots import FigureSpec, theme
 from polyalign.plots.data import FigureData
 
-FIGURE = FigureSpec(needs=("rounds", "palettes"))
+FIGURE = FigureSpec(needs=("rounds", "palettes"), palettes="solved")
 ACROSS = 2
 MOST = 9  # ticks
 
