@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from polyalign.data.labelled import read_labelled
 from polyalign.data.preferences import read_pairs
-from polyalign.data.tables import read_table
 from polyalign.families.options import RewardTraining
 from polyalign.models.manifest import write_manifest, write_metrics
 from polyalign.runtime.job import Job, is_main_process
@@ -37,7 +37,7 @@ def main(
         microbatch_factor=job.microbatch_factor,
     )
     if pairs is None:
-        texts = read_table(job.input("labels"))
+        texts = read_labelled(job.input("labels"))
         record = train_classifier(source, texts, section, run, outputs["model"], revision=revision)
     else:
         read = {}

@@ -261,18 +261,6 @@ def test_a_killed_classifier_run_resumes_to_the_same_result(
     assert same_weights(tmp_path / "model", sorted_texts[0])
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"split": "train"}, "expected train and test"),
-        ({"label": 1}, "expected both 0 and 1"),
-    ],
-)
-def test_unfit_texts_are_refused(base, tmp_path, change, message):
-    with pytest.raises(InputError, match=message):
-        classify(base, tmp_path, easy_texts(9).assign(**change))
-
-
 def test_a_training_that_diverges_ends_at_once_and_leaves_no_model(base, tmp_path):
     with pytest.raises(FloatingPointError, match=r"is (nan|inf) at step .*lower learning_rate"):
         classify(base, tmp_path, easy_texts(150), learning_rate=1e30)

@@ -17,16 +17,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from polyalign.cli.arguments import add_study, load_study, read_words
 from polyalign.cli.progress import progress
 from polyalign.errors import InputError
 from polyalign.paths import Paths, parse_job
-from polyalign.plan import shown, work
+from polyalign.plan import calls, shown, work
 from polyalign.plan.counts import counts
 from polyalign.plan.jobs import jobs as planned_jobs
 from polyalign.plan.jobs import rule_of_job
 from polyalign.plan.machine import this_machine
 from polyalign.runtime.job_record import read_record, record_path
-from polyalign.study import Study, load
+from polyalign.study import Study
 
 LOOK = 0.5
 """Seconds between two looks at the jobs."""
@@ -270,25 +271,25 @@ def main(argv: list[str] | None = None) -> int:
         SystemExit: on an unknown argument.
     """
     parser = argparse.ArgumentParser(prog="polyalign run", description=__doc__)
-    parser.add_argument(
-        "targets",
-        nargs="*",
-        metavar="TARGET",
-        default=["all"],
-        help="rules or files (default: all)",
+    add_study(
+        parser,
+        "CONFIG | TARGET | KEY=VALUE",
+        "the study's config, rules or files (default: all), changes to the config, as `seed=2`",
     )
-    parser.add_argument("--config", default="config.yaml", help="the study (default: %(default)s)")
     parser.add_argument("--cores", type=int, default=2, help="CPU cores (default: %(default)s)")
     options = parser.parse_args(argv)
     try:
-        study = load(options.config)
+        given, targets = read_words(options.words, options.config)
+        targets = targets or ["all"]
+        study = load_study(given)
+        if refused := counts(study).refused:
+            raise InputError("\n".join(refused))
+        command = calls.command(
+            given, "--cores", str(options.cores), "--rerun-incomplete", "--", *targets
+        )
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    command = [
-        *(sys.executable, "-m", "snakemake", "--cores", str(options.cores)),
-        *("--configfile", options.config, "--rerun-incomplete", "--", *options.targets),
-    ]
     begun, screen = time.monotonic(), Screen()
     # If this process is killed, Snakemake can still write to the file, which has no name.
     with tempfile.TemporaryFile() as output:
@@ -298,6 +299,7 @@ def main(argv: list[str] | None = None) -> int:
             stdout=output,
             stderr=subprocess.STDOUT,
             process_group=0,
+            env=calls.environment(),
         )
         with _signals_to(child), _not_left_alone(child):
             _import_pandas()
@@ -305,7 +307,7 @@ def main(argv: list[str] | None = None) -> int:
             status = child.wait()
     seconds = time.monotonic() - begun
     if status == 0:
-        screen.say(_success(study, options.targets, run, seconds))
+        screen.say(_success(study, targets, run, seconds))
     else:
         screen.say(_stopped(run, printed, seconds))
     return status if status >= 0 else 128 - status
@@ -436,10 +438,18 @@ def _success(study: Study, targets: Sequence[str], run: Run, seconds: float) -> 
     ]
 
 
+def _reason(printed: Sequence[str]) -> Sequence[str]:
+    """Why Snakemake stopped: the message of its own error without the place, or its last lines."""
+    for number, line in enumerate(printed):
+        if line.startswith("WorkflowError"):
+            return [text for text in printed[number + 1 :] if text and not text.startswith("  ")]
+    return printed[-TAIL:]
+
+
 def _stopped(run: Run, printed: Sequence[str], seconds: float) -> list[str]:
     """What failed, where to look, and how to go on."""
     if not run.failed:
-        return [*printed[-TAIL:], f"Snakemake stopped after {duration(seconds)}."]
+        return [*_reason(printed), f"Snakemake stopped after {duration(seconds)}."]
     return [
         f"Not complete: {len(run.failed)} jobs failed, {run.done} of {run.total} are done.",
         *(line for told in run.failed.values() for line in told),

@@ -15,8 +15,10 @@ from statistics import mean
 import pyarrow.parquet as pq
 
 from polyalign.data.formats import HELD_OUT, PAIRS_FILES, has_splits, split_file
+from polyalign.data.labelled import read_labelled
 from polyalign.data.preferences import read_pairs
 from polyalign.data.prompts import source_prompts
+from polyalign.data.rewards_table import read_rewards
 from polyalign.data.tables import read_table
 from polyalign.errors import InputError
 from polyalign.plan.resources import PAIRS, PROMPT_TOKENS, PROMPTS
@@ -70,6 +72,7 @@ class Counts:
         response: mean tokens of a response.
         assumed: what could not be counted, one sentence each → the factor by which the total time
             may be wrong because of it.
+        refused: what the jobs will refuse of the local files that were read, one sentence each.
     """
 
     prompts: Texts
@@ -78,22 +81,25 @@ class Counts:
     template: float
     response: float
     assumed: dict[str, float] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
 
 
 def counts(study: Study) -> Counts:
     """Count what a study reads; what cannot be counted is assumed."""
     assumed: dict[str, float] = {}
+    refused: list[str] = []
     return Counts(
-        prompts=_prompts(study, assumed),
-        pairs={name: _pairs(study, name, assumed) for name in study.preferences},
+        prompts=_prompts(study, assumed, refused),
+        pairs={name: _pairs(study, name, assumed, refused) for name in study.preferences},
         labels={
-            name: _labels(study, made.labels, assumed)
+            name: _labels(study, made.labels, assumed, refused)
             for name, made in study.reward_models.items()
             if made.labels
         },
         template=template_tokens(study.prompts.template),
         response=RESPONSE_SHARE * study.sampling.max_new_tokens,
         assumed=assumed,
+        refused=refused,
     )
 
 
@@ -102,26 +108,29 @@ def template_tokens(template: str) -> float:
     return CHAT if template == "chat" else len(template.replace("{prompt}", "")) / CHARACTERS
 
 
-def _prompts(study: Study, assumed: dict[str, float]) -> Texts:
+def _prompts(study: Study, assumed: dict[str, float], refused: list[str]) -> Texts:
     if study.rewards is not None:
-        return Texts(_table_prompts(Path(study.rewards)), PROMPT_TOKENS)
-    found = [_source(study, source, assumed) for source in study.prompts.sources]
+        return Texts(_table_prompts(study, study.rewards, refused), PROMPT_TOKENS)
+    found = [_source(study, source, assumed, refused) for source in study.prompts.sources]
     number = sum(texts.number for texts in found)
     limit = study.prompts.limit
     tokens = mean(texts.tokens for texts in found) if found else PROMPT_TOKENS
     return Texts(number if limit is None else min(limit, number), tokens)
 
 
-def _table_prompts(table: Path) -> float:
-    """Distinct prompts of a table of scores; `PROMPTS` if it cannot be read."""
+def _table_prompts(study: Study, table: str, refused: list[str]) -> float:
+    """Distinct prompts of a table of scores; `PROMPTS` if it cannot be used."""
     try:
-        frame = read_table(table)
-    except InputError:
+        frame = read_rewards(table, columns=study.columns)
+    except InputError as error:
+        refused.append(str(error))
         return PROMPTS
-    return float(frame["prompt"].nunique()) if "prompt" in frame else PROMPTS
+    return float(frame["prompt"].nunique())
 
 
-def _source(study: Study, source: PromptSource, assumed: dict[str, float]) -> Texts:
+def _source(
+    study: Study, source: PromptSource, assumed: dict[str, float], refused: list[str]
+) -> Texts:
     file = _file(source.path, source.split)
     if file is None and _of_sandbox(study, source.path) and study.sandbox is not None:
         # There are half as many test pairs as training pairs.
@@ -137,14 +146,14 @@ def _source(study: Study, source: PromptSource, assumed: dict[str, float]) -> Te
         try:
             texts = source_prompts(**source.model_dump(), seed=study.seed)
         except InputError as error:
-            assumed[f"{PROMPTS} prompts assumed: {error}"] = GUESSED
+            refused.append(str(error))
             return Texts(PROMPTS, PROMPT_TOKENS)
         return Texts(len(set(texts)), _tokens(texts))
     assumed[f"{file} is large: its rows count as prompts of {PROMPT_TOKENS} tokens"] = BOUNDED
     return Texts(rows_of_file(file), PROMPT_TOKENS)
 
 
-def _pairs(study: Study, name: str, assumed: dict[str, float]) -> Texts:
+def _pairs(study: Study, name: str, assumed: dict[str, float], refused: list[str]) -> Texts:
     data = study.preferences[name]
     longest = PROMPT_TOKENS + study.sampling.max_new_tokens
     file = _file(data.path, "train")
@@ -159,7 +168,7 @@ def _pairs(study: Study, name: str, assumed: dict[str, float]) -> Texts:
         try:
             pairs = read_pairs(data.path, max_words=data.max_words, held_out=divided).frame
         except InputError as error:
-            assumed[f"{PAIRS} preference pairs assumed: {error}"] = GUESSED
+            refused.append(str(error))
             return Texts(PAIRS, longest)
         texts = [*(pairs["prompt"] + pairs["chosen"]), *(pairs["prompt"] + pairs["rejected"])]
         return Texts(len(pairs), _tokens(texts))
@@ -167,17 +176,16 @@ def _pairs(study: Study, name: str, assumed: dict[str, float]) -> Texts:
     return Texts((1 - divided) * rows_of_file(file), longest)
 
 
-def _labels(study: Study, path: str, assumed: dict[str, float]) -> Texts:
+def _labels(study: Study, path: str, assumed: dict[str, float], refused: list[str]) -> Texts:
     file = Path(path)
     if file.is_file():
         try:
-            frame = read_table(file)
+            frame = read_labelled(file)
         except InputError as error:
-            assumed[f"{PAIRS} labelled texts assumed: {error}"] = GUESSED
+            refused.append(str(error))
             return Texts(PAIRS, PROMPT_TOKENS)
-        frame = frame[frame["split"] == "train"] if "split" in frame else frame
-        column = "text" if "text" in frame else frame.columns[0]
-        return Texts(len(frame), _tokens([str(text) for text in frame[column]]))
+        texts = frame.loc[frame["split"] == "train", "text"]
+        return Texts(len(texts), _tokens(list(texts)))
     if _of_sandbox(study, path) and study.sandbox is not None:
         # There are twice as many labelled training texts as pairs.
         return Texts(2 * study.sandbox.pairs, SANDBOX_RESPONSE / CHARACTERS)

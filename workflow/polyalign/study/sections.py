@@ -193,7 +193,10 @@ class RewardModel(RewardTraining):
         default=None, description="Preference data set to train on; either this or `labels`."
     )
     labels: str | None = Field(
-        default=None, description="Table of labelled texts to train a classifier on."
+        default=None,
+        description="Table of labelled texts to train a classifier on: columns `text`, `label` "
+        "(0 or 1) and, if the texts are divided already, `split` (train or test; else a tenth of "
+        "the texts is held out).",
     )
     source: str | None = Field(
         default=None, description="Model to start from (default: the study's model)."

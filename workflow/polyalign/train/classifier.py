@@ -19,13 +19,12 @@ from transformers import (
     TrainingArguments,
 )
 
-from polyalign.errors import InputError
+from polyalign.data.labelled import LABELS
 from polyalign.families.options import RewardTraining
 from polyalign.train import common
 from polyalign.train.inputs import Run
 from polyalign.train.loading import adapted, load_for_labels
 
-LABELS = (0, 1)
 EVALUATED_AT_ONCE = 64
 
 
@@ -44,20 +43,6 @@ def predict(model: Any, tokenizer: PreTrainedTokenizerBase, texts: list[list[int
     return logits
 
 
-def _check_examples(examples: pd.DataFrame) -> None:
-    """Raise InputError unless there are both splits, and both labels in training."""
-    found = set(examples["split"])
-    if not {"train", "test"} <= found:
-        raise InputError(
-            f"labelled texts have the splits {sorted(map(str, found))}; expected train and test"
-        )
-    labels = set(examples.loc[examples["split"] == "train", "label"])
-    if labels != set(LABELS):
-        raise InputError(
-            f"labelled texts for training have the labels {sorted(labels)}; expected both 0 and 1"
-        )
-
-
 def train_classifier(
     base: str,
     examples: pd.DataFrame,
@@ -74,7 +59,7 @@ def train_classifier(
     Args:
         base: a HuggingFace folder or a hub id; any model with a sequence-classification class. A
             missing head is drawn from the seed.
-        examples: `text`, `label` (0 or 1), `split` (train or test).
+        examples: as `polyalign.data.labelled.read_labelled` returns them.
         section: how to optimise; a batch counts texts.
         run: how the training runs.
         output: folder of the finished model (two labels, tokenizer, `metrics.csv`).
@@ -85,7 +70,7 @@ def train_classifier(
         `accuracy`, `log_loss` (nats per text), `positive` (share of label 1).
 
     Raises:
-        InputError: if base, examples or batch do not fit.
+        InputError: if base or batch do not fit.
     """
     settings = {
         "base": base,
@@ -95,7 +80,6 @@ def train_classifier(
         "revision": revision,
         **common.recorded(section, run),
     }
-    _check_examples(examples)
     shared = common.training_arguments(section, run)
     # Only trl's own arguments can turn dropout off; here the base model decides.
     del shared["disable_dropout"]
