@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from trainers import told
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
 
+from polyalign.cli.progress import progress
 from polyalign.errors import InputError
 from polyalign.families.options import RewardTraining
 from polyalign.rewards.kinds.sequence_classifier import Scorer, Spec
@@ -245,7 +246,7 @@ def test_a_classifier_learns_and_names_its_labels(sorted_texts):
 
 
 def test_a_killed_classifier_run_resumes_to_the_same_result(
-    base, sorted_texts, tmp_path, monkeypatch
+    base, sorted_texts, tmp_path, monkeypatch, capsys
 ):
     def again():
         return classify(base, tmp_path, easy_texts(150))
@@ -255,8 +256,12 @@ def test_a_killed_classifier_run_resumes_to_the_same_result(
         with pytest.raises(KilledError):
             again()
     assert common.last_checkpoint(tmp_path / "work") is not None
+    capsys.readouterr()
     record = again()
     assert record["resumed_from"] == 12
+    (tmp_path / "job.log").write_text(capsys.readouterr().err)
+    steps = record["steps"]
+    assert progress(tmp_path / "job.log", {}).step == f"{steps}/{steps}"
     assert record["held_out"] == sorted_texts[1]["held_out"]
     assert same_weights(tmp_path / "model", sorted_texts[0])
 

@@ -16,6 +16,7 @@ from transformers.activations import NewGELUActivation
 
 from polyalign.errors import InputError
 from polyalign.models.sources import adapter_base, gguf_parts, resolve
+from polyalign.paths import repair
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -38,15 +39,15 @@ def load_model(loader: Any, source: str, what: str, **options: Any) -> Any:
     except (OSError, ValueError, KeyError, RuntimeError) as fault:
         raise InputError(
             f"{source}: cannot be loaded as a {what} ({str(fault).splitlines()[0]}); expected "
-            "a HuggingFace folder, an adapter, a GGUF file or a hub id: check the path, or delete "
-            "the folder and its .json and let the workflow make it again"
+            "a HuggingFace folder, an adapter, a GGUF file or a hub id: "
+            f"{repair(source, 'the folder and its .json')}"
         ) from fault
     except Exception as fault:  # safetensors raises its own, unrelated class on a damaged file
         if type(fault).__module__.partition(".")[0] not in ("safetensors", "safetensors_rust"):
             raise
         raise InputError(
-            f"{source}: its weights are damaged ({fault}); delete the folder and its .json and "
-            "let the workflow make it again, or download it again"
+            f"{source}: its weights are damaged ({fault}); expected a whole file: "
+            f"{repair(source, 'the folder and its .json')}"
         ) from fault
 
 

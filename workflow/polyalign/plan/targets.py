@@ -9,12 +9,12 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from polyalign import plots
+from polyalign.errors import nearest
 from polyalign.families import BASE, POOL, Policy
 from polyalign.paths import Paths
 from polyalign.plan import shown
 from polyalign.report.registry import TABLES
 from polyalign.study import Study
-from polyalign.study.messages import nearest
 
 ENDINGS = ("json", "csv", "pdf", "png", "txt")
 """Endings of files that are named after a policy; a policy's own name may have dots too."""

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from polyalign import families, plots
 from polyalign.data.formats import PAIRS_FILES, PROMPT_TABLE_FILES, TABLE_FILES, split_file
-from polyalign.errors import InputError
+from polyalign.errors import InputError, nearest
 from polyalign.families import Policy
 from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
 from polyalign.models.sources import PACKAGE, resolve
 from polyalign.rewards.spec import ModelSpec
 from polyalign.study.functions import check_function
-from polyalign.study.messages import nearest, unknown
+from polyalign.study.messages import unknown
 from polyalign.study.partial import Partial
 from polyalign.study.sections import Sampling
 from polyalign.study.yaml_lines import Key, walk

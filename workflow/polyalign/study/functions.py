@@ -3,10 +3,9 @@
 import ast
 from collections.abc import Iterator
 
-from polyalign.errors import InputError
+from polyalign.errors import InputError, nearest
 from polyalign.rewards.kinds import python
 from polyalign.rewards.spec import ValueSpec
-from polyalign.study.messages import nearest
 
 
 def check_function(spec: ValueSpec) -> None:
