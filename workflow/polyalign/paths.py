@@ -189,3 +189,15 @@ def policy_of(path: Path) -> Policy:
 def model_of(path: Path) -> Policy:
     """The model of a manifest or of the metrics of a training: models/{family}/{variant}.json."""
     return Policy(path.parent.name, path.with_suffix("").name)
+
+
+def repair(path: str | Path, what: str = "it") -> str:
+    """How to replace a damaged file or folder: only the workflow's own are made again.
+
+    Args:
+        path: what is damaged, from the folder that Snakemake runs in.
+        what: what is to be deleted, in words.
+    """
+    if "results" in Path(path).parts:
+        return f"delete {what} and let the workflow make it again"
+    return "correct the path, or restore the original"

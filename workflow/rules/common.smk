@@ -5,7 +5,9 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from snakemake.cli import get_argument_parser
 from snakemake.exceptions import IncompleteCheckpointException, WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
 ROOT = os.path.relpath(workflow.basedir)
 sys.path.insert(0, f"{workflow.basedir}/workflow")
@@ -14,7 +16,15 @@ from polyalign import families, plots, study
 from polyalign.errors import InputError
 from polyalign.families import BASE, POOL, Policy
 from polyalign.paths import OF_ANY, Paths, job_name
-from polyalign.plan import command, left_out, priority, shown, stages, unchanged
+from polyalign.plan import (
+    command,
+    left_out,
+    priority,
+    shown,
+    stages,
+    targets,
+    unchanged,
+)
 from polyalign.plan.command import one_of, text_hash
 from polyalign.plan.resources import LIGHT_JOB
 from polyalign.report import registry
@@ -236,3 +246,31 @@ def in_captions(**more):
 def priority_of(stage, **fixed):
     """Priority of a rule's jobs; `fixed` as for `params`."""
     return lambda wildcards: priority.priority(STUDY, stage, {**fixed, **wildcards})
+
+
+def with_apptainer():
+    """Whether jobs run in the container: `--software-deployment-method apptainer`."""
+    return DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
+
+
+def refuse_unknown_targets():
+    """Stop with one sentence per target that this study does not have.
+
+    Snakemake tells a workflow its targets only after it has read all rules, so they are read from
+    the command line here.
+    """
+    command_line = Path(sys.argv[0])
+    called = command_line.stem == "snakemake" or command_line.parent.name == "snakemake"
+    # A storage provider has names of its own for the files.
+    stored = workflow.storage_settings.default_storage_provider is not None
+    if not called or not workflow.is_main_process or stored:
+        return
+    faults = targets.unknown_targets(
+        STUDY,
+        [os.path.relpath(path) for path in workflow.configfiles],
+        get_argument_parser().parse_args(sys.argv[1:]).targets,
+        {rule.name for rule in workflow.rules if not rule.has_wildcards()},
+        lambda path: any(rule.is_producer(path) for rule in workflow.rules),
+    )
+    if faults:
+        raise WorkflowError("\n".join(faults))

@@ -48,7 +48,8 @@ def main(
         opponent=methods["evaluation"]["opponent"],
         families=read_table(job.input("families")),
         facts=facts,
-        samples=side_by_side(frames, list(names)),
+        # A table of scores may come without texts.
+        samples=side_by_side(frames, list(names)) if "response" in base else [],
         methods=paragraphs({**methods, "labels": names, "chosen": chosen}),
         citations=citations(methods),
     )

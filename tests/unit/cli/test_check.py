@@ -1,10 +1,11 @@
 """`polyalign check`: all errors, or the plan."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from polyalign.cli import check
+from polyalign.cli import check, run
 from polyalign.plan.data_check import Findings
 from polyalign.plan.forecast import Forecast, Step, parse_jobs
 from polyalign.plan.machine import REFERENCE, Machine
@@ -43,7 +44,8 @@ def test_a_good_config_prints_the_plan(
 ) -> None:
     monkeypatch.setattr(check, "jobs_to_run", lambda config: parse_jobs(PRINTED))
     monkeypatch.setattr(check, "this_machine", lambda: MACHINE)
-    assert check.main(["--config", write(text)]) == 0
+    hub = text.replace("helpful: {path: data/hh}", "helpful: {path: owner/pairs}")
+    assert check.main(["--config", write(hub)]) == 0
     printed = capsys.readouterr().out
     assert "study.yaml: no errors. Study small: values humor, diversity, fluency" in printed
     assert "2 map-d, 2 dpo, 1 soup, 1 rloo" in printed
@@ -55,6 +57,49 @@ def test_a_good_config_prints_the_plan(
     assert "on 2 cores (" in printed
     assert "Assumed: " in printed
     assert "Disk: about" in printed
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "says"),
+    [
+        ("data/hh/train.jsonl", '{"question": "a", "good": "b", "bad": "c"}\n', "no usable pair"),
+        ("data/hh/test.jsonl", '{"question": "a"}\n', "no prompt found"),
+        ("data/humor.csv", "text,humorous\nha,1\n", "no column 'label'"),
+    ],
+)
+def test_files_that_jobs_will_refuse_are_errors(
+    text: str, write, capsys, path: str, content: str, says: str
+) -> None:
+    Path(path).write_text(content)
+    for command in (check, run):
+        assert command.main([write(text)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(path.removesuffix("/train.jsonl").removesuffix("/test.jsonl"))
+        assert says in line
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("text,humor\nhi,1\n", "no column 'prompt'"),
+        ("prompt,humour\nhi,1\n", "no column 'humor'"),
+        ("prompt,humor\nhi,\n", "value 'humor' is ''"),
+    ],
+)
+def test_score_tables_that_lack_something_are_errors(
+    write, text: str, capsys, rows: str, says: str
+) -> None:
+    Path("scores.csv").write_text(rows)
+    study = "{study: s, rewards: scores.csv, values: {humor: {kind: column}}, plots: []}"
+    assert check.main([write(study)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("scores.csv: ")
+    assert says in line
+
+
+def test_a_word_that_is_no_config(capsys) -> None:
+    assert check.main(["all"]) == 2
+    assert "expected `polyalign check my.yaml`" in capsys.readouterr().err
 
 
 def test_a_study_for_cuda_is_forecast_with_a_gpu(
@@ -73,6 +118,8 @@ def test_a_study_for_cuda_is_forecast_with_a_gpu(
 def test_a_plan_that_snakemake_cannot_make(
     text: str, write, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    Path("Snakefile").write_text("rule all:\n    input: 'nothing'\n")
+    Path("workflow/polyalign").mkdir(parents=True)
     assert check.main(["--config", write(text)]) == 1
     assert "Snakemake cannot plan this study" in capsys.readouterr().err
 

@@ -126,7 +126,7 @@ def test_the_line_has_stage_jobs_time_and_the_progress_of_each_job(
     record = job_record.started("solve", 1, "", [], None)
     job_record.write_record(job_record.record_path(log), record)
     assert run.progress_line(state, 300.0) == (
-        "solve: 0 of 3 jobs done, about 5 min left | a 3/12 batches, 900 tokens/s | b"
+        "solve: 0 of 3 jobs done, about 5 min left | a 3/12 batches, 900 tokens/s, 00:08 left | b"
     )
     assert run.progress_line(run.Run(), 0.0) == "planning the jobs"
 
@@ -136,20 +136,35 @@ def test_the_line_has_stage_jobs_time_and_the_progress_of_each_job(
     [
         (
             "5%| | 200/4000 [00:10<03:00, 20.10step/s]",
-            Progress("200/4000", "", "step", "20.10 steps/s"),
-            "200/4000 steps, 20.10 steps/s",
+            Progress("200/4000", "", "step", "20.10 steps/s", "03:00"),
+            "200/4000 steps, 20.10 steps/s, 03:00 left",
         ),
         (
             "5%| | 1/12 [00:10<03:00,  3.00s/batch]",
-            Progress("1/12", "", "batch", "3.00 s/batch"),
-            "1/12 batches, 3.00 s/batch",
+            Progress("1/12", "", "batch", "3.00 s/batch", "03:00"),
+            "1/12 batches, 3.00 s/batch, 03:00 left",
         ),
         (
             "5%| | 0/64 [00:00<?, ?text/s]\r 5%| | 64/128 [00:01<00:01, 64.0text/s, 70 tokens/s]",
-            Progress("64/128", "", "text", "70 tokens/s"),
-            "64/128 texts, 70 tokens/s",
+            Progress("64/128", "", "text", "70 tokens/s", "00:01"),
+            "64/128 texts, 70 tokens/s, 00:01 left",
         ),
         ("0%| | 0/64 [00:00<?, ?text/s]", Progress("0/64", "", "text", ""), "0/64 texts"),
+        (
+            "Loading weights: 100%| | 272/272 [00:01<00:00, 250.10it/s]",
+            Progress(),
+            "",
+        ),
+        (
+            "5%| | 3/40 [00:10<02:03, 1.20step/s]\r 16/16 [00:06<00:00, 3.00text/s]",
+            Progress("3/40", "", "step", "1.20 steps/s", "02:03"),
+            "3/40 steps, 1.20 steps/s, 02:03 left",
+        ),
+        (
+            "9/9 [00:06<00:00, 3.0step/s]",
+            Progress("9/9", "", "step", "3.0 steps/s"),
+            "9/9 steps, 3.0 steps/s",
+        ),
         ("no bar", Progress(), ""),
     ],
 )
@@ -163,6 +178,13 @@ def test_progress_bars(tmp_path: Path, log: str, found: Progress, words: str) ->
 def test_progress_of_a_training(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("step,epoch,loss\n10,0.1,0.9\n20,0.2,0.25\n")
     assert str(progress(tmp_path / "no.log", {"work": str(tmp_path)})) == "step 20, loss 0.25"
+    log = tmp_path / "a.log"
+    log.write_text("Loading weights: 272/272 [00:01<00:00, 250.10it/s]\n 4/4 [00:01<0, 2.0text/s]")
+    assert str(progress(log, {"work": str(tmp_path)})) == "step 20, loss 0.25"
+    log.write_text("24/60 [00:30<00:45, 1.25s/step]\n 4/4 [00:01<00:00, 2.0text/s]")
+    assert str(progress(log, {"work": str(tmp_path)})) == (
+        "24/60 steps, 1.25 s/step, loss 0.25, 00:45 left"
+    )
 
 
 @pytest.mark.parametrize(

@@ -192,8 +192,16 @@ def test_a_lam_without_a_certificate_is_status_1(capsys, table):
         (["random", "TABLE", "--count", "0"], "1 palette"),
         (["pareto", "TABLE", "--value", "humor", "--value", "helpful", "--kl", "nan"], "budget"),
         (["solve", "TABLE", "--target", "humor=1", "--split", "dev"], "--split"),
-        (["unknown"], "invalid choice"),
-        ([], "COMMAND"),
+        (["slove", "TABLE"], "no command 'slove'; expected one of solve, feasible"),
+        (["slove", "TABLE"], "write 'solve'"),
+        (["--json"], "COMMAND"),
+        (["solve", "TABLE", "--target", "humour=q70"], "write 'humor'"),
+        (["solve", "TABLE", "--targt", "humor=q70"], "no option --targt; write '--target'"),
+        (["solve", "TABLE", "--target", "n_tokens=q60"], "'n_tokens' is a column of every table"),
+        (["levels", "TABLE", "--value", "logprob"], "'logprob' is a column of every table"),
+        (["levels", "TABLE", "--lam", "humour=1"], "write 'humor'"),
+        (["levels", "TABLE", "-o", "levels.xlsx"], "expected a .csv, .parquet or .json file"),
+        (["levels", "TABLE", "-o", "/dev/null/levels.csv"], "cannot be written"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(capsys, table, arguments, message):
@@ -352,11 +360,13 @@ def _repeated(frame):
     ("spoil", "message"),
     [
         (_repeated, "(prompt_id 2, candidate 3) occurs twice, again in row 29"),
-        (lambda frame: frame.rename(columns={"prompt": "prompt_id"}), "no column 'prompt'"),
+        (lambda frame: frame.rename(columns={"prompt": "query"}), "no column 'prompt'"),
+        (lambda frame: frame.assign(humor=pd.Timestamp("2020-01-01")), "value 'humor' is "),
+        (lambda frame: frame.assign(humor=frame["humor"] * 1e300), "of at most 1e+100"),
         (lambda frame: frame.assign(humor="funny"), "value 'humor' is 'funny' in row 0"),
         (lambda frame: frame.drop(columns="humor"), "no column"),
     ],
-    ids=["a key twice", "no prompt", "text", "no value"],
+    ids=["a key twice", "no prompt", "date", "huge", "text", "no value"],
 )
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_table_that_is_refused_in_memory_is_refused_in_parts(
@@ -424,3 +434,121 @@ def test_any_locale_will_do(table):
         capture_output=True, check=True,
     )  # fmt: skip
     assert rb"and its \u03bb is 0" in done.stdout
+
+
+def test_without_a_command_the_help_is_printed(capsys):
+    status, out, err = run(capsys)
+    assert (status, err) == (0, "")
+    assert out.startswith("usage: polyalign")
+    assert all(name in out for name in cli.COMMANDS)
+
+
+def test_every_command_is_known_and_its_help_has_an_example(capsys):
+    (commands,) = [
+        action.choices for action in cli.build_parser()._actions if action.dest == "COMMAND" or
+        (hasattr(action, "choices") and isinstance(action.choices, dict))
+    ]  # fmt: skip
+    assert tuple(commands) == cli.COMMANDS
+    for name, parser in commands.items():
+        if name not in cli.HELPERS:
+            shown = parser.format_help()
+            assert f"example: polyalign {name} " in shown
+            assert ("3 the palette is infeasible" in " ".join(shown.split())) == (
+                name in table_commands.WITH_PALETTE
+            )
+
+
+def test_version_and_module():
+    called = [sys.executable, "-m", "polyalign", "--version"]
+    done = subprocess.run(called, capture_output=True, text=True, check=True)
+    assert done.stdout == f"polyalign {cli.__version__}\n"
+
+
+def test_a_reader_that_stops_early_is_no_error(table):
+    """As `polyalign random … | head -1`, with more output than a pipe holds."""
+    called = [sys.executable, "-m", "polyalign", "random", str(table), "--count", "9999", "--json"]
+    with subprocess.Popen(called, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == cli.BROKEN_PIPE
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "json"])
+def test_an_answer_is_written_to_a_file_in_full(capsys, table, tmp_path, ending):
+    output = tmp_path / f"made/palettes.{ending}"
+    status, out, _ = run(capsys, "random", table, "--count", "200", "-o", output)
+    assert status == 0
+    assert "-o FILE has all" in out
+    record = json.loads(run(capsys, "random", table, "--count", "200", "--json")[1])
+    if ending == "json":
+        assert json.loads(output.read_text()) == record
+        return
+    frame = pd.read_csv(output) if ending == "csv" else pd.read_parquet(output)
+    assert len(frame) == len(record["targets"]) > table_commands.PRINTED_ROWS
+    np.testing.assert_array_equal(frame[["humor", "helpful"]], record["targets"])
+    np.testing.assert_array_equal(frame["KL"], record["kl"])
+
+
+def test_a_split_that_the_table_does_not_have_is_said(capsys, table, monkeypatch, tmp_path):
+    said = f"note: {table} has no column 'split'; test is one half of the prompts"
+    arguments = ("--target", "humor=q60", "--split", "test")
+    status, _, err = run(capsys, "solve", table, *arguments)
+    assert status == 0
+    assert err.startswith(said)
+    assert err.count("\n") == 1
+    path = tmp_path / "rewards.parquet"
+    frame = pd.read_csv(table)
+    frame.to_parquet(path)
+    monkeypatch.setattr(table_commands, "STREAM_CELLS", 10)
+    assert "has no column 'split'" in run(capsys, "solve", path, *arguments)[2]
+    frame.assign(split="test").to_parquet(path)
+    assert run(capsys, "solve", path, *arguments)[2] == ""
+
+
+def test_scope_joint_carries_a_caution(capsys, table):
+    targets = ("--target", "humor=q60")
+    said = "caution: scope joint weighs prompts too"
+    for command in (("solve", *targets), ("feasible", *targets), ("levels", "--lam", "humor=1")):
+        name, *rest = command
+        assert said not in run(capsys, name, table, *rest)[1]
+        assert said in run(capsys, name, table, *rest, "--scope", "joint")[1]
+    assert said not in run(capsys, "levels", table, "--scope", "joint")[1]
+
+
+def test_a_prompt_may_be_known_by_its_id_alone(capsys, table, tmp_path):
+    path = tmp_path / "ids.csv"
+    pd.read_csv(table).rename(columns={"prompt": "prompt_id"}).to_csv(path, index=False)
+    for arguments in (["solve", "--target", "humor=q70"], ["levels"]):
+        name, *rest = arguments
+        assert run(capsys, name, path, *rest) == run(capsys, name, table, *rest)
+
+
+def test_row_numbers_of_pandas_are_no_value(capsys, table, tmp_path):
+    path = tmp_path / "index.csv"
+    pd.read_csv(table).to_csv(path)
+    assert run(capsys, "levels", path) == run(capsys, "levels", table)
+
+
+def test_the_name_of_a_value_may_have_an_equals_sign(capsys, table, tmp_path):
+    path = tmp_path / "equals.csv"
+    pd.read_csv(table).rename(columns={"humor": "a=b"}).to_csv(path, index=False)
+    named = json.loads(run(capsys, "solve", path, "--target", "a=b=q70", "--json")[1])
+    plain = json.loads(run(capsys, "solve", table, "--target", "humor=q70", "--json")[1])
+    assert (named["values"], named["lam"]) == (["a=b"], plain["lam"])
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (12345.6, "12346"),
+        (9999.4, "9999"),
+        (1.23456e-7, "1.235e-07"),
+        (1e12, "1e+12"),
+        (1.5, "1.5"),
+    ],
+)
+def test_large_counts_have_no_exponent(number, text):
+    assert table_commands._cell(number) == text

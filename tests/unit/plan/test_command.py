@@ -25,6 +25,9 @@ def test_gpus_and_a_second_attempt_are_told_and_nothing_else() -> None:
 
 
 def test_a_stage_runs_its_script_and_says_how_it_failed() -> None:
+    assert " '../my folder/workflow/scripts/solve.py' --" in command.shell_command(
+        "../my folder", "solve"
+    )
     text = command.shell_command("..", "annotate")
     started = " python -m polyalign.runtime.preloaded models ../workflow/scripts/annotate.py"
     assert f"{started} --settings {{params.told:q}} " in text

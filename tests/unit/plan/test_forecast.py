@@ -12,6 +12,7 @@ import yaml
 
 from polyalign.errors import InputError
 from polyalign.plan import forecast, resources, stages, work
+from polyalign.plan.calls import Given
 from polyalign.plan.counts import counts
 from polyalign.plan.forecast import Finished, Planned, plan
 from polyalign.plan.machine import DATA_CENTRE, REFERENCE, Machine
@@ -26,16 +27,17 @@ def test_snakemake_plans_a_real_workflow(tmp_path: Path, text: str, write) -> No
         "rule make:\n    output: 'made/{i}.txt'\n    shell: 'touch {output}'\n",
         encoding="utf-8",
     )
-    path = write(text)
+    (tmp_path / "workflow/polyalign").mkdir(parents=True)
+    given = Given(write(text))
     jobs = [forecast.Planned("make", {"i": str(i)}) for i in range(3)]
-    assert sorted(forecast.jobs_to_run(path), key=lambda job: job.wildcards["i"]) == jobs
+    assert sorted(forecast.jobs_to_run(given), key=lambda job: job.wildcards["i"]) == jobs
     (tmp_path / "made").mkdir()
     for i in range(3):
         (tmp_path / "made" / f"{i}.txt").write_text("", encoding="utf-8")
-    assert forecast.jobs_to_run(path) == []
+    assert forecast.jobs_to_run(given) == []
     (tmp_path / "Snakefile").write_text("rule all:\n    input: 'nothing'\n", encoding="utf-8")
     with pytest.raises(InputError, match="MissingInput"):
-        forecast.jobs_to_run(path)
+        forecast.jobs_to_run(given)
 
 
 MACHINE = Machine(2, *REFERENCE, memory_mb=16_000)

@@ -18,6 +18,7 @@ from polyalign.paths import (
     model_of,
     parse_job,
     policy_of,
+    repair,
 )
 from polyalign.settings import NAME
 
@@ -163,3 +164,11 @@ def test_a_study_makes_the_models_in_its_own_folder() -> None:
     assert PATHS.makes(PATHS.model(BASE))
     assert not PATHS.makes("results/my-study/models/base/base")
     assert not PATHS.makes("org/model-7b")
+
+
+def test_only_what_the_workflow_made_is_to_be_deleted() -> None:
+    assert repair("results/mine/models/dpo/a", "the folder") == (
+        "delete the folder and let the workflow make it again"
+    )
+    for own in ("my/model", "my-results/model", "owner/model", "/data/scores.csv"):
+        assert "delete" not in repair(own)

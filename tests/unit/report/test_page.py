@@ -122,7 +122,7 @@ def frame(policy: str, prompts: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names).assign(split="test")
 
 
-def page(left_out: str = "", **changes: Any) -> str:
+def page(left_out: str = "", *, texts: bool = True, **changes: Any) -> str:
     palette = Palette(
         name="both",
         levels={"humor": "q70", "helpful": "mean"},
@@ -158,7 +158,7 @@ def page(left_out: str = "", **changes: Any) -> str:
         opponent="base/base",
         families=FAMILIES,
         facts=FACTS,
-        samples=side_by_side(frames, list(LABELS)),
+        samples=side_by_side(frames, list(LABELS)) if texts else [],
         methods=["Done <so>, with `this`."],
         citations=["A & B, 2020."],
     )
@@ -312,3 +312,9 @@ def test_the_page_has_question_answer_and_method() -> None:
     assert "2 of 2 policies: map-d/both (p = 0.023), dpo/x (p = 0.023)." in text
     assert "<p>Done &lt;so&gt;, with <code>this</code>.</p>" in text
     assert "<li>A &amp; B, 2020.</li>" in text
+
+
+def test_a_study_without_texts_has_no_answers_side_by_side() -> None:
+    assert "Answers side by side" in page()
+    assert "Answers side by side" not in page(texts=False)
+    assert Reader(page(texts=False)).open == []

@@ -26,6 +26,20 @@ FAULTS = {
         "values.diversity.function",
         ["there is no rewards/mine.py", "correct the name"],
     ),
+    "python function that the module lacks": (
+        "diversity: {kind: ngram_diversity}",
+        "diversity: {kind: python, function: 'mine:politenes'}",
+        "mine:politenes",
+        "values.diversity.function",
+        ["mine.py has no function 'politenes'", "one of politeness, other", "write 'politeness'"],
+    ),
+    "mistyped folder": (
+        "source: results/small/models/base/base",
+        "source: data/tiny_clasifier",
+        "data/tiny_clasifier",
+        "model.source",
+        ["'data/tiny_clasifier' does not exist, and 'data' is a folder", "'data/tiny_classifier'"],
+    ),
     "python function without a name": (
         "diversity: {kind: ngram_diversity}",
         "diversity: {kind: python, function: mine}",
@@ -586,7 +600,7 @@ FAULTS = {
         "path: ./data/hhh, split",
         "hhh",
         "prompts.sources[0].path",
-        ["'./data/hhh' does not exist; expected a folder", "correct the path"],
+        ["'./data/hhh' does not exist; expected a folder", "write 'data/hh'"],
     ),
     "pairs that do not exist": (
         "helpful: {path: data/hh}",

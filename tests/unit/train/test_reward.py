@@ -22,6 +22,7 @@ from transformers import (
     TrainerCallback,
 )
 
+from polyalign.cli.progress import progress
 from polyalign.errors import InputError
 from polyalign.families.options import RewardTraining
 from polyalign.models.endings import Endings
@@ -294,7 +295,7 @@ def test_a_classifier_learns_and_names_its_labels(sorted_texts):
 
 
 def test_a_killed_classifier_run_resumes_to_the_same_result(
-    base, sorted_texts, tmp_path, monkeypatch
+    base, sorted_texts, tmp_path, monkeypatch, capsys
 ):
     def again():
         return classify(base, tmp_path, easy_texts(150))
@@ -304,8 +305,12 @@ def test_a_killed_classifier_run_resumes_to_the_same_result(
         with pytest.raises(KilledError):
             again()
     assert common.last_checkpoint(tmp_path / "work") is not None
+    capsys.readouterr()
     record = again()
     assert record["resumed_from"] == 12
+    (tmp_path / "job.log").write_text(capsys.readouterr().err)
+    steps = record["steps"]
+    assert progress(tmp_path / "job.log", {}).step == f"{steps}/{steps}"
     assert record["held_out"] == sorted_texts[1]["held_out"]
     assert same_weights(tmp_path / "model", sorted_texts[0])
 

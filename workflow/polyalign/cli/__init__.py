@@ -5,12 +5,14 @@ Each group of commands has a module, which is imported when one of them runs.
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from polyalign.errors import InputError
+from polyalign import __version__
+from polyalign.errors import InputError, nearest
 
 HELPERS = {
     "check": "check a study's config and print the plan",
@@ -20,10 +22,16 @@ HELPERS = {
 }
 """Command → its help. Each is a module of this package with `main(argv) -> exit status`."""
 
+COMMANDS = ("solve", "feasible", "pareto", "random", "sequential", "levels", *HELPERS)
+
 STATUSES = (
-    "exit status: 0 done; 1 the palette is at the edge of what is feasible, and its lam is not "
-    "certified; 2 bad input, one line on stderr; 3 the palette is infeasible"
+    "exit status: 0 done, also if the palette is unsupported; 1 the palette is at the edge of what "
+    "is feasible, and its lam is not certified; 2 bad input, one line on stderr; 3 the palette is "
+    "infeasible"
 )
+
+BROKEN_PIPE = 141
+"""Exit status if nobody reads the output any more, as that of a program that SIGPIPE ends."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,6 +41,18 @@ class Parser(argparse.ArgumentParser):
         """Raise InputError instead of printing the usage."""
         raise InputError(f"{message}; see {self.prog} --help")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse, but an option of a command that is unknown comes before one that lacks."""
+        if self._subparsers is None:
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            for word in args or ():
+                option = word.partition("=")[0]
+                if word == "--":
+                    break
+                if word.startswith("--") and not any(name.startswith(option) for name in known):
+                    raise InputError(f"no option {option}; {nearest(option, known)}")
+        return super().parse_known_args(args, namespace)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (see `STATUSES`)."""
@@ -40,10 +60,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Not every locale can show a λ.
         sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return status
+
+
+def _run(arguments: list[str]) -> int:
     if arguments and arguments[0] in HELPERS:
         return int(import_module(f"polyalign.cli.{arguments[0]}").main(arguments[1:]))
+    parser = build_parser()
+    if not arguments:
+        parser.print_help()
+        return 0
     try:
-        options = build_parser().parse_args(arguments)
+        if not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+            raise InputError(
+                f"no command {arguments[0]!r}; expected one of {', '.join(COMMANDS)}; "
+                f"{nearest(arguments[0], COMMANDS)}"
+            )
+        options = parser.parse_args(arguments)
         run: Callable[[argparse.Namespace], int] = options.run
         return run(options)
     except InputError as error:
@@ -55,11 +95,10 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; it imports nothing heavy."""
     from polyalign.cli import table
 
-    parser = Parser(
-        prog="polyalign", description="Align a language model to several values.", epilog=STATUSES
-    )
+    parser = Parser(prog="polyalign", description="Align a language model to several values.")
+    parser.add_argument("--version", action="version", version=f"polyalign {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
-    table.add_commands(commands, epilog=STATUSES)
+    table.add_commands(commands, statuses=STATUSES)
     for name, text in HELPERS.items():
         commands.add_parser(name, help=text, add_help=False)
     return parser

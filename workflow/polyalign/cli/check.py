@@ -6,8 +6,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from polyalign.cli.arguments import add_study, load_study, read_words
 from polyalign.errors import InputError
 from polyalign.plan.data_check import check_data
+from polyalign.plan.doubts import doubts
 from polyalign.plan.forecast import (
     Forecast,
     Step,
@@ -20,7 +22,7 @@ from polyalign.plan.forecast import (
     warnings,
 )
 from polyalign.plan.machine import DATA_CENTRE, this_machine
-from polyalign.study import Study, load
+from polyalign.study import Study
 
 GB = 1e9
 
@@ -35,10 +37,16 @@ def main(argv: list[str] | None = None) -> int:
         SystemExit: on an unknown argument.
     """
     parser = argparse.ArgumentParser(prog="polyalign check", description=__doc__)
-    parser.add_argument("--config", default="config.yaml", help="the study (default: %(default)s)")
+    add_study(parser, "CONFIG | KEY=VALUE", "the study's config, and changes to it, as `seed=2`")
     options = parser.parse_args(argv)
     try:
-        study = load(options.config)
+        given, targets = read_words(options.words, options.config)
+        if targets:
+            raise InputError(
+                f"{targets[0]!r} is neither a config (.yaml) nor a change (key=value); expected "
+                "`polyalign check my.yaml`; name the config"
+            )
+        study = load_study(given)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -46,11 +54,11 @@ def main(argv: list[str] | None = None) -> int:
     if data.faults:
         print("\n".join(data.faults), file=sys.stderr)
         return 2
-    print(f"{options.config}: no errors. {summary(study)}")
-    for warning in [*data.warnings, *out_of_reach(study)]:
+    print(f"{given.config}: no errors. {summary(study)}")
+    for warning in [*data.warnings, *doubts(study), *out_of_reach(study)]:
         print(f"warning: {warning}")
     try:
-        jobs = jobs_to_run(options.config)
+        jobs = jobs_to_run(given)
     except InputError as error:
         print(error, file=sys.stderr)
         return 1

@@ -21,16 +21,18 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from polyalign.cli.arguments import add_study, load_study, read_words
 from polyalign.cli.progress import progress
 from polyalign.errors import InputError
 from polyalign.paths import JobFile, Paths, parse_job
-from polyalign.plan import left_out, shown, work
+from polyalign.plan import calls, left_out, shown, work
 from polyalign.plan.counts import counts
+from polyalign.plan.data_check import check_data
 from polyalign.plan.jobs import jobs as planned_jobs
 from polyalign.plan.jobs import rule_of_job
 from polyalign.plan.machine import this_machine
 from polyalign.runtime.job_record import read_record, record_path
-from polyalign.study import Study, load
+from polyalign.study import Study
 
 LOOK = 0.5
 """Seconds between two looks at the jobs."""
@@ -284,49 +286,52 @@ def main(argv: list[str] | None = None) -> int:
         SystemExit: on an unknown argument.
     """
     parser = argparse.ArgumentParser(prog="polyalign run", description=__doc__)
-    parser.add_argument(
-        "targets",
-        nargs="*",
-        metavar="TARGET",
-        default=["all"],
-        help="rules or files (default: all)",
+    add_study(
+        parser,
+        "CONFIG | TARGET | KEY=VALUE",
+        "the study's config, rules or files (default: all), changes to the config, as `seed=2`",
     )
-    parser.add_argument("--config", default="config.yaml", help="the study (default: %(default)s)")
     parser.add_argument("--cores", type=int, default=2, help="CPU cores (default: %(default)s)")
     options = parser.parse_args(argv)
     try:
-        study = load(options.config)
+        given, targets = read_words(options.words, options.config)
+        targets = targets or ["all"]
+        study = load_study(given)
+        if faults := check_data(study).faults:
+            raise InputError("\n".join(faults))
+        command = calls.command(
+            given,
+            *("--cores", str(options.cores), "--keep-going", "--rerun-incomplete"),
+            *("--", *targets),
+        )
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
     begun, screen = time.monotonic(), Screen()
-    status, run, printed = _snakemake(study, options, screen)
+    status, run, printed = _snakemake(study, command, options.cores, screen)
     if status == 0:
-        screen.say(_success(study, options.targets, run, time.monotonic() - begun))
+        screen.say(_success(study, targets, run, time.monotonic() - begun))
         return 0
     rest = []
-    if run.failed and options.targets == ["all"] and status > 0:
-        rest = _report_of_the_rest(study, options, screen, run.lost)
+    if run.failed and targets == ["all"] and status > 0:
+        rest = _report_of_the_rest(study, command, options.cores, screen, run.lost)
     screen.say([*_stopped(run, printed, time.monotonic() - begun), *rest])
     return status if status >= 0 else 128 - status
 
 
 def _snakemake(
-    study: Study, options: argparse.Namespace, screen: Screen, failed: Path | None = None
+    study: Study, command: Sequence[str], cores: int, screen: Screen, failed: Path | None = None
 ) -> tuple[int, Run, list[str]]:
     """Run Snakemake; returns its exit status (< 0: a signal), what it said, and what it printed.
 
     Args:
         study: the study.
-        options: the command line.
+        command: the call of Snakemake.
+        cores: its cores.
         screen: where the progress is shown.
         failed: file with what failed before and is left out.
     """
-    command = [
-        *(sys.executable, "-m", "snakemake", "--cores", str(options.cores), "--keep-going"),
-        *("--configfile", options.config, "--rerun-incomplete", "--", *options.targets),
-    ]
-    environment = {**os.environ, **({left_out.FAILED: str(failed)} if failed else {})}
+    environment = calls.environment() | ({left_out.FAILED: str(failed)} if failed else {})
     # If this process is killed, Snakemake can still write to the file, which has no name.
     with tempfile.TemporaryFile() as output:
         child = subprocess.Popen(
@@ -339,13 +344,13 @@ def _snakemake(
         )
         with _signals_to(child) as signals, _not_left_alone(child):
             _import_pandas()
-            run, printed = _follow(study, child, output.fileno(), options.cores, screen)
+            run, printed = _follow(study, child, output.fileno(), cores, screen)
             status = child.wait()
     return -signals[0] if signals and status else status, run, printed
 
 
 def _report_of_the_rest(
-    study: Study, options: argparse.Namespace, screen: Screen, jobs: Sequence[Started]
+    study: Study, command: Sequence[str], cores: int, screen: Screen, jobs: Sequence[Started]
 ) -> list[str]:
     """Make the report without what failed; says where it is, or why there is none.
 
@@ -360,7 +365,7 @@ def _report_of_the_rest(
                 return [f"There is no report: {failed}."]
             path.write_text(json.dumps(asdict(failed)), encoding="utf-8")
             screen.say(["Making the report of the rest."])
-            status, run, _ = _snakemake(study, options, screen, path)
+            status, run, _ = _snakemake(study, command, cores, screen, path)
             if status == 0:
                 report = Paths(study.study).file("report.html")
                 return [f"Report of the rest, which names what is missing: {report}"]
@@ -525,10 +530,18 @@ def _success(study: Study, targets: Sequence[str], run: Run, seconds: float) -> 
     ]
 
 
+def _reason(printed: Sequence[str]) -> Sequence[str]:
+    """Why Snakemake stopped: the message of its own error without the place, or its last lines."""
+    for number, line in enumerate(printed):
+        if line.startswith("WorkflowError"):
+            return [text for text in printed[number + 1 :] if text and not text.startswith("  ")]
+    return printed[-TAIL:]
+
+
 def _stopped(run: Run, printed: Sequence[str], seconds: float) -> list[str]:
     """What failed, where to look, and how to go on."""
     if not run.failed:
-        return [*printed[-TAIL:], f"Snakemake stopped after {duration(seconds)}."]
+        return [*_reason(printed), f"Snakemake stopped after {duration(seconds)}."]
     return [
         f"Not complete: {len(run.failed)} jobs failed, {run.done} of {run.total} are done.",
         *(line for told in run.failed.values() for line in told),

@@ -130,7 +130,7 @@ def status_text(entries: Sequence[Entry]) -> str:
     parts = []
     running = [entry for entry in entries if entry.state == "running"]
     if running:
-        head = ("running", "where", "since", "step", "loss", "MB")
+        head = ("running", "where", "since", "step", "left", "loss", "MB")
         parts.append(_table(head, map(_running_row, running)))
     failed = [entry for entry in entries if entry.state in ("failed", "gone")]
     if failed:
@@ -149,7 +149,9 @@ def _running_row(entry: Entry) -> tuple[str, ...]:
         where += f" (SLURM {record['slurm_job']})"
     found = progress(entry.log, record)
     since = datetime.now(UTC) - datetime.fromisoformat(record["started"])
-    return entry.name, where, str(since).partition(".")[0], found.step, found.loss, _memory(record)
+    step = f"{found.step} {found.unit}".strip()
+    ran = str(since).partition(".")[0]
+    return entry.name, where, ran, step, found.left, found.loss, _memory(record)
 
 
 def _memory(record: dict[str, Any]) -> str:

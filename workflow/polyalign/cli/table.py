@@ -5,12 +5,15 @@ Each command returns an `Answer`, which `show` prints as JSON or as text.
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from polyalign.errors import InputError
+from polyalign.data.keys import SAMPLE_COLUMNS
+from polyalign.errors import InputError, nearest
 from polyalign.map.palette import GRAMMAR, check_level
 
 if TYPE_CHECKING:
@@ -57,17 +60,19 @@ class Answer:
         record: all results, for `--json`.
         above: lines above the table.
         header: names of the table's columns; empty without a table.
-        rows: rows of the table; numbers are rounded to four digits.
+        rows: rows of the table; numbers are rounded to four digits as text, and in full in files.
         below: lines below the table.
         status: exit status.
+        printed: how many rows are printed as text at most.
     """
 
     record: dict[str, Any]
     above: Sequence[str] = ()
     header: Sequence[str] = ()
-    rows: Iterable[Sequence[str | float]] = ()
+    rows: Sequence[Sequence[str | float]] = ()
     below: Sequence[str] = ()
     status: int = 0
+    printed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,14 +92,32 @@ class Table:
     groups: "np.ndarray"
 
 
-def add_commands(commands: Any, epilog: str) -> None:
+EXAMPLES = {
+    "solve": "solve rewards.parquet --target humor=q70 --target helpful=mean",
+    "feasible": "feasible rewards.parquet --target humor=q90 --target helpful=q90",
+    "pareto": "pareto rewards.csv --value humor --value helpful --kl 0.5 -o front.csv",
+    "random": "random rewards.parquet --count 5000 -o palettes.parquet",
+    "sequential": "sequential rewards.parquet --target humor=q70 --target helpful=q70 --rounds 5",
+    "levels": "levels rewards.parquet --lam humor=1.5",
+}
+"""Command → an example of it."""
+
+WITH_PALETTE = ("solve", "feasible", "sequential")
+"""Commands whose exit status says what became of the palette."""
+
+
+def add_commands(commands: Any, statuses: str) -> None:
     """Add the parsers of this module's commands; `options.run` runs one and returns its status."""
 
     def command(
         name: str, answer: Callable[[argparse.Namespace], Answer], text: str
     ) -> argparse.ArgumentParser:
+        epilog = f"example: polyalign {EXAMPLES[name]}"
+        epilog += f"\n\n{fill(statuses)}" if name in WITH_PALETTE else ""
         parser = _command(commands, name, text, epilog)
-        parser.set_defaults(run=lambda options: show(answer(options), as_json=options.json))
+        parser.set_defaults(
+            run=lambda options: show(answer(options), as_json=options.json, output=options.output)
+        )
         return parser
 
     solved = command("solve", solve, "lam of a palette, with a certificate")
@@ -144,8 +167,10 @@ def add_commands(commands: Any, epilog: str) -> None:
     )
 
 
-def show(answer: Answer, *, as_json: bool) -> int:
-    """Print an answer; return its exit status."""
+def show(answer: Answer, *, as_json: bool, output: str | None = None) -> int:
+    """Print an answer, and write it to a file if one is named; return its exit status."""
+    if output is not None:
+        write(answer, output)
     if as_json:
         from polyalign.map.dual import plain
 
@@ -154,10 +179,43 @@ def show(answer: Answer, *, as_json: bool) -> int:
     for line in answer.above:
         print(line)
     if answer.header:
-        _print_table(answer.header, answer.rows)
-    for line in answer.below:
+        _print_table(answer.header, answer.rows[: answer.printed])
+    more = len(answer.rows) - (answer.printed or len(answer.rows))
+    for line in [*answer.below, *([f"and {more} more; -o FILE has all"] if more > 0 else [])]:
         print(line)
     return answer.status
+
+
+def write(answer: Answer, output: str) -> None:
+    """Write an answer: all results as .json, or its table as .csv or .parquet.
+
+    Raises:
+        InputError: on another ending, or if the file cannot be written.
+    """
+    import pandas as pd
+
+    from polyalign.data.tables import write_csv, write_table
+    from polyalign.map.dual import plain
+    from polyalign.runtime.files import write_json
+
+    try:
+        if output.endswith(".json"):
+            write_json(output, plain(answer.record))
+            return
+        frame = pd.DataFrame(list(answer.rows), columns=list(answer.header))
+        if output.endswith(".csv"):
+            write_csv(frame, output)
+        elif output.endswith(".parquet"):
+            write_table(frame, output, {})
+        else:
+            raise InputError(
+                f"-o {output}: unknown format; expected a .csv, .parquet or .json file; rename it"
+            )
+    except OSError as fault:
+        raise InputError(
+            f"-o {output}: cannot be written ({fault.strerror}); expected a file in a folder that "
+            "can be written; name another"
+        ) from fault
 
 
 def solve(options: argparse.Namespace) -> Answer:
@@ -172,8 +230,8 @@ def solve(options: argparse.Namespace) -> Answer:
         {key: record[key] for key in SOLVE_KEYS},
         above=[solution.message, *(f"warning: {warning}" for warning in warnings)],
         header=("value", "base", "target", "realised", "lam"),
-        rows=zip(solution.values, *columns, strict=True),
-        below=[facts],
+        rows=list(zip(solution.values, *columns, strict=True)),
+        below=[facts, *_caveat(solution.scope, solution.n_prompts)],
         status={"infeasible": INFEASIBLE, "stalled": STALLED}.get(solution.status, 0),
     )
 
@@ -197,7 +255,7 @@ def feasible(options: argparse.Namespace) -> Answer:
     ways = {
         "nearest feasible": reach.nearest,
         "supportable": reach.supportable,
-        "highest alone": reach.highest,
+        "highest": reach.highest,
         "and supportable": reach.highest_supportable,
     }
     return Answer(
@@ -221,8 +279,8 @@ def feasible(options: argparse.Namespace) -> Answer:
             f"of the way from base to target: {min(1.0, reach.share):.1%} feasible, {supported}",
         ],
         header=("value", "base", "target", *ways),
-        rows=zip(names, base.center, target, *ways.values(), strict=True),
-        below=["highest alone: of one value, the others held at their targets"],
+        rows=list(zip(names, base.center, target, *ways.values(), strict=True)),
+        below=["highest: with the other values held at their targets", *_caveat_of(table)],
         status=INFEASIBLE if infeasible else 0,
     )
 
@@ -251,6 +309,7 @@ def pareto(options: argparse.Namespace) -> Answer:
         ],
         header=("point", *names, *(f"lam {name}" for name in names)),
         rows=[(str(i), *level, *lam) for i, (level, lam) in rows],
+        below=_caveat_of(table),
     )
 
 
@@ -263,7 +322,6 @@ def random(options: argparse.Namespace) -> Answer:
     drawn = random_palettes(table.base, options.count, seed=options.seed, cap=options.cap)
     batch, kept = drawn.batch, drawn.kept
     indices = kept.nonzero()[0]
-    more = indices.size - PRINTED_ROWS
     return Answer(
         {
             "values": names,
@@ -285,10 +343,10 @@ def random(options: argparse.Namespace) -> Answer:
         ],
         header=("palette", *names, *(f"lam {name}" for name in names), "KL", "ess"),
         rows=[
-            (str(i), *batch.targets[i], *batch.lam[i], batch.kl[i], batch.ess[i])
-            for i in indices[:PRINTED_ROWS]
+            (str(i), *batch.targets[i], *batch.lam[i], batch.kl[i], batch.ess[i]) for i in indices
         ],
-        below=[f"and {more} more; --json prints all"] if more > 0 else [],
+        below=_caveat_of(table),
+        printed=PRINTED_ROWS,
     )
 
 
@@ -318,11 +376,12 @@ def sequential(options: argparse.Namespace) -> Answer:
         },
         header=("levels", *names, "KKT residual"),
         rows=[
-            ("base", *base.center, ""),
-            ("target", *target, ""),
-            *((f"round {i}", *level, f"{kkt:.1e}") for i, (level, kkt) in after),
-            ("at once", *together.realised, f"{together.kkt:.1e}"),
+            ("base", *base.center, nan),
+            ("target", *target, nan),
+            *((f"round {i}", *level, kkt) for i, (level, kkt) in after),
+            ("at once", *together.realised, together.kkt),
         ],
+        below=_caveat_of(table),
     )
 
 
@@ -337,7 +396,10 @@ def levels(options: argparse.Namespace) -> Answer:
     given = _pairs(options.lam or [], "NAME=NUMBER")
     lam = np.array([_number(name, given.pop(name, "0")) for name in names])
     if given:
-        raise InputError(f"--lam: no value {', '.join(given)}; there are {', '.join(names)}")
+        raise InputError(
+            f"--lam: no value {', '.join(given)}; there are {', '.join(names)}; "
+            f"{nearest(next(iter(given)), names)}"
+        )
     found = level_table(base, table.rewards, table.groups, lam)
     quantiles = [f"q{share}" for share in SHARES]
     realised = [f"q{100 * share:.4g}" for share in found.level_quantiles]
@@ -357,14 +419,21 @@ def levels(options: argparse.Namespace) -> Answer:
             "max_weight": found.max_weight,
         },
         header=("value", "base", "sd", *quantiles, "lam", "level", "quantile"),
-        rows=zip(names, *columns, strict=True),
-        below=[f"scope {base.scope}, KL {found.kl:.4g} nats, effective samples {found.ess:.4g}"],
+        rows=list(zip(names, *columns, strict=True)),
+        below=[
+            f"scope {base.scope}, KL {found.kl:.4g} nats, effective samples {_cell(found.ess)}",
+            *(_caveat_of(table) if lam.any() else []),
+        ],
     )
 
 
 def _command(commands: Any, name: str, text: str, epilog: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=text, epilog=epilog
+        name,
+        help=text,
+        description=text,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("table", help="rewards: .parquet, .csv, .jsonl, or MAP's .json")
     parser.add_argument(
@@ -376,6 +445,12 @@ def _command(commands: Any, name: str, text: str, epilog: str) -> argparse.Argum
         "--split", default="all", choices=("all", "fit", "test"), help="rows to use"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="write the table as .csv or .parquet, or all results as .json",
+    )
     return parser
 
 
@@ -413,13 +488,16 @@ def _solve(options: argparse.Namespace) -> tuple["Solution", list[str]]:
     from polyalign.map.dual import solve_on
 
     levels = _levels(options)
+    _check_names(levels)
     if _is_large(options.table, len(levels)):
         import pyarrow.parquet as pq
 
         from polyalign.data.rewards_table import check_prompts
         from polyalign.palettes.streamed import Stream, solve_stream
 
-        check_prompts(pq.read_schema(options.table).names, options.table)
+        columns = pq.read_schema(options.table).names
+        check_prompts(columns, options.table)
+        _say_derived_split(options, columns)
         stream = Stream(options.table, list(levels), options.scope, options.split)
         solution = solve_stream(stream, levels, slack=True)
         return solution, cautions(stream, levels, solution.target, list(levels))
@@ -454,15 +532,18 @@ def _read(options: argparse.Namespace, values: list[str] | None) -> Table:
     """The rows of the chosen split, with the given values (None: all of the table)."""
     from polyalign.data.rewards_table import (
         check_splits,
+        columns_of,
         read_rewards,
         rewards_array,
         value_columns,
     )
     from polyalign.map.base import Base
 
+    _check_names(values or [])
     frame = read_rewards(options.table, columns={name: name for name in values or []})
     if options.split != "all":
         check_splits(set(frame["split"]), options.table)
+        _say_derived_split(options, columns_of(options.table))
         frame = frame[frame["split"] == options.split]
         if frame.empty:
             raise InputError(f"{options.table}: no rows in split {options.split!r}")
@@ -473,6 +554,40 @@ def _read(options: argparse.Namespace, values: list[str] | None) -> Table:
         raise InputError(f"{options.table}: no column of numbers to take as a value")
     rewards, groups = rewards_array(frame, names)
     return Table(Base(rewards, groups, options.scope), names, rewards, groups)
+
+
+def _check_names(values: Iterable[str]) -> None:
+    """Refuse columns of samples, which are in every table."""
+    for name in values:
+        if name in SAMPLE_COLUMNS:
+            raise InputError(
+                f"{name!r} is a column of every table of samples, and no value; expected a reward; "
+                "for its levels copy it to a column of another name"
+            )
+
+
+def _say_derived_split(options: argparse.Namespace, columns: Iterable[str]) -> None:
+    """Say so, on stderr, where the table does not say which rows a split has."""
+    if options.split != "all" and "split" not in columns:
+        print(
+            f"note: {options.table} has no column 'split'; {options.split} is one half of the "
+            "prompts, by a hash of their texts",
+            file=sys.stderr,
+        )
+
+
+def _caveat_of(table: Table) -> list[str]:
+    return _caveat(table.base.scope, len(set(table.groups.tolist())))
+
+
+def _caveat(scope: str, prompts: int) -> list[str]:
+    """What a reader must know of lam that weighs the samples of all prompts together."""
+    if scope != "joint" or prompts < 2:
+        return []
+    return [
+        "caution: scope joint weighs prompts too, so a level may be reached by another choice of "
+        "prompts and not by better answers"
+    ]
 
 
 def _levels(options: argparse.Namespace) -> dict[str, str]:
@@ -488,7 +603,7 @@ def _levels(options: argparse.Namespace) -> dict[str, str]:
 def _pairs(items: Sequence[str], form: str) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for item in items:
-        name, equals, text = item.partition("=")
+        name, equals, text = item.rpartition("=")  # a level has none, a name may
         if not (name and equals and text):
             raise InputError(f"{item!r} is not understood; expected {form}")
         if name in pairs:
@@ -519,7 +634,10 @@ def _blocks(items: Sequence[str] | None, names: list[str]) -> list[list[int]] | 
 
 
 def _cell(number: float) -> str:
-    return f"{number:.4g}" if isfinite(number) else "-"
+    """Four digits; large numbers without an exponent."""
+    if not isfinite(number):
+        return "-"
+    return f"{number:.0f}" if 1e4 <= abs(number) < 1e9 else f"{number:.4g}"
 
 
 def _print_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

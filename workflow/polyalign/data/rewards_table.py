@@ -6,17 +6,20 @@ value. The metadata of its file holds `spec`: how its samples were drawn and how
 scored.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from polyalign.data.json_lines import is_chat
 from polyalign.data.keys import KEY, SAMPLE_COLUMNS, prompt_id, split_of
 from polyalign.data.specs import check_same_spec
 from polyalign.data.tables import read_table
-from polyalign.errors import InputError
+from polyalign.errors import InputError, nearest
+from polyalign.map.base import LARGEST, usable
 
 TEST_SHARE = 0.5
 """Default share of the prompts in `test`, for a table without splits."""
@@ -27,8 +30,13 @@ def value_columns(frame: pd.DataFrame) -> list[str]:
     return [
         str(name)
         for name in frame.columns
-        if name not in SAMPLE_COLUMNS and pd.api.types.is_numeric_dtype(frame[name])
+        if _may_be_value(name) and pd.api.types.is_numeric_dtype(frame[name])
     ]
+
+
+def _may_be_value(name: object) -> bool:
+    """Whether a column may hold a value: not one of samples, nor row numbers that pandas wrote."""
+    return name not in SAMPLE_COLUMNS and not re.fullmatch(r"Unnamed: \d+", str(name))
 
 
 def _meant_as_values(frame: pd.DataFrame) -> list[str]:
@@ -36,7 +44,8 @@ def _meant_as_values(frame: pd.DataFrame) -> list[str]:
     spoilt = [
         str(name)
         for name in frame.columns
-        if name not in (*SAMPLE_COLUMNS, "generated")
+        if _may_be_value(name)
+        and name != "generated"
         and not pd.api.types.is_numeric_dtype(frame[name])
         and pd.to_numeric(frame[name], errors="coerce").notna().mean() > 0.5
     ]
@@ -50,8 +59,8 @@ def read_rewards(
     """Read a rewards table in any format and add what can be derived.
 
     MAP's JSON (records of `prompt`, `generated` = prompt + response, and one key per value) is one
-    of the formats. Missing `prompt_id`, `candidate` (order within the prompt) and `split` (by hash
-    of the prompt) are filled in.
+    of the formats. A prompt without text is called by its `prompt_id`. Missing `prompt_id`,
+    `candidate` (order within the prompt) and `split` (by hash of the prompt) are filled in.
 
     Args:
         path: the table.
@@ -74,6 +83,8 @@ def read_rewards(
         if name in frame:
             cells = frame[name]
             check_missing((cells.isna() | (empty & (cells == ""))).to_numpy(), name, path)
+    if "prompt" not in frame:
+        frame["prompt"] = frame["prompt_id"]
     chats = [row for row, cell in enumerate(frame["prompt"]) if is_chat(cell)]
     if chats:
         raise InputError(
@@ -94,9 +105,10 @@ def read_rewards(
     names = dict(columns) if columns else {name: name for name in _meant_as_values(frame)}
     absent = [column for column in names.values() if column not in frame]
     if absent:
+        there = value_columns(frame)
         raise InputError(
             f"{path}: no column {', '.join(map(repr, absent))}; value columns there: "
-            f"{', '.join(value_columns(frame)) or 'none'}"
+            f"{', '.join(there) or 'none'}; {nearest(absent[0], there)}"
         )
     samples = frame[[name for name in SAMPLE_COLUMNS if name in frame]]
     values = frame[list(names.values())].set_axis(list(names), axis="columns")
@@ -105,10 +117,20 @@ def read_rewards(
     return pd.concat([samples, values.astype(np.float64)], axis="columns")
 
 
+def columns_of(path: str | Path) -> list[str]:
+    """Names of the columns of a table, in any format."""
+    if str(path).endswith(".parquet"):
+        return list(pq.read_schema(path).names)
+    return list(map(str, read_table(path).columns))
+
+
 def check_prompts(columns: Collection[object], source: str | Path) -> None:
-    """Raise InputError unless a rewards table has a column `prompt`."""
-    if "prompt" not in columns:
-        raise InputError(f"{source}: no column 'prompt'; it has {', '.join(map(str, columns))}")
+    """Raise InputError unless a rewards table says of each row which prompt it is of."""
+    if "prompt" not in columns and "prompt_id" not in columns:
+        raise InputError(
+            f"{source}: no column 'prompt' and no 'prompt_id'; it has "
+            f"{', '.join(map(str, columns))}; rename the one with the prompts"
+        )
 
 
 def check_missing(missing: np.ndarray, column: str, source: str | Path) -> None:
@@ -140,15 +162,22 @@ def check_splits(splits: Collection[object], source: str | Path) -> None:
 def check_values(samples: pd.DataFrame, values: pd.DataFrame, source: str | Path) -> None:
     """Raise InputError naming the first row and value that is not a finite number."""
     for name in values.columns:
-        numbers = pd.to_numeric(values[name], errors="coerce").to_numpy(dtype=np.float64)
-        bad = np.flatnonzero(~np.isfinite(numbers))
+        bad = np.flatnonzero(~usable(as_numbers(values[name])))
         if bad.size:
             row, cell = samples.iloc[bad[0]], values[name].tolist()[bad[0]]
             raise InputError(
                 f"{source}: value '{name}' is {cell!r} in row {bad[0]} "
                 f"(prompt_id {row['prompt_id']}, candidate {row['candidate']}; {bad.size} such "
-                "rows); expected a finite number: score it again or remove the row"
+                f"rows); expected a finite number of at most {LARGEST:g}: score it again or remove "
+                "the row"
             )
+
+
+def as_numbers(column: pd.Series) -> np.ndarray:
+    """A column as float64, NaN where it holds something else; dates are no numbers."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return np.full(len(column), np.nan)
+    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
 
 
 def check_keys(samples: pd.DataFrame, source: str | Path) -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from polyalign.data.formats import TABLE_FILES
 from polyalign.errors import InputError
-from polyalign.paths import policy_of
+from polyalign.paths import policy_of, repair
 from polyalign.runtime.files import atomic_write
 
 TEXTS = ("prompt_id", "prompt", "response", "generated", "text", "split")
@@ -44,7 +44,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     except (ValueError, OSError, pa.ArrowException, pd.errors.ParserError) as fault:
         raise InputError(
             f"{path}: cannot be read as {path.suffix[1:]} ({fault}); it may be truncated: "
-            "restore it, or delete it and let its stage make it again"
+            f"{repair(path)}"
         ) from fault
     if frame.empty:
         raise InputError(f"{path}: the table has no rows; expected at least one")

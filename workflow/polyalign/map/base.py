@@ -15,6 +15,7 @@ from polyalign.errors import InputError
 
 SCOPES = ("auto", "prompt", "joint")
 PROMPT_SCOPE_CANDIDATES = 8
+LARGEST = 1e100  # size of a reward; squares of larger ones may overflow
 # A target that is out of reach by less than this many standard deviations counts as feasible, on
 # the edge: the greedy level itself, for example, up to rounding.
 EDGE = 1e-8
@@ -508,21 +509,27 @@ def resolve_scope(scope: str, n: int, groups: np.ndarray | None) -> str:
     return "prompt" if n >= PROMPT_SCOPE_CANDIDATES * prompts else "joint"
 
 
+def usable(numbers: np.ndarray) -> np.ndarray:
+    """Whether each number can be a reward: it is finite, and its square is as well."""
+    return np.abs(numbers) <= LARGEST
+
+
 def check_rewards(rewards: np.ndarray) -> np.ndarray:
     """Rewards as a float64 array (n, k).
 
     Raises:
-        InputError: if the shape is another, the array is empty, or a number in it is not finite.
+        InputError: if the shape is another, the array is empty, or a number in it is not finite or
+            above `LARGEST`.
     """
     rewards = np.asarray(rewards, dtype=np.float64)
     if rewards.ndim != 2 or 0 in rewards.shape:
         raise InputError(f"rewards: shape {rewards.shape}; expected (samples, values), not empty")
-    finite = np.isfinite(rewards)
+    finite = usable(rewards)
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
         raise InputError(
             f"rewards: {rewards[row, column]} in row {row}, column {column}; expected a finite "
-            "number: score it again or remove the row"
+            f"number of at most {LARGEST:g}: score it again or remove the row"
         )
     return rewards
 

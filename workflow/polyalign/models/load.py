@@ -20,6 +20,7 @@ from transformers.activations import NewGELUActivation
 
 from polyalign.errors import InputError
 from polyalign.models.sources import adapter_base, gguf_parts, resolve
+from polyalign.paths import repair
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -80,9 +81,6 @@ def load_model(
 @contextmanager
 def _clear_errors(source: str, what: str) -> Iterator[None]:
     """Turn whatever a loader raises into one InputError that says why."""
-    path = Path(resolve(source))
-    ours = path.with_name(f"{path.name}.json").is_file()
-    again = "delete the folder and its .json and let the workflow make it again"
     try:
         yield
     except InputError:
@@ -98,14 +96,14 @@ def _clear_errors(source: str, what: str) -> Iterator[None]:
         raise InputError(
             f"{source}: cannot be loaded as a {what} ({_shortened(reason)}); expected "
             "a HuggingFace folder, an adapter, a GGUF file or a hub id: "
-            f"{again if ours else 'check the path and its files'}"
+            f"{repair(source, 'the folder and its .json')}"
         ) from fault
     except Exception as fault:  # safetensors raises its own, unrelated class on a damaged file
         if type(fault).__module__.partition(".")[0] not in ("safetensors", "safetensors_rust"):
             raise
         raise InputError(
-            f"{source}: its weights are damaged ({fault}); expected a whole file; "
-            f"{again if ours else 'copy or download it again'}"
+            f"{source}: its weights are damaged ({fault}); expected a whole file: "
+            f"{repair(source, 'the folder and its .json')}"
         ) from fault
 
 

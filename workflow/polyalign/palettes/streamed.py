@@ -15,9 +15,23 @@ import pyarrow.parquet as pq
 from pandas.util import hash_array, hash_pandas_object
 
 from polyalign.data.keys import split_of
-from polyalign.data.rewards_table import TEST_SHARE, check_keys, check_missing, check_splits
+from polyalign.data.rewards_table import (
+    TEST_SHARE,
+    as_numbers,
+    check_keys,
+    check_missing,
+    check_splits,
+)
 from polyalign.errors import InputError
-from polyalign.map.base import PROMPT_SCOPE_CANDIDATES, SAME, SCOPES, Base, Units
+from polyalign.map.base import (
+    LARGEST,
+    PROMPT_SCOPE_CANDIDATES,
+    SAME,
+    SCOPES,
+    Base,
+    Units,
+    usable,
+)
 from polyalign.map.dual import DEFAULT_LIMITS, TOLERANCE, Limits, Solution, maximise, solve_on
 from polyalign.map.palette import parse_level, parse_target
 
@@ -93,12 +107,12 @@ class Stream(Units):
         row = 0
         for piece in self._pieces(list(dict.fromkeys(columns))):
             for name, numbers in zip(self.values, self._numbers(piece), strict=True):
-                bad = np.flatnonzero(~np.isfinite(numbers))
+                bad = np.flatnonzero(~usable(numbers))
                 if bad.size:
                     raise InputError(
                         f"{self.path}: value '{name}' is {piece[name][int(bad[0])].as_py()!r} in "
-                        f"row {row + bad[0]}; expected a finite number: score it again or remove "
-                        "the row"
+                        f"row {row + bad[0]}; expected a finite number of at most "
+                        f"{LARGEST:g}: score it again or remove the row"
                     )
             if keyed:
                 hashes[row : row + piece.num_rows] = _hashes(self._keys(piece))
@@ -255,7 +269,7 @@ class Stream(Units):
             if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
                 row[:] = column.to_numpy()
             else:  # text of numbers is taken for them, as it is in memory; other text is NaN
-                row[:] = pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy(np.float64)
+                row[:] = as_numbers(column.to_pandas())
         return numbers
 
     def moments(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:

@@ -27,9 +27,10 @@ def shell_command(root: str, stage: str, *, launch: bool = False) -> str:
         launch: whether the job trains on several GPUs where it is asked to.
     """
     python = "{params.launcher}" if launch else started_with(STAGES[stage].libraries)
+    script = shlex.quote(f"{root}/workflow/scripts/{STAGES[stage].script}.py")
     return (
         "RAYON_NUM_THREADS={threads} OMP_NUM_THREADS={threads}"
-        f" {python} {root}/workflow/scripts/{STAGES[stage].script}.py"
+        f" {python} {script}"
         " --settings {params.told:q} {params.files} --log {log:q}"
         " || python -m polyalign.runtime.exit_status $? {log:q}"
     )

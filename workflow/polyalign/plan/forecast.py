@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,7 +21,8 @@ from polyalign import families
 from polyalign.errors import InputError
 from polyalign.map.budget import candidates_for, expected_largest, sd_above_base
 from polyalign.paths import Paths, parse_job
-from polyalign.plan import resources, stages, work
+from polyalign.plan import calls, resources, stages, work
+from polyalign.plan.calls import Given
 from polyalign.plan.counts import counts
 from polyalign.plan.machine import DATA_CENTRE, Machine
 from polyalign.plan.resources import BYTES, GPU_MB, HOST_MB, Need, parameters
@@ -192,18 +192,23 @@ def out_of_reach(study: Study) -> list[str]:
     return found
 
 
-def jobs_to_run(config: str) -> list[Planned]:
-    """The jobs that Snakemake would run now for this config.
+def jobs_to_run(given: Given) -> list[Planned]:
+    """The jobs that Snakemake would run now for this study.
 
     Raises:
         InputError: if Snakemake cannot make the plan; with the message of Snakemake.
     """
     quiet = ["--dry-run", "--quiet", "host", "reason"]
-    command = [sys.executable, "-m", "snakemake", *quiet, "--configfile", config]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        calls.command(given, *quiet),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=calls.environment(),
+    )
     printed = done.stdout + done.stderr
     if done.returncode:
-        raise InputError(f"{config}: Snakemake cannot plan this study:\n{printed.strip()}")
+        raise InputError(f"{given.config}: Snakemake cannot plan this study:\n{printed.strip()}")
     return parse_jobs(printed)
 
 

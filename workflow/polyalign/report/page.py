@@ -90,7 +90,7 @@ class PageContent:
         opponent: the policy that win rates compare with.
         families: table of `polyalign.evaluate.navigation.families`.
         facts: model → what is known of it (`{"reward/helpful": {"accuracy": 0.95}}`).
-        samples: answers to the same prompts.
+        samples: answers to the same prompts; empty where the study has no texts.
         methods: paragraphs on how it was done.
         citations: the works that the study rests on.
     """
@@ -147,10 +147,7 @@ def summary_html(
         "of the family's front, which is chosen on one half of the prompts and measured on the "
         "other half. Brackets show 95 % intervals over prompts.</p>",
         printed(families_table(content.families), search=False),
-        "<h2>Answers side by side</h2>",
-        f"<p>The first {len(content.samples)} test prompts by identifier (a hash of the text), and "
-        "the first answer of each policy; they were not picked by hand.</p>",
-        *(_sample(sample, labels) for sample in content.samples),
+        *_side_by_side(content.samples, labels),
         "<h2>Diagnostics</h2>",
         "<p>Seconds are those of a policy's own training, sampling and scoring. Work that all "
         "policies share is not attributed to any of them.</p>",
@@ -349,6 +346,17 @@ def _worth(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> str:
     head = ["Palette", "Value", "λ", "95 % interval", "λ for training", "Predicted level"]
     head += ["Re-weighting", "KKT", "ESS", "Largest weight", "Pareto k"]
     return table(head, rows, search=True)
+
+
+def _side_by_side(samples: Sequence[Sample], labels: Mapping[str, str]) -> list[str]:
+    if not samples:
+        return []
+    return [
+        "<h2>Answers side by side</h2>",
+        f"<p>The first {len(samples)} test prompts by identifier (a hash of the text), and "
+        "the first answer of each policy; they were not picked by hand.</p>",
+        *(_sample(sample, labels) for sample in samples),
+    ]
 
 
 def _sample(sample: Sample, labels: Mapping[str, str]) -> str:

@@ -2,17 +2,19 @@
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
 from polyalign import families, plots
 from polyalign.data.formats import PAIRS_FILES, PROMPT_TABLE_FILES, TABLE_FILES, split_file
-from polyalign.errors import InputError
+from polyalign.errors import InputError, nearest
 from polyalign.families import Policy
 from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
 from polyalign.models.sources import PACKAGE, label_names, resolve
 from polyalign.rewards.spec import ModelSpec
-from polyalign.study.messages import nearest, unknown
+from polyalign.study.functions import check_function
+from polyalign.study.messages import unknown
 from polyalign.study.partial import Partial
 from polyalign.study.sections import Sampling
 from polyalign.study.yaml_lines import Key, walk
@@ -294,6 +296,7 @@ def _values(made: Partial) -> None:
             )
         try:
             spec.user_code()
+            check_function(spec)
         except InputError as fault:
             made.add(("values", name, "function"), str(fault))
         if isinstance(spec, ModelSpec) and spec.model:
@@ -433,13 +436,55 @@ def _model_source(made: Partial, key: Key, path: str) -> None:
 
 
 def _hub_id(path: str) -> bool:
-    """Whether a path can be a name on the hub, which cannot be checked here."""
+    """Whether a path can be a name on the hub, which cannot be checked here.
+
+    Below a folder that is here a path is one of this machine, unless the hub's cache has it.
+    """
+    return _hub_name(path) and (not _below_a_folder(path) or _in_cache(path))
+
+
+def _hub_name(path: str) -> bool:
     start = path.startswith(("./", "../", "/", "~", "results/"))
     return not start and re.fullmatch(r"[\w.-]+(/[\w.-]+)*", path) is not None
 
 
+def _below_a_folder(path: str) -> bool:
+    return "/" in path and Path(path.partition("/")[0]).is_dir()
+
+
+def _in_cache(path: str) -> bool:
+    """Whether the hub's local cache has the model or data set."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    name = "--".join(path.split("/")[:2])
+    return any((Path(HF_HUB_CACHE) / f"{kind}--{name}").is_dir() for kind in ("models", "datasets"))
+
+
+def similar_path(path: str) -> str | None:
+    """The path here that a mistyped one is nearest to; None if none is near."""
+    there = Path()
+    for part in Path(path).parts:
+        if not (there / part).exists():
+            names = [entry.name for entry in there.iterdir()] if there.is_dir() else []
+            near = get_close_matches(part, names, n=1, cutoff=0.75)
+            if not near:
+                return None
+            part = near[0]
+        there /= part
+    return str(there)
+
+
 def _absent(path: str, what: str) -> str:
-    return (
-        f"{path!r} does not exist; expected {what}; correct the path, which starts at the folder "
-        "that Snakemake is called in"
+    near = similar_path(path)
+    folder = path.partition("/")[0]
+    local = (
+        f", and {folder!r} is a folder here"
+        if "hub id" in what and _hub_name(path) and _below_a_folder(path)
+        else ""
     )
+    mend = (
+        f"write {near!r}"
+        if near
+        else "correct the path, which starts at the folder that Snakemake is called in"
+    )
+    return f"{path!r} does not exist{local}; expected {what}; {mend}"

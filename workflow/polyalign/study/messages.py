@@ -4,13 +4,12 @@ import re
 import types
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from polyalign.errors import InputError
+from polyalign.errors import InputError, nearest
 from polyalign.settings import looks_like_number
 from polyalign.study.yaml_lines import Key, Source, place, written
 
@@ -56,15 +55,6 @@ def report(faults: Iterable[Fault], config: Any, sources: list[Source]) -> str:
         key = f"{written(fault.key)}: " if fault.key else ""
         lines.append((rank, f"{where}{key}{fault.text}"))
     return "\n".join(line for _, line in sorted(lines, key=lambda item: item[0]))
-
-
-def nearest(name: Any, known: Iterable[str]) -> str:
-    """The mend for an unknown name: the nearest known one, if there is one near."""
-    names = sorted(known)
-    near = get_close_matches(str(name), names, n=1, cutoff=0.6)
-    if near:
-        return f"write {near[0]!r}"
-    return "correct or remove it"
 
 
 def unknown(name: Any, what: str, known: Collection[str]) -> str:

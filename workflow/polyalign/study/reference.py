@@ -19,9 +19,12 @@ from polyalign.study.study import Study
 INTRO = """# The config
 
 A study is one YAML file. `config.yaml` is the sandbox study; other examples are in `configs/`.
-Run another with `snakemake --configfile FILE`.
+Run another with `polyalign run FILE`, or with Snakemake, **target first**:
+`snakemake --cores 2 all --configfile FILE`. What follows `--configfile` is read as one more config,
+so `--configfile FILE all` ends with `No such file or directory: 'all'`.
 
-- `polyalign check --config FILE` names every fault at once, with its line, then prints the plan.
+- `polyalign check FILE` names every fault at once, with its line, then prints the plan. Changes
+  follow as `key=value`: `polyalign check FILE seed=2`; `polyalign run` takes them too.
 - A path below `results/<study>/` is made by the workflow (`models/base/base`, `world/…`,
   `models/reward/<name>`, `models/<family>/<variant>`). Any other path is yours and starts at the
   folder that Snakemake is called in.

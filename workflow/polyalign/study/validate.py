@@ -11,8 +11,12 @@ from polyalign.study.study import Study
 from polyalign.study.yaml_lines import Source, read_source, written
 
 
-def load(path: str | Path) -> Study:
+def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Study:
     """Read and validate a config file.
+
+    Args:
+        path: the file.
+        changes: what replaces keys of it, section by section, as `snakemake --config` does.
 
     Raises:
         ConfigError: naming every fault with its file, line and key.
@@ -26,7 +30,20 @@ def load(path: str | Path) -> Study:
     data = {} if source.data is None else source.data
     if source.fault is None and not isinstance(data, dict):
         raise ConfigError(f"{path}:1: is no mapping; expected `key: value` lines; rewrite it")
-    return _validate(data, [source])
+    return _validate(_merged(data, changes or {}), [source])
+
+
+def _merged(data: Any, changes: Mapping[str, Any]) -> Any:
+    """`data` with the changes; mappings are merged key by key."""
+    if not isinstance(data, dict):
+        return data
+    merged = dict(data)
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), dict):
+            merged[key] = _merged(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
 
 
 def validate(config: Mapping[str, Any], files: Iterable[str | Path] = ()) -> Study:

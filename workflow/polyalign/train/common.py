@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tqdm import tqdm
 from transformers import (
     PreTrainedTokenizerBase,
     Trainer,
@@ -47,6 +48,38 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
 # What torch says, on a CPU and on CUDA, when it samples from probabilities that are not finite.
 NOT_SAMPLED = ("probability tensor contains", "device-side assert triggered")
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
+
+
+class StepBar(TrainerCallback):
+    """A bar of the steps in the log; that of transformers has no unit, and no minimal interval."""
+
+    bar: Any = None
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Move on by what was done since the last call; a resumed run starts where it was."""
+        if not state.is_world_process_zero:
+            return
+        if self.bar is None:
+            done = state.global_step - 1
+            self.bar = tqdm(total=state.max_steps, initial=done, unit="step", mininterval=5)
+        self.bar.update(state.global_step - self.bar.n)
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Show the last step."""
+        if self.bar is not None:
+            self.bar.close()
 
 
 class MetricsWriter(TrainerCallback):
@@ -266,6 +299,7 @@ def train_and_save(
         FloatingPointError: if the training diverges; there is then no model.
     """
     trainer.add_callback(MetricsWriter(work))
+    trainer.add_callback(StepBar())
     checkpoint = last_checkpoint(work)
     # Every process must look for checkpoints before one of them starts to write a new one.
     trainer.accelerator.wait_for_everyone()

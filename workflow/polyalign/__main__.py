@@ -1,0 +1,7 @@
+"""`python -m polyalign` is the command `polyalign`."""
+
+import sys
+
+from polyalign.cli import main
+
+sys.exit(main())
