@@ -57,7 +57,7 @@ def test_a_dialogue_of_one_turn_is_a_prompt_and_two_answers(tmp_path):
     rest = "\n\nHuman: more\n\nAssistant: no"
     pairs = hh(tmp_path, (dialogue("hi\n\nthere", "hello Human: you", rest),
                           dialogue("hi\n\nthere", "go away")))  # fmt: skip
-    assert pairs.frame.iloc[0].tolist() == ["hi\n\nthere", "hello Human: you", "go away"]
+    assert pairs.frame[COLUMNS].iloc[0].tolist() == ["hi\n\nthere", "hello Human: you", "go away"]
     assert pairs.counts["later_turn"] == 0
 
 
@@ -74,7 +74,7 @@ def test_the_answers_are_the_first_that_differ_and_the_prompt_is_all_before(tmp_
         (dialogue("a?", "A", f"{shared} good"), dialogue("a?", "A", f"{shared} ")),
         (dialogue("a?", "A", f"{shared} good"), dialogue("a?", "A")),
     )
-    assert pairs.frame.values.tolist() == [[later, "good", "bad"], ["s?", "good", "bad"]]
+    assert pairs.frame[COLUMNS].values.tolist() == [[later, "good", "bad"], ["s?", "good", "bad"]]
     assert pairs.counts == {
         "read": 5, "malformed": 0, "chat": 0, "equal": 3, "kept": 2, "later_turn": 1, "cut": 0,
     }  # fmt: skip
@@ -157,8 +157,8 @@ def test_half_a_character_is_replaced_and_whole_ones_are_kept(tmp_path):
     """`json` escapes an emoji as two surrogates; a lone one is no character."""
     line = r'{"prompt": "a \ud83d b", "chosen": "\ud83d\ude00", "rejected": "\\ud83d \ude00"}'
     pairs = read_pairs(write_jsonl(tmp_path / "half.jsonl", [line])).frame
-    assert pairs.iloc[0].tolist() == ["a \ufffd b", "\U0001f600", "\\ud83d \ufffd"]
-    for text in pairs.iloc[0]:
+    assert pairs[COLUMNS].iloc[0].tolist() == ["a \ufffd b", "\U0001f600", "\\ud83d \ufffd"]
+    for text in pairs[COLUMNS].iloc[0]:
         text.encode()
 
 
@@ -167,7 +167,7 @@ def test_reads_plain_jsonl_and_the_split_asked(tmp_path):
             {"prompt": "", "chosen": "a", "rejected": "b"}]  # fmt: skip
     write_jsonl(tmp_path / "test.jsonl", rows)
     pairs = read_pairs(tmp_path, split="test")
-    assert pairs.frame.iloc[0].tolist() == ["q", "Human: fine", "no"]
+    assert pairs.frame[COLUMNS].iloc[0].tolist() == ["q", "Human: fine", "no"]
     assert pairs.counts["malformed"] == 1
     assert prompts_of_rows(tmp_path / "test.jsonl") == [" q ", ""]
     with pytest.raises(InputError, match=r"no train\.jsonl"):

@@ -3,15 +3,15 @@
 from types import SimpleNamespace
 
 import pytest
+from transformers import BloomConfig, GPT2Config
 
 from polyalign.errors import InputError
 from polyalign.models.encoding import check_lengths, max_positions
 
 
 def test_the_positions_of_a_model_are_those_of_its_configuration() -> None:
-    config = SimpleNamespace(max_position_embeddings=32)
-    assert max_positions(SimpleNamespace(config=config)) == 32
-    assert max_positions(SimpleNamespace(config=SimpleNamespace())) is None
+    for config, positions in ((GPT2Config(n_positions=32), 32), (BloomConfig(), None)):
+        assert max_positions(SimpleNamespace(config=config)) == positions
 
 
 def test_prompts_that_fit_with_a_response_pass() -> None:

@@ -125,41 +125,6 @@ def test_a_limit_that_cuts_nothing_off_is_not_compared(
     assert compared_text(other, "prompts", {}) != was
 
 
-FUNNY = {"palette": "funny"}
-LAM = "results/small/palettes/lam/funny.json"
-
-
-def solved(study: Study, compared: str, **facts: Any) -> None:
-    record(LAM, compared, settings_text(study, "solve", FUNNY))
-    Path(LAM).write_text(json.dumps({"status": "solved", "adjusted": False, **facts}))
-
-
-def test_what_is_done_if_a_palette_is_infeasible_counts_only_if_it_is(edited: Edited) -> None:
-    fail, adjust = edited(map__on_infeasible="fail"), edited(map__on_infeasible="adjust")
-    strict = edited(map__on_infeasible="adjust", map__min_ess=9.0)
-    texts = [settings_text(study, "solve", FUNNY) for study in (fail, adjust, strict)]
-    assert len(set(texts)) == 3
-    for made in (fail, adjust, strict):
-        was = settings_text(made, "solve", FUNNY)
-        solved(made, was)
-        assert {compared_text(now, "solve", FUNNY) for now in (fail, adjust, strict)} == {was}
-        solved(made, was, adjusted=True)
-        same = [compared_text(now, "solve", FUNNY) == was for now in (fail, adjust, strict)]
-        assert same == [now is made for now in (fail, adjust, strict)]
-        solved(made, was, status="infeasible")
-        assert [compared_text(now, "solve", FUNNY) == was for now in (fail, adjust, strict)] == same
-
-
-def test_settings_that_a_job_was_told_later_are_not_forgotten(edited: Edited) -> None:
-    """Compared as `fail` while feasible; run again as `adjust`, and then it was adjusted."""
-    fail, adjust = edited(map__on_infeasible="fail"), edited(map__on_infeasible="adjust")
-    was = settings_text(fail, "solve", FUNNY)
-    solved(adjust, was, adjusted=True)
-    assert compared_text(adjust, "solve", FUNNY) == was
-    assert compared_text(fail, "solve", FUNNY) != was
-    assert json.loads(compared_text(fail, "solve", FUNNY)) == json.loads(was)
-
-
 def pool_in(study: Study, n: int) -> None:
     """Note that the pool was sampled in n items."""
     for i in range(n):

@@ -131,7 +131,10 @@ def test_no_weight_at_all_copies_the_base(base, tmp_path, algorithm):
         ({"template": "{prompt} <end>"}, "ends with the end token"),
         ({"accumulation": 3}, "expected a multiple of 3"),
         ({"dtype": "float8"}, "expected float32 or bfloat16"),
-        ({"template": "{prompt} a a a a a :"}, "exceeds the model's 8 positions"),
+        (
+            {"template": "{prompt} a a a a a :"},
+            "no room for a response of 3 tokens after 2 prompts of up to 8 tokens",
+        ),
         ({"prompts": []}, "no prompts to train on"),
         ({"lora": {"four_bit": True}, "device": "cpu"}, "training runs on the CPU"),
     ],

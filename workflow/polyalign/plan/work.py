@@ -317,8 +317,8 @@ def _rows(study: Study, policy: Policy, counts: Counts) -> tuple[float, float]:
 
 def _base_model(study: Study) -> Work:
     steps = study.sandbox.steps if study.sandbox else 0
-    # 64 dialogues per step; its models are trained on the processor, whatever the study's device.
-    tokens = steps * 64 * 50
+    # 32 dialogues per step; its models are trained on the processor, whatever the study's device.
+    tokens = steps * 32 * 50
     work = learning(SANDBOX, tokens, steps, "float32", resources.FULL, head=True)
     return Work(start=MODEL) + work
 

@@ -198,7 +198,7 @@ def train_lm(
     template: str,
     seed: int,
     steps: int,
-    batch_size: int = 64,
+    batch_size: int = 32,
     learning_rate: float = 6e-3,
     vocabulary: int = 2048,
     width: int = 128,

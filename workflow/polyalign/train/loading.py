@@ -304,7 +304,8 @@ def merged(model: PeftModel) -> PreTrainedModel:
         model.save_pretrained(folder)
         result: Any = PeftModel.from_pretrained(fresh, folder)
     whole_model: PreTrainedModel = result.merge_and_unload()
-    whole_model.generation_config = base.generation_config
+    if whole_model.can_generate():  # no classifier has one
+        whole_model.generation_config = base.generation_config
     return whole_model
 
 
