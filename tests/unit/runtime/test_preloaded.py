@@ -186,6 +186,23 @@ print(unfit())
 
 
 @pytest.mark.parametrize("libraries", job_server.LIBRARIES)
+def test_jobs_of_every_kind_are_forked(libraries: str, tmp_path: Path, workflow) -> None:  # type: ignore[no-untyped-def]
+    """Also where an import adds an environment variable."""
+    (tmp_path / "where.py").write_text("import os; print(os.getppid())")
+    called = [sys.executable, "-m", "polyalign.runtime.preloaded", libraries, "where.py"]
+    environment = os.environ | {preloaded.WORKFLOW: str(workflow.pid), "OMP_NUM_THREADS": "1"}
+    done = [
+        subprocess.run(
+            called, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        for _ in range(2)
+    ]
+    parents = {one.stdout for one in done}
+    assert len(parents) == 1
+    assert int(parents.pop()) != os.getpid()
+
+
+@pytest.mark.parametrize("libraries", job_server.LIBRARIES)
 def test_what_is_imported_is_fit_to_be_forked(libraries: str) -> None:
     text = f"""
 from importlib import import_module

@@ -48,6 +48,9 @@ def command(study: Given, *options: str) -> list[str]:
     return [
         *(sys.executable, "-m", "snakemake"),
         *(() if here else ("--snakefile", str(snakefile))),
+        # Snakemake plans again after each such span, once more for every job that has ended: with
+        # its default of one second that takes a minute of CPU time in a study of ten.
+        *("--max-jobs-per-timespan", "100000/1h"),
         *("--configfile", study.config),
         *(("--config", *study.changes) if study.changes else ()),
         *options,

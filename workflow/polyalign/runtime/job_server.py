@@ -65,6 +65,7 @@ def main(arguments: list[str]) -> None:
     """
     libraries, address = arguments[0], Path(arguments[1])
     workflow = os.pidfd_open(int(os.environ[WORKFLOW]))
+    environment = _read(dict(os.environ))  # imports may add to it
     for name in LIBRARIES[libraries]:
         import_module(name)
     if why := unfit():
@@ -77,7 +78,7 @@ def main(arguments: list[str]) -> None:
     listener.listen(128)
     draft.rename(address)
     try:
-        Server(listener, workflow).serve()
+        Server(listener, workflow, environment).serve()
     finally:
         if multiprocessing.parent_process() is None:
             shutil.rmtree(address.parent, ignore_errors=True)
@@ -96,9 +97,9 @@ def unfit() -> str:
 class Server:
     """Forks for each request, and tells each caller how its job ended."""
 
-    def __init__(self, listener: socket.socket, workflow: int) -> None:
+    def __init__(self, listener: socket.socket, workflow: int, environment: dict[str, str]) -> None:
         self.listener = listener
-        self.environment = _read(dict(os.environ))
+        self.environment = environment
         self.children: dict[int, Child] = {}
         self.selector = selectors.DefaultSelector()
         self.selector.register(listener, selectors.EVENT_READ, self.accept)
