@@ -37,8 +37,9 @@ DRAW = 1.2e-8
 CALL = 3.0e-4
 """Seconds of Python for the forward pass of one layer, whatever it computes."""
 
-LIGHT, MODEL, TRAINER = 0.6, 4.2, 7.0
-"""Seconds until a job works: without a model, with one, and one that trains."""
+LIGHT, MODEL, TRAINER = 0.2, 0.7, 1.5
+"""Seconds until a job works: without a model, with one, and one that trains. Libraries are imported
+once per workflow (`polyalign.runtime.job_server`)."""
 
 CUDA = 6.0
 """Seconds more where a job uses a GPU."""
