@@ -16,15 +16,15 @@ from polyalign import plots
 from polyalign.study import load
 
 Plan = Callable[..., str]
-COMMAND = "{python} {root}/workflow/scripts/{STAGES[stage].script}.py"
+SCRIPT = 'shlex.quote(f"{root}/workflow/scripts/{STAGES[stage].script}.py")'
 
 
 def stand_in(folder: Path) -> Path:
     """Let the stand-in do the work of all scripts in this checkout."""
     source = folder / "workflow/polyalign/plan/command.py"
     text = source.read_text()
-    assert COMMAND in text
-    source.write_text(text.replace(COMMAND, "{python} {root}/fake_job.py {STAGES[stage].script}"))
+    assert SCRIPT in text
+    source.write_text(text.replace(SCRIPT, 'f"{root}/fake_job.py {STAGES[stage].script}"'))
     shutil.copy(Path(__file__).parent / "fake_job.py", folder)
     return folder
 
