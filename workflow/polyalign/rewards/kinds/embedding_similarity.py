@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from polyalign.rewards import Score
-from polyalign.rewards.batches import max_tokens, score_by_length, stand_in
+from polyalign.rewards.batches import max_tokens, say_cut, score_by_length, stand_in
 from polyalign.rewards.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -49,8 +49,14 @@ class Scorer(Score):
 
     def _embed(self, texts: list[str]) -> np.ndarray:
         """Embeddings (n, d) of n texts, each of length 1."""
-        limit = max_tokens(self.model, self.tokenizer, self.spec.max_length)
-        encoded = self.tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
+        longest = self.spec.max_length
+        limit = max_tokens(self.model, self.tokenizer, longest) or longest
+        encoded = list(self.tokenizer(texts, verbose=False)["input_ids"])
+        cut = [row for row, ids in enumerate(encoded) if len(ids) > limit]
+        for row in cut:
+            shortened = self.tokenizer(texts[row], truncation=True, max_length=limit)
+            encoded[row] = shortened["input_ids"]
+        say_cut(self.spec.model, len(cut), len(texts), limit, "the end")
         items = [ids or [stand_in(self.tokenizer)] for ids in encoded]
         lengths = [len(ids) for ids in items]
         return score_by_length(

@@ -15,6 +15,7 @@ from polyalign.rewards import IncrementalScorer, Score, SharedEncoding
 from polyalign.rewards.batches import (
     Batching,
     max_tokens,
+    say_cut,
     score_by_length,
     split,
     stand_in,
@@ -237,14 +238,11 @@ class Scorer(Score):
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Rewards (n,) of n responses to their prompts."""
         items = self._encode(prompts, responses)
-        if self.cut:
-            part = {"left": "beginning of the prompt", "right": "end"}[
-                self.tokenizer.truncation_side
-            ]
-            print(
-                f"{self.spec.model}: {self.cut} of {len(items)} texts are longer than "
-                f"{self.max_tokens} tokens and lost the {part}"
-            )
+        lost = {"left": "the beginning of the prompt", "right": "the end"}
+        say_cut(
+            self.spec.model, self.cut, len(items), self.max_tokens,
+            lost[self.tokenizer.truncation_side],
+        )  # fmt: skip
         if self.shares_prefix:
             from polyalign.rewards.shared_prefix import worth_sharing
 
