@@ -147,6 +147,14 @@ def test_a_classifier_is_no_language_model(kind: str, tmp_path: Path) -> None:
         load_causal_lm(str(folder), device="cpu")
 
 
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_an_encoder_is_no_causal_model(kind: str, tmp_path: Path) -> None:
+    """transformers makes a language model of it, with a warning alone."""
+    folder = saved(kind, tmp_path / "model", AutoModelForCausalLM, initializer_range=0.5)
+    with pytest.raises(InputError, match="predicts a token with a look at the tokens after it"):
+        load_causal_lm(str(folder), device="cpu")
+
+
 @pytest.mark.parametrize("kind", SIZES)
 def test_an_encoder_needs_no_head_and_no_pooler(kind: str, tmp_path: Path) -> None:
     loader = AutoModelForCausalLM if kind in CAUSAL else AutoModelForMaskedLM

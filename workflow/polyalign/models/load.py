@@ -20,6 +20,7 @@ from transformers import (
 from transformers.activations import NewGELUActivation
 
 from polyalign.errors import InputError
+from polyalign.models.plain import check_causal
 from polyalign.models.sources import ADAPTED, HEAD, adapter_base, gguf_parts, resolve
 from polyalign.paths import repair
 
@@ -340,9 +341,11 @@ def load_causal_lm(source: str, **options: Any) -> PreTrainedModel:
     """Causal language model in evaluation mode; options as in `_placed`.
 
     Raises:
-        InputError: if it cannot be loaded.
+        InputError: if it cannot be loaded, or is not causal.
     """
-    return _placed(AutoModelForCausalLM, source, "causal model", **options)
+    model = _placed(AutoModelForCausalLM, source, "causal model", **options)
+    check_causal(model, source)
+    return model
 
 
 def load_classifier(source: str, **options: Any) -> PreTrainedModel:

@@ -69,7 +69,6 @@ class Scorer(EndScore):
         """Find out which shortcuts give this model's own scores; see `polyalign.rewards.proof`."""
         from polyalign.rewards.incremental import supports_prefix_cache
         from polyalign.rewards.proof import (
-            check_causal,
             plain_scores,
             probes,
             proven,
@@ -79,7 +78,6 @@ class Scorer(EndScore):
         model, source, dtype = self.model, self.spec.model, self.model.dtype
         items = probes(model, self.tokenizer, self.max_tokens)
         expected = plain_scores(source, self._plain, items)
-        check_causal(model, source, items[3][0] + items[3][1])
         self.batching = proven_batching(source, partial(self._whole, items), expected, dtype)
         self.shares_prefix = supports_prefix_cache(model) and proven(
             "shared prefixes", source, partial(self._shared, items), expected, dtype
@@ -89,7 +87,7 @@ class Scorer(EndScore):
         """The score of one text by the plain forward."""
         import torch
 
-        from polyalign.rewards.proof import plain_logits
+        from polyalign.models.plain import plain_logits
 
         prompt, response = item
         logs = plain_logits(self.model, prompt + response).log_softmax(-1)
