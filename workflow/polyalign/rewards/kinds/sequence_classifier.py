@@ -106,7 +106,7 @@ class Spec(ModelSpec):
         label_number(self.index, names, self.model)
 
     def is_log_probability(self) -> bool:
-        return self.output == "log_probability"
+        return self.output == "log_probability" and self.sign == 1
 
 
 def label_number(index: int | str | None, names: Sequence[str], model: str) -> int:
