@@ -155,7 +155,7 @@ def _check_generation_config(source: str, path: str, revision: str | None) -> No
     """
     reason = ""
     try:
-        ends = GenerationConfig.from_pretrained(path, revision=revision).eos_token_id
+        ends = GenerationConfig.from_pretrained(path, revision=revision or "main").eos_token_id
         several = ends if isinstance(ends, list) else [ends]
         if not all(end is None or type(end) is int for end in several):
             reason = f"eos_token_id is {ends!r}, not the ids of tokens"
