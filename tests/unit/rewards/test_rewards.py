@@ -1,6 +1,7 @@
 """Rewards, against hand-computed cases and the library's own models."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -357,6 +358,26 @@ def test_a_text_longer_than_the_model_is_cut(folders: dict[str, str], kind: str)
     # The text that is cut differs from the cut one beyond the last place alone.
     short, long = (" ".join(["b", "a"] * half) for half in (20, 30))
     assert score(["a"], [long])[0] == score(["a"], [short])[0]
+
+
+@pytest.mark.parametrize("bos", [None, "g"])
+@pytest.mark.parametrize("kind", ["sequence_classifier", "embedding_similarity", "log_likelihood"])
+def test_padding_that_the_model_does_not_know_is_replaced(
+    folders: dict[str, str], kind: str, bos: str | None, tmp_path: Path, capsys: Any
+) -> None:
+    """It is masked, so scores are those of another padding token, and in batches as before."""
+    source = folders["lm" if kind == "log_likelihood" else "classifier"]
+    copy = shutil.copytree(source, tmp_path / "model")
+    spec = {"kind": kind, **({"index": 0} if kind == "sequence_classifier" else {})}
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(copy, bos_token=bos)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(copy)
+    expected = rewards.load({**spec, "model": source})(PROMPTS, RESPONSES)
+    capsys.readouterr()
+    found: Any = rewards.load({**spec, "model": str(copy)})
+    assert found.tokenizer.pad_token == (bos or "<eos>")
+    assert "not with" not in capsys.readouterr().out
+    np.testing.assert_allclose(found(PROMPTS, RESPONSES), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("bos", [None, "h"])

@@ -253,7 +253,10 @@ def _adapted(
     labels = [weight.shape[0] for name, weight in saved.items() if HEAD.fullmatch(name)]
     if labels and loader is AutoModelForSequenceClassification:
         options.setdefault("num_labels", labels[-1])
-    model = _load(loader, base[0], new_head, options, supplied | saved.keys())
+    try:
+        model = _load(loader, base[0], new_head, options, supplied | saved.keys())
+    except InputError as fault:
+        raise InputError(f"{source}, an adapter on {fault}") from fault
     _make_room(model, saved)
     known = set(model.state_dict())
     config = peft.PeftConfig.from_pretrained(folder)

@@ -30,7 +30,8 @@ def probes(model: Any, tokenizer: Any, limit: int | None) -> list[tuple[list[int
     Three are longer than the model's attention window, as far as `LONGEST` and `limit` allow.
     """
     special = set(tokenizer.all_special_ids)
-    plain = [token for token in range(len(tokenizer)) if token not in special]
+    known = min(len(tokenizer), model.get_input_embeddings().num_embeddings)
+    plain = [token for token in range(known) if token not in special]
     plain = plain[len(plain) // 2 :][:IDS]
     rng = np.random.default_rng(0)
 

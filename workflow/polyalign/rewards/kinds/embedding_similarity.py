@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
+from polyalign.models.encoding import pad_with_known
 from polyalign.rewards import Score
 from polyalign.rewards.batches import max_tokens, say_cut, score_by_length, stand_in
 from polyalign.rewards.spec import ModelSpec
@@ -37,6 +38,7 @@ class Scorer(Score):
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.tokenizer.padding_side = "right"
         self.model = load_encoder(spec.model, **spec.placed())
+        pad_with_known(self.tokenizer, self.model)
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Cosine similarity (n,) of n responses to their prompts."""

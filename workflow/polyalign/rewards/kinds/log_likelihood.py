@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from polyalign.models.encoding import text_config
+from polyalign.models.encoding import pad_with_known, text_config
 from polyalign.rewards import EndScore, IncrementalScorer, SharedEncoding
 from polyalign.rewards.batches import (
     Batching,
@@ -57,6 +57,7 @@ class Scorer(EndScore):
         self.spec = spec
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.model = load_causal_lm(spec.model, **spec.placed())
+        pad_with_known(self.tokenizer, self.model)
         self.template = spec.template or "{prompt}"
         self.endings = endings(self.model.generation_config, self.tokenizer, self.template)
         usual = self.endings.usual

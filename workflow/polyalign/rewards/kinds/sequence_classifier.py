@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from polyalign.errors import InputError
-from polyalign.models.encoding import prompt_ids, render_answer
+from polyalign.models.encoding import pad_with_known, prompt_ids, render_answer
 from polyalign.models.sources import label_names, training_template
 from polyalign.rewards import IncrementalScorer, Score, SharedEncoding
 from polyalign.rewards.batches import (
@@ -165,6 +165,7 @@ class Scorer(Score):
         self.tokenizer.truncation_side = "left" if prompt_first else "right"
         self.cut = 0
         self.model = load_classifier(spec.model, **spec.placed())
+        pad_with_known(self.tokenizer, self.model)
         self.model.config.pad_token_id = self.tokenizer.pad_token_id
         self.positions = "position_ids" in inspect.signature(self.model.forward).parameters
         limit = max_tokens(self.model, self.tokenizer, spec.max_length)
