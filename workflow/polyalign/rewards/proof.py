@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from polyalign.errors import InputError
+from polyalign.models.encoding import known_tokens
 from polyalign.models.plain import agrees, unreadable
 from polyalign.rewards.batches import Batching
 
@@ -30,7 +31,7 @@ def probes(model: Any, tokenizer: Any, limit: int | None) -> list[tuple[list[int
     Three are longer than the model's attention window, as far as `LONGEST` and `limit` allow.
     """
     special = set(tokenizer.all_special_ids)
-    known = min(len(tokenizer), model.get_input_embeddings().num_embeddings)
+    known = min(len(tokenizer), known_tokens(model) or len(tokenizer))
     plain = [token for token in range(known) if token not in special]
     plain = plain[len(plain) // 2 :][:IDS]
     rng = np.random.default_rng(0)
