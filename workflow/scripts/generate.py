@@ -5,6 +5,7 @@ from typing import Any
 from polyalign.data.cut_off import cut_share, cut_warning
 from polyalign.data.tables import read_table, write_table
 from polyalign.families import Policy, family
+from polyalign.models.encoding import pad_with_known
 from polyalign.models.endings import end_tokens
 from polyalign.models.load import load_causal_lm, load_tokenizer
 from polyalign.palettes.lam import read_lam
@@ -35,6 +36,7 @@ def main(
     policy_model = load_causal_lm(**model)
     base_model = policy_model if model == base else load_causal_lm(**base)
     tokenizer = load_tokenizer(model["source"], revision=model["revision"])
+    pad_with_known(tokenizer, policy_model)
     draws: Engine = TransformersEngine(policy_model, tokenizer, rule)
     if guided is not None:
         palette = read_lam(job.input("palette")) if "palette" in job.inputs else {}

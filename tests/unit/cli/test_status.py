@@ -152,12 +152,19 @@ def test_times_come_from_records_and_tokens_from_samples(results: Path, capsys) 
     facts = {"state": "done", "seconds": 9.0, "rss_mb": 5, "vram_mb": 123}
     facts["ended"] = "2026-01-01T00:00:10.500+00:00"
     write_record(results, "generate/a", outputs=[str(samples)], **facts)
-    write_record(results, "merge/a", **facts | {"vram_mb": None})
-    head, generate, merge, total = printed(results, capsys, "--times").splitlines()
+    for name, seconds in (("merge/a", 3.0), ("merge/b", 10.0)):
+        write_record(results, name, **facts | {"vram_mb": None, "seconds": seconds})
+    jobs, stages, total = printed(results, capsys, "--times").split("\n\n")
+    head, longest, generate, merge = jobs.splitlines()
     assert head.split("  ")[0] == "job"
     assert generate.split() == ["generate/a", "9.0", "5", "123", "11"]
-    assert merge.split() == ["merge/a", "9.0", "5"]
-    assert total == "2 jobs: 18.0 s of work within 10.5 s"
+    assert longest.split() == ["merge/b", "10.0", "5"]
+    assert merge.split() == ["merge/a", "3.0", "5"]
+    assert [line.split() for line in stages.splitlines()[1:]] == [
+        ["merge", "2", "13.0"],
+        ["generate", "1", "9.0"],
+    ]
+    assert total == "3 jobs: 22.0 s of work within 10.5 s\n"
 
 
 def test_a_folder_without_jobs(tmp_path: Path, capsys) -> None:

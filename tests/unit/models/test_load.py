@@ -3,6 +3,7 @@
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import peft
 import pytest
@@ -38,6 +39,28 @@ def test_an_adapter_without_a_base_is_refused(adapter: Path) -> None:
     config.write_text(json.dumps({**settings, "base_model_name_or_path": None}))
     with pytest.raises(InputError, match="names no base model"):
         load_causal_lm(str(adapter))
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ({"max_new_tokens": -1}, r"`max_new_tokens` must be greater than 0"),
+        ({"eos_token_id": "<eos>"}, "eos_token_id is '<eos>', not the ids of tokens"),
+        ({"eos_token_id": [0, "<eos>"]}, "not the ids of tokens"),
+        (None, "not a valid JSON file"),
+    ],
+)
+def test_a_generation_config_that_is_not_valid_is_named(
+    base: Path, entry: dict[str, Any] | None, why: str
+) -> None:
+    """A broken one would be passed over without a word, and the end tokens with it."""
+    file = base / "generation_config.json"
+    settings = json.loads(file.read_text())
+    file.write_text("{" if entry is None else json.dumps({**settings, **entry}))
+    with pytest.raises(InputError, match=rf"its generation_config.json is not valid \(.*{why}"):
+        load_causal_lm(str(base))
+    file.unlink()
+    assert load_causal_lm(str(base)).config.n_embd == 16
 
 
 def test_dtype_and_device_map_are_as_asked(base: Path) -> None:

@@ -19,6 +19,7 @@ from transformers import (
 
 from polyalign.errors import InputError
 from polyalign.models.load import load_causal_lm, load_classifier, load_encoder, load_model
+from polyalign.models.sources import label_names
 
 SIZES: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32},
@@ -146,6 +147,14 @@ def test_a_classifier_is_no_language_model(kind: str, tmp_path: Path) -> None:
         load_causal_lm(str(folder), device="cpu")
 
 
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_an_encoder_is_no_causal_model(kind: str, tmp_path: Path) -> None:
+    """transformers makes a language model of it, with a warning alone."""
+    folder = saved(kind, tmp_path / "model", AutoModelForCausalLM, initializer_range=0.5)
+    with pytest.raises(InputError, match="predicts a token with a look at the tokens after it"):
+        load_causal_lm(str(folder), device="cpu")
+
+
 @pytest.mark.parametrize("kind", SIZES)
 def test_an_encoder_needs_no_head_and_no_pooler(kind: str, tmp_path: Path) -> None:
     loader = AutoModelForCausalLM if kind in CAUSAL else AutoModelForMaskedLM
@@ -182,7 +191,9 @@ def test_what_nobody_reads_may_be_left_over(tmp_path: Path) -> None:
 def adapted(base: Path, out: Path, **options: Any) -> tuple[Path, Any]:
     """A classifier with three labels, and its LoRA adapter whose effect is not zero."""
     torch.manual_seed(3)
-    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=3)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        base, num_labels=3, ignore_mismatched_sizes=True
+    )
     # By name, since all-linear takes a head of two layers for layers of the model.
     kind = model.config.model_type
     layers = ["q_lin", "v_lin"] if kind == "distilbert" else "all-linear"
@@ -208,12 +219,30 @@ def test_an_adapter_brings_its_head_and_number_of_labels(kind: str, tmp_path: Pa
         assert torch.allclose(found(IDS).logits, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "distilbert", "roberta"])
+@pytest.mark.parametrize("labels", [2, 3])
+def test_the_labels_of_an_adapter_are_known_before_it_is_loaded(
+    kind: str, labels: int, tmp_path: Path
+) -> None:
+    """Names come from the base model, if it has as many labels as the adapter's head."""
+    names = {number: f"mood {number}" for number in range(labels)}
+    loader = AutoModelForSequenceClassification
+    base = saved(kind, tmp_path / "base", loader, id2label=names)
+    folder, _ = adapted(base, tmp_path / "adapter", task_type="SEQ_CLS")
+    known = load_classifier(str(folder), device="cpu").config.id2label
+    assert label_names(str(folder)) == [known[number] for number in range(3)]
+    assert known[0] == ("mood 0" if labels == 3 else "LABEL_0")
+    headless, _ = adapted(base, tmp_path / "headless")
+    assert label_names(str(headless)) == list(names.values())
+
+
 @pytest.mark.parametrize("kind", SIZES)
 def test_an_adapter_without_its_head_is_refused(kind: str, tmp_path: Path) -> None:
     loader = AutoModelForCausalLM if kind in CAUSAL else AutoModelForMaskedLM
     base = saved(kind, tmp_path / "base", loader)
     folder, _ = adapted(base, tmp_path / "adapter")
-    with pytest.raises(InputError, match=r"would be random: .*(score|classifier|pooler)\."):
+    why = rf"^{folder}, an adapter on {base}: .* would be random: .*(score|classifier|pooler)\."
+    with pytest.raises(InputError, match=why):
         load_classifier(str(folder), device="cpu")
 
 

@@ -24,7 +24,7 @@ from polyalign.study import Study, load
 def test_snakemake_plans_a_real_workflow(tmp_path: Path, text: str, write) -> None:
     (tmp_path / "Snakefile").write_text(
         "rule all:\n    input: expand('made/{i}.txt', i=range(3))\n"
-        "rule make:\n    output: 'made/{i}.txt'\n    shell: 'touch {output}'\n",
+        "checkpoint make:\n    output: 'made/{i}.txt'\n    shell: 'touch {output}'\n",
         encoding="utf-8",
     )
     (tmp_path / "workflow/polyalign").mkdir(parents=True)
@@ -240,14 +240,18 @@ def test_the_jobs_of_a_dry_run_are_parsed() -> None:
     printed = (
         "Building DAG of jobs...\n"
         "[Thu Nov 26 18:50:03 2026]\n"
-        "rule solve:\n    input: a\n    wildcards: palette=hhh-60\n\n"
+        "rule merge:\n    wildcards: family=base, variant=base\n\n"
+        "checkpoint solve:\n    input: a\n    wildcards: palette=hhh-60\n\n"
+        "localcheckpoint solve:\n    input: a\n    wildcards: palette=hhh-65\n\n"
         "localrule plot:\n    output: b\n    wildcards: figure=radar\n"
         "rule generate:\n    wildcards: family=base, variant=pool, i=0, n=2\n"
         "localrule all:\n    input: c\n"
     )
     pool = {"family": "base", "variant": "pool", "i": "0", "n": "2"}
     assert forecast.parse_jobs(printed) == [
+        Planned("merge", {"family": "base", "variant": "base"}),
         Planned("solve", {"palette": "hhh-60"}),
+        Planned("solve", {"palette": "hhh-65"}),
         Planned("plot", {"figure": "radar"}),
         Planned("generate", pool),
     ]

@@ -55,6 +55,22 @@ def test_policies_of_a_palette_without_solution_are_left_out_with_their_figures(
     assert study.left_out == {}
 
 
+def test_the_methods_text_names_no_palette_whose_policies_are_left_out(study: Study) -> None:
+    def told(one: Study) -> dict[str, str]:
+        families = shown.method_settings(one)["families"]
+        return {family["name"]: family["settings"] for family in families}
+
+    whole, rest = told(study), told(kept(study, {"hhh-60": "infeasible"}, Failed()))
+    for family in ("map-d", "rloo", "dpo"):
+        assert "hhh-60" in whole[family]
+        assert family not in rest or "hhh-60" not in rest[family]
+    assert whole["map-d"].replace("hhh-60, ", "") == rest["map-d"]
+    (soup,) = study.policies["soup"].model_dump()["models"]
+    without = told(kept(study, {}, Failed(policies={f"soup/{soup}": "a.log", "rloo/x": "b.log"})))
+    assert "soup" not in without
+    assert without["rloo"] == whole["rloo"]
+
+
 def test_what_compares_waits_for_the_others_alone(study: Study) -> None:
     rest = kept(study, {"hhh-60": "infeasible"}, Failed())
     for stage in ("tables", "families", "overview"):

@@ -103,6 +103,9 @@ def test_a_response_of_unknown_end_has_the_usual_one(folder) -> None:  # type: i
     known = scorer.ended(["c", "c"], ["a b", ""], ["<eos>", "<eos>"])
     assert unknown.tolist() == known.tolist()
     assert scorer.ended(["c"], [""], [""]).tolist() == known[1:].tolist(), "its end alone"
+    table = pd.DataFrame({"prompt_id": "p", "candidate": [0, 1], "prompt": "c"})
+    table["response"] = ["a b", ""]
+    assert annotate(table, "v", scorer)["v"].tolist() == known.tolist()
 
 
 def test_scores_that_grow_with_the_text_read_the_same_ends(folder) -> None:  # type: ignore[no-untyped-def]

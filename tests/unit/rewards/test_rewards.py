@@ -1,6 +1,7 @@
 """Rewards, against hand-computed cases and the library's own models."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from transformers import (
 
 from polyalign import rewards
 from polyalign.errors import InputError
+from polyalign.rewards import SharedEncoding
 from polyalign.rewards.batches import score_by_length
 from polyalign.rewards.kinds.ngram_diversity import diversity
 from polyalign.runtime.function_code import function_code
@@ -358,10 +360,74 @@ def test_a_text_longer_than_the_model_is_cut(folders: dict[str, str], kind: str)
     assert score(["a"], [long])[0] == score(["a"], [short])[0]
 
 
-def test_a_prompt_that_leaves_no_room_for_a_response_is_named(folders: dict[str, str]) -> None:
-    score = rewards.load({"kind": "log_likelihood", "model": folders["lm"]})
-    with pytest.raises(InputError, match=r"no room for .* 1 prompt of up to 32 tokens \('a a a"):
-        score([" ".join(["a"] * 32)], ["b"])
+@pytest.mark.parametrize("bos", [None, "g"])
+@pytest.mark.parametrize("kind", ["sequence_classifier", "embedding_similarity", "log_likelihood"])
+def test_padding_that_the_model_does_not_know_is_replaced(
+    folders: dict[str, str], kind: str, bos: str | None, tmp_path: Path, capsys: Any
+) -> None:
+    """It is masked, so scores are those of another padding token, and in batches as before."""
+    source = folders["lm" if kind == "log_likelihood" else "classifier"]
+    copy = shutil.copytree(source, tmp_path / "model")
+    spec = {"kind": kind, **({"index": 0} if kind == "sequence_classifier" else {})}
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(copy, bos_token=bos)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(copy)
+    expected = rewards.load({**spec, "model": source})(PROMPTS, RESPONSES)
+    capsys.readouterr()
+    found: Any = rewards.load({**spec, "model": str(copy)})
+    assert found.tokenizer.pad_token == (bos or "<eos>")
+    assert "not with" not in capsys.readouterr().out
+    np.testing.assert_allclose(found(PROMPTS, RESPONSES), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("bos", [None, "h"])
+def test_a_likelihood_is_of_the_response_after_what_fits_of_its_prompt(
+    folders: dict[str, str], bos: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model has 32 places; the beginning token is kept, as all texts that it has read."""
+    score: Any = rewards.load({"kind": "log_likelihood", "model": folders["lm"]})
+    score.tokenizer.bos_token = bos
+    capsys.readouterr()
+    prompt = ["h", *np.random.default_rng(0).choice(list("abcdefg"), 39)]
+    prompts, responses = [" ".join(prompt)] * 3 + ["a"], ["b a c", "c", "a c a b a c", "b"]
+    model = GPT2LMHeadModel.from_pretrained(folders["lm"]).eval()
+    expected = []
+    for text, response in zip(prompts, responses, strict=True):
+        after = [*score.tokenizer(response)["input_ids"], 0]
+        room = 32 - len(after)
+        before = score.tokenizer(text)["input_ids"]
+        if len(before) > room:
+            before = [*before[:1], *before[1 - room :]] if bos else before[-room:]
+        with torch.inference_mode():
+            logits = model(torch.tensor([before + after])).logits[0, len(before) - 1 :]
+        logs = logits.log_softmax(-1)
+        expected.append(np.mean([float(logs[at, token]) for at, token in enumerate(after)]))
+    np.testing.assert_allclose(score(prompts, responses), expected, atol=1e-5)
+    said = capsys.readouterr().out
+    assert f"{folders['lm']}: 3 of 4 texts are longer than 32 tokens and lost the beginning" in said
+    grow = score.incremental(SharedEncoding())
+    with torch.inference_mode():
+        found = grow([0, 1], [prompts[0], prompts[3]], [responses[:3], responses[3:]])
+    np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-5)
+
+
+def test_the_ends_of_responses_and_texts_that_are_cut_are_counted(
+    folders: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    long, short = " ".join("abcdabcd"), "a b c"
+    likelihood = {"kind": "log_likelihood", "model": folders["lm"], "max_length": 4}
+    score = rewards.load(likelihood)
+    assert score(["a"], [long]) == score(["a"], ["a b c d c"])
+    capsys.readouterr()
+    score([long, "a", "b"], [long, long, short])
+    assert capsys.readouterr().out == (
+        f"{folders['lm']}: 2 of 3 texts are longer than 4 tokens and lost the end of the response\n"
+    )
+    embedding = {"kind": "embedding_similarity", "model": folders["classifier"], "max_length": 4}
+    rewards.load(embedding)([long, "a", "b"], [short, short, "a b c d e"])
+    assert capsys.readouterr().out.endswith(
+        f"{folders['classifier']}: 2 of 5 texts are longer than 4 tokens and lost the end\n"
+    )
 
 
 def test_a_pair_is_read_with_the_separator_of_its_tokenizer(folders: dict[str, str]) -> None:

@@ -235,3 +235,5 @@ def test_rewards_that_are_logs_of_probabilities(text: str, write) -> None:
     assert load(write(text)).log_probabilities == []
     asked = text.replace("index: 1", "index: 1\n    output: log_probability")
     assert load(write(asked)).log_probabilities == ["humor"]
+    # The exponential of a negated one is no probability.
+    assert load(write(asked.replace("index: 1", "index: 1\n    sign: -1"))).log_probabilities == []

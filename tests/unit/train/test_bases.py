@@ -13,8 +13,16 @@ import trainers
 from enumerable import LENGTH, TEMPLATE, distribution
 from tokenizers import pre_tokenizers
 from trainers import run_in, told
-from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BertConfig,
+    BertLMHeadModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
+from polyalign.errors import InputError
 from polyalign.families.dpo import Dpo
 from polyalign.families.options import Lora, RewardTraining
 from polyalign.models.load import load_causal_lm, load_classifier, load_tokenizer
@@ -91,6 +99,19 @@ def test_training_from_an_adapter_is_training_from_the_merged_model(
     if lora == "kept":
         config = json.loads((tmp_path / "adapter/model/adapter_config.json").read_text())
         assert config["base_model_name_or_path"] == str(adapter)
+
+
+@pytest.mark.parametrize("family", ["dpo", "rloo"])
+def test_an_encoder_is_no_base(base: Path, tmp_path: Path, family: str) -> None:
+    """transformers loads it as a language model; its answers have no probability."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    spread = {"initializer_range": 0.5}
+    config = BertConfig(vocab_size=len(tokenizer), intermediate_size=16, **sizes, **spread)
+    BertLMHeadModel(config).save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    with pytest.raises(InputError, match="predicts a token with a look at the tokens after it"):
+        train(family, tmp_path / "bert", tmp_path / "out")
 
 
 @pytest.mark.parametrize("lora", ["whole", "kept"])

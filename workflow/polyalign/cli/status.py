@@ -197,16 +197,23 @@ def _slurm_state(job: str) -> str:
 
 
 def times_text(entries: Sequence[Entry]) -> str:
-    """One table of all finished jobs: seconds, memory of host and GPU, tokens per second.
+    """A table of all finished jobs: seconds, memory of host and GPU, tokens per second.
 
-    The last line has the sum of the times of all jobs, and the time from the first start to the
-    last end.
+    The longest come first. A second table has the sum for each stage. The last line has the sum of
+    the times of all jobs, and the time from the first start to the last end.
     """
     head = ("job", "seconds", "RSS MB", "VRAM MB", "tokens/s")
     done = [entry for entry in entries if entry.state == "done"]
+    done.sort(key=lambda entry: -entry.record["seconds"])
     table = _table(head, map(_times_row, done))
     if not done:
         return table
+    stages: dict[str, list[float]] = {}
+    for entry in done:
+        stages.setdefault(entry.job.stage, []).append(entry.record["seconds"])
+    sums = sorted(stages.items(), key=lambda item: -sum(item[1]))
+    rows = [(stage, str(len(took)), f"{sum(took):.1f}") for stage, took in sums]
+    table += "\n\n" + _table(("stage", "jobs", "seconds"), rows) + "\n"
     starts = [datetime.fromisoformat(entry.record["started"]) for entry in done]
     ends = [datetime.fromisoformat(entry.record["ended"]) for entry in done]
     work = sum(entry.record["seconds"] for entry in done)

@@ -137,6 +137,28 @@ def text_config(model: Any) -> Any:
     return model.config.get_text_config(decoder=True)
 
 
+def known_tokens(model: Any) -> int | None:
+    """Tokens that a model has embeddings of; None where it has no table of them, as CANINE."""
+    try:
+        return int(model.get_input_embeddings().num_embeddings)
+    except (NotImplementedError, AttributeError):
+        return None
+
+
+def pad_with_known(tokenizer: "PreTrainedTokenizerBase", model: Any) -> None:
+    """Let a tokenizer pad with a token that the model knows; padding is masked, so any will do.
+
+    Fine-tuning often leaves a padding token behind for which the model has no embedding. One that
+    no text ends with is best: classifiers find the last token of a text by the padding after it.
+    """
+    known = known_tokens(model)
+    if known is None or tokenizer.pad_token_id < known:
+        return
+    special = (tokenizer.bos_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id, 0)
+    pad = next(token for token in special if token is not None and token < known)
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
+
+
 def max_positions(model: Any) -> int | None:
     """Most tokens that a model has positions for; None if its configuration has no limit."""
     limit: int | None = getattr(text_config(model), "max_position_embeddings", None)

@@ -13,28 +13,26 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.activations import NewGELUActivation
 
 from polyalign.errors import InputError
-from polyalign.models.sources import adapter_base, gguf_parts, resolve
+from polyalign.models.plain import check_causal
+from polyalign.models.sources import ADAPTED, HEAD, adapter_base, gguf_parts, resolve
 from polyalign.paths import repair
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+GENERATION = "generation_config.json"
+
 NAMED = 6
 """Most weights that a message names."""
 
-ADAPTED = "base_model.model."
-"""What peft puts before the names of a model's weights."""
-
 WRAPPED = re.compile(r"\.(modules_to_save|original_module)(?=\.)")
 """What peft puts within the names of weights that an adapter trains whole."""
-
-HEAD = re.compile(r"(score|classifier|classification_head)(\.out_proj)?\.weight")
-"""The last layer of a classifier's head: its rows are the labels."""
 
 POOLER = re.compile(r"(^|\.)pooler\.")
 """The part of an encoder that old classifiers read and nothing else does."""
@@ -129,6 +127,8 @@ def _load(
         return _adapted(loader, source, base, new_head, options, supplied)
     parts = gguf_parts(source)
     path, file = parts if parts else (resolve(source), None)
+    if loader is AutoModelForCausalLM and not file:
+        _check_generation_config(source, path, options.get("revision"))
     model, found = loader.from_pretrained(
         path,
         output_loading_info=True,
@@ -143,6 +143,31 @@ def _load(
         model.hf_quantizer = None
         del model.config.quantization_config
     return model
+
+
+def _check_generation_config(source: str, path: str, revision: str | None) -> None:
+    """Raise InputError if a model's generation_config.json, if any, does not tell its end tokens.
+
+    Args:
+        source: as in `_load`.
+        path: its folder or hub id.
+        revision: of a hub model.
+    """
+    reason = ""
+    try:
+        ends = GenerationConfig.from_pretrained(path, revision=revision or "main").eos_token_id
+        several = ends if isinstance(ends, list) else [ends]
+        if not all(end is None or type(end) is int for end in several):
+            reason = f"eos_token_id is {ends!r}, not the ids of tokens"
+    except (OSError, ValueError, TypeError) as fault:
+        # Many models have none.
+        if (Path(path) / GENERATION).is_file() or not isinstance(fault, OSError):
+            reason = _shortened(" ".join(str(fault).split()))
+    if reason:
+        raise InputError(
+            f"{source}: its {GENERATION} is not valid ({reason}); expected one that transformers "
+            "can read, since its end tokens are taken from there; correct or remove that entry"
+        )
 
 
 def _check_weights(
@@ -228,7 +253,10 @@ def _adapted(
     labels = [weight.shape[0] for name, weight in saved.items() if HEAD.fullmatch(name)]
     if labels and loader is AutoModelForSequenceClassification:
         options.setdefault("num_labels", labels[-1])
-    model = _load(loader, base[0], new_head, options, supplied | saved.keys())
+    try:
+        model = _load(loader, base[0], new_head, options, supplied | saved.keys())
+    except InputError as fault:
+        raise InputError(f"{source}, an adapter on {fault}") from fault
     _make_room(model, saved)
     known = set(model.state_dict())
     config = peft.PeftConfig.from_pretrained(folder)
@@ -316,9 +344,11 @@ def load_causal_lm(source: str, **options: Any) -> PreTrainedModel:
     """Causal language model in evaluation mode; options as in `_placed`.
 
     Raises:
-        InputError: if it cannot be loaded.
+        InputError: if it cannot be loaded, or is not causal.
     """
-    return _placed(AutoModelForCausalLM, source, "causal model", **options)
+    model = _placed(AutoModelForCausalLM, source, "causal model", **options)
+    check_causal(model, source)
+    return model
 
 
 def load_classifier(source: str, **options: Any) -> PreTrainedModel:

@@ -16,6 +16,12 @@ MODEL_SUFFIXES = (".safetensors", ".bin", ".json", ".txt", ".model", ".jinja", "
 VERSIONS = "versions.json"
 """File in the folder of a model that this workflow made: versions of the software used."""
 
+ADAPTED = "base_model.model."
+"""What peft puts before the names of a model's weights."""
+
+HEAD = re.compile(r"(score|classifier|classification_head)(\.out_proj)?\.weight")
+"""The last layer of a classifier's head: its rows are the labels."""
+
 WHOLE = 64 * 2**20
 """Files up to this size (bytes) are hashed whole; of larger ones, BLOCKS blocks of 1 MiB."""
 
@@ -70,12 +76,23 @@ def adapter_base(source: str) -> tuple[str, str | None] | None:
 def label_names(source: str, revision: str | None = None, *, hub: bool = False) -> list[str] | None:
     """Names of a classifier's labels, from its config.json; None where that does not tell.
 
+    An adapter has as many as its head, or as its base model; a head of another size than the base
+    model's has no names.
+
     Args:
         source: as in `resolve`.
         revision: of a hub model.
         hub: whether to ask the hub about a model that is not here.
+
+    Raises:
+        InputError: if an adapter names no base model, or its file is broken.
     """
     path = Path(resolve(source))
+    if base := adapter_base(source):
+        names, count = label_names(*base, hub=hub), _adapter_labels(path)
+        if count is None or (names is not None and len(names) == count):
+            return names
+        return [f"LABEL_{number}" for number in range(count)]
     file = path / "config.json"
     if hub and not path.exists():
         from transformers.utils.hub import cached_file
@@ -100,6 +117,19 @@ def label_names(source: str, revision: str | None = None, *, hub: bool = False) 
     # transformers leaves out what is its default: two labels without names.
     classifies = any("SequenceClassification" in name for name in config.get("architectures") or ())
     return ["LABEL_0", "LABEL_1"] if classifies else None
+
+
+def _adapter_labels(folder: Path) -> int | None:
+    """Rows of the head that an adapter brings; None if it brings none, or cannot be read here."""
+    from polyalign.models.safetensors_io import ADAPTER, read_header
+
+    if not (folder / ADAPTER).is_file():
+        return None
+    saved = read_header(folder / ADAPTER)
+    heads = [
+        at.shape[0] for name, at in saved.items() if HEAD.fullmatch(name.removeprefix(ADAPTED))
+    ]
+    return heads[-1] if heads else None
 
 
 def training_template(source: str) -> str | None:

@@ -216,7 +216,7 @@ def parse_jobs(printed: str) -> list[Planned]:
     """The jobs that a dry run prints; none if there is nothing to do."""
     found: list[Planned] = []
     for line in printed.splitlines():
-        if rule := re.fullmatch(r"(?:local)?rule (\w+):", line):
+        if rule := re.fullmatch(r"(?:local)?(?:rule|checkpoint) (\w+):", line):
             found.append(Planned(rule[1], {}))
         elif found and (given := re.fullmatch(r"    wildcards: (.+)", line)):
             pairs = (part.partition("=") for part in given[1].split(", "))

@@ -18,6 +18,9 @@ Settings = dict[str, Any]
 NO_RESULT = frozenset({"accumulation", "gradient_checkpointing", "report_to", "save_every"})
 """Settings of a training that say how it runs; the methods text leaves them out."""
 
+NAMES_POLICIES = ("palettes", "lam", "models")
+"""Settings of a family that name its policies."""
+
 NO_SCORE = frozenset({"kind", "device", "device_map", "batch_size"})
 """Settings of a value that the methods text leaves out, for the same reason."""
 
@@ -202,7 +205,9 @@ def method_settings(study: Study) -> Settings:
                 "name": name,
                 "policies": made.count(name),
                 "sentence": docstrings.first_paragraph(type(section)),
-                "settings": _listed(section),
+                "settings": docstrings.listed(
+                    _of_kept(docstrings.given(section, NO_RESULT), _left_out_of(study, name))
+                ),
             }
             for name, section in used.items()
         ],
@@ -228,6 +233,25 @@ def method_settings(study: Study) -> Settings:
 def _listed(section: Strict, *leave_out: str) -> str:
     """The settings of a training as text."""
     return docstrings.listed(docstrings.given(section, NO_RESULT | set(leave_out)))
+
+
+def _left_out_of(study: Study, family: str) -> set[str]:
+    """The policies of a family that are left out, by what follows its name."""
+    parts = (name.partition("/") for name in study.left_out)
+    return {variant for of, _, variant in parts if of == family}
+
+
+def _of_kept(settings: Settings, gone: set[str]) -> Settings:
+    """A family's settings without the palettes, λ and soups of the policies in `gone`."""
+    kept: Settings = {}
+    for name, setting in settings.items():
+        if name in NAMES_POLICIES and isinstance(setting, dict):
+            kept[name] = {policy: made for policy, made in setting.items() if policy not in gone}
+        elif name in NAMES_POLICIES and setting is not None:
+            kept[name] = [policy for policy in setting if policy not in gone]
+        else:
+            kept[name] = _of_kept(setting, gone) if isinstance(setting, dict) else setting
+    return kept
 
 
 def _value_settings(study: Study, value: str) -> Settings:

@@ -28,7 +28,8 @@ def annotate(
 
     Args:
         samples: `prompt_id`, `candidate`, `prompt`, `response`; one row per sample. A reward that
-            reads end tokens also takes `end_token`, and its scores are of the response with it.
+            reads end tokens also takes `end_token`, if there is one, and its scores are of the
+            response with it.
         value: name of the value.
         score: its reward function.
         cache: earlier scores of this reward function; new ones are added.
@@ -43,7 +44,7 @@ def annotate(
         InputError: if a reward is not a finite number; the message names the row.
     """
     read = ["prompt", "response"] if reads_prompt else ["response"]
-    if isinstance(score, EndScore):
+    if isinstance(score, EndScore) and "end_token" in samples:
         read = [*read, "end_token"]
     texts = samples[list(dict.fromkeys(["prompt", *read]))].drop_duplicates(read)
     keys = [content_key(*texts_read) for texts_read in texts[read].itertuples(index=False)]

@@ -78,6 +78,23 @@ def max_tokens(model: Any, tokenizer: Any, max_length: int | None = None) -> int
     return min((limit for limit in limits if limit is not None and limit < 2**31), default=None)
 
 
+def say_cut(source: str, cut: int, texts: int, longest: int | None, lost: str) -> None:
+    """Say in the log how many texts were too long, if any were.
+
+    Args:
+        source: the model that reads them.
+        cut: how many were cut.
+        texts: how many there are.
+        longest: tokens that one may have.
+        lost: the part that is gone, in words.
+    """
+    if cut:
+        print(
+            f"{source}: {cut} of {texts} texts are longer than {longest} tokens and lost {lost}",
+            flush=True,
+        )
+
+
 def stand_in(tokenizer: Any) -> int:
     """The token that stands for a text without tokens, which no model can read: the end token."""
     ends = (tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)

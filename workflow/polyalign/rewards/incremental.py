@@ -175,7 +175,8 @@ def increments_agree(model: Any, head: Any, tokenizer: Any, source: str, limit: 
         source: the model, for the log.
         limit: most tokens that the model takes, or None.
     """
-    from polyalign.rewards.proof import plain_logits, probes, proven
+    from polyalign.models.plain import plain_logits
+    from polyalign.rewards.proof import probes, proven
 
     (a, b), _, (c, d), _, _, (long, end), _ = probes(model, tokenizer, limit)
     steps = [

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from polyalign.errors import InputError
+from polyalign.models.encoding import known_tokens
+from polyalign.models.plain import agrees, unreadable
 from polyalign.rewards.batches import Batching
 
 LONGEST = 512
@@ -29,7 +31,8 @@ def probes(model: Any, tokenizer: Any, limit: int | None) -> list[tuple[list[int
     Three are longer than the model's attention window, as far as `LONGEST` and `limit` allow.
     """
     special = set(tokenizer.all_special_ids)
-    plain = [token for token in range(len(tokenizer)) if token not in special]
+    known = min(len(tokenizer), known_tokens(model) or len(tokenizer))
+    plain = [token for token in range(known) if token not in special]
     plain = plain[len(plain) // 2 :][:IDS]
     rng = np.random.default_rng(0)
 
@@ -58,12 +61,6 @@ def _window(model: Any) -> int:
         if isinstance(size, int) and size < LONGEST
     ]
     return max([16, *sizes])
-
-
-def agrees(found: np.ndarray, expected: np.ndarray, dtype: torch.dtype) -> bool:
-    """Whether scores are the same up to rounding: 1e-4 in float32, relative above 1."""
-    tolerance = 1e-4 if dtype == torch.float32 else float(torch.finfo(dtype).eps ** 0.5)
-    return bool(np.all(np.abs(found - expected) <= tolerance * np.maximum(1, np.abs(expected))))
 
 
 def proven(
@@ -136,31 +133,5 @@ def plain_scores(source: str, score: Callable[[Any], Any], texts: Sequence[Any])
     try:
         with torch.inference_mode():
             return np.array([float(score(text)) for text in texts])
-    # Models that need a picture, a sound or an end token raise anything.
     except Exception as fault:
-        raise InputError(
-            f"{source}: cannot read a text by itself ({type(fault).__name__}: "
-            f"{(str(fault).splitlines() or [''])[0]}); expected a model that scores texts of "
-            "tokens alone: take another one"
-        ) from fault
-
-
-def check_causal(model: Any, source: str, ids: list[int]) -> None:
-    """Refuse a language model in which a token's probability depends on the tokens after it.
-
-    Raises:
-        InputError: if it does, as in an encoder that is loaded as a language model.
-    """
-    with torch.inference_mode():
-        few, every = (plain_logits(model, part).double().numpy() for part in (ids[:-1], ids))
-    if not agrees(few, every[: len(few)], model.dtype):
-        raise InputError(
-            f"{source}: predicts a token with a look at the tokens after it; expected a causal "
-            "language model: an encoder has no probabilities of texts"
-        )
-
-
-def plain_logits(model: Any, ids: list[int]) -> torch.Tensor:
-    """Logits (tokens, vocabulary) or (1, labels) of one text by the plain forward."""
-    logits: torch.Tensor = model(input_ids=torch.tensor([ids], device=model.device)).logits
-    return logits.float().cpu()[0]
+        raise unreadable(source, fault) from fault

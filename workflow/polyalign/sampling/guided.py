@@ -32,6 +32,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from polyalign.models.encoding import max_positions
 from polyalign.models.endings import NO_END, end_text, end_tokens, without_end
 from polyalign.models.logprobs import warpers
+from polyalign.models.plain import plain_logits
 from polyalign.palettes.record import lam_of
 from polyalign.rewards import (
     EndScore,
@@ -44,7 +45,7 @@ from polyalign.rewards import (
     score_of,
 )
 from polyalign.rewards.batches import split, unrolled
-from polyalign.rewards.proof import plain_logits, probes, proven
+from polyalign.rewards.proof import probes, proven
 from polyalign.sampling.engines import Response, left_padded
 from polyalign.settings import SamplingRule
 

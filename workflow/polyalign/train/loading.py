@@ -26,6 +26,7 @@ from polyalign.families.options import Lora, TrainingOptions
 from polyalign.models.encoding import render
 from polyalign.models.endings import forget_own_rule
 from polyalign.models.load import DTYPES, fused, load_model, load_tokenizer
+from polyalign.models.plain import check_causal
 from polyalign.models.sources import ADAPTER, gguf_parts, resolve
 from polyalign.runtime.files import atomic_write
 from polyalign.runtime.job import is_main_process
@@ -73,14 +74,14 @@ def load(
     its frozen weights are in the format of `run`.
 
     Raises:
-        InputError: if one cannot be loaded or they do not fit, or 4 bits are asked for without
-            CUDA.
+        InputError: if one cannot be loaded or is not causal, they do not fit, or 4 bits are asked
+            for without CUDA.
     """
     form = frozen_format(options.lora, run)
     folder = as_folder(source, run)
-    model = ready(
-        load_model(AutoModelForCausalLM, folder, "causal model", revision=revision, **form)
-    )
+    model = load_model(AutoModelForCausalLM, folder, "causal model", revision=revision, **form)
+    check_causal(model, source)
+    model = ready(model)
     tokenizer = load_tokenizer(source, revision=revision)
     check_fit(model, tokenizer, template, source)
     forget_own_rule(model, tokenizer)

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
+from polyalign.models.encoding import pad_with_known
 from polyalign.rewards import Score
-from polyalign.rewards.batches import max_tokens, score_by_length, stand_in
+from polyalign.rewards.batches import max_tokens, say_cut, score_by_length, stand_in
 from polyalign.rewards.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Scorer(Score):
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.tokenizer.padding_side = "right"
         self.model = load_encoder(spec.model, **spec.placed())
+        pad_with_known(self.tokenizer, self.model)
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Cosine similarity (n,) of n responses to their prompts."""
@@ -49,8 +51,14 @@ class Scorer(Score):
 
     def _embed(self, texts: list[str]) -> np.ndarray:
         """Embeddings (n, d) of n texts, each of length 1."""
-        limit = max_tokens(self.model, self.tokenizer, self.spec.max_length)
-        encoded = self.tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
+        longest = self.spec.max_length
+        limit = max_tokens(self.model, self.tokenizer, longest) or longest
+        encoded = list(self.tokenizer(texts, verbose=False)["input_ids"])
+        cut = [row for row, ids in enumerate(encoded) if len(ids) > limit]
+        for row in cut:
+            shortened = self.tokenizer(texts[row], truncation=True, max_length=limit)
+            encoded[row] = shortened["input_ids"]
+        say_cut(self.spec.model, len(cut), len(texts), limit, "the end")
         items = [ids or [stand_in(self.tokenizer)] for ids in encoded]
         lengths = [len(ids) for ids in items]
         return score_by_length(

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from polyalign.models.encoding import check_lengths, text_config
+from polyalign.models.encoding import pad_with_known, text_config
 from polyalign.rewards import EndScore, IncrementalScorer, SharedEncoding
-from polyalign.rewards.batches import Batching, max_tokens, score_by_length, split, unrolled
+from polyalign.rewards.batches import (
+    Batching,
+    max_tokens,
+    say_cut,
+    score_by_length,
+    split,
+    unrolled,
+)
 from polyalign.rewards.spec import ModelSpec
 from polyalign.settings import PromptTemplate
 
@@ -31,6 +38,9 @@ class Spec(ModelSpec):
     template: PromptTemplate | None = Field(
         default=None, description="Text around the prompt (default: the study's template)."
     )
+    max_length: int = Field(
+        default=512, ge=1, description="Longer responses are cut to this many tokens."
+    )
 
 
 class Scorer(EndScore):
@@ -47,18 +57,19 @@ class Scorer(EndScore):
         self.spec = spec
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.model = load_causal_lm(spec.model, **spec.placed())
+        pad_with_known(self.tokenizer, self.model)
         self.template = spec.template or "{prompt}"
         self.endings = endings(self.model.generation_config, self.tokenizer, self.template)
         usual = self.endings.usual
         self.end_alone: int = self.tokenizer.pad_token_id if usual is None else usual
         self.max_tokens = max_tokens(self.model, self.tokenizer)
+        self.cut_prompts = self.cut_responses = 0
         self._prove()
 
     def _prove(self) -> None:
         """Find out which shortcuts give this model's own scores; see `polyalign.rewards.proof`."""
         from polyalign.rewards.incremental import supports_prefix_cache
         from polyalign.rewards.proof import (
-            check_causal,
             plain_scores,
             probes,
             proven,
@@ -68,7 +79,6 @@ class Scorer(EndScore):
         model, source, dtype = self.model, self.spec.model, self.model.dtype
         items = probes(model, self.tokenizer, self.max_tokens)
         expected = plain_scores(source, self._plain, items)
-        check_causal(model, source, items[3][0] + items[3][1])
         self.batching = proven_batching(source, partial(self._whole, items), expected, dtype)
         self.shares_prefix = supports_prefix_cache(model) and proven(
             "shared prefixes", source, partial(self._shared, items), expected, dtype
@@ -78,7 +88,7 @@ class Scorer(EndScore):
         """The score of one text by the plain forward."""
         import torch
 
-        from polyalign.rewards.proof import plain_logits
+        from polyalign.models.plain import plain_logits
 
         prompt, response = item
         logs = plain_logits(self.model, prompt + response).log_softmax(-1)
@@ -91,13 +101,13 @@ class Scorer(EndScore):
         """Mean log-probability (n,) of the tokens of n responses, with the end token if any.
 
         A response that a limit cut has none. One without any token is scored by its end alone.
-
-        Raises:
-            InputError: if prompts leave no room for a response.
         """
         from polyalign.rewards.shared_prefix import worth_sharing
 
         items = self._encode(prompts, responses, ends)
+        source, texts = self.spec.model, len(items)
+        say_cut(source, self.cut_prompts, texts, self.max_tokens, "the beginning of the prompt")
+        say_cut(source, self.cut_responses, texts, self.longest_response, "the end of the response")
         if self.shares_prefix and worth_sharing(_split(items), self.model.device):
             return self._shared(items)
         return self._whole(items, self.batching)
@@ -160,22 +170,42 @@ class Scorer(EndScore):
     def _encode(
         self, prompts: Sequence[str], responses: Sequence[str], ends: Sequence[str | None]
     ) -> list[tuple[list[int], list[int]]]:
+        """Token ids of prompts and responses.
+
+        A response that is too long loses its end; then a prompt loses its beginning, if the model
+        has no places for both.
+        """
         from polyalign.models.logprobs import encode_responses
 
-        limit = self.max_tokens
         end_ids = [self.endings.id_of(end) for end in ends]
-        encoded = encode_responses(self.tokenizer, self.template, prompts, responses, end_ids)
-        check_lengths(
-            prompts, [ids for ids, _ in encoded],
-            source=self.spec.model, positions=limit, new_tokens=1,
-        )  # fmt: skip
+        self.cut_prompts = self.cut_responses = 0
         items = []
-        for prompt_ids, response_ids in encoded:
-            left = self.spec.max_length
-            if limit is not None:
-                left = min(left, limit - len(prompt_ids))
-            items.append((prompt_ids, (response_ids or [self.end_alone])[:left]))
+        for before, after in encode_responses(
+            self.tokenizer, self.template, prompts, responses, end_ids
+        ):
+            response = (after or [self.end_alone])[: self.longest_response]
+            self.cut_responses += len(after) > len(response)
+            prompt = self._without_beginning(before, len(response))
+            self.cut_prompts += len(before) > len(prompt)
+            items.append((prompt, response))
         return items
+
+    @property
+    def longest_response(self) -> int:
+        """Tokens of a response that are scored at most: the first follows a token of the prompt."""
+        longest = self.spec.max_length
+        return longest if self.max_tokens is None else min(longest, self.max_tokens - 1)
+
+    def _without_beginning(self, prompt: list[int], response: int) -> list[int]:
+        """The last tokens of a prompt that leave room for a response of that many.
+
+        A beginning-of-sequence token stays: the model has read no text without it.
+        """
+        if self.max_tokens is None or len(prompt) + response <= self.max_tokens:
+            return prompt
+        room = self.max_tokens - response
+        first = prompt[:1] if room > 1 and prompt[0] == self.tokenizer.bos_token_id else []
+        return first + prompt[len(prompt) - room + len(first) :]
 
     @cached_property
     def increments(self) -> bool:

@@ -9,12 +9,13 @@ import numpy as np
 from pydantic import Field
 
 from polyalign.errors import InputError
-from polyalign.models.encoding import prompt_ids, render_answer
+from polyalign.models.encoding import pad_with_known, prompt_ids, render_answer
 from polyalign.models.sources import label_names, training_template
 from polyalign.rewards import IncrementalScorer, Score, SharedEncoding
 from polyalign.rewards.batches import (
     Batching,
     max_tokens,
+    say_cut,
     score_by_length,
     split,
     stand_in,
@@ -105,7 +106,7 @@ class Spec(ModelSpec):
         label_number(self.index, names, self.model)
 
     def is_log_probability(self) -> bool:
-        return self.output == "log_probability"
+        return self.output == "log_probability" and self.sign == 1
 
 
 def label_number(index: int | str | None, names: Sequence[str], model: str) -> int:
@@ -164,6 +165,7 @@ class Scorer(Score):
         self.tokenizer.truncation_side = "left" if prompt_first else "right"
         self.cut = 0
         self.model = load_classifier(spec.model, **spec.placed())
+        pad_with_known(self.tokenizer, self.model)
         self.model.config.pad_token_id = self.tokenizer.pad_token_id
         self.positions = "position_ids" in inspect.signature(self.model.forward).parameters
         limit = max_tokens(self.model, self.tokenizer, spec.max_length)
@@ -237,14 +239,11 @@ class Scorer(Score):
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Rewards (n,) of n responses to their prompts."""
         items = self._encode(prompts, responses)
-        if self.cut:
-            part = {"left": "beginning of the prompt", "right": "end"}[
-                self.tokenizer.truncation_side
-            ]
-            print(
-                f"{self.spec.model}: {self.cut} of {len(items)} texts are longer than "
-                f"{self.max_tokens} tokens and lost the {part}"
-            )
+        lost = {"left": "the beginning of the prompt", "right": "the end"}
+        say_cut(
+            self.spec.model, self.cut, len(items), self.max_tokens,
+            lost[self.tokenizer.truncation_side],
+        )  # fmt: skip
         if self.shares_prefix:
             from polyalign.rewards.shared_prefix import worth_sharing
 
