@@ -1,6 +1,7 @@
 """Navigation efficiency and hypervolume of every family."""
 
 from polyalign.data.rewards_table import read_policies
+from polyalign.evaluate.clusters import judged_rows
 from polyalign.evaluate.navigation import families
 from polyalign.report.registry import TABLES, output
 from polyalign.report.render import write_table
@@ -11,6 +12,7 @@ def main(
     job: Job,
     *,
     title: str,
+    caption: str,
     policies: list[str],
     values: list[str],
     opponent: str,
@@ -33,7 +35,9 @@ def main(
     )
     table = TABLES["families"]
     paths = {kind: job.outputs[output("families", kind)] for kind in table.kinds}
-    write_table(table.make(found), title, paths)
+    prompts = judged_rows(next(iter(frames.values())))["prompt_id"].nunique()
+    said = caption.replace("{prompts}", f"{prompts} test prompts")
+    write_table(table.make(found), title, paths, said)
 
 
 if __name__ == "__main__":

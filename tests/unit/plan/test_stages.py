@@ -105,6 +105,7 @@ def test_every_input_is_made_by_a_rule_or_is_the_users(study: Study) -> None:
         for split in ("train", "test")
     }
     made |= {paths.rewards(POOL), paths.explored("jobs", "dot")}
+    made |= {paths.plot(name, "png") for name in study.plots}
     made |= {paths.table(name, kind) for name in shown.tables(study) for kind in TABLES[name].kinds}
     models = [Policy("reward", name) for name in study.reward_models]
     for policy in [BASE, *models, *study.of_kind("train")]:

@@ -616,6 +616,7 @@ def _tables_inputs(study: Study, wildcards: Wildcards) -> Inputs:
 def _families_settings(study: Study, wildcards: Wildcards) -> Settings:
     return {
         "title": TABLES["families"].title,
+        "caption": shown.captions(study)["families"],
         "policies": [policy.name for policy in study.evaluated],
         "values": study.chosen,
         "opponent": study.evaluation.opponent,
@@ -636,6 +637,7 @@ def _rewards_inputs(policies: Callable[[Study], list[Policy]]) -> Callable[..., 
 def _mixing_settings(study: Study, wildcards: Wildcards) -> Settings:
     return {
         "title": TABLES["mixing"].title,
+        "caption": shown.captions(study)["mixing"],
         "policies": [policy.name for policy in shown.mixed(study)],
         "parts": {policy.name: policy.settings["weights"] for policy in shown.soups(study)},
         **_measured(study, wildcards),
@@ -659,6 +661,9 @@ def _overview_inputs(study: Study, wildcards: Wildcards) -> Inputs:
         "families": paths(study).table("families"),
         "palettes": shown.palettes(study),
         "manifests": shown.judged_manifests(study),
+        "levels": [paths(study).levels(policy) for policy in study.evaluated],
+        "pictures": shown.pictures(study),
+        "config": paths(study).file("config.json"),
         "rewards": [paths(study).rewards(policy) for policy in study.evaluated],
     }
 

@@ -20,6 +20,8 @@ class Table:
         maker: `module:function` that makes it. For a table of the rule `tables` the function gets
             the study's numbers (`polyalign.report.tables.StudyTables`); a rule with one table calls
             its maker itself.
+        caption: what it shows, for its page and the report; `{prompts}`, `{opponent}` and
+            `{slack}` stand for those of the study.
         printed: whether a paper prints it, so that it is a Markdown and a LaTeX table as well. The
             maker returns a `Printed`; else a data frame, which is a page and a CSV file alone.
         rule: the rule that makes it.
@@ -27,6 +29,7 @@ class Table:
 
     title: str
     maker: str
+    caption: str = ""
     printed: bool = True
     rule: str = "tables"
 
@@ -48,21 +51,73 @@ class Table:
 
 
 TABLES = {
-    "winrates": Table("win rates", "polyalign.report.tables:winrates"),
-    "levels": Table("levels", "polyalign.report.tables:levels"),
-    "lambda": Table("λ of the palettes", "polyalign.report.tables:lam"),
+    "winrates": Table(
+        "win rates",
+        "polyalign.report.tables:winrates",
+        "Win rates against {opponent} in per cent: P(win) + ½ P(tie) over all pairs of answers to "
+        "the same test prompt. All {prompts} have the same weight. 50 is as good as {opponent}. "
+        "Standard errors and 95 % intervals are clustered by prompt.",
+    ),
+    "levels": Table(
+        "levels",
+        "polyalign.report.tables:levels",
+        "Levels: mean rewards on {prompts} with their standard errors, clustered by prompt. The "
+        "CSV also has 95 % bootstrap intervals, and the quantile of each level among the base "
+        "model's rewards.",
+    ),
+    "lambda": Table(
+        "λ of the palettes",
+        "polyalign.report.tables:lam",
+        "The weights λ that solve each palette, its verdict, the KL divergence of the solution "
+        "from the base model in nats, and its effective sample size. Where no policy reaches what "
+        "a palette asks, the verdict says how far the solution goes from the base levels to the "
+        "asked ones. A dash means that the palette leaves the value free.",
+    ),
     "quantiles": Table(
-        "levels that quantile palettes ask for", "polyalign.report.tables:base_quantiles"
+        "levels that quantile palettes ask for",
+        "polyalign.report.tables:base_quantiles",
+        "What a quantile palette asks for: the quantiles of the base model's rewards on {prompts}. "
+        "The first rows show them for all values, the others show the mean of the values that no "
+        "palette raises.",
     ),
     "realised_quantiles": Table(
         "realised levels as quantiles of the base model",
         "polyalign.report.tables:realised_quantiles",
+        "Realised levels as quantiles of the base model's rewards: the share of these rewards that "
+        "is below the policy's mean on {prompts}, in per cent; ties count half. The first rows "
+        "show it for all values, the others show the policy's mean itself for the values that are "
+        "only maintained.",
     ),
-    "families": Table("families of policies", "polyalign.report.tables:families", rule="families"),
-    "summary": Table("summary of all policies", "polyalign.report.tables:summary", printed=False),
+    "families": Table(
+        "families of policies",
+        "polyalign.report.tables:families",
+        "Families as wholes, on {prompts}. Navigation efficiency is the share of a family's "
+        "policies that are at least as good as {opponent} in all chosen values, up to the slack of "
+        "{slack}: their win rates are at least ½ minus the slack. By levels it is the share of "
+        "policies whose levels are below the base levels by no more than the slack, in standard "
+        "deviations of the base model's rewards. Brackets show its 95 % interval over test "
+        "prompts. The CSV also has the interval over policies (`wilson_low`, `wilson_high`), which "
+        "has a meaning where policies were drawn at random. The hypervolume is between the "
+        "reference point and the levels of the family's front, which is chosen on one half of the "
+        "prompts and measured on the other half.",
+        rule="families",
+    ),
+    "summary": Table(
+        "summary of all policies",
+        "polyalign.report.tables:summary",
+        "All policies on {prompts}, by topic: levels, shares of the asked gain (a dash where the "
+        "gain is within two standard errors of the base level), win rates against {opponent} with "
+        "their 95 % intervals and at equal length, λ, and costs. The CSV has everything in one row "
+        "per policy.",
+        printed=False,
+    ),
     "mixing": Table(
         "soups against the mean of their parts",
         "polyalign.evaluate.linearity:defects",
+        "Averaged parameters against averaged levels, on {prompts}. `linear` is the weighted mean "
+        "of the levels of the models that a soup is made of. `defect` is the soup's own level "
+        "minus this mean, with a standard error and a 95 % bootstrap interval over prompts. It is "
+        "0 for a soup that only interpolates.",
         printed=False,
         rule="mixing",
     ),

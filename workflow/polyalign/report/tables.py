@@ -9,7 +9,8 @@ import pandas as pd
 from polyalign.evaluate.levels import QUANTILES
 from polyalign.families import BASE, Policy
 from polyalign.palettes.record import Palette
-from polyalign.report.printed import Printed
+from polyalign.report.printed import Printed, Topics
+from polyalign.report.topics import by_topic
 
 NOTHING = "–"
 
@@ -36,9 +37,9 @@ class StudyTables:
     summary: pd.DataFrame
 
 
-def summary(study: StudyTables) -> pd.DataFrame:
-    """The summary of all policies as it is: one row per policy."""
-    return study.summary
+def summary(study: StudyTables) -> Topics:
+    """The summary of all policies: one row per policy, for readers one table per topic."""
+    return by_topic(study.summary, study.labels)
 
 
 def winrates(study: StudyTables) -> Printed:
