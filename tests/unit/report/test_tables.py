@@ -185,14 +185,71 @@ def test_winrates_in_per_cent() -> None:
         se=[0.0149, 0.01],
         low=[0.58, 0.48],
         high=[0.64, 0.52],
-        even_winrate=[0.6, 0.5],
+        even_winrate=[0.6, math.nan],
+        even_se=[0.02, math.nan],
         even_low=[0.5, 0.4],
         even_high=[0.7, 0.6],
     )
     shown = tables.winrates(study(winrates={"soup/even": table}))
     assert shown.head == ["Family", "Policy", "Helpful", "Humor"]
-    assert shown.rows == [["soup", "even", "50.0 ± 1.0", "61.2 ± 1.5"]]
+    assert shown.rows == [["soup", "even", "50.0 ± 1.0 | –", "61.2 ± 1.5 | 60.0 ± 2.0"]]
     (record,) = shown.numbers.to_dict("records")
     humor = {name[6:]: number for name, number in record.items() if name.startswith("humor_")}
     assert humor == table.loc["humor"].to_dict()
     assert (record["family"], record["variant"]) == ("soup", "even")
+
+
+def test_delivery_sets_the_realised_gain_against_the_asked_one() -> None:
+    base = by_value(
+        mean=[1.0, 0.5],
+        se=[0.01, 0.01],
+        low=[0.9, 0.4],
+        high=[1.1, 0.6],
+        sd=[2.0, 0.5],
+        expected=[math.nan] * 2,
+        expected_se=[math.nan] * 2,
+        kl=[0.0] * 2,
+        kl_kind=["samples"] * 2,
+    )
+    made = base.assign(mean=[1.4, 0.45], low=[1.2, 0.4], high=[1.6, 0.49], kl=0.126)
+    chosen = made.assign(expected=[1.5, 0.6], expected_se=[0.05, 0.05], kl_kind="choice")
+    palette = Palette(
+        name="fun",
+        levels={"humor": "q60", "helpful": "mean"},
+        asked={"humor": 1.5, "helpful": 0.5},
+        lam={},
+        lam_train={},
+        predicted={},
+        verdict="supported",
+        solved=True,
+        proof="",
+        message="",
+        scope="prompt",
+        reached=1.0,
+        kl=0.1,
+        ess=8.0,
+        diagnosis=Diagnosis([], {}, {}, 1e-9, 0.1, 0.2, {}),
+    )
+    summary = pd.DataFrame(
+        {
+            "family": ["base", "rloo", "map-d"],
+            "variant": ["base", "fun", "fun"],
+            "palette": ["", "fun", "fun"],
+        }
+    )
+    levels = {"base/base": base, "rloo/fun": made, "map-d/fun": chosen}
+    shown = tables.delivery(study(levels=levels, palettes={"fun": palette}, summary=summary))
+    assert shown.head == ["Palette", "Policy", "Helpful", "Humor", "KL (nats)"]
+    assert shown.rows == [
+        ["fun", "rloo/fun", "−0.10 ± 0.09 (missed)", "+0.20 ± 0.10 of +0.25 (undecided)", "0.13"],
+        ["fun", "map-d/fun", "+0.20 ± 0.20", "+0.25 ± 0.05 of +0.25 (reached)", "≤ 0.13"],
+    ]
+    first, second = shown.numbers.to_dict("records")
+    assert first["humor_asked_sd"] == pytest.approx(0.25)
+    ends = (first["humor_low_sd"], first["humor_realised_sd"], first["humor_high_sd"])
+    assert ends == pytest.approx((0.1, 0.2, 0.3))
+    assert (first["humor_outcome"], first["humor_exact"]) == ("undecided", False)
+    assert second["humor_share"] == pytest.approx(1.0)
+    assert (second["humor_raised"], second["helpful_raised"]) == (True, False)
+    nothing = study(levels={"base/base": base}, summary=summary.iloc[:1])
+    assert tables.delivery(nothing).rows == []

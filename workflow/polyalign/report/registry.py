@@ -48,6 +48,7 @@ class Table:
 
 
 TABLES = {
+    "delivery": Table("asked and delivered", "polyalign.report.tables:delivery"),
     "winrates": Table("win rates", "polyalign.report.tables:winrates"),
     "levels": Table("levels", "polyalign.report.tables:levels"),
     "lambda": Table("λ of the palettes", "polyalign.report.tables:lam"),
