@@ -24,6 +24,10 @@ SUMMARY = pd.DataFrame(
         "kl": [0.0, 0.3, 0.7],
         "better_in_all": True,
         "p_all": 0.02275,
+        "p_all_holm": 0.0455,
+        "better_at_equal_length": [False, True, False],
+        "p_all_even": [NONE, 0.01, 0.2],
+        "p_all_even_holm": [NONE, 0.02, 0.2],
         "n_tokens": 12.0,
         "empty": 0.0,
         "truncated": 0.25,
@@ -309,7 +313,7 @@ def test_the_page_has_question_answer_and_method() -> None:
     text = page()
     assert "On 10 test prompts" in text
     assert "Humor &lt;wit&gt; 1 ± 0.1, Helpful 0.4 ± 0.2" in text
-    assert "2 of 2 policies: map-d/both (p = 0.023), dpo/x (p = 0.023)." in text
+    assert "2 of 2 policies: map-d/both (p = 0.045), dpo/x (p = 0.045). At equal length: 1 of 2 policies: map-d/both (p = 0.02)." in text
     assert "<p>Done &lt;so&gt;, with <code>this</code>.</p>" in text
     assert "<li>A &amp; B, 2020.</li>" in text
 

@@ -197,7 +197,9 @@ def _question(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
 def outcome(
     summary: pd.DataFrame, *, labels: Mapping[str, str], chosen: Sequence[str], opponent: str
 ) -> str:
-    """How many policies are better in all chosen values at once, and which: one sentence.
+    """How many policies are better in all chosen values at once, and at equal length; and which.
+
+    The p-values are adjusted for the number of policies.
 
     Args:
         summary: table of `polyalign.evaluate.summary.summary`.
@@ -208,13 +210,17 @@ def outcome(
     names = [labels[value] for value in chosen]
     whom = "the base model" if opponent == BASE.name else opponent
     others = summary[summary["family"] + "/" + summary["variant"] != opponent]
-    better = others[others["better_in_all"]]
-    listed = ", ".join(
-        f"{row['family']}/{row['variant']} (p = {row['p_all']:.2g})" for _, row in better.iterrows()
-    )
+    parts = []
+    for claim, p in (("better_in_all", "p_all_holm"), ("better_at_equal_length", "p_all_even_holm")):
+        better = others[others[claim]]
+        listed = ", ".join(
+            f"{row['family']}/{row['variant']} (p = {row[p]:.2g})" for _, row in better.iterrows()
+        )
+        parts.append(f"{len(better)} of {len(others)} policies{': ' + listed if listed else ''}.")
+    even = f" At equal length: {parts[1]}" if others["p_all_even"].notna().any() else ""
     return (
-        f"Better than {whom} in all of {', '.join(names)} at once, at the 5 % level: "
-        f"{len(better)} of {len(others)} policies{': ' + listed if listed else ''}."
+        f"Better than {whom} in all of {', '.join(names)} at once, at the 5 % level (p adjusted for "
+        f"{len(others)} policies): {parts[0]}{even}"
     )
 
 
