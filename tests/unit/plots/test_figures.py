@@ -176,9 +176,11 @@ def test_scatter_shows_every_win_rate_with_its_interval(
     assert key[0] == "base model"
     assert any(text.startswith("map-d: 1 hhh-60,  2 hhh-65,  3 humor-70") for text in key)
     table = study().tables["families"].set_index("family")
-    share, low, high = (100 * table.loc["rloo", name] for name in ("efficiency", "low", "high"))
-    note = f"rloo: 8 hhh-60 ({share:.0f} % navigable, interval {low:.0f} to {high:.0f})"
-    assert note in [" ".join(text.split()) for text in key]
+    words = [" ".join(text.split()) for text in key]
+    assert f"rloo: 8 hhh-60 (navigable {table.loc['rloo', 'navigable']} of 1)" in words
+    low, high = (100 * table.loc["map-d", f"wilson_{end}"] for end in ("low", "high"))
+    good = table.loc["map-d", "navigable"]
+    assert any(one.endswith(f"(navigable {good} of 4 ({low:.0f} to {high:.0f} %))") for one in words)
 
 
 def test_scatter_without_palettes_takes_the_first_values(tmp_path: Path) -> None:
@@ -665,7 +667,7 @@ def test_the_slack_band_of_levels_is_that_of_the_table(drawn: list[Figure], tmp_
     row = study().tables["families"].set_index("family").loc["rloo"]
     assert row["level_efficiency"] == 1
     key = [" ".join(text.get_text().split()) for text in drawn[0].legends[0].get_texts()]
-    assert any("rloo: 8 hhh-60 (100 % navigable" in text for text in key)
+    assert any("rloo: 8 hhh-60 (navigable 1 of 1)" in text for text in key)
 
 
 def test_mixtures_are_ordered_by_their_share(drawn: list[Figure], tmp_path: Path) -> None:
@@ -865,10 +867,8 @@ def small_study() -> FigureData:
     )
     trained = pd.DataFrame({"step": range(40), "loss": [4.0, 2.0, *[1.0] * 36, 0.5, 0.25]})
     families = [
-        {"family": "f_x", "efficiency": 0.5, "low": 0.25, "high": 0.75, "slack": 0.0}
-        | {"level_efficiency": 0.2, "level_low": 0.1, "level_high": 0.3},
-        {"family": "g", "efficiency": 1.0, "low": 0.5, "high": 1.0, "slack": 0.0}
-        | {"level_efficiency": 0.7, "level_low": 0.6, "level_high": 0.8},
+        {"family": "f_x", "policies": 4, "efficiency": 0.25, "level_efficiency": 0.5, "slack": 0.0},
+        {"family": "g", "policies": 1, "efficiency": 1.0, "level_efficiency": 0.0, "slack": 0.0},
     ]
     way = {"palette": "hhh-60", "share": [0.0, 0.5, 1.0]}
     verdicts = ["supported", "supported", "infeasible"]
@@ -904,16 +904,8 @@ def small_study() -> FigureData:
 
 
 HIGHEST = "Highest levels: A 1.25 (f_x/one; base 1), B 0.5 (g/two; base 0)."
-EFFICIENCY = (
-    "Navigation efficiency: f_x 50 % navigable, interval 25 to 75; g 100 % navigable, interval 50 "
-    "to 100."
-)
-
-
-LEVEL_EFFICIENCY = (
-    "Navigation efficiency: f_x 20 % navigable, interval 10 to 30; g 70 % navigable, interval 60 "
-    "to 80."
-)
+EFFICIENCY = "Policies: f_x navigable 1 of 4 (5 to 70 %); g navigable 1 of 1."
+LEVEL_EFFICIENCY = "Policies: f_x navigable 2 of 4 (15 to 85 %); g navigable 0 of 1."
 
 
 @pytest.mark.parametrize(

@@ -64,13 +64,15 @@ FAMILIES = pd.DataFrame(
         "efficiency": [1.0],
         "low": [0.0],
         "high": [1.0],
-        "level_efficiency": [0.5],
+        "level_efficiency": [1.0],
         "level_low": [0.25],
         "level_high": [0.75],
         "hypervolume": [0.25],
         "hypervolume_low": [0.125],
         "hypervolume_high": [0.5],
         "front": ["both"],
+        "humor_band": [0.1],
+        "helpful_band": [0.1],
     }
 )
 
@@ -281,15 +283,7 @@ def test_tables_hold_the_numbers() -> None:
     ]  # fmt: skip
     assert delivered[1][2:6] == ["–", "–", "1 ± 0.1", "–"]
     assert winrates[2] == ["map-d/both", "60.0 (50.0 to 70.0)", "50.0 (40.0 to 60.0)", "0.023"]
-    assert families[1] == [
-        "map-d",
-        "both",
-        "1",
-        "1",
-        "100 (0 to 100)",
-        "50 (25 to 75)",
-        "0.250 (0.125 to 0.500)",
-    ]
+    assert families[1] == ["map-d", "both", "1 of 1", "1 of 1", "0.50 (0.35 to 0.71)"]
     assert diagnostics[2] == ["map-d/both", "0.3", "12", "0 %", "25 %", "9", "8", "–"]
     assert worth[1:] == [
         [

@@ -172,11 +172,16 @@ def test_families_show_their_intervals() -> None:
             "hypervolume_low": [0.03],
             "hypervolume_high": [0.08],
             "front": ["a b"],
+            "humor_band": [0.1],
+            "helpful_band": [0.1],
+            "harmless_band": [0.1],
         }
     )
-    assert tables.families(table).rows == [
-        ["map-d", "a b", "4", "2", "50 (25 to 75)", "75 (65 to 100)", "0.057 (0.030 to 0.080)"]
-    ]
+    # Wilson's intervals of 2 and of 3 of 4; the cube roots of the volumes.
+    row = ["map-d", "a b", "2 of 4 (15 to 85 %)", "3 of 4 (30 to 95 %)", "0.38 (0.31 to 0.43)"]
+    assert tables.families(table).rows == [row]
+    one = table.assign(policies=1, navigable=0, efficiency=0.0, level_efficiency=1.0)
+    assert tables.families(one).rows[0][2:4] == ["0 of 1", "1 of 1"]
 
 
 def test_winrates_in_per_cent() -> None:

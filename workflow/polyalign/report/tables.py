@@ -8,6 +8,7 @@ import pandas as pd
 
 from polyalign.evaluate.delivery import Asked, asked_levels, in_sd_text
 from polyalign.evaluate.levels import QUANTILES
+from polyalign.evaluate.navigation import navigable_text, side
 from polyalign.families import BASE, Policy
 from polyalign.palettes.record import Palette
 from polyalign.report.printed import Printed
@@ -165,18 +166,22 @@ def base_quantiles(study: StudyTables) -> Printed:
 
 
 def families(table: pd.DataFrame) -> Printed:
-    """Navigation efficiency, by win rates and by levels, and hypervolume: one row per family."""
-    head = ["Family", "Front", "Policies", "Navigable", "Efficiency (%)", "By levels (%)"]
-    head.append("Hypervolume")
+    """Navigable policies, by win rates and by levels, and hypervolume: one row per family.
+
+    Numbers of policies have Wilson's interval. The hypervolume is shown as the side of a cube of
+    the same volume, whose unit is that of the levels.
+    """
+    head = ["Family", "Front", "Navigable", "By levels", "Side of hypervolume"]
+    values = sum(str(name).endswith("_band") for name in table)
     rows = [
         [
             row["family"],
             row["front"],
-            str(row["policies"]),
-            str(row["navigable"]),
-            _range(row, "efficiency", "low", "high", 100, 0),
-            _range(row, "level_efficiency", "level_low", "level_high", 100, 0),
-            _range(row, "hypervolume", "hypervolume_low", "hypervolume_high", 1, 3),
+            navigable_text(row),
+            navigable_text(row, "level_"),
+            _range(
+                *(side(row[f"hypervolume{end}"], values) for end in ("", "_low", "_high")), digits=2
+            ),
         ]
         for _, row in table.iterrows()
     ]
@@ -269,6 +274,5 @@ def _pair(level: float, se: float) -> str:
     return f"{level:.{digits}f} ± {se:.{digits}f}"
 
 
-def _range(row: pd.Series, centre: str, low: str, high: str, factor: int, digits: int) -> str:
-    middle, below, above = (f"{factor * row[name]:.{digits}f}" for name in (centre, low, high))
-    return f"{middle} ({below} to {above})"
+def _range(centre: float, low: float, high: float, *, digits: int) -> str:
+    return f"{centre:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
