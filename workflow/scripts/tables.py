@@ -19,6 +19,7 @@ def main(
     units: dict[str, str],
     policies: list[tuple[str, str | None]],
     chosen: list[str],
+    opponent: str,
     maintained: list[str],
     results: str,
     titles: dict[str, str],
@@ -31,7 +32,16 @@ def main(
     palettes = read_palettes(job.inputs.get("palettes", []))
     costs = {name: read_costs(results, name, names) for name in of_policies}
     expected = read_expected(of_policies, palettes, job.inputs.get("decoded", []), given)
-    table = summary(levels, winrates, palettes, of_policies, expected, chosen=chosen, costs=costs)
+    table = summary(
+        levels,
+        winrates,
+        palettes,
+        of_policies,
+        expected,
+        chosen=chosen,
+        opponent=opponent,
+        costs=costs,
+    )
     prompts = f"{table['n_prompts'].iloc[0]} test prompts"
     write_text(job.outputs["prompts"], prompts)
     numbers = StudyTables(

@@ -26,6 +26,10 @@ SUMMARY = pd.DataFrame(
         "kl": [0.0, 0.3, 0.7],
         "better_in_all": True,
         "p_all": 0.02275,
+        "p_all_holm": 0.0455,
+        "better_at_equal_length": [False, True, False],
+        "p_all_even": [NONE, 0.01, 0.2],
+        "p_all_even_holm": [NONE, 0.02, 0.2],
         "n_tokens": 12.0,
         "empty": 0.0,
         "truncated": 0.25,
@@ -64,13 +68,15 @@ FAMILIES = pd.DataFrame(
         "efficiency": [1.0],
         "low": [0.0],
         "high": [1.0],
-        "level_efficiency": [0.5],
+        "level_efficiency": [1.0],
         "level_low": [0.25],
         "level_high": [0.75],
         "hypervolume": [0.25],
         "hypervolume_low": [0.125],
         "hypervolume_high": [0.5],
         "front": ["both"],
+        "humor_band": [0.1],
+        "helpful_band": [0.1],
     }
 )
 
@@ -320,9 +326,9 @@ def test_tables_hold_the_numbers() -> None:
         "map-d/both",
         "60.0 (50.0 to 70.0) | 61.0",
         "50.0 (40.0 to 60.0) | –",
-        "0.023",
+        "0.045",
     ]
-    assert families[1][4:] == ["100 (0 to 100)", "50 (25 to 75)", "0.250 (0.125 to 0.500)"]
+    assert families[1] == ["map-d", "both", "1 of 1", "1 of 1", "0.50 (0.35 to 0.71)"]
     assert diagnostics[2] == ["map-d/both", "0.3", "12", "0 %", "25 %", "9", "8", "–"]
     assert worth[1][3:] == ["0.2 to 0.9", "0.4", "1.8", "12 %", "1e-09", "20", "0.25", "–"]
     assert facts[1:] == [
@@ -335,7 +341,8 @@ def test_tables_hold_the_numbers() -> None:
 def test_the_page_has_outcome_method_and_origin() -> None:
     text = page()
     assert "Raised levels: 1 of 1 reached, 0 undecided, 0 missed." in text
-    assert "2 of 2 policies: map-d/both (p = 0.023), dpo/x (p = 0.023)." in text
+    assert "2 of 2 policies: map-d/both (p = 0.045), dpo/x (p = 0.045)." in text
+    assert "At equal length: 1 of 2 policies: map-d/both (p = 0.02)." in text
     assert text.index("Raised levels") < text.index("<img") < text.index("Do not trust</h2>")
     assert "<b>rewards/dpo/x.</b> It falls." in text
     assert "<p>Done &lt;so&gt;, with <code>this</code>.</p>" in text

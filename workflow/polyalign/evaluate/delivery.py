@@ -166,9 +166,22 @@ def outcome(asked: Sequence[Asked]) -> str:
 
     Empty if nothing is asked.
     """
+    return _told(*(counts(asked, raised=raised) for raised in (True, False)))
+
+
+def outcome_of(summary: "pd.DataFrame") -> str:
+    """The same from the table of `polyalign.evaluate.summary.summary`."""
+    return _told(
+        *(
+            {name: int(summary[f"{kind}_{name}"].sum()) for name in CLASSES}
+            for kind in ("raised", "maintained")
+        )
+    )
+
+
+def _told(raised: Mapping[str, int], maintained: Mapping[str, int]) -> str:
     parts = []
-    for raised, what in ((True, "Raised levels"), (False, "Levels to maintain")):
-        number = counts(asked, raised=raised)
+    for number, what in ((raised, "Raised levels"), (maintained, "Levels to maintain")):
         if total := sum(number.values()):
             parts.append(
                 f"{what}: {number['reached']} of {total} reached, {number['undecided']} "

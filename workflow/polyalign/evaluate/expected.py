@@ -1,13 +1,16 @@
 """The λ that each policy was made with, and the levels that it is expected to give."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyalign.data.tables import read_settings
+import pandas as pd
+
+from polyalign.data.tables import read_settings, read_table
 from polyalign.errors import InputError
 from polyalign.palettes.record import Palette
 from polyalign.paths import policy_of
+from polyalign.sampling.select import weighted_candidates
 
 
 @dataclass(frozen=True)
@@ -64,3 +67,25 @@ def read_expected(
         levels = {value: one["level"] for value, one in record["expected"].items()}
         found[policy_of(path).name] = Expected(record["lam"], levels)
     return found
+
+
+def read_choices(path: str | Path, pool: Sequence[str | Path]) -> pd.DataFrame:
+    """A policy's rewards table, or where it chooses among candidates all of them with their chance.
+
+    Args:
+        path: rewards table of the policy.
+        pool: the pool's rewards table, which is not read if the policy does not choose; none if no
+            policy of the comparison does.
+
+    Raises:
+        InputError: if a table cannot be read, or a policy that chooses comes without the pool.
+    """
+    record = read_settings(path)
+    if "greedy" not in record:
+        return read_table(path)
+    if not pool:
+        raise InputError(
+            f"{path}: chooses among the candidates of a pool, which is not given; expected the "
+            "pool's rewards table beside it"
+        )
+    return weighted_candidates(read_table(pool[0]), record["lam"], greedy=record["greedy"])

@@ -113,6 +113,28 @@ def families(
     return pd.DataFrame(rows)
 
 
+def navigable_text(row: pd.Series, kind: str = "") -> str:
+    """How many of a family's policies are navigable, as readers see it: `1 of 4 (5 to 70 %)`.
+
+    The interval is Wilson's over the policies. One policy has none: it says nothing of a share.
+
+    Args:
+        row: a row of the table of `families`.
+        kind: `level_` for navigability by levels, else by win rates.
+    """
+    policies, share = int(row["policies"]), float(row[f"{kind}efficiency"])
+    text = f"{round(share * policies)} of {policies}"
+    if policies == 1:
+        return text
+    (low,), (high,) = wilson(np.array([share]), policies)
+    return f"{text} ({100 * low:.0f} to {100 * high:.0f} %)"
+
+
+def side(volume: float, values: int) -> float:
+    """Side of the cube of `values` dimensions that has this hypervolume, in the units of levels."""
+    return float(max(volume, 0.0) ** (1 / values))
+
+
 def navigable(rates: np.ndarray, slack: float) -> np.ndarray:
     """Whether win rates (…, k) are all at least ½ - `slack`, up to rounding."""
     return np.asarray((rates >= 0.5 - slack - 1e-12).all(axis=-1))

@@ -157,6 +157,7 @@ def table_settings(study: Study) -> Settings:
     return {
         **names_and_order(study),
         "chosen": study.chosen,
+        "opponent": study.evaluation.opponent,
         "maintained": study.maintained,
         "results": _paths(study).results,
         "titles": {name: TABLES[name].title for name in tables(study)},

@@ -508,8 +508,13 @@ def _levels_inputs(study: Study, wildcards: Wildcards) -> Inputs:
 
 def _winrate_inputs(study: Study, wildcards: Wildcards) -> Inputs:
     opponent = Policy.parse(study.evaluation.opponent)
-    own = paths(study).rewards(policy_named(study, wildcards))
-    return {"rewards": own, "opponent": paths(study).rewards(opponent)}
+    own = policy_named(study, wildcards)
+    inputs: Inputs = {"rewards": paths(study).rewards(own)}
+    inputs["opponent"] = paths(study).rewards(opponent)
+    if {own.name, opponent.name} & {policy.name for policy in study.of_kind("select")}:
+        # Whoever chooses among candidates is judged by all of them.
+        inputs["pool"] = paths(study).rewards(POOL)
+    return inputs
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ th, td { padding: .25rem .7rem; text-align: left; vertical-align: top;
 thead th { position: sticky; top: 0; z-index: 1; background: #fff; white-space: nowrap;
   box-shadow: inset 0 -2px #333; }
 .sorts thead th { padding: 0; }
-th button { all: unset; display: block; width: 100%; padding: .25rem .7rem; cursor: pointer; }
+th button { all: unset; box-sizing: border-box; display: block; width: 100%; padding: .25rem .7rem; cursor: pointer; }
 th button:hover { background: #eef4fa; }
 th button:focus-visible { outline: 2px solid #005a9c; outline-offset: -2px; }
 th button::after { content: " \\2195"; color: #767676; }
@@ -61,6 +61,7 @@ nav li { display: inline-block; margin-right: 1rem; } nav ul { padding: 0; list-
   thead th { position: static; box-shadow: none; border-bottom: 2px solid #333; }
   th button { padding: .1rem .3rem; } th button::after { content: none !important; }
   td.text, td.answer { min-width: 0; }
+  th, td.text, td.name, td.answer { overflow-wrap: anywhere; }
   tr, figure { break-inside: avoid; } h2, h3 { break-after: avoid; }
   figure img { max-height: 150mm; }
   input, select, .pages, .found { display: none; }

@@ -134,8 +134,8 @@ def summary_html(
             "<p>P(win) + ½ P(tie) in per cent with its 95 % interval, over all pairs of answers to "
             "the same prompt: 50 is as good as the opponent. Behind the bar stands the win rate at "
             "equal length, which is left when length has no effect. The last column is the "
-            "p-value of being better in all chosen values at once; it is not corrected for the "
-            "number of policies.</p>",
+            "p-value of being better in all chosen values at once, adjusted for the number of "
+            "policies.</p>",
             _winrates(summary, labels),
         ],
         "Families": [
@@ -242,7 +242,7 @@ def not_to_trust(
             for value in content.chosen
             if row[f"{value}_even_winrate"] <= 0.5
         ]
-        if row["better_in_all"] and longer:
+        if row["better_in_all"] and not row["better_at_equal_length"] and longer:
             found.append(
                 f"{name} is better in all chosen values, but not at equal length: its win rate "
                 f"there is {', '.join(longer)}"
@@ -439,7 +439,8 @@ def _winrates(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
             even = 100 * float(row[f"{value}_even_winrate"])
             equal = "–" if math.isnan(even) else f"{even:.1f}"
             cells.append((f"{middle:.1f} ({low:.1f} to {high:.1f}) | {equal}", middle))
-        cells.append((f"{row['p_all']:.2g}", float(row["p_all"])))
+        p = float(row["p_all_holm"])
+        cells.append(("–" if math.isnan(p) else f"{p:.2g}", p))
         rows.append(cells)
     return table(["Policy", *labels.values(), "p (all)"], rows, search=True)
 
@@ -447,7 +448,9 @@ def _winrates(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
 def outcome(
     summary: pd.DataFrame, *, labels: Mapping[str, str], chosen: Sequence[str], opponent: str
 ) -> str:
-    """How many policies are better in all chosen values at once, and which: one sentence.
+    """How many policies are better in all chosen values at once, and at equal length; and which.
+
+    The p-values are adjusted for the number of policies.
 
     Args:
         summary: table of `polyalign.evaluate.summary.summary`.
@@ -458,13 +461,20 @@ def outcome(
     names = [labels[value] for value in chosen]
     whom = "the base model" if opponent == BASE.name else opponent
     others = summary[summary["family"] + "/" + summary["variant"] != opponent]
-    better = others[others["better_in_all"]]
-    listed = ", ".join(
-        f"{row['family']}/{row['variant']} (p = {row['p_all']:.2g})" for _, row in better.iterrows()
-    )
+    parts = []
+    for claim, p in (
+        ("better_in_all", "p_all_holm"),
+        ("better_at_equal_length", "p_all_even_holm"),
+    ):
+        better = others[others[claim]]
+        listed = ", ".join(
+            f"{row['family']}/{row['variant']} (p = {row[p]:.2g})" for _, row in better.iterrows()
+        )
+        parts.append(f"{len(better)} of {len(others)} policies{': ' + listed if listed else ''}.")
+    even = f" At equal length: {parts[1]}" if others["p_all_even"].notna().any() else ""
     return (
-        f"Better than {whom} in all of {', '.join(names)} at once, at the 5 % level: "
-        f"{len(better)} of {len(others)} policies{': ' + listed if listed else ''}."
+        f"Better than {whom} in all of {', '.join(names)} at once, at the 5 % level (p adjusted "
+        f"for {len(others)} policies): {parts[0]}{even}"
     )
 
 

@@ -51,12 +51,25 @@ class Table:
 
 
 TABLES = {
+    "delivery": Table(
+        "asked and delivered",
+        "polyalign.report.tables:delivery",
+        "What was asked and what was delivered, on {prompts}: one row per palette and policy that "
+        "realises it. A cell has the realised gain over the base model's level ± half of its 95 % "
+        "interval, clustered by prompt, in standard deviations of the base model's rewards; for a "
+        "raised value then the asked gain. Reached is a level at or above the asked one, missed "
+        "one whose whole interval is below, undecided one between the two. Levels of policies "
+        "that choose among candidates are exact expectations over them. The KL behind ≤ is the "
+        "upper bound that such a choice has; any other is measured on samples.",
+    ),
     "winrates": Table(
         "win rates",
         "polyalign.report.tables:winrates",
         "Win rates against {opponent} in per cent: P(win) + ½ P(tie) over all pairs of answers to "
         "the same test prompt. All {prompts} have the same weight. 50 is as good as {opponent}. "
-        "Standard errors and 95 % intervals are clustered by prompt.",
+        "Standard errors and 95 % intervals are clustered by prompt. Behind the bar is the win "
+        "rate at equal length: what is left of it when length has no effect. Win rates of "
+        "policies that choose among candidates are exact expectations over them.",
     ),
     "levels": Table(
         "levels",
@@ -91,24 +104,30 @@ TABLES = {
     "families": Table(
         "families of policies",
         "polyalign.report.tables:families",
-        "Families as wholes, on {prompts}. Navigation efficiency is the share of a family's "
-        "policies that are at least as good as {opponent} in all chosen values, up to the slack of "
-        "{slack}: their win rates are at least ½ minus the slack. By levels it is the share of "
-        "policies whose levels are below the base levels by no more than the slack, in standard "
-        "deviations of the base model's rewards. Brackets show its 95 % interval over test "
-        "prompts. The CSV also has the interval over policies (`wilson_low`, `wilson_high`), which "
-        "has a meaning where policies were drawn at random. The hypervolume is between the "
-        "reference point and the levels of the family's front, which is chosen on one half of the "
-        "prompts and measured on the other half.",
+        "Families as wholes, on {prompts}. Navigable is a policy that is at least as good as "
+        "{opponent} in all chosen values, up to the slack of {slack}: its win rates are at least ½ "
+        "minus the slack. By levels it is one whose levels are below the base levels by no more "
+        "than the slack, in standard deviations of the base model's rewards. Brackets show "
+        "Wilson's 95 % interval of the share of such policies in the family, which takes the "
+        "policies as a random sample; the CSV also has the interval over test prompts (`low`, "
+        "`high`). The hypervolume is between the reference point and the levels of the family's "
+        "front, which is chosen on one half of the prompts and measured on the other half. Shown "
+        "is the side of a cube of the same volume, in the units of `evaluation.hypervolume`: "
+        "without these, standard deviations of the base model's rewards. Its interval is over "
+        "test prompts.",
         rule="families",
     ),
     "summary": Table(
         "summary of all policies",
         "polyalign.report.tables:summary",
-        "All policies on {prompts}, by topic: levels, shares of the asked gain (a dash where the "
-        "gain is within two standard errors of the base level), win rates against {opponent} with "
-        "their 95 % intervals and at equal length, λ, and costs. The CSV has everything in one row "
-        "per policy.",
+        "All policies on {prompts}, by topic: levels; the asked and the realised gain in standard "
+        "deviations (sd) of the base model's rewards, and whether it is reached, undecided or "
+        "missed; the share of the asked gain (a dash where the gain is within two standard errors "
+        "of the base level, or the interval is wider than the gain); win rates against {opponent} "
+        "with their 95 % intervals, also at equal length; λ; and costs. p is that of being better "
+        "in all chosen values, adjusted for the number of policies by Holm's method. The KL is "
+        "measured on samples, or the upper bound of a choice among candidates. The CSV has "
+        "everything in one row per policy.",
         printed=False,
     ),
     "mixing": Table(

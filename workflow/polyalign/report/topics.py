@@ -4,13 +4,17 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
+from polyalign.evaluate.delivery import in_sd_text
 from polyalign.report.printed import Printed, Topics
 from polyalign.report.text import rounded, short
 
 OF_POLICY = {
     "palette": "Palette",
     "verdict": "Verdict",
+    "p_all_holm": "p (all)",
+    "p_all_even_holm": "p at equal length",
     "kl": "KL (nats)",
+    "kl_kind": "of",
     "n_tokens": "Tokens",
     "empty": "Empty (%)",
     "truncated": "Cut off (%)",
@@ -37,9 +41,12 @@ def by_topic(frame: pd.DataFrame, labels: Mapping[str, str]) -> Topics:
         ),
         "Levels asked": lambda row, value: short(row[f"{value}_asked"]),
         "Levels expected": lambda row, value: short(row[f"{value}_predicted"]),
-        "Share of the asked gain (%)": lambda row, value: _percent(row[f"{value}_delivered"], 0),
-        "Win rates (%)": _winrate,
-        "Win rates at equal length (%)": lambda row, value: _percent(row[f"{value}_even_winrate"]),
+        "Realised and asked gain (sd)": _gain,
+        "Share of the asked gain (%)": lambda row, value: _interval(row, f"{value}_delivered", 0),
+        "Win rates (%)": lambda row, value: _interval(row, f"{value}_winrate", 1),
+        "Win rates at equal length (%)": lambda row, value: _interval(
+            row, f"{value}_even_winrate", 1, ends=f"{value}_even"
+        ),
         "λ": lambda row, value: short(row[f"{value}_lam"]),
     }
     rows = [row for _, row in frame.iterrows()]
@@ -69,10 +76,16 @@ def _cell(column: str, content: object) -> str:
     return short(100 * number) if column in PERCENT else short(number)
 
 
-def _winrate(row: pd.Series, value: str) -> str:
-    middle, low, high = (row[f"{value}_winrate{end}"] for end in ("", "_low", "_high"))
-    return f"{_percent(middle)} ({_percent(low)} to {_percent(high)})"
+def _gain(row: pd.Series, value: str) -> str:
+    asked, realised = row[f"{value}_asked_sd"], row[f"{value}_realised_sd"]
+    if pd.isna(asked):
+        return "–"
+    return f"{in_sd_text(realised)} of {in_sd_text(asked)}, {row[f'{value}_outcome']}"
 
 
-def _percent(share: float, digits: int = 1) -> str:
-    return "–" if pd.isna(share) else f"{100 * share:.{digits}f}"
+def _interval(row: pd.Series, name: str, digits: int, *, ends: str = "") -> str:
+    """A share in per cent with its 95 % interval, whose columns begin with `ends` or the name."""
+    middle, low, high = row[name], row[f"{ends or name}_low"], row[f"{ends or name}_high"]
+    if pd.isna(middle):
+        return "–"
+    return f"{100 * middle:.{digits}f} ({100 * low:.{digits}f} to {100 * high:.{digits}f})"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 FIGURE = FigureSpec(needs=("levels", "palettes"), palettes="realised")
 MOST = 12  # values
 FLAT = 7  # values whose names have room side by side
+QUANTILE = 5  # letters of a level that there is room for above a panel
 LETTERS = 24  # of a row's name
 GREEN, SHADE = "#2C7A4B", "#DCEFE6"  # what a palette raises
 PALE = "#F0F0F0"  # what it maintains
@@ -58,7 +59,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     longest = max(len(data.labels[value]) for value in values)
     height = ROW * (lowest + 0.7) + (1.1 + 0.08 * longest if wide else 1.25)
     title = {"fontsize": theme.RC["axes.labelsize"], "rotation": 90 if wide else 0}
-    options: dict[str, Any] = {"sharey": True, "width_ratios": [1.0] * len(values) + [0.85]}
+    options: dict[str, Any] = {"sharey": True, "width_ratios": [1.0] * len(values) + [1.2 if wide else 0.85]}
     sheet = theme.sheet(output, 1, len(values) + 1, width=theme.PAGE, height=height, **options)
     with sheet as (figure, panels):
         for axes, value in zip(panels[0], values, strict=False):
@@ -196,8 +197,9 @@ def _value(
         )
         if first.raised:
             gain = in_sd_text(first.gain)
+            asks = f"{first.level}: " if len(first.level) <= QUANTILE else ""
             axes.annotate(
-                gain if short else f"{first.level}: {gain} sd",
+                gain if short else f"{asks}{gain} sd",
                 (0.5, top - 0.45),
                 xycoords=axes.get_yaxis_transform(),
                 ha="center",
@@ -211,7 +213,12 @@ def _value(
             style = styles[family_of(one.policy)]
             _point(axes, one, places[one.policy][1], style.colour, (left, right))
     tick = _round(right if right >= -left else left)
-    axes.set(xlim=(left, right), xticks=[0, tick], xticklabels=["0", f"{tick:+g}".replace("-", "−")])
+    axes.set(xlim=(left, right))
+    # The line at 0 says where 0 is; a narrow panel has no room for more than one number.
+    axes.set_xticks([0, tick], ["" if short else "0", f"{tick:+g}".replace("-", "−")])
+    for text in axes.get_xticklabels():
+        text.set_in_layout(False)  # or panels would get unequal widths
+        text.set_fontsize(6 if short else theme.RC["xtick.labelsize"])
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
 

@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pooldata import pool
+
+from polyalign.data.keys import CHANCE
+from polyalign.data.tables import write_table
+from polyalign.errors import InputError
+from polyalign.evaluate.expected import read_choices
+from polyalign.evaluate.winrate import winrate
+from polyalign.sampling.select import resample
+
+
+def test_a_policy_that_chooses_is_read_with_all_its_candidates(tmp_path: Path) -> None:
+    lam = {"humor": 0.8, "helpful": 0.3}
+    made = resample(pool(), lam, draws=1, seed=1)
+    own, base, file = (tmp_path / name for name in ("own.parquet", "base.parquet", "pool.parquet"))
+    write_table(pool(), file, {})
+    write_table(made.frame, own, {"lam": made.lam, "greedy": made.greedy})
+    reference = pool().query("split == 'test' and candidate < 4")
+    write_table(reference, base, {})
+    pd.testing.assert_frame_equal(read_choices(base, []), reference.reset_index(drop=True))
+    frame = read_choices(own, [file])
+    # What many draws come to, with the standard error of one draw far above.
+    many = resample(pool(), lam, draws=300, seed=2).frame
+    rates = {
+        name: winrate(one, reference, ["humor"], bootstrap=20, seed=1).iloc[0]
+        for name, one in (("exact", frame), ("many", many), ("one", made.frame))
+    }
+    assert rates["exact"]["winrate"] == pytest.approx(rates["many"]["winrate"], abs=0.003)
+    assert rates["exact"]["se"] < 0.7 * rates["one"]["se"]
+    assert CHANCE in frame
+    with pytest.raises(InputError, match=r"own\.parquet: chooses among the candidates of a pool"):
+        read_choices(own, [])
