@@ -297,6 +297,22 @@ def test_two_kinds_of_kl_look_different(drawn: list[Figure], tmp_path: Path) -> 
     assert sum("≤" in text.get_text() for text in nats.texts) == 1
 
 
+def test_a_bound_of_the_kl_is_not_taken_for_a_measurement(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
+    chosen = study().levels["map-d/hhh-60"].assign(kl_kind="choice")
+    data = replace(study(), levels={**study().levels, "map-d/hhh-60": chosen})
+    reward_vs_kl.draw(data, [tmp_path / "figure.pdf"])
+    white = [line for line in drawn[0].axes[0].lines if line.get_markerfacecolor() == "white"]
+    nats, level = chosen["kl"].iloc[0], chosen["mean"]["humor"]
+    assert [tuple(*line.get_xydata()) for line in white] == [(nats, level)]
+    key = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert key[-1] == "KL at most this: chooses among candidates"
+    found = reward_vs_kl.finding(data)
+    assert "as measured on samples: rloo/hhh-60, 0.8 nats" in found
+    assert "as an upper bound: map-d/hhh-60, 0.1 nats" in found
+
+
 def many(policies: int, values: int) -> FigureData:
     """A study of four palettes with that many policies, and that many values."""
     data = study()
@@ -932,8 +948,8 @@ LEVEL_EFFICIENCY = "Policies: f_x navigable 2 of 4 (15 to 85 %); g navigable 0 o
         ),
         (
             reward_vs_kl,
-            "Highest levels: A 1.25 at 0.5 nats (f_x/one). Furthest from the base model: f_x/one, "
-            "0.5 nats, interval 0.304 to 0.696.",
+            "Highest levels: A 1.25 at 0.5 nats (f_x/one). Furthest from the base model, as "
+            "measured on samples: f_x/one, 0.5 nats, interval 0.304 to 0.696.",
         ),
         (
             reward_vs_length,
@@ -987,7 +1003,7 @@ def test_a_caption_says_what_its_figure_leaves_out() -> None:
     more = replace(data, palettes=palettes, policies={"base/base": None, "g/two": None})
     more = replace(more, labels={name: name.upper() for name in names})
     table = pd.DataFrame({"mean": 0.0, "low": 0.0, "high": 0.0, "winrate": 0.5}, index=names)
-    table = table.assign(kl=0.1, kl_se=0.01)
+    table = table.assign(kl=0.1, kl_se=0.01, kl_kind="samples")
     tables = dict.fromkeys(more.policies, table)
     more = replace(more, levels=tables, winrates=tables)
     for figure in (winrate_scatter, level_scatter, reward_vs_kl):
