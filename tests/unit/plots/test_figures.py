@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import cache
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,9 @@ def test_scatter_shows_every_win_rate_with_its_interval(
     assert f"rloo: 8 hhh-60 (navigable {table.loc['rloo', 'navigable']} of 1)" in words
     low, high = (100 * table.loc["map-d", f"wilson_{end}"] for end in ("low", "high"))
     good = table.loc["map-d", "navigable"]
-    assert any(one.endswith(f"(navigable {good} of 4 ({low:.0f} to {high:.0f} %))") for one in words)
+    assert any(
+        one.endswith(f"(navigable {good} of 4 ({low:.0f} to {high:.0f} %))") for one in words
+    )
 
 
 def test_scatter_without_palettes_takes_the_first_values(tmp_path: Path) -> None:
@@ -273,9 +276,7 @@ def test_what_was_delivered_is_drawn_where_the_tables_say(
             fill = "full" if level >= asked or high < asked else "left"
             assert line.get_fillstyle() == fill
             assert (line.get_markerfacecolor() == "white") == (high < asked)
-            (mark,) = (
-                one for one in axes.lines if one.get_gid() == f"asked {data.policies[name]}"
-            )
+            (mark,) = (one for one in axes.lines if one.get_gid() == f"asked {data.policies[name]}")
             assert mark.get_xdata() == pytest.approx([place(asked)] * 2)
             assert min(mark.get_ydata()) < y < max(mark.get_ydata())
     texts = [text.get_text() for text in panels[0].texts]
@@ -337,8 +338,7 @@ def many(policies: int, values: int) -> FigureData:
     }
     made = {f"rloo/p{i % 4}-{i}": f"p{i % 4}" for i in range(policies)}
     levels = {
-        name: widened(data.levels["rloo/hhh-60"], 0.01 * number)
-        for number, name in enumerate(made)
+        name: widened(data.levels["rloo/hhh-60"], 0.01 * number) for number, name in enumerate(made)
     }
     return replace(
         data,
@@ -361,7 +361,7 @@ def test_delivery_is_readable_with_few_and_many(
     assert len(panels) == values + 1
     boxes = [axes.get_position() for axes in panels]
     assert min(box.width * theme.PAGE for box in boxes) > 0.3
-    for one, other in zip(boxes, boxes[1:], strict=False):
+    for one, other in pairwise(boxes):
         assert one.x1 <= other.x0
     rows = [line.get_ydata()[0] for line in panels[0].lines if str(line.get_gid())[:4] == "rloo"]
     assert len(set(rows)) == policies
@@ -373,7 +373,7 @@ def test_delivery_shows_a_dozen_values_the_raised_ones_first(
     drawn: list[Figure], tmp_path: Path
 ) -> None:
     data = many(4, 14)
-    levels = {name: "mean" for name in data.labels} | {"v13": "q60"}
+    levels = dict.fromkeys(data.labels, "mean") | {"v13": "q60"}
     palettes = {key: replace(one, levels=levels) for key, one in data.palettes.items()}
     data = replace(data, palettes=palettes)
     delivery.draw(data, [tmp_path / "figure.png"])

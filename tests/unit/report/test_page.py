@@ -307,7 +307,8 @@ def test_the_page_has_question_answer_and_method() -> None:
     text = page()
     assert "On 10 test prompts" in text
     assert "Humor &lt;wit&gt; 1 ± 0.1, Helpful 0.4 ± 0.2" in text
-    assert "2 of 2 policies: map-d/both (p = 0.045), dpo/x (p = 0.045). At equal length: 1 of 2 policies: map-d/both (p = 0.02)." in text
+    assert "2 of 2 policies: map-d/both (p = 0.045), dpo/x (p = 0.045). At equal" in text
+    assert "At equal length: 1 of 2 policies: map-d/both (p = 0.02)." in text
     assert "<p>Done &lt;so&gt;, with <code>this</code>.</p>" in text
     assert "<li>A &amp; B, 2020.</li>" in text
 

@@ -211,7 +211,10 @@ def outcome(
     whom = "the base model" if opponent == BASE.name else opponent
     others = summary[summary["family"] + "/" + summary["variant"] != opponent]
     parts = []
-    for claim, p in (("better_in_all", "p_all_holm"), ("better_at_equal_length", "p_all_even_holm")):
+    for claim, p in (
+        ("better_in_all", "p_all_holm"),
+        ("better_at_equal_length", "p_all_even_holm"),
+    ):
         better = others[others[claim]]
         listed = ", ".join(
             f"{row['family']}/{row['variant']} (p = {row[p]:.2g})" for _, row in better.iterrows()
@@ -219,8 +222,8 @@ def outcome(
         parts.append(f"{len(better)} of {len(others)} policies{': ' + listed if listed else ''}.")
     even = f" At equal length: {parts[1]}" if others["p_all_even"].notna().any() else ""
     return (
-        f"Better than {whom} in all of {', '.join(names)} at once, at the 5 % level (p adjusted for "
-        f"{len(others)} policies): {parts[0]}{even}"
+        f"Better than {whom} in all of {', '.join(names)} at once, at the 5 % level (p adjusted "
+        f"for {len(others)} policies): {parts[0]}{even}"
     )
 
 
