@@ -1,7 +1,9 @@
 """Navigation efficiency and hypervolume of every family."""
 
-from polyalign.data.rewards_table import read_policies
+from polyalign.data.specs import check_same_spec
+from polyalign.data.tables import read_table
 from polyalign.evaluate.clusters import judged_rows
+from polyalign.evaluate.expected import read_choices
 from polyalign.evaluate.navigation import families
 from polyalign.report.registry import TABLES, output
 from polyalign.report.render import write_table
@@ -22,7 +24,13 @@ def main(
     bootstrap: int,
     seed: int,
 ) -> None:
-    frames = read_policies(policies, job.inputs["rewards"])
+    paths = job.inputs["rewards"]
+    pool = read_table(job.input("pool")) if "pool" in job.inputs else None
+    for path in paths:
+        check_same_spec(path, paths[0])
+    frames = {
+        policy: read_choices(path, pool) for policy, path in zip(policies, paths, strict=True)
+    }
     found = families(
         frames,
         values,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import cache
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,9 @@ def test_scatter_shows_every_win_rate_with_its_interval(
     assert f"rloo: 8 hhh-60 (navigable {table.loc['rloo', 'navigable']} of 1)" in words
     low, high = (100 * table.loc["map-d", f"wilson_{end}"] for end in ("low", "high"))
     good = table.loc["map-d", "navigable"]
-    assert any(one.endswith(f"(navigable {good} of 4 ({low:.0f} to {high:.0f} %))") for one in words)
+    assert any(
+        one.endswith(f"(navigable {good} of 4 ({low:.0f} to {high:.0f} %))") for one in words
+    )
 
 
 def test_scatter_without_palettes_takes_the_first_values(tmp_path: Path) -> None:
@@ -273,9 +276,7 @@ def test_what_was_delivered_is_drawn_where_the_tables_say(
             fill = "full" if level >= asked or high < asked else "left"
             assert line.get_fillstyle() == fill
             assert (line.get_markerfacecolor() == "white") == (high < asked)
-            (mark,) = (
-                one for one in axes.lines if one.get_gid() == f"asked {data.policies[name]}"
-            )
+            (mark,) = (one for one in axes.lines if one.get_gid() == f"asked {data.policies[name]}")
             assert mark.get_xdata() == pytest.approx([place(asked)] * 2)
             assert min(mark.get_ydata()) < y < max(mark.get_ydata())
     texts = [text.get_text() for text in panels[0].texts]
@@ -295,6 +296,22 @@ def test_two_kinds_of_kl_look_different(drawn: list[Figure], tmp_path: Path) -> 
     assert bounds == ["map-d/hhh-60"]
     assert [text.get_text() for text in nats.texts].count("≤ 0.10") == 1
     assert sum("≤" in text.get_text() for text in nats.texts) == 1
+
+
+def test_a_bound_of_the_kl_is_not_taken_for_a_measurement(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
+    chosen = study().levels["map-d/hhh-60"].assign(kl_kind="choice")
+    data = replace(study(), levels={**study().levels, "map-d/hhh-60": chosen})
+    reward_vs_kl.draw(data, [tmp_path / "figure.pdf"])
+    white = [line for line in drawn[0].axes[0].lines if line.get_markerfacecolor() == "white"]
+    nats, level = chosen["kl"].iloc[0], chosen["mean"]["humor"]
+    assert [tuple(*line.get_xydata()) for line in white] == [(nats, level)]
+    key = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert key[-1] == "KL at most this: chooses among candidates"
+    found = reward_vs_kl.finding(data)
+    assert "as measured on samples: rloo/hhh-60, 0.8 nats" in found
+    assert "as an upper bound: map-d/hhh-60, 0.1 nats" in found
 
 
 def many(policies: int, values: int) -> FigureData:
@@ -321,8 +338,7 @@ def many(policies: int, values: int) -> FigureData:
     }
     made = {f"rloo/p{i % 4}-{i}": f"p{i % 4}" for i in range(policies)}
     levels = {
-        name: widened(data.levels["rloo/hhh-60"], 0.01 * number)
-        for number, name in enumerate(made)
+        name: widened(data.levels["rloo/hhh-60"], 0.01 * number) for number, name in enumerate(made)
     }
     return replace(
         data,
@@ -345,7 +361,7 @@ def test_delivery_is_readable_with_few_and_many(
     assert len(panels) == values + 1
     boxes = [axes.get_position() for axes in panels]
     assert min(box.width * theme.PAGE for box in boxes) > 0.3
-    for one, other in zip(boxes, boxes[1:], strict=False):
+    for one, other in pairwise(boxes):
         assert one.x1 <= other.x0
     rows = [line.get_ydata()[0] for line in panels[0].lines if str(line.get_gid())[:4] == "rloo"]
     assert len(set(rows)) == policies
@@ -357,7 +373,7 @@ def test_delivery_shows_a_dozen_values_the_raised_ones_first(
     drawn: list[Figure], tmp_path: Path
 ) -> None:
     data = many(4, 14)
-    levels = {name: "mean" for name in data.labels} | {"v13": "q60"}
+    levels = dict.fromkeys(data.labels, "mean") | {"v13": "q60"}
     palettes = {key: replace(one, levels=levels) for key, one in data.palettes.items()}
     data = replace(data, palettes=palettes)
     delivery.draw(data, [tmp_path / "figure.png"])
@@ -932,8 +948,8 @@ LEVEL_EFFICIENCY = "Policies: f_x navigable 2 of 4 (15 to 85 %); g navigable 0 o
         ),
         (
             reward_vs_kl,
-            "Highest levels: A 1.25 at 0.5 nats (f_x/one). Furthest from the base model: f_x/one, "
-            "0.5 nats, interval 0.304 to 0.696.",
+            "Highest levels: A 1.25 at 0.5 nats (f_x/one). Furthest from the base model, as "
+            "measured on samples: f_x/one, 0.5 nats, interval 0.304 to 0.696.",
         ),
         (
             reward_vs_length,
@@ -987,7 +1003,7 @@ def test_a_caption_says_what_its_figure_leaves_out() -> None:
     more = replace(data, palettes=palettes, policies={"base/base": None, "g/two": None})
     more = replace(more, labels={name: name.upper() for name in names})
     table = pd.DataFrame({"mean": 0.0, "low": 0.0, "high": 0.0, "winrate": 0.5}, index=names)
-    table = table.assign(kl=0.1, kl_se=0.01)
+    table = table.assign(kl=0.1, kl_se=0.01, kl_kind="samples")
     tables = dict.fromkeys(more.policies, table)
     more = replace(more, levels=tables, winrates=tables)
     for figure in (winrate_scatter, level_scatter, reward_vs_kl):

@@ -115,8 +115,8 @@ def asked_levels(
     for palette in palettes.values():
         for policy in (name for name, asks in policies.items() if asks == palette.name):
             for value in (value for value in base.index if value in palette.asked):
-                row, floor = levels[policy].loc[value], base.loc[value]
-                realised, low, high, se, exact = best_known(row)
+                floor = base.loc[value]
+                realised, low, high, se, exact = best_known(levels[policy], value)
                 sd = float(floor["sd"])
                 found.append(
                     Asked(
@@ -139,19 +139,20 @@ def asked_levels(
     return found
 
 
-def best_known(row: "pd.Series") -> tuple[float, float, float, float, bool]:
+def best_known(table: "pd.DataFrame", value: str) -> tuple[float, float, float, float, bool]:
     """Level, ends of its 95 % interval, standard error, and whether it is an exact expectation.
 
     A policy that chooses among candidates has an exact expectation over them, which is less
     uncertain than the mean of its draws.
 
     Args:
-        row: a row of a levels table.
+        table: levels of the policy, indexed by value.
+        value: the value.
     """
-    level, se = float(row["expected"]), float(row["expected_se"])
+    level, se = float(table["expected"][value]), float(table["expected_se"][value])
     if math.isfinite(level) and math.isfinite(se):
         return level, level - NORMAL_95 * se, level + NORMAL_95 * se, se, True
-    mean, low, high, se = (float(row[name]) for name in ("mean", "low", "high", "se"))
+    mean, low, high, se = (float(table[name][value]) for name in ("mean", "low", "high", "se"))
     return mean, low, high, se, False
 
 
@@ -209,7 +210,7 @@ def heavy_rows(levels: Mapping[str, "pd.DataFrame"], labels: Mapping[str, str]) 
             if share > HEAVY and number > 1 / HEAVY:
                 found.append(
                     f"{label} of {policy}: one answer of {number} carries {100 * share:.0f} % of "
-                    f"the variance (its reward is {float(table['heaviest_reward'][value]):.4g}), so "
-                    "it may decide the level"
+                    f"the variance (its reward is {float(table['heaviest_reward'][value]):.4g}), "
+                    "so it may decide the level"
                 )
     return found

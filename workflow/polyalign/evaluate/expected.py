@@ -1,6 +1,6 @@
 """The λ that each policy was made with, and the levels that it is expected to give."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,13 +69,12 @@ def read_expected(
     return found
 
 
-def read_choices(path: str | Path, pool: Sequence[str | Path]) -> pd.DataFrame:
+def read_choices(path: str | Path, pool: pd.DataFrame | None) -> pd.DataFrame:
     """A policy's rewards table, or where it chooses among candidates all of them with their chance.
 
     Args:
         path: rewards table of the policy.
-        pool: the pool's rewards table, which is not read if the policy does not choose; none if no
-            policy of the comparison does.
+        pool: the pool's rewards table; None where no policy of the comparison chooses.
 
     Raises:
         InputError: if a table cannot be read, or a policy that chooses comes without the pool.
@@ -83,9 +82,9 @@ def read_choices(path: str | Path, pool: Sequence[str | Path]) -> pd.DataFrame:
     record = read_settings(path)
     if "greedy" not in record:
         return read_table(path)
-    if not pool:
+    if pool is None:
         raise InputError(
             f"{path}: chooses among the candidates of a pool, which is not given; expected the "
             "pool's rewards table beside it"
         )
-    return weighted_candidates(read_table(pool[0]), record["lam"], greedy=record["greedy"])
+    return weighted_candidates(pool, record["lam"], greedy=record["greedy"])

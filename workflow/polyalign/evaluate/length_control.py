@@ -44,8 +44,7 @@ def at_equal_length(
         return pd.DataFrame(np.nan, index=range(len(values)), columns=list(COLUMNS))
     columns = ["prompt_id", "n_tokens", *values]
     ours, theirs = (
-        side[columns].assign(**{CHANCE: side[CHANCE] if CHANCE in side else 1.0})
-        for side in (rows, base_rows)
+        side[columns].assign(**{CHANCE: side.get(CHANCE, 1.0)}) for side in (rows, base_rows)
     )
     pairs = ours.merge(theirs, on="prompt_id", suffixes=("", "_base"))
     cluster = pd.factorize(pairs["prompt_id"])[0]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from polyalign.errors import InputError
 from polyalign.evaluate.clusters import INTERVAL, check_columns, cluster_counts, judged_rows
-from polyalign.evaluate.winrate import compare, wilson
+from polyalign.evaluate.winrate import chances, compare, wilson
 from polyalign.families import BASE, Policy
 from polyalign.map.front import hypervolume
 
@@ -176,11 +176,16 @@ def _not_below(
 def prompt_levels(
     frame: pd.DataFrame, values: Sequence[str], prompts: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sums (N, k) and numbers (N,) of a policy's rewards for each of the test prompts."""
+    """Sums (N, k) and numbers (N,) of a policy's rewards for each of the test prompts.
+
+    Candidates with a probability (`CHANCE`) count with it, so that each prompt has the number 1.
+    """
     rows = judged_rows(frame)
     check_columns(rows, list(values), "the policy's rewards table")
-    groups = rows.groupby("prompt_id")[list(values)]
-    return groups.sum().loc[list(prompts)].to_numpy(), groups.size().loc[list(prompts)].to_numpy()
+    chance = pd.Series(chances(rows), rows.index)
+    groups = rows[list(values)].mul(chance, axis="index").groupby(rows["prompt_id"])
+    sizes = chance.groupby(rows["prompt_id"]).sum()
+    return groups.sum().loc[list(prompts)].to_numpy(), sizes.loc[list(prompts)].to_numpy()
 
 
 def undominated(points: np.ndarray) -> list[int]:

@@ -38,8 +38,8 @@ def summary(
         costs: policy → what `polyalign.evaluate.costs.read_costs` says of it.
 
     Returns:
-        `family`, `variant`, `palette`, `levels` (asked, as text), `verdict`, `reached`; `kl`, `kl_se`
-        (nats) and `kl_kind` (as in the levels); how many levels are in each class of
+        `family`, `variant`, `palette`, `levels` (asked, as text), `verdict`, `reached`; `kl`,
+        `kl_se` (nats) and `kl_kind` (as in the levels); how many levels are in each class of
         `polyalign.evaluate.delivery`, `raised_reached`, `raised_undecided`, `raised_missed` of the
         raised values and `maintained_…` of the others; `better_in_all`, whether the win rates are
         above one half in all chosen values: `p_all` is the p-value of the intersection-union test,
@@ -84,15 +84,15 @@ def summary(
         )
         for policy, palette in policies.items()
     ]
-    table = pd.DataFrame(rows)
+    found = pd.DataFrame(rows)
     claims = np.array([policy != opponent for policy in policies])
     for p, claim in (("p_all", "better_in_all"), ("p_all_even", "better_at_equal_length")):
-        known = claims & table[p].notna().to_numpy()
-        adjusted = np.full(len(table), np.nan)
-        adjusted[known] = holm(table[p].to_numpy()[known])
-        table[f"{p}_holm"] = adjusted
-        table[claim] = adjusted < LEVEL
-    return table
+        known = claims & found[p].notna().to_numpy()
+        adjusted = np.full(len(found), np.nan)
+        adjusted[known] = holm(found[p].to_numpy()[known])
+        found[f"{p}_holm"] = adjusted
+        found[claim] = adjusted < LEVEL
+    return found
 
 
 def _row(

@@ -166,8 +166,9 @@ Side = tuple[np.ndarray, np.ndarray, np.ndarray]
 def _score(side: Side, base_side: Side) -> tuple[np.ndarray, np.ndarray]:
     """2 · wins + ties, and ties, over all weighted pairs of a prompt (N,).
 
-    They are whole numbers where all weights are. A reward's rank among all rewards, shifted by its prompt, makes one sorted list in which every
-    prompt is one separate stretch: two binary searches per row replace a loop over the pairs.
+    They are whole numbers where all weights are. A reward's rank among all rewards, shifted by its
+    prompt, makes one sorted list in which every prompt is one separate stretch: two binary searches
+    per row replace a loop over the pairs.
     """
     (ours, groups, weight), (theirs, base_groups, base_weight) = side, base_side
     ranks = np.unique(np.concatenate([ours, theirs]), return_inverse=True)[1]

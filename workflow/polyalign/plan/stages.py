@@ -6,7 +6,7 @@ so Snakemake sees every change, also two numbers that changed places. Nothing he
 Snakemake, and no job imports it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -511,10 +511,18 @@ def _winrate_inputs(study: Study, wildcards: Wildcards) -> Inputs:
     own = policy_named(study, wildcards)
     inputs: Inputs = {"rewards": paths(study).rewards(own)}
     inputs["opponent"] = paths(study).rewards(opponent)
-    if {own.name, opponent.name} & {policy.name for policy in study.of_kind("select")}:
-        # Whoever chooses among candidates is judged by all of them.
-        inputs["pool"] = paths(study).rewards(POOL)
-    return inputs
+    return inputs | _candidates(study, {own.name, opponent.name})
+
+
+def _candidates(study: Study, policies: Collection[str]) -> Inputs:
+    """The pool, if one of the policies chooses among it: such a one is judged by all candidates."""
+    choosing = {policy.name for policy in study.of_kind("select")}
+    return {"pool": paths(study).rewards(POOL)} if choosing & set(policies) else {}
+
+
+def _families_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    inputs: Inputs = {"rewards": [paths(study).rewards(policy) for policy in study.evaluated]}
+    return inputs | _candidates(study, [policy.name for policy in study.evaluated])
 
 
 @dataclass(frozen=True)
@@ -756,7 +764,7 @@ STAGES = {
     "families": Stage(
         "families",
         _families_settings,
-        _rewards_inputs(lambda study: study.evaluated),
+        _families_inputs,
         modules=_makers("families"),
         compares=True,
     ),

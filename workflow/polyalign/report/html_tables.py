@@ -29,7 +29,8 @@ th, td { padding: .25rem .7rem; text-align: left; vertical-align: top;
 thead th { position: sticky; top: 0; z-index: 1; background: #fff; white-space: nowrap;
   box-shadow: inset 0 -2px #333; }
 .sorts thead th { padding: 0; }
-th button { all: unset; box-sizing: border-box; display: block; width: 100%; padding: .25rem .7rem; cursor: pointer; }
+th button { all: unset; box-sizing: border-box; display: block; width: 100%;
+  padding: .25rem .7rem; cursor: pointer; }
 th button:hover { background: #eef4fa; }
 th button:focus-visible { outline: 2px solid #005a9c; outline-offset: -2px; }
 th button::after { content: " \\2195"; color: #767676; }

@@ -47,8 +47,9 @@ def summary(study: StudyTables) -> Topics:
 def winrates(study: StudyTables) -> Printed:
     """Win rates ± standard error in per cent, and behind the bar those at equal length.
 
-    One row per policy, one column per value. The numbers are `family`, `variant` and `V_winrate`, `V_se`, `V_low`, `V_high`, and at equal
-    length `V_even_winrate`, `V_even_se`, `V_even_low`, `V_even_high`, for each value V.
+    One row per policy, one column per value. The numbers are `family`, `variant` and `V_winrate`,
+    `V_se`, `V_low`, `V_high`, and at equal length `V_even_winrate`, `V_even_se`, `V_even_low`,
+    `V_even_high`, for each value V.
     """
     names = ("winrate", "se", "low", "high", "even_winrate", "even_se", "even_low", "even_high")
     return _by_policy(study.winrates, study.labels, names, _at_both_lengths)

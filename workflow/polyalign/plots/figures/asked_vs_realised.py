@@ -2,9 +2,9 @@
 
 One panel per value and one point per policy that realises a palette, coloured by family, with the
 95 % interval of its level on test prompts, clustered by prompt; the level of a policy that chooses
-among candidates is the exact expectation over them. The star is the base model. On the diagonal or in the shaded part above it the asked level is reached. Policies with the
-same asked level are above each other and may cover each other; the figure `delivery` has a row for
-each.
+among candidates is the exact expectation over them. The star is the base model. On the diagonal or
+in the shaded part above it the asked level is reached. Policies with the same asked level are above
+each other and may cover each other; the figure `delivery` has a row for each.
 """
 
 from collections.abc import Sequence
@@ -80,7 +80,7 @@ def _panel(
         for name, palette in asked.items()
         if value in data.palettes[palette].asked
     }
-    realised = {name: best_known(data.levels[name].loc[value])[:3] for name in targets}
+    realised = {name: best_known(data.levels[name], value)[:3] for name in targets}
     reach = [base, *targets.values(), *(end for ends in realised.values() for end in ends)]
     span = max(reach) - min(reach) or 1.0
     ends = [min(reach) - MARGIN * span, max(reach) + MARGIN * span]
@@ -93,4 +93,3 @@ def _panel(
     axes.locator_params(axis="y", nbins=5)
     # Numbers of many digits need the width of a third of the axis each.
     axes.locator_params(axis="x", nbins=3)
-

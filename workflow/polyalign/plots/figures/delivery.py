@@ -59,7 +59,10 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     longest = max(len(data.labels[value]) for value in values)
     height = ROW * (lowest + 0.7) + (1.1 + 0.08 * longest if wide else 1.25)
     title = {"fontsize": theme.RC["axes.labelsize"], "rotation": 90 if wide else 0}
-    options: dict[str, Any] = {"sharey": True, "width_ratios": [1.0] * len(values) + [1.2 if wide else 0.85]}
+    options: dict[str, Any] = {
+        "sharey": True,
+        "width_ratios": [1.0] * len(values) + [1.2 if wide else 0.85],
+    }
     sheet = theme.sheet(output, 1, len(values) + 1, width=theme.PAGE, height=height, **options)
     with sheet as (figure, panels):
         for axes, value in zip(panels[0], values, strict=False):
@@ -78,7 +81,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         )
         figure.legend(
             handles=_key(asked),
-            title="Level above the base model's, in standard deviations of the base model's rewards",
+            title="Level above that of the base model, in standard deviations of its rewards",
             title_fontsize=theme.RC["legend.fontsize"],
             alignment="left",
             loc="outside lower left",
@@ -332,7 +335,14 @@ def _key(asked: Sequence["Asked"]) -> list[Any]:
             look["markerfacecolor"] = "white"
         handles.append(
             Line2D(
-                [], [], color=theme.GREY, marker="o", markersize=4.6, linestyle="", label=verdict, **look
+                [],
+                [],
+                color=theme.GREY,
+                marker="o",
+                markersize=4.6,
+                linestyle="",
+                label=verdict,
+                **look,
             )
         )
     return handles

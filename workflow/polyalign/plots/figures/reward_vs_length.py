@@ -60,7 +60,7 @@ def finding(data: FigureData) -> str:
     parts = []
     for what, of in ends.items():
         name = of(lengths, key=lengths.__getitem__)
-        parts.append(
-            f"{what} {name} with {lengths[name]:.1f} ({100 * lengths[name] / base - 100:+.0f} %)".replace("-0 %", "+0 %")
-        )
+        # Rounded to -0 it would read as if there were a change.
+        change = round(100 * lengths[name] / base - 100) + 0.0
+        parts.append(f"{what} {name} with {lengths[name]:.1f} ({change:+.0f} %)")
     return f"Answers of the base model have {base:.1f} tokens; {', '.join(parts)}."

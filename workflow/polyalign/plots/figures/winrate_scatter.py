@@ -80,7 +80,7 @@ def part_shown(data: FigureData) -> str:
 
 
 def navigable(data: FigureData, kind: str = "") -> str:
-    """How many policies of each family are navigable, as a sentence; `kind` as in `efficiencies`."""
+    """How many policies of each family are navigable, in a sentence; `kind`: see `efficiencies`."""
     found = efficiencies(data, kind)
     parts = [f"{family} {found[family]}" for family in data.families if family in found]
     return f"Policies: {'; '.join(parts)}." if parts else ""
