@@ -71,7 +71,7 @@ def first_paragraph(driver: webdriver.Chrome) -> tuple[str, float]:
     What is above 0 cannot be scrolled to.
     """
     wait = WebDriverWait(driver, PATIENCE)
-    paragraph = wait.until(lambda page: page.find_elements(By.TAG_NAME, "p"))[0]
+    paragraph = wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, ".document p"))[0]
     script = "return arguments[0].getBoundingClientRect().top"
     return paragraph.text, float(driver.execute_script(script, paragraph))
 

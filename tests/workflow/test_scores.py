@@ -137,7 +137,7 @@ def test_the_tables_are_read_sorted_and_searched_in_the_report(
     with opened(shipped / "report.html", tmp_path / "profile") as driver:
         names = table_names(driver)
         assert {"win rates", "levels", "summary of all policies"} <= set(names)
-        assert len(names) == 7
+        assert len(names) == 8
         open_table(driver, "win rates")
         rows = rows_shown(driver, 0)
         assert len(rows) == 6

@@ -290,7 +290,7 @@ FAULTS = {
     "label that figures cannot draw": (
         "{kind: ngram_diversity}",
         '{kind: ngram_diversity, label: "a\\nb"}',
-        "label:",
+        'label: "a',
         "values.diversity.label",
         ["has a line end", "expected letters and signs that figures can draw", "rewrite it"],
     ),
