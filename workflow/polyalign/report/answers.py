@@ -55,7 +55,7 @@ const draw = () => {
         cell.className = "answer same";
         cell.textContent = `the same answer as ${first.get(text)}`;
       } else first.set(text, data.policies[i]);
-      row.append(make("td", data.policies[i], "text"), cell);
+      row.append(make("td", data.policies[i], "name"), cell);
       rewards.forEach(x => row.append(make("td", number(x), "number")));
       table.tBodies[0].append(row);
     });

@@ -141,9 +141,10 @@ def summary_html(
         "Families": [
             "<p>A policy is navigable if its win rates are at most the slack below one half in all "
             "chosen values. By levels it is navigable if its levels are at most the slack below "
-            "the base levels, in standard deviations of the base model's rewards. The hypervolume "
-            "is that of the family's front, which is chosen on one half of the prompts and "
-            "measured on the other half. Brackets show 95 % intervals over prompts.</p>",
+            "the base levels, in standard deviations of the base model's rewards. Brackets show "
+            "Wilson's 95 % interval. The hypervolume is that of the family's front, which is "
+            "chosen on one half of the prompts and measured on the other half; shown is the side "
+            "of a cube of the same volume.</p>",
             printed(families_table(content.families), search=False),
         ],
         "Figures": _figures(content),
@@ -237,15 +238,14 @@ def not_to_trust(
             f"{NOTICEABLE:g} standard errors of the base level: reached or missed says little"
         )
     for name, (_, row) in zip(names, summary.iterrows(), strict=True):
-        longer = [
-            f"{labels[value]} {100 * row[f'{value}_even_winrate']:.1f} %"
-            for value in content.chosen
-            if row[f"{value}_even_winrate"] <= 0.5
-        ]
-        if row["better_in_all"] and not row["better_at_equal_length"] and longer:
+        if row["better_in_all"] and not row["better_at_equal_length"]:
+            even = ", ".join(
+                f"{labels[value]} {100 * row[f'{value}_even_winrate']:.1f} %"
+                for value in content.chosen
+            )
             found.append(
-                f"{name} is better in all chosen values, but not at equal length: its win rate "
-                f"there is {', '.join(longer)}"
+                f"{name} is better in all chosen values, but not at equal length: its win rates "
+                f"there are {even}"
             )
     return [one_line(one) for one in found]
 
