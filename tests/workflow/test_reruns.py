@@ -17,7 +17,7 @@ from polyalign.plan.shown import ON_PAGE
 from polyalign.study import load
 
 Plan = Callable[..., str]
-COMMAND = "{python} {root}/workflow/scripts/{STAGES[stage].script}.py"
+COMMAND = "{python} {script}"
 
 
 def stand_in(folder: Path) -> Path:
