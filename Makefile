@@ -45,7 +45,7 @@ generated: .venv/ready  ## docs/config.md, the config's schema, the conda enviro
 
 figures: run            ## the figure of the README, from the default study
 	mkdir -p docs/figures
-	cp results/sandbox/plots/asked_vs_realised.png docs/figures/
+	cp results/sandbox/plots/delivery.png docs/figures/
 
 .venv/ready: requirements.lock pyproject.toml   ## says size and time before it downloads
 	@$(BIN)/python -c "$(NEW_ENOUGH)" 2> /dev/null || $(PYTHON) -c "$(NEW_ENOUGH)" || { \

@@ -52,7 +52,7 @@ ENTRIES = {
     "config.yaml": "the default study, the sandbox; more in configs/",
     "profiles/slurm/": "the cluster profile (`slurm` is a link to it)",
     "envs/": "conda environments and the container, generated",
-    "workflow/report/": "captions of the report",
+    "workflow/report/": "captions and style of the report",
     "workflow/schemas/": "the schema of the config, generated",
     "tools/generated.py": "writes every file that is generated",
     "tools/install.py": "installs requirements.lock, without CUDA libraries where there is no GPU",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from browser import faults, figures_shown, needs_browser, opened, search
+from browser import faults, figures_shown, first_paragraph, needs_browser, opened, search
 
 from polyalign.data.rewards_table import rewards_array
 from polyalign.map import solve
@@ -188,6 +188,9 @@ def test_the_forecast_is_near_what_the_jobs_took() -> None:
 def test_the_report_opens_in_a_browser(tmp_path: Path) -> None:
     plots = load(ROOT / "config.yaml").plots
     with opened(STUDY / "report.html", tmp_path / "profile") as driver:
+        text, top = first_paragraph(driver)
+        assert text.startswith("The outcome. ")
+        assert top >= 0
         shown = figures_shown(driver)
         assert set(shown) == set(plots)
         assert min(shown.values()) >= 1000

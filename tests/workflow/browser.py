@@ -65,6 +65,17 @@ def faults(driver: webdriver.Chrome) -> list[str]:
     return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
+def first_paragraph(driver: webdriver.Chrome) -> tuple[str, float]:
+    """Text of the first paragraph of the report's first page, and its top in pixels, unscrolled.
+
+    What is above 0 cannot be scrolled to.
+    """
+    wait = WebDriverWait(driver, PATIENCE)
+    paragraph = wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, ".document p"))[0]
+    script = "return arguments[0].getBoundingClientRect().top"
+    return paragraph.text, float(driver.execute_script(script, paragraph))
+
+
 def figures_shown(driver: webdriver.Chrome) -> dict[str, int]:
     """Figure → width in pixels of the picture that the report shows when it is called up."""
     wait = WebDriverWait(driver, PATIENCE)

@@ -13,6 +13,7 @@ import yaml
 from conftest import REPOSITORY, copy_checkout, jobs, planned, snakemake
 
 from polyalign import plots
+from polyalign.plan.shown import ON_PAGE
 from polyalign.study import load
 
 Plan = Callable[..., str]
@@ -70,6 +71,11 @@ OF_PALETTES = {
 }
 
 
+def on_page(figure: str) -> set[str]:
+    """The overview, if the figure is on it."""
+    return {"overview"} if figure in STUDY.plots[:ON_PAGE] else set()
+
+
 def of_policy(family: str, variant: str) -> set[str]:
     return {f"{rule}:{family}:{variant}" for rule in ("levels", "winrate")}
 
@@ -93,7 +99,7 @@ def test_touched_sources_rerun_nothing(study: Path) -> None:
 
 def test_a_deleted_plot_is_drawn_again(study: Path) -> None:
     (study / "results/sandbox/plots/radar.pdf").unlink()
-    assert planned(study) == {"plot:radar", "report"}
+    assert planned(study) == {"plot:radar", *on_page("radar"), "report"}
 
 
 @pytest.mark.parametrize("caption", ["figure", "overview", "winrates", "workflow"])
@@ -168,7 +174,7 @@ def configure(folder: Path, **changes: Any) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
 
-SHOWN = {"resolved_config", "report"}
+SHOWN = {"resolved_config", "overview", "report"}
 NO_NUMBER = {
     "batch size of a value in lambda": ({"values__humor__batch_size": 7}, SHOWN),
     "batch size of a value": ({"values__perplexity__batch_size": 7}, SHOWN),
@@ -176,7 +182,7 @@ NO_NUMBER = {
     "shards": ({"sampling__shards": 3}, SHOWN),
     "limit above the prompts": ({"prompts__limit": 70}, SHOWN),
     "no limit": ({"prompts__limit": None}, SHOWN),
-    "adjust": ({"map__on_infeasible": "adjust"}, {*SHOWN, "overview"}),
+    "adjust": ({"map__on_infeasible": "adjust"}, SHOWN),
 }
 
 
@@ -193,12 +199,12 @@ def test_such_edits_are_no_reason_later_either(study: Path) -> None:
     changes = {key: value for edits, _ in NO_NUMBER.values() for key, value in edits.items()}
     before = (study / "config.yaml").read_text()
     configure(study, **changes)
-    assert planned(study) == {*SHOWN, "overview"}
+    assert planned(study) == SHOWN
     made = snakemake(study, "--cores", "2", "--quiet", "rules", "--", "all")
     assert made.returncode == 0, made.stdout
     assert planned(study) == set()
     (study / "config.yaml").write_text(before)
-    assert planned(study) == {*SHOWN, "overview"}
+    assert planned(study) == SHOWN
 
 
 def test_a_limit_below_the_prompts_samples_again(study: Path) -> None:
@@ -274,7 +280,7 @@ def test_a_label_redraws_without_scoring(study: Path) -> None:
 
 def test_a_figure_module_redraws_that_figure(study: Path) -> None:
     change(study, "workflow/polyalign/plots/figures/radar.py")
-    assert planned(study) == {"plot:radar", "report"}
+    assert planned(study) == {"plot:radar", *on_page("radar"), "report"}
 
 
 def test_the_dual_reruns_lambda_and_no_generation_of_the_pool(study: Path) -> None:
@@ -467,7 +473,7 @@ def test_the_cut_of_a_data_set_reruns_what_is_trained_on_it(study: Path) -> None
 
 def test_a_dropped_figure_drops_its_job(study: Path) -> None:
     edit(study, "config.yaml", "  - radar\n", "")
-    assert planned(study) == {"resolved_config", "report"}
+    assert planned(study) == {"resolved_config", "overview", "report"}
 
 
 def test_a_dropped_figure_drops_the_curve_that_it_alone_needs(study: Path) -> None:
@@ -475,7 +481,7 @@ def test_a_dropped_figure_drops_the_curve_that_it_alone_needs(study: Path) -> No
     (study / "results/sandbox/explore/rounds.csv").unlink()
     # The plan of the study has a rule less, which the figure of the plan shows.
     plan = {"explore_jobs", "plot:workflow_dag"}
-    assert planned(study) == {"resolved_config", "report", *plan}
+    assert planned(study) == {"resolved_config", "overview", "report", *plan}
 
 
 def test_explored_curves_rerun_by_their_own_settings_and_code(study: Path) -> None:
@@ -483,7 +489,7 @@ def test_explored_curves_rerun_by_their_own_settings_and_code(study: Path) -> No
     config["explore"]["draws"] += 1
     (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     pareto = {"plot:pareto", "plot:pareto_quantiles"}
-    drawn = {"explore_random", *RANDOM, *pareto, "resolved_config", "report"}
+    drawn = {"explore_random", *RANDOM, *pareto, "resolved_config", "overview", "report"}
     assert planned(study) == drawn
     change(study, "workflow/polyalign/palettes/sweeps/paths.py")
     assert planned(study) == drawn | {"explore_paths", "plot:palette_path"}

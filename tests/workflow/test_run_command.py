@@ -51,18 +51,20 @@ def test_a_whole_study_ends_with_its_outcome(checkout: Path) -> None:
     status, printed = run(checkout)
     assert status == 0, printed
     assert any(line.startswith("Study scores-only: 41 jobs, ") for line in printed)
-    complete, outcome, report, _, took = printed[-5:]
+    complete, levels, outcome, report, _, took = printed[-6:]
     assert complete == (
-        "Study scores-only is complete: 4 palettes, 5 policies, 6 figures, 7 tables."
+        "Study scores-only is complete: 4 palettes, 5 policies, 6 figures, 8 tables."
     )
     page = (checkout / RESULTS / "overview.html").read_text()
     assert outcome.startswith("Better than the base model in all of Humor, Helpful, Harmless")
     assert outcome in page
+    assert levels.startswith("Raised levels: ")
+    assert levels in (checkout / RESULTS / "plots/delivery.txt").read_text()
     assert report == f"Report: {RESULTS}/report.html"
     assert took.endswith(" for 41 jobs.")
     status, printed = run(checkout)
     assert status == 0
-    assert printed[-5:-2] == [complete, outcome, report]
+    assert printed[-6:-2] == [complete, levels, outcome, report]
     assert printed[-1].startswith("Nothing had to be done")
 
 

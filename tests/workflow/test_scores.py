@@ -13,6 +13,7 @@ import yaml
 from browser import (
     faults,
     figures_shown,
+    first_paragraph,
     needs_browser,
     open_table,
     opened,
@@ -76,8 +77,8 @@ def run(folder: Path, config: str, *targets: str) -> None:
 
 def test_the_shipped_study_runs_to_its_report(shipped: Path) -> None:
     assert (shipped / "report.html").stat().st_size > 100_000
-    found = (shipped / "plots/asked_vs_realised.txt").read_text()
-    assert "of 24 asked levels are kept" in found
+    found = (shipped / "plots/delivery.txt").read_text()
+    assert found.startswith("Raised levels: ")
     assert found in (shipped / "report.html").read_text()
     summary = pd.read_csv(shipped / "tables/summary.csv")
     assert set(summary["family"]) == {"base", "map-d"}
@@ -119,6 +120,9 @@ def test_every_table_compiles(shipped: Path, tmp_path: Path) -> None:
 def test_the_report_opens_in_a_browser(shipped: Path, tmp_path: Path) -> None:
     config = yaml.safe_load((REPOSITORY / "configs/scores-only.yaml").read_text())
     with opened(shipped / "report.html", tmp_path / "profile") as driver:
+        text, top = first_paragraph(driver)
+        assert text.startswith("The outcome. ")
+        assert top >= 0
         shown = figures_shown(driver)
         assert set(shown) == set(config["plots"])
         assert min(shown.values()) >= 1000
@@ -133,13 +137,13 @@ def test_the_tables_are_read_sorted_and_searched_in_the_report(
     with opened(shipped / "report.html", tmp_path / "profile") as driver:
         names = table_names(driver)
         assert {"win rates", "levels", "summary of all policies"} <= set(names)
-        assert len(names) == 7
+        assert len(names) == 8
         open_table(driver, "win rates")
         rows = rows_shown(driver, 0)
         assert len(rows) == 6
         field = driver.find_element(By.CSS_SELECTOR, "input[type=search]")
         field.send_keys("-70")
-        driver.find_element(By.XPATH, "//th[text()='Humor']").click()
+        driver.find_element(By.XPATH, "//th/button[text()='Humor']").click()
         assert [text[:12] for text in rows_shown(driver, 0)] == ["map-dharmles", "map-dhumor-7"]
         driver.switch_to.default_content()
         assert faults(driver) == []
@@ -148,17 +152,24 @@ def test_the_tables_are_read_sorted_and_searched_in_the_report(
 @needs_browser
 def test_the_overview_sorts_and_filters(shipped: Path, tmp_path: Path) -> None:
     with opened(shipped / "overview.html", tmp_path / "profile") as driver:
-        assert "Better than the base model" in driver.find_element(By.TAG_NAME, "body").text
-        assert len(rows_shown(driver, 0)) == 6
-        field = driver.find_element(By.CSS_SELECTOR, "input[type=search]")
+        assert "Better than the base model" in driver.find_element(By.ID, "outcome").text
+        part = driver.find_element(By.ID, "which-policies-are-better")
+
+        def policies() -> list[str]:
+            rows = part.find_elements(By.CSS_SELECTOR, "tbody tr")
+            return [row.text.split()[0] for row in rows if row.is_displayed()]
+
+        assert len(policies()) == 6
+        field = part.find_element(By.CSS_SELECTOR, "input.filter")
         field.send_keys("HHH")
-        assert [text[:10] for text in rows_shown(driver, 0)] == ["map-d/hhh-", "map-d/hhh-"]
+        assert [name[:10] for name in policies()] == ["map-d/hhh-", "map-d/hhh-"]
         field.clear()
         field.send_keys("-70")
-        driver.find_element(By.XPATH, "//table[1]//th[text()='Humor']").click()
-        assert [text[:12] for text in rows_shown(driver, 0)] == ["map-d/harmle", "map-d/humor-"]
-        driver.find_element(By.XPATH, "//table[1]//th[text()='Humor']").click()
-        assert [text[:12] for text in rows_shown(driver, 0)] == ["map-d/humor-", "map-d/harmle"]
+        head = part.find_element(By.XPATH, ".//th/button[text()='Humor']")
+        head.click()
+        assert [name[:12] for name in policies()] == ["map-d/harmle", "map-d/humor-"]
+        head.click()
+        assert [name[:12] for name in policies()] == ["map-d/humor-", "map-d/harmle"]
         assert faults(driver) == []
 
 

@@ -6,6 +6,7 @@ heavy. A validator here raises ValueError with "what is wrong; what was expected
 
 import math
 import re
+import unicodedata
 from string import Formatter
 from typing import Annotated, Any
 
@@ -13,6 +14,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 CHAT = "chat"
 """The template that stands for the chat template of the model's own tokenizer."""
+
+LONGEST_SHOWN = 40
+"""Letters of a label: a longer one leaves no room for what it names."""
 
 NAME = r"(?!.*(--|\.\.|\.git$))[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
 
@@ -126,8 +130,52 @@ def _lam(lam: dict[str, float]) -> dict[str, float]:
     return lam
 
 
+def _shown(text: str) -> str:
+    """Return `text` if figures, tables, LaTeX and pages can all show it, on one line."""
+    if text and not text.strip():
+        raise ValueError(
+            f"{text!r} is blank; expected a text that can be seen; write one, or leave it out"
+        )
+    if len(text) > LONGEST_SHOWN:
+        raise ValueError(
+            f"{text[:20]!r}… has {len(text)} letters; expected at most {LONGEST_SHOWN}, since it "
+            "stands on axes and heads of columns; shorten it"
+        )
+    for letter in text:
+        kind = _cannot_show(letter)
+        if kind:
+            raise ValueError(
+                f"{text!r} has {kind} (U+{ord(letter):04X}); expected letters and signs that "
+                "figures can draw on one line, from left to right (Latin, Greek, Cyrillic and "
+                "common symbols); rewrite it"
+            )
+    return text
+
+
+def _cannot_show(letter: str) -> str:
+    """What keeps a character out of figures and tables, in words; empty if nothing does."""
+    if letter.isascii() and letter.isprintable():
+        return ""
+    if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
+        return "a line end or another character that cannot be seen"
+    if unicodedata.bidirectional(letter) in ("R", "AL", "AN"):
+        return "a letter that is written from right to left"
+    return "" if _in_font(ord(letter)) else "a character that the font of the figures lacks"
+
+
+def _in_font(code: int) -> bool:
+    """Whether the font of the figures, which comes with Matplotlib, has a character."""
+    from matplotlib import get_data_path
+    from matplotlib.ft2font import FT2Font
+
+    return code in FT2Font(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf").get_charmap()
+
+
 Name = Annotated[str, AfterValidator(_name)]
 """A name that becomes a folder, and a hub repository (see `_name`)."""
+
+Shown = Annotated[str, AfterValidator(_shown)]
+"""A text that readers see in figures and tables (see `_shown`); empty stands for a default."""
 
 PromptTemplate = Annotated[str, AfterValidator(_prompt_template)]
 """Text around a prompt: has `{prompt}` and no other field; or `chat`."""

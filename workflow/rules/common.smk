@@ -52,8 +52,13 @@ except InputError as fault:
 FAILED = left_out.read_failed(os.environ.get(left_out.FAILED))
 CONFIG = canonical(config)
 # The report's first page can only read the config.
-config["front_page"] = {**shown.front_page(STUDY), "failed": FAILED.sentences()}
 PATHS = Paths(STUDY.study)
+config["front_page"] = {
+    **shown.front_page(STUDY),
+    "failed": FAILED.sentences(),
+    # The report is made by a Snakemake of its own, which starts when this file is there.
+    "outcome": command.text_of(PATHS.table("outcome", "txt")),
+}
 
 
 def unsolved():
@@ -233,13 +238,13 @@ def table_outputs(rule):
     }
 
 
-def in_captions(**more):
+def in_captions():
     """Params that captions of tables show; the paths are no settings, the report reads the files."""
     return {
         "opponent": shown.opponent(STUDY),
+        "captions": shown.captions(STUDY),
         "prompts": lambda wildcards, output: Path(PATHS.table("prompts", "txt")),
         "left_out": lambda wildcards: shown.left_out(kept()),
-        **more,
     }
 
 

@@ -67,7 +67,7 @@ rule families:
     conda:
         environment("families")
     params:
-        **in_captions(slack=f"{STUDY.slack:g}"),
+        **in_captions(),
         **params("families"),
     shell:
         job("families")

@@ -1,5 +1,5 @@
 # The report: an overview page with samples, then everything in one HTML file by Snakemake itself.
-# Needs: tables, figures, palettes, manifests. Makes: overview.html, config.json, report.html.
+# Needs: tables, figures, palettes, manifests, config.json. Makes: overview.html, report.html.
 
 
 rule overview:
@@ -13,6 +13,7 @@ rule overview:
             labels={"page": "the study on one page"},
             caption="../report/overview.rst",
         ),
+        outcome=PATHS.table("outcome", "txt"),
     log:
         PATHS.log("overview"),
     localrule: True
@@ -57,10 +58,12 @@ rule report:
         environment("light")
     params:
         snakefile=os.path.relpath(workflow.main_snakefile),
+        style=os.path.relpath(f"{workflow.basedir}/workflow/report/report.css"),
         # Not as inputs: those of a fresh checkout would be newer than results that came with it.
-        captions=text_hash(workflow.basedir, "workflow/report/*.rst"),
+        captions=text_hash(workflow.basedir, "workflow/report/*.*"),
     shell:
         # The running workflow holds the lock of the folder; this one only reads.
         "python -m snakemake --snakefile {params.snakefile:q} --profile none --nolock --cores 1"
         " --configfile {input.config:q} --report {output:q}"
+        " --report-stylesheet {params.style:q}"
         " -- {input.overview:q} {input.tables:q} {input.plots:q} > {log:q} 2>&1"

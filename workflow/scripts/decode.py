@@ -20,6 +20,7 @@ def main(job: Job, *, family: str, policy: str, seed: int, settings: dict[str, A
         "settings": job.settings,
         "spec": read_spec(path),
         "lam": decoded.lam,
+        "greedy": decoded.greedy,
         "expected": decoded.expected,
     }
     write_table(decoded.frame, job.outputs["rewards"], record)

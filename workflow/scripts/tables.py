@@ -19,9 +19,11 @@ def main(
     units: dict[str, str],
     policies: list[tuple[str, str | None]],
     chosen: list[str],
+    opponent: str,
     maintained: list[str],
     results: str,
     titles: dict[str, str],
+    captions: dict[str, str],
     given: dict[str, dict[str, float]],
 ) -> None:
     names, of_policies = dict(labels), dict(policies)
@@ -30,8 +32,18 @@ def main(
     palettes = read_palettes(job.inputs.get("palettes", []))
     costs = {name: read_costs(results, name, names) for name in of_policies}
     expected = read_expected(of_policies, palettes, job.inputs.get("decoded", []), given)
-    table = summary(levels, winrates, palettes, of_policies, expected, chosen=chosen, costs=costs)
-    write_text(job.outputs["prompts"], f"{table['n_prompts'].iloc[0]} test prompts")
+    table = summary(
+        levels,
+        winrates,
+        palettes,
+        of_policies,
+        expected,
+        chosen=chosen,
+        opponent=opponent,
+        costs=costs,
+    )
+    prompts = f"{table['n_prompts'].iloc[0]} test prompts"
+    write_text(job.outputs["prompts"], prompts)
     numbers = StudyTables(
         labels=names,
         levels={name: one.set_index("value") for name, one in levels.items()},
@@ -43,7 +55,8 @@ def main(
     for name, made in TABLES.items():
         if made.rule == "tables":
             paths = {kind: job.outputs[output(name, kind)] for kind in made.kinds}
-            write_table(made.make(numbers), titles[name], paths)
+            caption = captions[name].replace("{prompts}", prompts)
+            write_table(made.make(numbers), titles[name], paths, caption)
 
 
 if __name__ == "__main__":

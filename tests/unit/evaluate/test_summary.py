@@ -46,6 +46,7 @@ EXPECTED = {
 
 OPTIONS = {
     "chosen": ["humor"],
+    "opponent": "base/base",
     "costs": {
         name: {"job_seconds": 9.0, "cpu_seconds": 8.0, "gpu_seconds": math.nan} for name in POLICIES
     },
@@ -58,10 +59,17 @@ def level_table(humor: float, helpful: float, kl: float) -> pd.DataFrame:
             "value": ["humor", "helpful"],
             "mean": [humor, helpful],
             "se": [0.1, 0.2],
+            "low": [humor - 0.2, helpful - 0.4],
+            "high": [humor + 0.2, helpful + 0.4],
+            "sd": [0.5, 2.0],
+            "expected": math.nan,
+            "expected_se": math.nan,
             "kl": kl,
             "kl_se": 0.01,
+            "kl_kind": "samples",
             "n_tokens": 12.0,
             "empty": 0.0,
+            "n_empty": 0,
             "truncated": 0.25,
             "n_prompts": 10,
             "n_samples": 40,
@@ -81,6 +89,9 @@ WINRATES = {
             "winrate": [0.6, 0.5],
             "se": [0.05, 0.05],
             "even_winrate": [0.55, 0.5],
+            "even_se": [0.05, 0.05],
+            "even_low": [0.45, 0.4],
+            "even_high": [0.65, 0.6],
             "low": [0.5, 0.4],
             "high": [0.7, 0.6],
         }
@@ -105,11 +116,32 @@ def test_a_row_by_hand(tmp_path: Path) -> None:
     assert (row["humor_level"], row["humor_se"], row["kl"]) == (1.75, 0.1, 0.3)
     assert row["humor_delivered"] == pytest.approx(0.75)  # 0.75 of the 1.0 asked for
     assert math.isnan(row["helpful_delivered"])  # 0.1 is within two standard errors of 0.2
-    assert row["delivered"] == pytest.approx(0.75)  # helpful has no weight
+    # Fieller's interval of 0.75 / 1.0, the standard errors 0.1 and 0.1, is where
+    # (0.75 - R)^2 = 1.96^2 0.1^2 (1 + (1 - R)^2).
+    for end in ("low", "high"):
+        share = row[f"humor_delivered_{end}"]
+        assert (0.75 - share) ** 2 == pytest.approx(0.0384146 * (1 + (1 - share) ** 2), rel=1e-5)
+    assert row["humor_delivered_low"] < 0.75 < row["humor_delivered_high"]
+    assert (row["humor_asked_sd"], row["humor_realised_sd"]) == pytest.approx((2.0, 1.5))
+    ends = (row["humor_realised_sd_low"], row["humor_realised_sd_high"])
+    assert ends == pytest.approx((1.1, 1.9))
+    assert (row["humor_outcome"], row["helpful_outcome"]) == ("missed", "reached")
+    assert row[["raised_reached", "raised_undecided", "raised_missed"]].tolist() == [0, 0, 1]
+    kept = [f"maintained_{name}" for name in ("reached", "undecided", "missed")]
+    assert row[kept].tolist() == [1, 0, 0]
+    assert table.iloc[2][kept].isna().all()
+    assert (row["kl_kind"], row["n_empty"]) == ("samples", 0)
     # Win rates two and no standard errors above one half: p 0.0228 and 0.5, by Holm 0.0455 and 0.5.
     assert (row["humor_p"], row["helpful_p"]) == pytest.approx((0.0455, 0.5), abs=1e-4)
     assert row["p_all"] == pytest.approx(0.02275, abs=1e-5)  # of humor alone, which was chosen
     assert row["better_in_all"]
+    # Two policies make the claim; at equal length the win rate is one standard error above.
+    assert row["p_all_holm"] == pytest.approx(2 * 0.02275, abs=1e-5)
+    assert row["p_all_even"] == pytest.approx(0.15866, abs=1e-5)
+    assert row["p_all_even_holm"] == pytest.approx(2 * 0.15866, abs=1e-5)
+    assert not row["better_at_equal_length"]
+    assert math.isnan(table.iloc[0]["p_all_holm"])  # the opponent makes no claim
+    assert not table.iloc[0]["better_in_all"]
     assert (row["humor_even_winrate"], row["n_tokens"], row["cpu_seconds"]) == (0.55, 12.0, 8.0)
     assert (row["humor_winrate"], row["humor_winrate_low"], row["humor_winrate_high"]) == (
         0.6,
@@ -118,10 +150,22 @@ def test_a_row_by_hand(tmp_path: Path) -> None:
     )
 
 
-def test_delivered_weighs_values_by_lam(tmp_path: Path) -> None:
-    expected = EXPECTED | {"map-d/both": Expected({"humor": 0.5, "helpful": 2.0}, {})}
-    row = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, expected, **OPTIONS).iloc[1]
-    assert row["delivered"] == pytest.approx((0.5 * 0.75 + 2 * 0.2) / (0.5 * 1.0 + 2 * 0.1))
+def test_joint_claims_are_adjusted_for_the_number_of_policies(tmp_path: Path) -> None:
+    """A p-value of 0.0228 holds among two policies, and not among three."""
+    names = ["base/base", "map-d/both", "dpo/x", "dpo/y"]
+    policies: dict[str, str | None] = dict.fromkeys(names)
+    tables = LEVELS | {"dpo/y": LEVELS["dpo/x"]}
+    rates = WINRATES | {"dpo/y": WINRATES["dpo/x"]}
+    options = OPTIONS | {"costs": dict.fromkeys(names, OPTIONS["costs"]["dpo/x"])}
+    expected = dict.fromkeys(names, NONE)
+    table = summary(tables, rates, solved(tmp_path), policies, expected, **options)
+    assert table["p_all_holm"].tolist()[1:] == pytest.approx([3 * 0.02275] * 3, abs=1e-4)
+    assert not table["better_in_all"].any()
+    unknown = WINRATES["dpo/x"].assign(even_winrate=math.nan, even_se=math.nan)
+    rates |= dict.fromkeys(names[2:], unknown)
+    table = summary(tables, rates, solved(tmp_path), policies, expected, **options)
+    assert np.isnan(table["p_all_even_holm"].tolist()[2:]).all()
+    assert table["p_all_even_holm"][1] == pytest.approx(0.15866, abs=1e-5)  # alone
 
 
 def test_every_policy_has_the_lambda_that_it_was_made_with(tmp_path: Path) -> None:
@@ -167,11 +211,6 @@ def test_every_policy_has_the_lambda_that_it_was_made_with(tmp_path: Path) -> No
         assert row[["humor_lam", "helpful_lam"]].tolist() == pytest.approx(lam, nan_ok=True)
         shown = row[["humor_predicted", "helpful_predicted"]].tolist()
         assert shown == pytest.approx(predicted, nan_ok=True)
-    # Gains of 0.75 and 0.2 where 1.0 and 0.1 were asked.
-    assert rows.loc["map-d", "delivered"] == pytest.approx(0.75)
-    weighed = (0.4 * 0.75 + 0.1 * 0.2) / (0.4 * 1.0 + 0.1 * 0.1)
-    assert rows.loc["rloo", "delivered"] == pytest.approx(weighed)
-    assert math.isnan(rows.loc["morl-d", "delivered"])
 
 
 def test_a_palette_that_is_not_solved_has_no_lambda(tmp_path: Path) -> None:
@@ -193,7 +232,8 @@ def test_a_decoded_table_without_its_lambda_is_refused(tmp_path: Path) -> None:
 def test_a_policy_without_a_palette_was_asked_nothing(tmp_path: Path) -> None:
     row = summary(LEVELS, WINRATES, solved(tmp_path), POLICIES, EXPECTED, **OPTIONS).iloc[2]
     assert (row["palette"], row["levels"], row["verdict"]) == ("", "", "")
-    assert np.isnan([row["humor_asked"], row["humor_lam"], row["delivered"]]).all()
+    assert np.isnan([row["humor_asked"], row["humor_lam"], row["humor_delivered"]]).all()
+    assert row["humor_outcome"] == ""
     assert row["helpful_level"] == 0.9
 
 
@@ -284,20 +324,10 @@ def test_the_joint_claim_is_tested_at_five_per_cent(
     assert row["better_in_all"] == better
 
 
-@pytest.mark.parametrize(("se", "noticeable"), [(0.49, True), (0.51, False)])
-def test_a_gain_of_two_standard_errors_is_noticeable(
-    tmp_path: Path, se: float, noticeable: bool
-) -> None:
-    base = LEVELS["base/base"].assign(se=[se, 0.2])
-    tables = LEVELS | {"base/base": base}
-    row = summary(tables, WINRATES, solved(tmp_path), POLICIES, EXPECTED, **OPTIONS).iloc[1]
-    assert (not math.isnan(row["humor_delivered"])) == noticeable
-
-
 def test_a_palette_below_the_base_delivers_no_share(tmp_path: Path) -> None:
     palettes = solved(tmp_path, asked=[0.5, 0.4])
     row = summary(LEVELS, WINRATES, palettes, POLICIES, EXPECTED, **OPTIONS).iloc[1]
-    assert math.isnan(row["delivered"])
+    assert math.isnan(row["humor_delivered"])
     assert (row["kl_se"], row["empty"], row["truncated"]) == (0.01, 0.0, 0.25)
     assert (row["n_prompts"], row["n_samples"], row["job_seconds"]) == (10, 40, 9.0)
     assert (row["helpful_se"], row["helpful_even_winrate"]) == (0.2, 0.5)

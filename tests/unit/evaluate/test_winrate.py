@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from polyalign.data.keys import CHANCE
 from polyalign.errors import InputError
 from polyalign.evaluate.winrate import wilson, winrate
 
@@ -50,6 +51,45 @@ def test_many_random_pairs_by_brute_force() -> None:
     (row,) = winrate(ours, theirs, ["humor"], **OPTIONS).to_dict("records")
     assert row["winrate"] == pytest.approx(np.mean(shares), abs=1e-14)
     assert row["se"] == pytest.approx(np.std(shares, ddof=1) / np.sqrt(len(shares)))
+
+
+def test_candidates_with_chances_give_the_exact_expectation_by_brute_force() -> None:
+    ours, theirs = random_table(1), random_table(2)
+    draws = np.random.default_rng(9)
+    for frame in (ours, theirs):
+        frame["n_tokens"] = 7
+        frame[CHANCE] = draws.random(len(frame))
+        frame[CHANCE] /= frame.groupby("prompt_id")[CHANCE].transform("sum")
+    for known in (theirs, theirs.drop(columns=CHANCE)):
+        shares, ties = [], []
+        for prompt, rows in ours.groupby("prompt_id"):
+            against = known[known["prompt_id"] == prompt]
+            chance = against[CHANCE] if CHANCE in against else [1 / len(against)] * len(against)
+            pairs = [
+                (p * q, a, b)
+                for a, p in zip(rows["humor"], rows[CHANCE], strict=True)
+                for b, q in zip(against["humor"], chance, strict=True)
+            ]
+            shares.append(sum(weight * ((a > b) + 0.5 * (a == b)) for weight, a, b in pairs))
+            ties.append(sum(weight * (a == b) for weight, a, b in pairs))
+        (row,) = winrate(ours, known, ["humor"], **OPTIONS).to_dict("records")
+        assert row["winrate"] == pytest.approx(np.mean(shares), abs=1e-12)
+        assert row["se"] == pytest.approx(np.std(shares, ddof=1) / np.sqrt(len(shares)))
+        assert row["ties"] == pytest.approx(np.mean(ties))
+        # With lengths that are equal throughout, the win rate at equal length is the same.
+        assert bool(row["exact"])
+        longer = known.assign(n_tokens=7)
+        (even,) = winrate(ours, longer, ["humor"], **OPTIONS).to_dict("records")
+        assert even["even_winrate"] == pytest.approx(np.mean(shares), abs=1e-8)
+        assert even["even_se"] == pytest.approx(row["se"], rel=1e-6)
+
+
+def test_equal_chances_are_plain_answers() -> None:
+    ours, theirs = random_table(1), random_table(2)
+    same = ours.assign(**{CHANCE: 1 / ours.groupby("prompt_id")["humor"].transform("size")})
+    one, other = (winrate(frame, theirs, ["humor"], **OPTIONS) for frame in (ours, same))
+    assert not one["exact"].any()
+    pd.testing.assert_frame_equal(one.drop(columns="exact"), other.drop(columns="exact"))
 
 
 def test_against_itself_it_is_one_half_exactly() -> None:

@@ -12,6 +12,7 @@ from polyalign.map.front import front, hypervolume
 from polyalign.map.search import (
     Limits,
     dirichlet_lam,
+    edges,
     highest_levels,
     interpolate,
     path,
@@ -27,6 +28,27 @@ ORDER = list(COLUMNS)
 def base(request):
     rewards, groups = skewed(40, 10, 3, 1)
     return Base(rewards, groups, request.param)
+
+
+def test_edges_lie_beyond_a_target_that_is_supported(base):
+    target = base.raw(np.array([0.3, 0.2, -0.1]))
+    supportable, feasible = edges(base, target)
+    assert 1 < supportable < feasible
+
+    def verdict(share):
+        return solve_on(base, base.center + share * (target - base.center)).verdict
+
+    assert verdict(supportable - 1e-3) == "supported"
+    assert verdict(supportable + 1e-3) == "unsupported"
+    assert verdict(feasible - 1e-3) == "unsupported"
+    assert verdict(feasible + 1e-3) == "infeasible"
+
+
+def test_edges_are_those_of_an_interpolation_where_the_target_is_beyond(base):
+    target = base.raw(np.array([4.0, 3.0, -1.0]))
+    moved = interpolate(base, target)
+    assert edges(base, target) == pytest.approx((moved.share, moved.furthest), rel=1e-6)
+    assert edges(base, base.raw(np.array([-0.1, 0.0, 0.0]))) == (np.inf, np.inf)
 
 
 def test_interpolation_stops_where_support_ends(base):

@@ -180,6 +180,7 @@ def test_diagnostics_of_a_palette() -> None:
     assert record["budget"]["kl"] == pytest.approx(record["kl"], rel=0.2)
     assert -0.1 < record["log_z_bias"] < 0
     assert record["pareto_k"] < 0.7
+    assert 1 < record["edges"]["supportable"] < record["edges"]["feasible"]
     assert record["sensitivity"]["nats"] == record["lam"]
 
 
@@ -322,6 +323,7 @@ def test_a_joint_palette_that_asks_for_nothing_has_no_warning() -> None:
     frame = pool(600, candidates=4, seed=6)
     record = diagnosed(frame, solve_palette(frame, "p", {"humor": "mean"}))
     assert (record["scope"], record["warnings"]) == ("joint", [])
+    assert record["edges"] is None
     assert record["reweighting_share"] == [None]
 
 

@@ -107,7 +107,7 @@ def test_a_soup_is_left_out_with_a_part_that_stands_behind_it() -> None:
 
 def test_figures_that_need_what_is_not_there_are_left_out(study: Study) -> None:
     none = kept(study, dict.fromkeys(study.palettes, "infeasible"), Failed())
-    assert {"asked_vs_realised", "before_after", "sequential"} <= set(study.plots) - set(none.plots)
+    assert {"delivery", "before_after", "sequential"} <= set(study.plots) - set(none.plots)
     assert {"palette_path", "radar", "random_levels"} <= set(none.plots)
     failed = Failed(figures={"radar": "r.log"}, tables={"random": "x.log"})
     rest = kept(study, {}, failed)

@@ -105,6 +105,7 @@ def test_every_input_is_made_by_a_rule_or_is_the_users(study: Study) -> None:
         for split in ("train", "test")
     }
     made |= {paths.rewards(POOL), paths.explored("jobs", "dot")}
+    made |= {paths.plot(name, "png") for name in study.plots}
     made |= {paths.table(name, kind) for name in shown.tables(study) for kind in TABLES[name].kinds}
     models = [Policy("reward", name) for name in study.reward_models]
     for policy in [BASE, *models, *study.of_kind("train")]:
@@ -241,3 +242,19 @@ def test_the_order_of_keys_changes_the_overview_alone(sandbox: dict[str, Any]) -
     assert list(mixtures[name]) != list(mixture)
     after = texts(validate(sandbox))
     assert {job for job in before if before[job] != after[job]} == {"overview"}
+
+
+def test_who_chooses_among_candidates_is_judged_by_all_of_them() -> None:
+    study = load(ROOT / "config.yaml")
+    pool = stages.paths(study).rewards(POOL)
+
+    def given(stage: str, **wildcards: str) -> Any:
+        return stages.STAGES[stage].inputs(study, wildcards).get("pool")
+
+    assert given("winrate", family="map-d", variant="hhh-60") == pool
+    assert given("winrate", family="best-of", variant="hhh-60") == pool
+    assert given("winrate", family="rloo", variant="hhh-60") is None
+    assert given("families") == pool
+    changed = study.evaluation.model_copy(update={"opponent": "best-of/hhh-60"})
+    study = study.model_copy(update={"evaluation": changed})
+    assert given("winrate", family="rloo", variant="hhh-60") == pool

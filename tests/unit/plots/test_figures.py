@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import cache
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from polyalign.plots.data import FigureData, load, read_graph, read_metrics
 from polyalign.plots.figures import (
     asked_vs_realised,
     before_after,
+    delivery,
     feasible_lambda,
     feasible_lambda_3d,
     level_scatter,
@@ -118,7 +120,7 @@ def _legible(figure: Figure) -> None:
     assert 10.0 not in sizes
 
 
-@pytest.mark.parametrize("name", ["asked_vs_realised", "radar", "feasible_lambda_3d"])
+@pytest.mark.parametrize("name", ["delivery", "asked_vs_realised", "radar", "feasible_lambda_3d"])
 def test_the_same_figure_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
     runs = [[tmp_path / f"{run}.{kind}" for kind in ("pdf", "png")] for run in "ab"]
     for output in runs:
@@ -175,9 +177,13 @@ def test_scatter_shows_every_win_rate_with_its_interval(
     assert key[0] == "base model"
     assert any(text.startswith("map-d: 1 hhh-60,  2 hhh-65,  3 humor-70") for text in key)
     table = study().tables["families"].set_index("family")
-    share, low, high = (100 * table.loc["rloo", name] for name in ("efficiency", "low", "high"))
-    note = f"rloo: 8 hhh-60 ({share:.0f} % navigable, interval {low:.0f} to {high:.0f})"
-    assert note in [" ".join(text.split()) for text in key]
+    words = [" ".join(text.split()) for text in key]
+    assert f"rloo: 8 hhh-60 (navigable {table.loc['rloo', 'navigable']} of 1)" in words
+    low, high = (100 * table.loc["map-d", f"wilson_{end}"] for end in ("low", "high"))
+    good = table.loc["map-d", "navigable"]
+    assert any(
+        one.endswith(f"(navigable {good} of 4 ({low:.0f} to {high:.0f} %))") for one in words
+    )
 
 
 def test_scatter_without_palettes_takes_the_first_values(tmp_path: Path) -> None:
@@ -219,21 +225,188 @@ def test_asked_and_realised_levels_are_where_they_belong(
         assert axes.get_xlim() == axes.get_ylim()
         diagonal = axes.lines[0].get_xydata()
         assert (diagonal[:, 0] == diagonal[:, 1]).all()
-        targets: dict[float, list[float]] = {}
         for number, name in enumerate(shown, start=1):
             x, y = points(axes)[str(number)]
             level = study().levels[name]
             target = study().palettes[study().policies[name]].asked[value]
-            assert y == level["mean"][value]
+            assert (x, y) == (target, level["mean"][value])
             assert [(x, level["low"][value]), (x, level["high"][value])] in [
                 [tuple(end) for end in line.get_xydata()] for line in axes.lines
             ]
-            bars = [line.get_ydata() for line in axes.lines if np.mean(line.get_xdata()) == x]
-            assert any(list(bar) == [target, target] for bar in bars)
-            targets.setdefault(target, []).append(x)
-        for target, places in targets.items():
-            assert np.mean(places) == pytest.approx(target)
-            assert len(set(places)) == len(places)
+
+
+def drawn_points(axes: Any) -> dict[str, Any]:
+    """Policy → its point in a panel of `delivery`."""
+    return {line.get_gid(): line for line in axes.lines if line.get_gid() in study().policies}
+
+
+def test_what_was_delivered_is_drawn_where_the_tables_say(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
+    exact = study().levels["map-d/hhh-60"].assign(expected_se=0.02)
+    exact["expected"] = exact["mean"] + 0.05
+    data = replace(study(), levels={**study().levels, "map-d/hhh-60": exact})
+    delivery.draw(data, [tmp_path / "figure.pdf"])
+    panels = drawn[0].axes
+    shown = [name for name, palette in data.policies.items() if palette]
+    base = data.levels["base/base"]
+    assert [axes.get_title() for axes in panels] == [*figure_study.LABELS.values(), "KL (nats)"]
+    for axes, value in zip(panels, figure_study.LABELS, strict=False):
+
+        def place(level: float, value: str = value) -> float:
+            spread = study().rewards["base/base"][value].to_numpy().std()
+            return float((level - base["mean"][value]) / spread)
+
+        found = drawn_points(axes)
+        assert set(found) == set(shown)
+        assert len({line.get_ydata()[0] for line in found.values()}) == len(shown)
+        left, right = axes.get_xlim()
+        for name, line in found.items():
+            (x,), (y,) = line.get_data()
+            row = data.levels[name].loc[value]
+            level, low, high = row["mean"], row["low"], row["high"]
+            if name == "map-d/hhh-60":
+                level = row["expected"]
+                low, high = (level + sign * 1.959964 * 0.02 for sign in (-1, 1))
+            assert x == pytest.approx(place(level))
+            assert left < x < right
+            bars = [one.get_xdata() for one in axes.lines if list(one.get_ydata()) == [y, y]]
+            assert any(bar == pytest.approx([place(low), place(high)], abs=1e-6) for bar in bars)
+            asked = data.palettes[data.policies[name]].asked[value]
+            fill = "full" if level >= asked or high < asked else "left"
+            assert line.get_fillstyle() == fill
+            assert (line.get_markerfacecolor() == "white") == (high < asked)
+            (mark,) = (one for one in axes.lines if one.get_gid() == f"asked {data.policies[name]}")
+            assert mark.get_xdata() == pytest.approx([place(asked)] * 2)
+            assert min(mark.get_ydata()) < y < max(mark.get_ydata())
+    texts = [text.get_text() for text in panels[0].texts]
+    asked = data.palettes["hhh-60"].asked["humor"] - base["mean"]["humor"]
+    assert f"q60: {asked / base['sd']['humor']:+.2f} sd" in texts
+    assert len(texts) == 3  # harmless-70 does not raise humor
+    bars = {bar.get_gid(): bar.get_width() for bar in panels[-1].patches}
+    assert bars == pytest.approx({name: data.levels[name]["kl"].iloc[0] for name in shown})
+
+
+def test_two_kinds_of_kl_look_different(drawn: list[Figure], tmp_path: Path) -> None:
+    chosen = study().levels["map-d/hhh-60"].assign(kl_kind="choice")
+    data = replace(study(), levels={**study().levels, "map-d/hhh-60": chosen})
+    delivery.draw(data, [tmp_path / "figure.pdf"])
+    nats = drawn[0].axes[-1]
+    bounds = [bar.get_gid() for bar in nats.patches if bar.get_facecolor() == (1, 1, 1, 1)]
+    assert bounds == ["map-d/hhh-60"]
+    assert [text.get_text() for text in nats.texts].count("≤ 0.10") == 1
+    assert sum("≤" in text.get_text() for text in nats.texts) == 1
+
+
+def test_a_bound_of_the_kl_is_not_taken_for_a_measurement(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
+    chosen = study().levels["map-d/hhh-60"].assign(kl_kind="choice")
+    data = replace(study(), levels={**study().levels, "map-d/hhh-60": chosen})
+    reward_vs_kl.draw(data, [tmp_path / "figure.pdf"])
+    white = [line for line in drawn[0].axes[0].lines if line.get_markerfacecolor() == "white"]
+    nats, level = chosen["kl"].iloc[0], chosen["mean"]["humor"]
+    assert [tuple(*line.get_xydata()) for line in white] == [(nats, level)]
+    key = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert key[-1] == "KL at most this: chooses among candidates"
+    found = reward_vs_kl.finding(data)
+    assert "as measured on samples: rloo/hhh-60, 0.8 nats" in found
+    assert "as an upper bound: map-d/hhh-60, 0.1 nats" in found
+
+
+def many(policies: int, values: int) -> FigureData:
+    """A study of four palettes with that many policies, and that many values."""
+    data = study()
+    names = [f"v{i}" for i in range(values)]
+
+    def widened(table: pd.DataFrame, shift: float) -> pd.DataFrame:
+        wide = table.iloc[[i % len(table) for i in range(values)]].set_axis(names)
+        for column in ("mean", "low", "high"):
+            wide[column] += shift * wide["sd"]
+        return wide
+
+    base = widened(data.levels["base/base"], 0.0)
+    asked = {name: base["mean"][name] + 0.2 * base["sd"][name] for name in names}
+    palettes = {
+        f"p{i}": replace(
+            data.palettes["hhh-60"],
+            name=f"p{i}",
+            levels={name: "q60" if name < "v3" else "mean" for name in names},
+            asked=asked,
+        )
+        for i in range(4)
+    }
+    made = {f"rloo/p{i % 4}-{i}": f"p{i % 4}" for i in range(policies)}
+    levels = {
+        name: widened(data.levels["rloo/hhh-60"], 0.01 * number) for number, name in enumerate(made)
+    }
+    return replace(
+        data,
+        labels={name: name.upper() for name in names},
+        policies={"base/base": None, **made},
+        palettes=palettes,
+        levels={"base/base": base, **levels},
+    )
+
+
+@pytest.mark.parametrize(("policies", "values"), [(4, 2), (40, 12)])
+def test_delivery_is_readable_with_few_and_many(
+    policies: int, values: int, drawn: list[Figure], tmp_path: Path
+) -> None:
+    delivery.draw(many(policies, values), [tmp_path / "figure.png"])
+    figure = drawn[0]
+    _legible(figure)
+    assert figure.get_figheight() < 10  # inches: it fits on a page
+    panels = figure.axes
+    assert len(panels) == values + 1
+    boxes = [axes.get_position() for axes in panels]
+    assert min(box.width * theme.PAGE for box in boxes) > 0.3
+    for one, other in pairwise(boxes):
+        assert one.x1 <= other.x0
+    rows = [line.get_ydata()[0] for line in panels[0].lines if str(line.get_gid())[:4] == "rloo"]
+    assert len(set(rows)) == policies
+    apart = np.diff(sorted(rows)).min() / np.ptp(panels[0].get_ylim())
+    assert apart * boxes[0].height * figure.get_figheight() > 0.13  # inches: the letters of a row
+
+
+def test_delivery_shows_a_dozen_values_the_raised_ones_first(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
+    data = many(4, 14)
+    levels = dict.fromkeys(data.labels, "mean") | {"v13": "q60"}
+    palettes = {key: replace(one, levels=levels) for key, one in data.palettes.items()}
+    data = replace(data, palettes=palettes)
+    delivery.draw(data, [tmp_path / "figure.png"])
+    titles = [axes.get_title() for axes in drawn[0].axes]
+    assert titles == [*(f"V{i}" for i in range(11)), "V13", "KL (nats)"]
+    assert delivery.finding(data).endswith("12 of 14 values shown.")
+
+
+def test_only_an_interval_is_cut_at_the_edge_of_a_panel(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
+    wide = study().levels["rloo/hhh-60"].copy()
+    wide.loc["humor", "low"] -= 50
+    data = replace(study(), levels={**study().levels, "rloo/hhh-60": wide})
+    delivery.draw(data, [tmp_path / "figure.png"])
+    axes = drawn[0].axes[0]
+    left, right = axes.get_xlim()
+    assert right - left < 3
+    assert all(left < line.get_xdata()[0] < right for line in drawn_points(axes).values())
+    (arrow,) = (line for line in axes.lines if line.get_marker() == "<")
+    assert arrow.get_xdata()[0] == left
+    assert arrow.get_ydata() == drawn_points(axes)["rloo/hhh-60"].get_ydata()
+
+
+def test_a_value_that_does_not_vary_has_an_empty_panel(tmp_path: Path) -> None:
+    levels = {name: table.copy() for name, table in study().levels.items()}
+    levels["base/base"].loc["diversity", "sd"] = 0.0
+    delivery.draw(replace(study(), levels=levels), [tmp_path / "figure.png"])
+
+
+def test_delivery_needs_a_policy_with_a_palette(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no policy realises a palette"):
+        delivery.draw(only("dpo/beta-0.1_harmless-0.1"), [tmp_path / "figure.pdf"])
 
 
 def test_asked_leaves_out_what_no_palette_asks(drawn: list[Figure], tmp_path: Path) -> None:
@@ -288,6 +461,7 @@ def test_series_stay_apart_beyond_the_colours() -> None:
     [
         "asked_vs_realised",
         "before_after",
+        "delivery",
         "level_scatter",
         "palette_path",
         "pareto",
@@ -509,7 +683,7 @@ def test_the_slack_band_of_levels_is_that_of_the_table(drawn: list[Figure], tmp_
     row = study().tables["families"].set_index("family").loc["rloo"]
     assert row["level_efficiency"] == 1
     key = [" ".join(text.get_text().split()) for text in drawn[0].legends[0].get_texts()]
-    assert any("rloo: 8 hhh-60 (100 % navigable" in text for text in key)
+    assert any("rloo: 8 hhh-60 (navigable 1 of 1)" in text for text in key)
 
 
 def test_mixtures_are_ordered_by_their_share(drawn: list[Figure], tmp_path: Path) -> None:
@@ -666,7 +840,9 @@ def small_study() -> FigureData:
 
     def level(means: list[float], quantiles: list[float], kl: float, tokens: float) -> pd.DataFrame:
         table = by_value(mean=means, low=[m - 0.1 for m in means], high=[m + 0.1 for m in means])
-        return table.assign(base_quantile=quantiles, kl=kl, kl_se=0.1, n_tokens=tokens)
+        table = table.assign(base_quantile=quantiles, kl=kl, kl_se=0.1, n_tokens=tokens)
+        table = table.assign(kl_kind="samples", expected=math.nan, expected_se=math.nan)
+        return table.assign(se=0.05, sd=0.5, heaviest=0.1, heaviest_reward=0.0, n_samples=40)
 
     asked = figure_study.palette("hhh-60")
     asked = replace(
@@ -707,10 +883,8 @@ def small_study() -> FigureData:
     )
     trained = pd.DataFrame({"step": range(40), "loss": [4.0, 2.0, *[1.0] * 36, 0.5, 0.25]})
     families = [
-        {"family": "f_x", "efficiency": 0.5, "low": 0.25, "high": 0.75, "slack": 0.0}
-        | {"level_efficiency": 0.2, "level_low": 0.1, "level_high": 0.3},
-        {"family": "g", "efficiency": 1.0, "low": 0.5, "high": 1.0, "slack": 0.0}
-        | {"level_efficiency": 0.7, "level_low": 0.6, "level_high": 0.8},
+        {"family": "f_x", "policies": 4, "efficiency": 0.25, "level_efficiency": 0.5, "slack": 0.0},
+        {"family": "g", "policies": 1, "efficiency": 1.0, "level_efficiency": 0.0, "slack": 0.0},
     ]
     way = {"palette": "hhh-60", "share": [0.0, 0.5, 1.0]}
     verdicts = ["supported", "supported", "infeasible"]
@@ -746,16 +920,8 @@ def small_study() -> FigureData:
 
 
 HIGHEST = "Highest levels: A 1.25 (f_x/one; base 1), B 0.5 (g/two; base 0)."
-EFFICIENCY = (
-    "Navigation efficiency: f_x 50 % navigable, interval 25 to 75; g 100 % navigable, interval 50 "
-    "to 100."
-)
-
-
-LEVEL_EFFICIENCY = (
-    "Navigation efficiency: f_x 20 % navigable, interval 10 to 30; g 70 % navigable, interval 60 "
-    "to 80."
-)
+EFFICIENCY = "Policies: f_x navigable 1 of 4 (5 to 70 %); g navigable 1 of 1."
+LEVEL_EFFICIENCY = "Policies: f_x navigable 2 of 4 (15 to 85 %); g navigable 0 of 1."
 
 
 @pytest.mark.parametrize(
@@ -763,8 +929,14 @@ LEVEL_EFFICIENCY = (
     [
         (
             asked_vs_realised,
-            "1 of 2 asked levels are kept, or the interval reaches them. Missed most clearly: A by "
-            "f_x/one, asked 2, realised 1.25 (interval up to 1.35).",
+            "Raised levels: 0 of 1 reached, 0 undecided, 1 missed. Levels to maintain: 0 of 1 "
+            "reached, 1 undecided, 0 missed.",
+        ),
+        (
+            delivery,
+            "Raised levels: 0 of 1 reached, 0 undecided, 1 missed. Levels to maintain: 0 of 1 "
+            "reached, 1 undecided, 0 missed. Furthest below: A of f_x/one, asked +2.00 sd, "
+            "realised +0.50 (+0.30 to +0.70).",
         ),
         (winrate_scatter, f"Best in its worst value: g/two, 0.550 in A. {EFFICIENCY}"),
         (level_scatter, f"{HIGHEST} {LEVEL_EFFICIENCY}"),
@@ -776,8 +948,8 @@ LEVEL_EFFICIENCY = (
         ),
         (
             reward_vs_kl,
-            "Highest levels: A 1.25 at 0.5 nats (f_x/one). Furthest from the base model: f_x/one, "
-            "0.5 nats, interval 0.304 to 0.696.",
+            "Highest levels: A 1.25 at 0.5 nats (f_x/one). Furthest from the base model, as "
+            "measured on samples: f_x/one, 0.5 nats, interval 0.304 to 0.696.",
         ),
         (
             reward_vs_length,
@@ -831,7 +1003,7 @@ def test_a_caption_says_what_its_figure_leaves_out() -> None:
     more = replace(data, palettes=palettes, policies={"base/base": None, "g/two": None})
     more = replace(more, labels={name: name.upper() for name in names})
     table = pd.DataFrame({"mean": 0.0, "low": 0.0, "high": 0.0, "winrate": 0.5}, index=names)
-    table = table.assign(kl=0.1, kl_se=0.01)
+    table = table.assign(kl=0.1, kl_se=0.01, kl_kind="samples")
     tables = dict.fromkeys(more.policies, table)
     more = replace(more, levels=tables, winrates=tables)
     for figure in (winrate_scatter, level_scatter, reward_vs_kl):

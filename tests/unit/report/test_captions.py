@@ -9,7 +9,9 @@ import pytest
 from docutils.core import publish_parts
 from jinja2 import Environment, StrictUndefined
 
+from polyalign.plan.shown import captions
 from polyalign.report.registry import TABLES
+from polyalign.study import load
 
 FOLDER = Path(__file__).parents[3] / "workflow/report"
 
@@ -33,6 +35,7 @@ def test_the_front_page_says_what_this_study_has() -> None:
         "from_scores": False,
         "families": {"map-d": "Draws *candidates* of `base`", "new": "Is new"},
         "figures": {"radar": "A radar: all values", "asked": "Is it reached?"},
+        "outcome": "Raised *levels*: 1 of `2` reached by a_b |c|.",
     }
     text = rendered("workflow", config={"study": "mine", "front_page": page})
     assert "<li>map-d: Draws *candidates* of base." in text
@@ -42,6 +45,10 @@ def test_the_front_page_says_what_this_study_has() -> None:
     assert "<li>asked: Is it reached? " in text.replace("<li>", " <li>").replace("?", "? ")
     assert "nothing was generated" not in text
     assert text.count("<li>") == 2 + 3 + 2
+    assert text.startswith("The outcome. Raised *levels*: 1 of `2` reached by a_b |c|. How to read")
+    assert text.index("The question.") < text.index("The method.")
+    assert "searches the names of files alone" in text
+    assert "such as radar" in text
 
 
 def test_the_front_page_of_a_study_from_scores() -> None:
@@ -51,6 +58,7 @@ def test_the_front_page_of_a_study_from_scores() -> None:
         "from_scores": True,
         "families": {},
         "figures": {},
+        "outcome": "",
     }
     scores = rendered("workflow", config={"study": "s", "front_page": page})
     assert "nothing was generated or trained" in scores
@@ -70,6 +78,7 @@ def test_the_front_page_names_what_is_missing() -> None:
         "from_scores": False,
         "families": {},
         "figures": {},
+        "outcome": "",
     }
     text = rendered("workflow", config={"study": "s", "front_page": page})
     assert text.startswith("This report is not complete. <li>The figure radar is missing; its log")
@@ -81,12 +90,20 @@ def test_captions_say_how_much_was_measured(name: str, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("345 test prompts", encoding="utf-8")
     params = SimpleNamespace(
-        prompts=prompts, opponent="dpo/x", slack="0.03", left_out="Left out: a/b_c."
+        prompts=prompts,
+        opponent="dpo/x",
+        left_out="Left out: a/b_c `d` |e|.",
+        captions=captions(load(FOLDER.parents[1] / "configs/scores-only.yaml"))
+        | {"mixing": TABLES["mixing"].caption},
     )
     text = rendered(name, params=params, config={"study": "mine"})
     assert ("345 test prompts" in text) == (name != "lambda")
-    assert ("dpo/x" in text) == (name in ("families", "summary", "winrates", "overview"))
+    compares = name in ("families", "summary", "winrates")
+    assert ("the base model in all" in text or "against the base model" in text or "as good as the"
+            in text) == compares  # fmt: skip
+    assert ("dpo/x" in text) == (name == "overview")
+    assert "{" not in text
     of_policies = name not in ("lambda", "quantiles")
-    assert ("Left out: a/b_c." in text) == of_policies
-    assert ("slack of 0.03" in text) == (name == "families")
+    assert ("Left out: a/b_c `d` |e|." in text) == of_policies
+    assert ("slack of 0" in text) == (name == "families")
     assert ("results/mine/tables" in text) == (name != "overview")

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 
 from polyalign.errors import InputError
+from polyalign.evaluate.levels import levels
 from polyalign.palettes.record import Diagnosis, Palette
+from polyalign.report.answers import answers_data
 from polyalign.report.html_tables import frame_page, printed_page
-from polyalign.report.page import PageContent, _cut_off, _sample, side_by_side, summary_html
+from polyalign.report.page import PageContent, Picture, summary_html
 from polyalign.report.printed import Printed
 
 LABELS = {"humor": "Humor <wit>", "helpful": "Helpful"}
@@ -24,6 +26,10 @@ SUMMARY = pd.DataFrame(
         "kl": [0.0, 0.3, 0.7],
         "better_in_all": True,
         "p_all": 0.02275,
+        "p_all_holm": 0.0455,
+        "better_at_equal_length": [False, True, False],
+        "p_all_even": [NONE, 0.01, 0.2],
+        "p_all_even_holm": [NONE, 0.02, 0.2],
         "n_tokens": 12.0,
         "empty": 0.0,
         "truncated": 0.25,
@@ -40,6 +46,7 @@ SUMMARY = pd.DataFrame(
         "humor_winrate": 0.6,
         "humor_winrate_low": 0.5,
         "humor_winrate_high": 0.7,
+        "humor_even_winrate": [0.5, 0.61, 0.48],
         "helpful_lam": [NONE, 0.0, NONE],
         "helpful_asked": [NONE, 0.5, NONE],
         "helpful_predicted": [NONE, 0.55, NONE],
@@ -49,6 +56,7 @@ SUMMARY = pd.DataFrame(
         "helpful_winrate": 0.5,
         "helpful_winrate_low": 0.4,
         "helpful_winrate_high": 0.6,
+        "helpful_even_winrate": NONE,
     }
 )
 POLICIES = ("base/base", "map-d/both", "dpo/x")
@@ -60,24 +68,17 @@ FAMILIES = pd.DataFrame(
         "efficiency": [1.0],
         "low": [0.0],
         "high": [1.0],
-        "level_efficiency": [0.5],
+        "level_efficiency": [1.0],
         "level_low": [0.25],
         "level_high": [0.75],
         "hypervolume": [0.25],
         "hypervolume_low": [0.125],
         "hypervolume_high": [0.5],
         "front": ["both"],
+        "humor_band": [0.1],
+        "helpful_band": [0.1],
     }
 )
-
-
-def test_policies_whose_responses_were_cut_are_warned_of() -> None:
-    summary = SUMMARY.assign(truncated=[0.1, 0.97, NONE])
-    assert _cut_off(summary) == [
-        '<ul class="warnings"><li>cut off: the token limit ended 97% of map-d/both; their rewards '
-        "are those of unfinished texts: raise sampling.max_new_tokens</li></ul>"
-    ]
-    assert _cut_off(SUMMARY.assign(truncated=0.1)) == []
 
 
 class Reader(HTMLParser):
@@ -87,6 +88,7 @@ class Reader(HTMLParser):
         super().__init__()
         self.tables: list[list[list[str]]] = []
         self.sort: list[str | None] = []
+        self.classes: list[str] = []
         self.loads: list[str] = []
         self.open: list[str] = []
         self.feed(page)
@@ -94,7 +96,7 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         named = dict(attrs)
         self.loads += [str(named[key]) for key in ("src", "href") if key in named]
-        if tag not in ("meta", "input", "br"):
+        if tag not in ("meta", "input", "br", "img"):
             self.open.append(tag)
         if tag == "table":
             self.tables.append([])
@@ -103,19 +105,21 @@ class Reader(HTMLParser):
         elif tag in ("td", "th"):
             self.tables[-1][-1].append("")
             self.sort.append(named.get("data-sort"))
+            self.classes.append(named.get("class") or "")
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] in ("td", "th"):
+        if {"td", "th"} & set(self.open[-2:]):
             self.tables[-1][-1][-1] += data
 
 
 def frame(policy: str, prompts: list[str]) -> pd.DataFrame:
+    shift = POLICIES.index(policy) if policy in POLICIES else 0
     rows = [
-        (prompt, candidate, f"<i>{prompt}</i>?", f"{policy} {prompt}.{candidate}", 0.5, 1.0)
-        for prompt in prompts
+        (prompt, candidate, f"<i>{prompt}</i>?", f"{policy} {prompt}.{candidate}", y + shift, 1.0)
+        for prompt, y in zip(prompts, range(len(prompts)), strict=True)
         for candidate in (1, 0)
     ]
     names = ["prompt_id", "candidate", "prompt", "response", "humor", "helpful"]
@@ -126,14 +130,14 @@ def page(left_out: str = "", *, texts: bool = True, **changes: Any) -> str:
     palette = Palette(
         name="both",
         levels={"humor": "q70", "helpful": "mean"},
-        asked={"humor": 2.0, "helpful": 0.5},
+        asked={"humor": 2.0, "helpful": 1.0},
         lam={"humor": 0.5, "helpful": 0.0},
         lam_train={"humor": 0.4, "helpful": 0.1},
         predicted={"humor": 1.8, "helpful": 0.55},
         verdict="unsupported",
         solved=True,
         proof="",
-        message="few samples carry the weight",
+        message="unsupported: few samples carry the weight",
         scope="prompt",
         reached=0.8,
         kl=0.3,
@@ -146,74 +150,107 @@ def page(left_out: str = "", *, texts: bool = True, **changes: Any) -> str:
             max_weight=0.25,
             pareto_k=math.nan,
             reweighting={"humor": 0.125, "helpful": math.nan},
+            supportable=1.2,
+            feasible=1.5,
+            suffices=7.0,
         ),
     )
-    palettes = {"both": replace(palette, **changes)}
-    frames = {name: frame(name, ["b", "a"]) for name in POLICIES}
+    frames = {name: frame(name, ["b", "a", "c", "d"]) for name in POLICIES}
+    tables = {
+        name: levels(table, list(LABELS), frames["base/base"], bootstrap=20, seed=1).set_index(
+            "value"
+        )
+        for name, table in frames.items()
+    }
     content = PageContent(
         study="small <study>",
         left_out=left_out,
         labels=LABELS,
+        policies={"base/base": None, "map-d/both": "both", "dpo/x": None},
+        levels=tables,
         chosen=["humor"],
         opponent="base/base",
         families=FAMILIES,
         facts=FACTS,
-        samples=side_by_side(frames, list(LABELS)) if texts else [],
+        pictures=[Picture("one", b"1", "It <rises>."), Picture("rewards/dpo/x", b"2", "It falls.")],
+        elsewhere=["radar"],
+        answers=answers_data(frames, LABELS) if texts else None,
         methods=["Done <so>, with `this`."],
-        citations=["A & B, 2020."],
+        citations=["A & B: arXiv 2410.19198, 2020."],
+        provenance={"Version": "polyalign 1"},
+        config={"study": "</pre><script>"},
     )
-    return summary_html(content, SUMMARY, palettes)
+    return summary_html(content, SUMMARY, {"both": replace(palette, **changes)})
 
 
-def test_samples_follow_the_stated_rule() -> None:
+def test_answers_are_all_of_them_in_an_order_that_nobody_chose() -> None:
     frames = {
         "base/base": frame("base/base", ["e", "a", "c", "b"]),
         "dpo/x": frame("dpo/x", ["c", "b", "a", "d"]),
     }
     frames["base/base"].loc[frames["base/base"]["prompt_id"] == "a", "split"] = "fit"
-    samples = side_by_side(frames, ["humor"], prompts=5)
-    assert [sample.prompt for sample in samples] == ["<i>b</i>?", "<i>c</i>?"]
-    assert [answer.response for answer in samples[0].answers] == ["base/base b.0", "dpo/x b.0"]
-    assert samples[0].answers[0].rewards == {"humor": 0.5}
-    assert len(side_by_side(frames, ["humor"], prompts=1)) == 1
+    frames["dpo/x"].loc[frames["dpo/x"]["prompt_id"] == "c", "response"] = "base/base c.0"
+    frames["dpo/x"].loc[frames["dpo/x"]["prompt_id"] == "c", "humor"] = math.nan
+    data = answers_data(frames, {"humor": "Humor"})
+    assert (data["of"], data["policies"], data["values"]) == (2, list(frames), ["Humor"])
+    first, second = data["prompts"]
+    assert (first["prompt"], first["texts"]) == ("<i>b</i>?", ["base/base b.0", "dpo/x b.0"])
+    assert first["answers"] == [[0, [3.0]], [1, [3.0]]]
+    assert second["texts"] == ["base/base c.0"], "the same answer stands there once"
+    assert second["answers"] == [[0, [2.0]], [0, [None]]]
+
+
+def test_a_large_study_shows_as_many_prompts_as_can_be_sent() -> None:
+    frames = {name: frame(name, ["a", "b", "c"]) for name in POLICIES}
+    length = sum(len(f"{name} a.0") for name in POLICIES) + len("<i>a</i>?")
+    assert [len(answers_data(frames, LABELS, most=most)["prompts"]) for most in (
+        0, length, 2 * length - 1, 2 * length, 10 * length
+    )] == [1, 1, 1, 2, 3]  # fmt: skip
 
 
 def test_a_table_without_texts_has_rewards_beside_its_prompts() -> None:
     frames = {name: frame(name, ["a"]).drop(columns="response") for name in POLICIES}
-    (sample,) = side_by_side(frames, ["humor"])
-    assert [(answer.response, answer.rewards) for answer in sample.answers] == [
-        (None, {"humor": 0.5}) for _ in POLICIES
-    ]
-    assert [row[:2] for row in Reader(_sample(sample, {"humor": "Humor"})).tables[0][1:]] == [
-        [name, "(no text)"] for name in POLICIES
-    ]
+    (prompt,) = answers_data(frames, {"humor": "Humor"})["prompts"]
+    assert prompt["texts"] == ["(no text)"]
+    assert prompt["answers"] == [[0, [0.0]], [0, [1.0]], [0, [2.0]]]
 
 
 def test_no_prompt_in_common_is_refused() -> None:
     with pytest.raises(InputError, match="no test prompt in common"):
-        side_by_side({"base/base": frame("b", ["a"]), "dpo/x": frame("d", ["c"])}, ["humor"])
+        answers_data({"base/base": frame("b", ["a"]), "dpo/x": frame("d", ["c"])}, LABELS)
 
 
 def test_page_is_well_formed_and_loads_nothing() -> None:
     read = Reader(page())
     assert read.open == []
-    assert read.loads == []
-    assert "http" not in page()
+    outside = [one for one in read.loads if not one.startswith(("#", "data:image/png;base64,"))]
+    assert outside == ["https://arxiv.org/abs/2410.19198"], "a link, which is not loaded"
+
+
+def test_contents_lead_to_the_parts() -> None:
+    text = page()
+    places = [one for one in Reader(text).loads if one.startswith("#")]
+    assert len(places) == 10
+    assert all(f'id="{place[1:]}"' in text for place in places)
 
 
 def test_text_of_users_is_escaped() -> None:
     text = page()
     assert "<title>small &lt;study&gt;</title>" in text
-    assert "&lt;i&gt;a&lt;/i&gt;?" in text
+    assert "\\u003ci>a\\u003c/i>?" in text
     assert "<i>" not in text
     assert "<wit>" not in text
+    assert "<rises>" not in text
+    assert text.count("<script") == text.count("</script>") == 2
 
 
-def test_verdict_in_a_sentence() -> None:
+def test_a_palette_has_its_verdict_margin_and_candidates() -> None:
     text = page()
-    assert "<b>both</b> asks for Humor &lt;wit&gt; q70 (2), Helpful mean (0.5)." in text
-    assert '<b class="unsupported">unsupported</b>. few samples carry the weight' in text
+    assert "both: unsupported</h3>" in text
+    assert "<p>Few samples carry the weight. It was adjusted" in text
     assert "its solution goes 80 % of the way" in text
+    assert "Support ends at 120 % of the asked gain, and what any policy can do at 150 %." in text
+    assert "For selection 7 candidates per prompt suffice." in text
 
 
 def test_a_palette_without_a_solution_has_its_proof_and_no_lambda() -> None:
@@ -228,29 +265,36 @@ def test_a_palette_without_a_solution_has_its_proof_and_no_lambda() -> None:
         reached=math.nan,
         kl=math.nan,
     )
-    said = 'Verdict: <b class="infeasible">infeasible</b>: humor is out of reach. Proof: 1 &lt; 2. '
-    assert f"{said}There is no λ, so that its policies are left out.</p>" in text
-    assert "Left out: map-d/&lt;both&gt; (palette both is infeasible).</p>" in text
-    assert "0.2 to 0.9" not in text
-    assert "0.2 to 0.9" in page()
+    said = "<p>Humor is out of reach. Proof: 1 &lt; 2. There is no λ, so that its policies are left"
+    assert said in text
+    assert "Asked: 1 palettes; attainable: 0." in text
+    assert "<li>Left out: map-d/&lt;both&gt; (palette both is infeasible).</li>" in text
+    assert "Diagnostics of each λ" not in text
+    assert "Diagnostics of each λ" in page()
     assert "Left out" not in page()
 
 
-def test_warnings_are_listed_under_the_verdict() -> None:
+def test_what_not_to_trust_is_said_with_its_reason() -> None:
     text = page()
-    listed = "<li>heavy tail: &lt;0.9&gt;</li><li>joint: a choice of prompts</li>"
-    assert f'scope prompt.</p>\n<ul class="warnings">{listed}</ul>' in text
+    assert "<li>both: heavy tail: &lt;0.9&gt;</li><li>both: joint: a choice of prompts</li>" in text
+    assert "dpo/x is better in all chosen values, but not at equal length" in text
+    assert "Humor &lt;wit&gt; 48.0 %</li>" in text
+    # humor of the base: mean 1.5 ± 0.64; asked 2.0 is within two standard errors.
+    assert "Humor &lt;wit&gt; in both: the asked gain, +0.45 sd, is within 2 standard" in text
 
 
 def test_a_table_of_a_paper_is_a_page_that_sorts_by_its_numbers() -> None:
     numbers = pd.DataFrame({"variant": ["a"]})
     rows = [["dpo", "9_a", "-12.3 ± 1.3", "–"], ["dpo", "b", "mean 0.5", "50 (25 to 75)"]]
     shown = Printed(["Family", "Policy", "Humor", "<Wit>"], rows, numbers)
-    read = Reader(printed_page("levels & more", shown))
+    text = printed_page("levels & more", shown, "What it `is`.")
+    read = Reader(text)
+    rows[0][2] = "−12.3 ± 1.3"
     assert read.tables == [[["Family", "Policy", "Humor", "<Wit>"], *rows]]
     assert read.sort[4:] == [None, None, "-12.3", "", None, None, "0.5", "50.0"]
     assert read.open == read.loads == []
-    assert '<input type="search"' in printed_page("levels", shown)
+    assert '<input class="filter" type="search"' in text
+    assert "<p>What it <code>is</code>.</p>" in text
 
 
 def test_a_wide_table_is_a_page_with_four_digits() -> None:
@@ -269,35 +313,24 @@ def test_a_wide_table_is_a_page_with_four_digits() -> None:
 
 def test_tables_hold_the_numbers() -> None:
     read = Reader(page())
-    winrates, delivered, families, *answers, diagnostics, worth, facts = read.tables
-    assert delivered[0][2:6] == ["Asked", "Predicted", "Realised", "Gain delivered"]
-    assert delivered[3] == [
-        "map-d/both", "Humor <wit>", "2 (adjusted to 80 %)",
-        "1.8", "1.75 ± 0.1", "75 %", "0.5", "0.3",
+    palette, delivered, winrates, families, diagnostics, worth, facts, _ = read.tables
+    assert palette[1:] == [
+        ["Humor <wit>", "q70 (2)", "+0.45", "0.50 (0.20 to 0.90)", "1.8", "1 of 1",
+         "reached by all"],
+        ["Helpful", "mean (1)", "–", "0 (0 to 0)", "0.55", "1 of 1", "reached by all"],
     ]  # fmt: skip
-    assert delivered[1][2:6] == ["–", "–", "1 ± 0.1", "–"]
-    assert winrates[2] == ["map-d/both", "60.0 (50.0 to 70.0)", "50.0 (40.0 to 60.0)", "0.023"]
-    assert families[1] == [
-        "map-d",
-        "both",
-        "1",
-        "1",
-        "100 (0 to 100)",
-        "50 (25 to 75)",
-        "0.250 (0.125 to 0.500)",
+    # Humor of map-d is 2.5 ± 0.645 (four prompts), the base 1.5, its sd 1.118.
+    assert delivered[1:] == [["both", "map-d/both", "+0.89 ± 0.58 of +0.45 ✓", "1 of 1"]]
+    assert read.classes.count("number reached") == 2
+    assert winrates[2] == [
+        "map-d/both",
+        "60.0 (50.0 to 70.0) | 61.0",
+        "50.0 (40.0 to 60.0) | –",
+        "0.045",
     ]
+    assert families[1] == ["map-d", "both", "1 of 1", "1 of 1", "0.50 (0.35 to 0.71)"]
     assert diagnostics[2] == ["map-d/both", "0.3", "12", "0 %", "25 %", "9", "8", "–"]
-    assert worth[1:] == [
-        [
-            "both", "Humor <wit>", "0.5", "0.2 to 0.9", "0.4", "1.8",
-            "12 %", "1e-09", "20", "0.25", "–",
-        ],
-        ["both", "Helpful", "0", "0 to 0", "0.1", "0.55", "–", "1e-09", "20", "0.25", "–"],
-    ]  # fmt: skip
-    assert [rows[2][:2] for rows in answers] == [
-        ["map-d/both", "map-d/both a.0"],
-        ["map-d/both", "map-d/both b.0"],
-    ]
+    assert worth[1][3:] == ["0.2 to 0.9", "0.4", "1.8", "12 %", "1e-09", "20", "0.25", "–"]
     assert facts[1:] == [
         ["reward/helpful", "accuracy", "0.9532"],
         ["reward/helpful", "pairs", "400"],
@@ -305,16 +338,20 @@ def test_tables_hold_the_numbers() -> None:
     assert "0.953217" in read.sort  # sorted by the number, not by its text
 
 
-def test_the_page_has_question_answer_and_method() -> None:
+def test_the_page_has_outcome_method_and_origin() -> None:
     text = page()
-    assert "On 10 test prompts" in text
-    assert "Humor &lt;wit&gt; 1 ± 0.1, Helpful 0.4 ± 0.2" in text
-    assert "2 of 2 policies: map-d/both (p = 0.023), dpo/x (p = 0.023)." in text
+    assert "Raised levels: 1 of 1 reached, 0 undecided, 0 missed." in text
+    assert "2 of 2 policies: map-d/both (p = 0.045), dpo/x (p = 0.045)." in text
+    assert "At equal length: 1 of 2 policies: map-d/both (p = 0.02)." in text
+    assert text.index("Raised levels") < text.index("<img") < text.index("Do not trust</h2>")
+    assert "<b>rewards/dpo/x.</b> It falls." in text
     assert "<p>Done &lt;so&gt;, with <code>this</code>.</p>" in text
-    assert "<li>A &amp; B, 2020.</li>" in text
+    assert "<li>A &amp; B: <a" in text
+    assert "polyalign 1" in text
+    assert "&lt;/pre&gt;&lt;script&gt;" in text
 
 
 def test_a_study_without_texts_has_no_answers_side_by_side() -> None:
-    assert "Answers side by side" in page()
-    assert "Answers side by side" not in page(texts=False)
+    assert "answers-data" in page()
+    assert "answers-data" not in page(texts=False)
     assert Reader(page(texts=False)).open == []

@@ -11,7 +11,7 @@ import pytest
 
 from polyalign.palettes.record import Diagnosis, Palette
 from polyalign.report import tables
-from polyalign.report.printed import Printed
+from polyalign.report.printed import Printed, Topics
 from polyalign.report.registry import TABLES
 from polyalign.report.tables import StudyTables
 
@@ -37,12 +37,9 @@ def test_every_table_has_a_caption_and_a_maker(name: str) -> None:
     table = TABLES[name]
     assert table.title
     made = get_type_hints(getattr(import_module(table.module), table.maker.partition(":")[2]))
-    assert made["return"] is (Printed if table.printed else pd.DataFrame)
-
-
-def test_the_summary_is_shown_as_it_is() -> None:
-    made = TABLES["summary"].make(study())
-    assert made["family"].tolist() == ["base"]
+    kinds = (Printed,) if table.printed else (pd.DataFrame, Topics)
+    assert made["return"] in kinds
+    assert table.caption
 
 
 def test_the_plan_reads_the_entries_without_pandas() -> None:
@@ -172,11 +169,16 @@ def test_families_show_their_intervals() -> None:
             "hypervolume_low": [0.03],
             "hypervolume_high": [0.08],
             "front": ["a b"],
+            "humor_band": [0.1],
+            "helpful_band": [0.1],
+            "harmless_band": [0.1],
         }
     )
-    assert tables.families(table).rows == [
-        ["map-d", "a b", "4", "2", "50 (25 to 75)", "75 (65 to 100)", "0.057 (0.030 to 0.080)"]
-    ]
+    # Wilson's intervals of 2 and of 3 of 4; the cube roots of the volumes.
+    row = ["map-d", "a b", "2 of 4 (15 to 85 %)", "3 of 4 (30 to 95 %)", "0.38 (0.31 to 0.43)"]
+    assert tables.families(table).rows == [row]
+    one = table.assign(policies=1, navigable=0, efficiency=0.0, level_efficiency=1.0)
+    assert tables.families(one).rows[0][2:4] == ["0 of 1", "1 of 1"]
 
 
 def test_winrates_in_per_cent() -> None:
@@ -185,14 +187,71 @@ def test_winrates_in_per_cent() -> None:
         se=[0.0149, 0.01],
         low=[0.58, 0.48],
         high=[0.64, 0.52],
-        even_winrate=[0.6, 0.5],
+        even_winrate=[0.6, math.nan],
+        even_se=[0.02, math.nan],
         even_low=[0.5, 0.4],
         even_high=[0.7, 0.6],
     )
     shown = tables.winrates(study(winrates={"soup/even": table}))
     assert shown.head == ["Family", "Policy", "Helpful", "Humor"]
-    assert shown.rows == [["soup", "even", "50.0 ± 1.0", "61.2 ± 1.5"]]
+    assert shown.rows == [["soup", "even", "50.0 ± 1.0 | –", "61.2 ± 1.5 | 60.0 ± 2.0"]]
     (record,) = shown.numbers.to_dict("records")
     humor = {name[6:]: number for name, number in record.items() if name.startswith("humor_")}
     assert humor == table.loc["humor"].to_dict()
     assert (record["family"], record["variant"]) == ("soup", "even")
+
+
+def test_delivery_sets_the_realised_gain_against_the_asked_one() -> None:
+    base = by_value(
+        mean=[1.0, 0.5],
+        se=[0.01, 0.01],
+        low=[0.9, 0.4],
+        high=[1.1, 0.6],
+        sd=[2.0, 0.5],
+        expected=[math.nan] * 2,
+        expected_se=[math.nan] * 2,
+        kl=[0.0] * 2,
+        kl_kind=["samples"] * 2,
+    )
+    made = base.assign(mean=[1.4, 0.45], low=[1.2, 0.4], high=[1.6, 0.49], kl=0.126)
+    chosen = made.assign(expected=[1.5, 0.6], expected_se=[0.05, 0.05], kl_kind="choice")
+    palette = Palette(
+        name="fun",
+        levels={"humor": "q60", "helpful": "mean"},
+        asked={"humor": 1.5, "helpful": 0.5},
+        lam={},
+        lam_train={},
+        predicted={},
+        verdict="supported",
+        solved=True,
+        proof="",
+        message="",
+        scope="prompt",
+        reached=1.0,
+        kl=0.1,
+        ess=8.0,
+        diagnosis=Diagnosis([], {}, {}, 1e-9, 0.1, 0.2, {}),
+    )
+    summary = pd.DataFrame(
+        {
+            "family": ["base", "rloo", "map-d"],
+            "variant": ["base", "fun", "fun"],
+            "palette": ["", "fun", "fun"],
+        }
+    )
+    levels = {"base/base": base, "rloo/fun": made, "map-d/fun": chosen}
+    shown = tables.delivery(study(levels=levels, palettes={"fun": palette}, summary=summary))
+    assert shown.head == ["Palette", "Policy", "Helpful", "Humor", "KL (nats)"]
+    assert shown.rows == [
+        ["fun", "rloo/fun", "−0.10 ± 0.09 (missed)", "+0.20 ± 0.10 of +0.25 (undecided)", "0.13"],
+        ["fun", "map-d/fun", "+0.20 ± 0.20", "+0.25 ± 0.05 of +0.25 (reached)", "≤ 0.13"],
+    ]
+    first, second = shown.numbers.to_dict("records")
+    assert first["humor_asked_sd"] == pytest.approx(0.25)
+    ends = (first["humor_low_sd"], first["humor_realised_sd"], first["humor_high_sd"])
+    assert ends == pytest.approx((0.1, 0.2, 0.3))
+    assert (first["humor_outcome"], first["humor_exact"]) == ("undecided", False)
+    assert second["humor_share"] == pytest.approx(1.0)
+    assert (second["humor_raised"], second["helpful_raised"]) == (True, False)
+    nothing = study(levels={"base/base": base}, summary=summary.iloc[:1])
+    assert tables.delivery(nothing).rows == []

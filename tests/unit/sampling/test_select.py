@@ -5,10 +5,17 @@ import pandas as pd
 import pytest
 from pooldata import pool
 
+from polyalign.data.keys import CHANCE
 from polyalign.data.rewards_table import hold_out
 from polyalign.errors import InputError
 from polyalign.families import map_d, morl_d
-from polyalign.sampling.select import best_of, best_of_palette, random_lam, resample
+from polyalign.sampling.select import (
+    best_of,
+    best_of_palette,
+    random_lam,
+    resample,
+    weighted_candidates,
+)
 from polyalign.sampling.select import map_d as select_map_d
 from polyalign.sampling.select import morl_d as select_morl_d
 
@@ -83,7 +90,7 @@ def test_the_best_of_k_is_the_limit_of_large_lambda() -> None:
     test = pool()[lambda table: table["split"] == "test"]
     best = (0.8 * test["humor"] + 0.3 * test["helpful"]).groupby(test["prompt_id"]).idxmax()
     assert set(made.frame["response"]) == set(test.loc[best, "response"])
-    assert np.allclose(made.frame["kl"], np.log(16))
+    assert np.allclose(made.frame["kl"], np.log(16) - 15 / 16)
     far = resample(pool(), {name: 1e7 * weight for name, weight in lam.items()}, draws=1, seed=1)
     assert made.expected["humor"]["level"] == pytest.approx(far.expected["humor"]["level"])
 
@@ -96,10 +103,36 @@ def test_the_best_by_a_palette_uses_its_lambda() -> None:
     pd.testing.assert_frame_equal(made.frame, direct.frame)
 
 
+def test_the_kl_of_the_best_of_k_is_that_of_the_policy() -> None:
+    """The best of 5 independent draws from 12 answers, enumerated: the bound is close above."""
+    base = np.full(12, 1 / 12)
+    below = np.arange(13) / 12
+    policy = below[1:] ** 5 - below[:-1] ** 5
+    kl = float(np.sum(policy * np.log(policy / base)))
+    made = best_of(ragged([[0.0, 1.0, 2.0, 3.0, 4.0]]), {"humor": 1.0}, seed=1)
+    (bound,) = made.frame["kl"]
+    assert kl < bound < 1.1 * kl
+    assert bound < np.log(5)
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+def test_the_candidates_have_the_chances_that_answers_are_drawn_with(greedy: bool) -> None:
+    lam = {"humor": 0.8, "helpful": 0.3}
+    made = best_of(pool(), lam, seed=1) if greedy else resample(pool(), lam, draws=1, seed=1)
+    assert made.greedy == greedy
+    shown = weighted_candidates(pool(), made.lam, greedy=made.greedy)
+    assert np.allclose(shown.groupby("prompt_id")[CHANCE].sum(), 1)
+    assert (shown[CHANCE] > 0).all()
+    assert set(made.frame["response"]) <= set(shown["response"])
+    for value in lam:
+        level = (shown[CHANCE] * shown[value]).groupby(shown["prompt_id"]).sum().mean()
+        assert level == pytest.approx(made.expected[value]["level"])
+
+
 def test_equals_share_the_best_place() -> None:
     frame = pool(400).assign(humor=lambda table: (table["candidate"] < 4).astype(float))
     made = best_of(frame, {"humor": 1.0}, seed=1)
-    assert np.allclose(made.frame["kl"], np.log(16 / 4))
+    assert np.allclose(made.frame["kl"], np.log(16) - 15 / 16)
     candidates = made.frame["response"].str[1:].astype(int) % 16
     assert candidates.value_counts().sort_index().index.tolist() == [0, 1, 2, 3]
     uniform = frame[(frame["split"] == "test") & (frame["candidate"] < 4)]
@@ -182,7 +215,7 @@ def test_prompts_with_unlike_numbers_of_candidates_by_hand() -> None:
 def test_one_prompt_has_a_level_and_no_standard_error() -> None:
     made = best_of(ragged([[0.0, 2.0, 2.0]]), {"humor": 1.0}, seed=1)
     assert made.expected["humor"] == {"level": 2.0, "se": None}
-    assert made.frame["kl"].tolist() == pytest.approx([np.log(1.5)])
+    assert made.frame["kl"].tolist() == pytest.approx([np.log(3) - 2 / 3])
     with pytest.raises(InputError, match="1 of 2 prompts have fewer"):
         best_of(ragged([[0.0, 1.0], [2.0]]), {"humor": 1.0}, seed=1)
     with pytest.raises(InputError, match="0 of 0 prompts"):

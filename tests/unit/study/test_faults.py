@@ -287,6 +287,13 @@ FAULTS = {
         "values.diversity",
         ["has no `kind`; expected one of"],
     ),
+    "label that figures cannot draw": (
+        "{kind: ngram_diversity}",
+        '{kind: ngram_diversity, label: "a\\nb"}',
+        'label: "a',
+        "values.diversity.label",
+        ["has a line end", "expected letters and signs that figures can draw", "rewrite it"],
+    ),
     "unknown family": (
         "map-d:",
         "map-b:",

@@ -187,7 +187,7 @@ def test_shipped_studies_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -
 def test_figures_are_found_by_their_files() -> None:
     folder = ROOT / "workflow/polyalign/plots/figures"
     found = {file.stem for file in folder.glob("*.py")} - {"__init__"}
-    assert set(plots.names()) == found >= {"winrate_scatter", "radar", "asked_vs_realised"}
+    assert set(plots.names()) == found >= {"winrate_scatter", "radar", "delivery"}
 
 
 def test_the_config_imports_nothing_heavy() -> None:

@@ -506,6 +506,7 @@ def _success(study: Study, targets: Sequence[str], run: Run, seconds: float) -> 
     if list(targets) != ["all"]:
         return [f"Done: {', '.join(targets)}.", took]
     from polyalign.data.tables import read_table
+    from polyalign.evaluate.delivery import outcome_of
     from polyalign.report.page import outcome
 
     paths = Paths(study.study)
@@ -517,6 +518,7 @@ def _success(study: Study, targets: Sequence[str], run: Run, seconds: float) -> 
         f"{len(rest.all_policies)} policies, {len(rest.plots)} figures, "
         f"{len(shown.tables(rest))} tables.",
         *lacking,
+        *filter(None, [outcome_of(summary)]),
         outcome(
             summary,
             labels=study.labels,

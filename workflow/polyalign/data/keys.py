@@ -18,6 +18,9 @@ SAMPLE_COLUMNS = [
 ]
 """Columns of every table of samples; no value may have one of these names."""
 
+CHANCE = "probability of the choice"
+"""Column of candidates that a policy chooses among; with spaces, as no value's name has."""
+
 
 def prompt_id(prompt: str) -> str:
     """Identifier of a prompt: the first 16 hex digits of the SHA-256 of its text."""

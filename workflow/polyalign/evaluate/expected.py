@@ -4,10 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyalign.data.tables import read_settings
+import pandas as pd
+
+from polyalign.data.tables import read_settings, read_table
 from polyalign.errors import InputError
 from polyalign.palettes.record import Palette
 from polyalign.paths import policy_of
+from polyalign.sampling.select import weighted_candidates
 
 
 @dataclass(frozen=True)
@@ -64,3 +67,24 @@ def read_expected(
         levels = {value: one["level"] for value, one in record["expected"].items()}
         found[policy_of(path).name] = Expected(record["lam"], levels)
     return found
+
+
+def read_choices(path: str | Path, pool: pd.DataFrame | None) -> pd.DataFrame:
+    """A policy's rewards table, or where it chooses among candidates all of them with their chance.
+
+    Args:
+        path: rewards table of the policy.
+        pool: the pool's rewards table; None where no policy of the comparison chooses.
+
+    Raises:
+        InputError: if a table cannot be read, or a policy that chooses comes without the pool.
+    """
+    record = read_settings(path)
+    if "greedy" not in record:
+        return read_table(path)
+    if pool is None:
+        raise InputError(
+            f"{path}: chooses among the candidates of a pool, which is not given; expected the "
+            "pool's rewards table beside it"
+        )
+    return weighted_candidates(pool, record["lam"], greedy=record["greedy"])

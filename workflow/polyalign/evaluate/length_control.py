@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from polyalign.data.keys import CHANCE
 from polyalign.evaluate.clusters import NORMAL_95
 
 STEPS = 50
@@ -26,7 +27,8 @@ def at_equal_length(
 ) -> pd.DataFrame:
     """Win rates at equal length over all pairs of answers to the same prompt.
 
-    Each prompt weighs the same. The standard error is the sandwich clustered by prompt (Liang and
+    Each prompt weighs the same, and rows with a probability (`CHANCE`) weigh as it says within
+    their prompt. The standard error is the sandwich clustered by prompt (Liang and
     Zeger, Biometrika 73, 1986), and the interval is symmetric in logits.
 
     Args:
@@ -41,16 +43,20 @@ def at_equal_length(
     if not all("n_tokens" in side and side["n_tokens"].notna().all() for side in (rows, base_rows)):
         return pd.DataFrame(np.nan, index=range(len(values)), columns=list(COLUMNS))
     columns = ["prompt_id", "n_tokens", *values]
-    pairs = rows[columns].merge(base_rows[columns], on="prompt_id", suffixes=("", "_base"))
+    ours, theirs = (
+        side[columns].assign(**{CHANCE: side.get(CHANCE, 1.0)}) for side in (rows, base_rows)
+    )
+    pairs = ours.merge(theirs, on="prompt_id", suffixes=("", "_base"))
     cluster = pd.factorize(pairs["prompt_id"])[0]
-    weight = 1.0 / np.bincount(cluster)[cluster]
+    chance = (pairs[CHANCE] * pairs[f"{CHANCE}_base"]).to_numpy(np.float64)
+    weight = chance / np.bincount(cluster, chance)[cluster]
     difference = (pairs["n_tokens"] - pairs["n_tokens_base"]).to_numpy(np.float64)
     scale = float(np.sqrt(np.mean(difference**2)))
     x = np.tanh(difference / scale) if scale > 0 else np.zeros(len(difference))
     found = []
     for value in values:
-        ours, theirs = pairs[value].to_numpy(), pairs[f"{value}_base"].to_numpy()
-        score = (ours > theirs) + 0.5 * (ours == theirs)
+        one, other = pairs[value].to_numpy(), pairs[f"{value}_base"].to_numpy()
+        score = (one > other) + 0.5 * (one == other)
         found.append(_intercept(x, score, weight, cluster))
     centre, se = np.array(found).T
     rate = 1 / (1 + np.exp(-centre))

@@ -42,11 +42,15 @@ def levels(
         One row per value: `value`; `mean` over all rows, its standard error `se` and 95 % bootstrap
         interval `low`, `high` (clustered by prompt); quantiles `q50` … `q99` of the policy;
         `base_quantile`, the share of the base model's rewards below the mean (ties count half);
-        `expected` and `expected_se`, the exact expectation over the candidates.
-        The same in every row: `kl` (nats to the base model) and `kl_se`, mean `n_tokens`, the
-        shares of `empty` and `truncated` responses (ended by the token limit; without a column
-        `truncated`, as long as the limit), `n_prompts`, `n_samples`. NaN where the table has no
-        such column.
+        `expected` and `expected_se`, the exact expectation over the candidates; `sd` of the
+        rewards; `heaviest`, the share of their variance that is in one row (NaN if they do not
+        vary), and `heaviest_reward`, the reward of that row.
+        The same in every row: `kl` (nats to the base model) and `kl_se`, and `kl_kind`: `samples`
+        where it is measured on the policy's samples, `choice` where it is the upper bound that a
+        choice among candidates has, else empty; mean `n_tokens`, the shares of `empty` and
+        `truncated` responses (ended by the token limit; without a column `truncated`, as long as
+        the limit), the number `n_empty`, `n_prompts`, `n_samples`. NaN where the table has no such
+        column.
 
     Raises:
         InputError: if a table has no test row, or lacks a value.
@@ -69,6 +73,12 @@ def levels(
     exact = [(expected or {}).get(name, {}) for name in names]
     for column, key in (("expected", "level"), ("expected_se", "se")):
         table[column] = np.array([one.get(key) for one in exact], dtype=np.float64)
+    square = (rewards - rewards.mean(axis=0)) ** 2
+    heaviest = square.argmax(axis=0), np.arange(len(names))
+    table["sd"] = rewards.std(axis=0)
+    with np.errstate(invalid="ignore"):
+        table["heaviest"] = square[heaviest] / square.sum(axis=0)
+    table["heaviest_reward"] = rewards[heaviest]
     for name, number in _policy_wide(rows, groups, max_new_tokens).items():
         table[name] = number
     return table
@@ -76,9 +86,9 @@ def levels(
 
 def _policy_wide(
     rows: pd.DataFrame, groups: np.ndarray, max_new_tokens: int | None
-) -> dict[str, float | int]:
+) -> dict[str, float | int | str]:
     """What the levels table says about the policy as a whole."""
-    kl, kl_se = _kl(rows, groups)
+    kl, kl_se, kind = _kl(rows, groups)
     tokens = (
         rows["n_tokens"].to_numpy(dtype=np.float64)
         if "n_tokens" in rows
@@ -89,31 +99,34 @@ def _policy_wide(
         truncated = float(rows["truncated"].astype(bool).mean())
     elif max_new_tokens is not None and not np.isnan(tokens).any():
         truncated = float((tokens >= max_new_tokens).mean())
-    empty = np.nan
+    empty = n_empty = np.nan
     if "response" in rows:
-        empty = float((rows["response"].fillna("").astype(str).str.strip() == "").mean())
+        without = rows["response"].fillna("").astype(str).str.strip() == ""
+        empty, n_empty = float(without.mean()), int(without.sum())
     return {
         "kl": kl,
         "kl_se": kl_se,
+        "kl_kind": kind,
         "n_tokens": float(tokens.mean()),
         "empty": empty,
+        "n_empty": n_empty,
         "truncated": truncated,
         "n_prompts": int(groups.max()) + 1,
         "n_samples": len(rows),
     }
 
 
-def _kl(rows: pd.DataFrame, groups: np.ndarray) -> tuple[float, float]:
-    """KL to the base model (nats) and its standard error.
+def _kl(rows: pd.DataFrame, groups: np.ndarray) -> tuple[float, float, str]:
+    """KL to the base model (nats), its standard error, and its kind.
 
-    A selection among candidates has it exactly a prompt, in `kl`. Otherwise it is the mean of
-    log p(y|x) - log p0(y|x) over the policy's own samples.
+    A choice among candidates has an upper bound of it for each prompt, in `kl`. Otherwise it is the
+    mean of log p(y|x) - log p0(y|x) over the policy's own samples.
     """
     if "kl" in rows:
-        nats = rows["kl"]
+        nats, kind = rows["kl"], "choice"
     elif {"logprob", "logprob_base"} <= set(rows):
-        nats = rows["logprob"] - rows["logprob_base"]
+        nats, kind = rows["logprob"] - rows["logprob_base"], "samples"
     else:
-        return float("nan"), float("nan")
+        return float("nan"), float("nan"), ""
     mean, se = ratio_mean(*cluster_sums(nats.to_numpy(dtype=np.float64)[:, None], groups))
-    return float(mean[0]), float(se[0])
+    return float(mean[0]), float(se[0]), kind

@@ -7,7 +7,7 @@ import pandas as pd
 
 from polyalign.errors import InputError
 from polyalign.evaluate.clusters import INTERVAL, check_columns, cluster_counts, judged_rows
-from polyalign.evaluate.winrate import compare, wilson
+from polyalign.evaluate.winrate import chances, compare, wilson
 from polyalign.families import BASE, Policy
 from polyalign.map.front import hypervolume
 
@@ -113,6 +113,28 @@ def families(
     return pd.DataFrame(rows)
 
 
+def navigable_text(row: pd.Series, kind: str = "") -> str:
+    """How many of a family's policies are navigable, as readers see it: `1 of 4 (5 to 70 %)`.
+
+    The interval is Wilson's over the policies. One policy has none: it says nothing of a share.
+
+    Args:
+        row: a row of the table of `families`.
+        kind: `level_` for navigability by levels, else by win rates.
+    """
+    policies, share = int(row["policies"]), float(row[f"{kind}efficiency"])
+    text = f"{round(share * policies)} of {policies}"
+    if policies == 1:
+        return text
+    (low,), (high,) = wilson(np.array([share]), policies)
+    return f"{text} ({100 * low:.0f} to {100 * high:.0f} %)"
+
+
+def side(volume: float, values: int) -> float:
+    """Side of the cube of `values` dimensions that has this hypervolume, in the units of levels."""
+    return float(max(volume, 0.0) ** (1 / values))
+
+
 def navigable(rates: np.ndarray, slack: float) -> np.ndarray:
     """Whether win rates (…, k) are all at least ½ - `slack`, up to rounding."""
     return np.asarray((rates >= 0.5 - slack - 1e-12).all(axis=-1))
@@ -154,11 +176,16 @@ def _not_below(
 def prompt_levels(
     frame: pd.DataFrame, values: Sequence[str], prompts: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sums (N, k) and numbers (N,) of a policy's rewards for each of the test prompts."""
+    """Sums (N, k) and numbers (N,) of a policy's rewards for each of the test prompts.
+
+    Candidates with a probability (`CHANCE`) count with it, so that each prompt has the number 1.
+    """
     rows = judged_rows(frame)
     check_columns(rows, list(values), "the policy's rewards table")
-    groups = rows.groupby("prompt_id")[list(values)]
-    return groups.sum().loc[list(prompts)].to_numpy(), groups.size().loc[list(prompts)].to_numpy()
+    chance = pd.Series(chances(rows), rows.index)
+    groups = rows[list(values)].mul(chance, axis="index").groupby(rows["prompt_id"])
+    sizes = chance.groupby(rows["prompt_id"]).sum()
+    return groups.sum().loc[list(prompts)].to_numpy(), sizes.loc[list(prompts)].to_numpy()
 
 
 def undominated(points: np.ndarray) -> list[int]:

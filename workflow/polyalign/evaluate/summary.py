@@ -1,17 +1,17 @@
 """The study in one table: what each palette asks, what its policies deliver, and at what KL."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from polyalign.errors import InputError
+from polyalign.evaluate.delivery import Asked, asked_levels, counts
 from polyalign.evaluate.expected import Expected
 from polyalign.evaluate.significance import LEVEL, holm, p_all, p_better
 from polyalign.families import BASE, Policy
 from polyalign.palettes.record import Palette
-
-NOTICEABLE = 2.0  # standard errors of the base level that a gain must exceed to have a share
 
 
 def summary(
@@ -22,6 +22,7 @@ def summary(
     expected: Mapping[str, Expected],
     *,
     chosen: Sequence[str],
+    opponent: str,
     costs: Mapping[str, Mapping[str, float]],
 ) -> pd.DataFrame:
     """One row per policy.
@@ -33,20 +34,27 @@ def summary(
         policies: policy → name of the palette that it realises, or None; gives the order of rows.
         expected: policy → what `polyalign.evaluate.expected.read_expected` says of it.
         chosen: the values that the joint claim is about.
+        opponent: the policy that win rates compare with, about which there is no claim.
         costs: policy → what `polyalign.evaluate.costs.read_costs` says of it.
 
     Returns:
-        `family`, `variant`, `palette`, `levels` (asked, as text), `verdict`, `reached`; `kl` and
-        `kl_se` (nats); `delivered`, the share of the asked gain over the base model that the
-        policy's measured levels hold, values weighted by its λ; `better_in_all`, whether the win
-        rates are above one half in all chosen values (`p_all` of the intersection-union test is
-        below 0.05); `n_tokens`, `empty` and `truncated` (as in the levels); the costs;
-        `n_prompts`, `n_samples`; then for each value V: `V_lam` (the weight that the policy was
-        made with), `V_asked`, `V_predicted` (what is expected of the policy), `V_level`, `V_se`,
-        `V_delivered` (NaN where the gain asked for is within two standard errors of the base
-        level), `V_winrate`, `V_winrate_low`, `V_winrate_high`, `V_p` (one-sided p-value of a win
-        rate above one half, Holm-adjusted for the policy's values), `V_even_winrate` (at equal
-        length). NaN for a policy without a palette, λ or prediction.
+        `family`, `variant`, `palette`, `levels` (asked, as text), `verdict`, `reached`; `kl`,
+        `kl_se` (nats) and `kl_kind` (as in the levels); how many levels are in each class of
+        `polyalign.evaluate.delivery`, `raised_reached`, `raised_undecided`, `raised_missed` of the
+        raised values and `maintained_…` of the others; `better_in_all`, whether the win rates are
+        above one half in all chosen values: `p_all` is the p-value of the intersection-union test,
+        `p_all_holm` is adjusted for the number of policies and below 0.05 if the claim holds; the
+        same at equal length: `better_at_equal_length`, `p_all_even`, `p_all_even_holm` (NaN where
+        lengths are not known); `n_tokens`, `empty`, `n_empty` and `truncated` (as in the levels);
+        the costs; `n_prompts`, `n_samples`; then for each value V: `V_lam` (the weight that the
+        policy was made with), `V_asked`, `V_predicted` (what is expected of the policy), `V_level`,
+        `V_se`; in standard deviations of the base above its level `V_asked_sd`, `V_realised_sd`,
+        `V_realised_sd_low`, `V_realised_sd_high`, with `V_outcome` (`reached`, `undecided`,
+        `missed`); the share of the asked gain `V_delivered`, `V_delivered_low`, `V_delivered_high`
+        (`Asked.share`); `V_winrate`, `V_winrate_low`, `V_winrate_high`, `V_p` (one-sided p-value of
+        a win rate above one half, Holm-adjusted for the policy's values), `V_even_winrate`,
+        `V_even_low`, `V_even_high` (at equal length). NaN for a policy without a palette, λ or
+        prediction.
 
     Raises:
         InputError: if the levels or win rates of a policy, or its palette, are missing.
@@ -61,29 +69,38 @@ def summary(
     unknown = sorted({name for name in policies.values() if name} - set(palettes))
     if unknown:
         raise InputError(f"no palette {', '.join(unknown)}; solve it before the summary")
-    base = levels[BASE.name].set_index("value")
+    by_value = {name: table.set_index("value") for name, table in levels.items()}
+    asked = asked_levels(by_value, palettes, policies)
     rows = [
         _row(
             policy,
-            levels[policy].set_index("value"),
+            by_value[policy],
             winrates[policy].set_index("value"),
-            base,
             palettes[palette] if palette else None,
+            [one for one in asked if one.policy == policy],
             expected[policy],
             chosen,
             costs[policy],
         )
         for policy, palette in policies.items()
     ]
-    return pd.DataFrame(rows)
+    found = pd.DataFrame(rows)
+    claims = np.array([policy != opponent for policy in policies])
+    for p, claim in (("p_all", "better_in_all"), ("p_all_even", "better_at_equal_length")):
+        known = claims & found[p].notna().to_numpy()
+        adjusted = np.full(len(found), np.nan)
+        adjusted[known] = holm(found[p].to_numpy()[known])
+        found[f"{p}_holm"] = adjusted
+        found[claim] = adjusted < LEVEL
+    return found
 
 
 def _row(
     policy: str,
     levels: pd.DataFrame,
     winrates: pd.DataFrame,
-    base: pd.DataFrame,
     palette: Palette | None,
+    asked: Sequence[Asked],
     expected: Expected,
     chosen: Sequence[str],
     costs: Mapping[str, float],
@@ -94,7 +111,7 @@ def _row(
         p_better(winrates["winrate"].to_numpy(), winrates["se"].to_numpy()), winrates.index
     )
     adjusted = pd.Series(holm(p.to_numpy()), p.index)
-    joint = p_all(p[list(chosen)].to_numpy())
+    even = winrates.loc[list(chosen), ["even_winrate", "even_se"]].to_numpy(dtype=np.float64)
     row: dict[str, object] = {
         "family": parsed.family,
         "variant": parsed.variant,
@@ -104,30 +121,36 @@ def _row(
         "reached": palette.reached if palette else np.nan,
         "kl": first["kl"],
         "kl_se": first["kl_se"],
-        "delivered": _delivered(levels, base, palette, expected) if palette else np.nan,
-        "better_in_all": joint < LEVEL,
-        "p_all": joint,
-        **{name: first[name] for name in ("n_tokens", "empty", "truncated")},
+        "kl_kind": first["kl_kind"],
+        **_counts(asked),
+        # What the claim is, and its adjusted p-value, need all policies.
+        "better_in_all": False,
+        "p_all": p_all(p[list(chosen)].to_numpy()),
+        "p_all_holm": np.nan,
+        "better_at_equal_length": False,
+        "p_all_even": p_all(p_better(*even.T)) if np.isfinite(even).all() else np.nan,
+        "p_all_even_holm": np.nan,
+        **{name: first[name] for name in ("n_tokens", "empty", "n_empty", "truncated")},
         **costs,
         "n_prompts": int(first["n_prompts"]),
         "n_samples": int(first["n_samples"]),
     }
     for value in levels.index:
-        level, floor = levels.loc[value, "mean"], base.loc[value, "mean"]
-        asked = palette.asked.get(value, np.nan) if palette else np.nan
-        noticeable = asked - floor > NOTICEABLE * base.loc[value, "se"]
         row |= {
             f"{value}_lam": expected.lam.get(value, np.nan),
-            f"{value}_asked": asked,
+            f"{value}_asked": palette.asked.get(value, np.nan) if palette else np.nan,
             f"{value}_predicted": expected.predicted.get(value, np.nan),
-            f"{value}_level": level,
+            f"{value}_level": levels.loc[value, "mean"],
             f"{value}_se": levels.loc[value, "se"],
-            f"{value}_delivered": (level - floor) / (asked - floor) if noticeable else np.nan,
+            **_reached(str(value), next((one for one in asked if one.value == value), None)),
             f"{value}_winrate": winrates.loc[value, "winrate"],
             f"{value}_winrate_low": winrates.loc[value, "low"],
             f"{value}_winrate_high": winrates.loc[value, "high"],
             f"{value}_p": adjusted[value],
-            f"{value}_even_winrate": winrates.loc[value, "even_winrate"],
+            **{
+                f"{value}_{name}": winrates.loc[value, name]
+                for name in ("even_winrate", "even_low", "even_high")
+            },
         }
     return row
 
@@ -137,13 +160,26 @@ def levels_text(palette: Palette) -> str:
     return ", ".join(f"{value} {level}" for value, level in palette.levels.items())
 
 
-def _delivered(
-    levels: pd.DataFrame, base: pd.DataFrame, palette: Palette, expected: Expected
-) -> float:
-    """Σ λ (level - base) / Σ λ (asked - base): in λ's own units, in which values add up."""
-    values = [value for value in palette.asked if expected.lam.get(value, 0.0) > 0]
-    lam = np.array([expected.lam[value] for value in values])
-    floor = base.loc[values, "mean"].to_numpy(dtype=np.float64)
-    gain = lam @ (levels.loc[values, "mean"].to_numpy(dtype=np.float64) - floor)
-    asked = lam @ (np.array([palette.asked[value] for value in values]) - floor)
-    return float(gain / asked) if asked > 0 else float("nan")
+def _counts(asked: Sequence[Asked]) -> dict[str, float]:
+    """Levels of each class: of raised values, and of the others; NaN where nothing is asked."""
+    return {
+        f"{kind}_{name}": number if asked else math.nan
+        for kind, raised in (("raised", True), ("maintained", False))
+        for name, number in counts(asked, raised=raised).items()
+    }
+
+
+def _reached(value: str, asked: Asked | None) -> dict[str, object]:
+    """What was asked of a value and realised, in standard deviations of the base and as a share."""
+    share = asked.share if asked else (math.nan,) * 3
+    levels = (asked.asked, asked.realised, asked.low, asked.high) if asked else ()
+    gains = [asked.in_sd(level) for level in levels] if asked else [math.nan] * 4
+    names = ("asked_sd", "realised_sd", "realised_sd_low", "realised_sd_high")
+    return {
+        **{f"{value}_{name}": gain for name, gain in zip(names, gains, strict=True)},
+        f"{value}_outcome": asked.verdict if asked else "",
+        **{
+            f"{value}_delivered{end}": one
+            for end, one in zip(("", "_low", "_high"), share, strict=True)
+        },
+    }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from polyalign.data.keys import CHANCE
 from polyalign.errors import InputError
 from polyalign.evaluate.clusters import (
     NORMAL_95,
@@ -28,10 +29,12 @@ def winrate(
     """P(win) + ½ P(tie) of a policy against the base model, on the test prompts.
 
     All pairs of a policy's and a base model's candidate of the same prompt are compared, and each
-    prompt weighs the same. A table against itself gives exactly 0.5.
+    prompt weighs the same. A table against itself gives exactly 0.5. A policy that chooses among
+    candidates is better given by all of them with the probability of each, in the column `CHANCE`:
+    then the result is its exact expectation, without the luck of its draws.
 
     Args:
-        frame: the policy's rewards table.
+        frame: the policy's rewards table, or the candidates that it chooses among.
         base_frame: the base model's rewards table, or any other policy's.
         values: values to judge, in order.
         bootstrap: resamples of prompts behind an interval.
@@ -41,7 +44,8 @@ def winrate(
         One row per value: `value`, `winrate`, its standard error `se`, the 95 % bootstrap interval
         `low`, `high` (clustered by prompt), Wilson's interval `wilson_low`, `wilson_high` for as
         many trials as prompts (a check that knows nothing of ties or candidates), `ties` (share of
-        tied pairs), `n_prompts`, `n_pairs`; `even_winrate`, `even_se`, `even_low`, `even_high`, the
+        tied pairs), `n_prompts`, `n_pairs`; `exact`, whether either side is an expectation over
+        candidates; `even_winrate`, `even_se`, `even_low`, `even_high`, the
         win rate at equal length (`evaluate.length_control`), NaN where a table has no lengths.
 
     Raises:
@@ -65,6 +69,7 @@ def winrate(
             "ties": found.ties,
             "n_prompts": len(ones),
             "n_pairs": int(found.pairs.sum()),
+            "exact": CHANCE in frame or CHANCE in base_frame,
         }
     )
     even = at_equal_length(judged_rows(frame), judged_rows(base_frame), names)
@@ -100,15 +105,23 @@ def compare(frame: pd.DataFrame, base_frame: pd.DataFrame, values: Sequence[str]
     check_columns(base, names, "the base model's rewards table")
     prompts, groups, base_groups = _pair(rows["prompt_id"], base["prompt_id"])
     pairs = np.bincount(groups) * np.bincount(base_groups)
+    weight, base_weight = chances(rows), chances(base)
+    total = np.bincount(groups, weight) * np.bincount(base_groups, base_weight)
     scores = np.empty((len(pairs), len(names)))
     ties = np.empty(len(names))
     for index, name in enumerate(names):
         double, tied = _score(
-            rows[name].to_numpy(np.float64), groups, base[name].to_numpy(np.float64), base_groups
+            (rows[name].to_numpy(np.float64), groups, weight),
+            (base[name].to_numpy(np.float64), base_groups, base_weight),
         )
-        scores[:, index] = double / (2 * pairs)
-        ties[index] = (tied / pairs).mean()
+        scores[:, index] = double / (2 * total)
+        ties[index] = (tied / total).mean()
     return Comparison(prompts, scores, pairs, ties)
+
+
+def chances(rows: pd.DataFrame) -> np.ndarray:
+    """How much each row (n,) counts: its probability, or the whole number 1 for answers."""
+    return rows[CHANCE].to_numpy(np.float64) if CHANCE in rows else np.ones(len(rows), np.int64)
 
 
 def wilson(share: np.ndarray, trials: int) -> tuple[np.ndarray, np.ndarray]:
@@ -146,23 +159,30 @@ def _pair(prompts: pd.Series, base_prompts: pd.Series) -> tuple[list[str], np.nd
     return names, index.get_indexer(pd.Index(prompts)), index.get_indexer(pd.Index(base_prompts))
 
 
-def _score(
-    ours: np.ndarray, groups: np.ndarray, theirs: np.ndarray, base_groups: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """2 · wins + ties, and ties, over all pairs of a prompt, as whole numbers (N,).
+Side = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Rewards, prompt index and weight of each row, all (n,)."""
 
-    A reward's rank among all rewards, shifted by its prompt, makes one sorted list in which every
-    prompt is one separate stretch: two binary searches per row replace a loop over the pairs.
+
+def _score(side: Side, base_side: Side) -> tuple[np.ndarray, np.ndarray]:
+    """2 · wins + ties, and ties, over all weighted pairs of a prompt (N,).
+
+    They are whole numbers where all weights are. A reward's rank among all rewards, shifted by its
+    prompt, makes one sorted list in which every prompt is one separate stretch: two binary searches
+    per row replace a loop over the pairs.
     """
+    (ours, groups, weight), (theirs, base_groups, base_weight) = side, base_side
     ranks = np.unique(np.concatenate([ours, theirs]), return_inverse=True)[1]
     width = int(ranks.max()) + 1
     keys = groups * width + ranks[: len(ours)]
-    base_keys = np.sort(base_groups * width + ranks[len(ours) :])
-    below = np.searchsorted(base_keys, keys, side="left")
-    upto = np.searchsorted(base_keys, keys, side="right")
-    before = np.searchsorted(base_keys, groups * width, side="left")
-    double = np.zeros(int(groups.max()) + 1, dtype=np.int64)
+    base_keys = base_groups * width + ranks[len(ours) :]
+    order = np.argsort(base_keys, kind="stable")
+    base_keys = base_keys[order]
+    total = np.append(np.zeros(1, base_weight.dtype), np.cumsum(base_weight[order]))
+    below = total[np.searchsorted(base_keys, keys, side="left")]
+    upto = total[np.searchsorted(base_keys, keys, side="right")]
+    before = total[np.searchsorted(base_keys, groups * width, side="left")]
+    double = np.zeros(int(groups.max()) + 1, dtype=np.result_type(weight, base_weight))
     tied = np.zeros_like(double)
-    np.add.at(double, groups, (below - before) + (upto - before))
-    np.add.at(tied, groups, upto - below)
+    np.add.at(double, groups, weight * ((below - before) + (upto - before)))
+    np.add.at(tied, groups, weight * (upto - below))
     return double, tied

@@ -73,6 +73,29 @@ def supportable_share(base: Base, target: np.ndarray, limits: Limits = DEFAULT_L
     return _along(base, asked, furthest_on_segment(base, asked), limits, None)[0]
 
 
+def edges(base: Base, target: np.ndarray, limits: Limits = DEFAULT_LIMITS) -> tuple[float, float]:
+    """How far one can go from the base level towards a target and beyond it, as shares of the way.
+
+    Args:
+        base: the base policy.
+        target: (k,) raw levels.
+        limits: what counts as supportable.
+
+    Returns:
+        The largest supported share (NaN where not even the base policy is supported), and the
+        largest feasible one, exact. Both are inf where the target asks for no rise.
+    """
+    asked = check_target(target, base.k)
+    feasible = furthest_on_segment(base, asked)
+    if np.isinf(feasible):
+        return np.inf, np.inf
+
+    def at(share: float) -> np.ndarray:
+        return base.center + share * (asked - base.center)
+
+    return _bisect(base, at, 0.0, feasible, limits, None)[0], feasible
+
+
 def highest_levels(
     base: Base, target: np.ndarray, limits: Limits = DEFAULT_LIMITS
 ) -> tuple[np.ndarray, np.ndarray]:

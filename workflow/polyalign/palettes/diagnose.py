@@ -24,6 +24,7 @@ from polyalign.map.diagnostics import (
     tail_shape,
 )
 from polyalign.map.dual import Limits, Solution, plain, solve_on
+from polyalign.map.search import edges
 from polyalign.palettes.solve import fit_rows, fit_split
 
 OF_LAM = (
@@ -32,6 +33,7 @@ OF_LAM = (
     "pareto_k",
     "reweighting_share",
     "budget",
+    "edges",
     "log_z_bias",
     "test",
 )
@@ -70,6 +72,8 @@ def diagnose_palette(
         solution or no prompt has two candidates);
         `budget` (of `polyalign.map.budget.Budget`: decoding chooses within prompts in scope `joint`
         too; None where no prompt has two candidates);
+        `edges` (`supportable` and `feasible`: shares of the asked gain at which support and
+        feasibility end; None where nothing is asked to rise);
         `log_z_bias` (None in scope `joint`);
         `test` (`expected` levels of p_λ on the test split, with `se`, and `prompts`).
         A palette without a solution keeps its verdict and message; all else is None.
@@ -100,6 +104,7 @@ def diagnose_palette(
         "pareto_k": shape,
         "reweighting_share": share,
         "budget": None if need is None else asdict(need),
+        "edges": _edges(base, np.array(record["asked"]), limits),
         "log_z_bias": log_z_bias(base, lam) if prompt else None,
         "test": expected_levels(pool[pool["split"] == "test"], names, solution),
     }
@@ -149,6 +154,14 @@ def _budget(
         return None
     within = base if base.scope == "prompt" else Base(rewards, groups, "prompt")
     return budget(within, target)
+
+
+def _edges(base: Base, asked: np.ndarray, limits: Limits) -> dict[str, float] | None:
+    """Where support and feasibility end, as shares of the asked gain."""
+    supportable, feasible = edges(base, asked, limits)
+    if np.isinf(feasible):
+        return None
+    return {"supportable": supportable, "feasible": feasible}
 
 
 def _interval(

@@ -22,6 +22,10 @@ class Diagnosis:
         max_weight: largest weight of a sample (scope `prompt`: its mean over the prompts).
         pareto_k: shape of the weights' tail.
         reweighting: value → share of a joint gain that is only a choice of prompts.
+        supportable: share of the asked gain at which support ends; above 1 there is a margin.
+        feasible: share of the asked gain beyond which no policy on the samples gets.
+        suffices: candidates per prompt with which selection reaches the palette; inf if more than a
+            billion.
     """
 
     warnings: list[str]
@@ -31,6 +35,9 @@ class Diagnosis:
     max_weight: float
     pareto_k: float
     reweighting: dict[str, float]
+    supportable: float = math.nan
+    feasible: float = math.nan
+    suffices: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,9 @@ def _palette(record: Mapping[str, Any]) -> Palette:
             max_weight=_number(record["max_weight"]),
             pareto_k=_number(record["pareto_k"]),
             reweighting=by_value(record["reweighting_share"] or nothing),
+            supportable=_number((record["edges"] or {}).get("supportable")),
+            feasible=_number((record["edges"] or {}).get("feasible")),
+            suffices=_suffices(record["budget"]),
         ),
     )
 
@@ -152,6 +162,13 @@ def _proof(values: list[str], proof: Mapping[str, Any]) -> str:
         f"Proof: no policy on these samples has more than {proof['most']:.4g} of {total}, in "
         f"standard deviations above the base levels; the palette asks for {proof['asks']:.4g}."
     )
+
+
+def _suffices(budget: Mapping[str, Any] | None) -> float:
+    """Candidates that suffice; NaN without a budget, inf where it names no number."""
+    if budget is None:
+        return math.nan
+    return math.inf if budget["suffices"] is None else float(budget["suffices"])
 
 
 def _number(number: float | None) -> float:

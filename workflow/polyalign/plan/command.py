@@ -96,3 +96,9 @@ def _tokens(named: Files) -> Iterator[str]:
     for name, paths in named.items():
         for path in [paths] if isinstance(paths, str) else paths:
             yield shlex.quote(f"{name}={path}")
+
+
+def text_of(path: str) -> str:
+    """The text of a small file, for the report's first page; empty where it is not there yet."""
+    file = Path(path)
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""

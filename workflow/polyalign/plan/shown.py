@@ -24,6 +24,9 @@ NAMES_POLICIES = ("palettes", "lam", "models")
 NO_SCORE = frozenset({"kind", "device", "device_map", "batch_size"})
 """Settings of a value that the methods text leaves out, for the same reason."""
 
+ON_PAGE = 6
+"""Figures on the overview page, the first of `plots`: more would make it too large to send."""
+
 SANDBOX_CHECKS = {"well-formed samples": "polyalign.sandbox.world:well_formed"}
 """Fact about the sandbox's base model → the `module:function` that judges a prompt and a response;
 the fact is the share of the samples that pass."""
@@ -51,6 +54,17 @@ def mixed(study: Study) -> list[Policy]:
 def tables(study: Study) -> list[str]:
     """Names of the tables of the report."""
     return [name for name in TABLES if name != "mixing" or soups(study)]
+
+
+def captions(study: Study) -> dict[str, str]:
+    """Table → what it shows of this study; `{prompts}` is only known when it is measured."""
+    known = {"{opponent}": opponent(study), "{slack}": f"{study.slack:g}"}
+    found = {}
+    for name in tables(study):
+        found[name] = TABLES[name].caption
+        for field, text in known.items():
+            found[name] = found[name].replace(field, text)
+    return found
 
 
 def palettes(study: Study) -> list[str]:
@@ -146,9 +160,11 @@ def table_settings(study: Study) -> Settings:
     return {
         **names_and_order(study),
         "chosen": study.chosen,
+        "opponent": study.evaluation.opponent,
         "maintained": study.maintained,
         "results": _paths(study).results,
         "titles": {name: TABLES[name].title for name in tables(study)},
+        "captions": captions(study),
         "given": {
             policy.name: policy.settings["lam"]
             for policy in study.all_policies.values()
@@ -162,8 +178,10 @@ def page_settings(study: Study) -> Settings:
     return {
         **names_and_order(study),
         "study": study.study,
+        "results": _paths(study).results,
         "left_out": left_out(study),
         "chosen": study.chosen,
+        "elsewhere": study.plots[ON_PAGE:],
         "checks": SANDBOX_CHECKS if study.sandbox else {},
         "methods": method_settings(study),
     }
@@ -339,6 +357,11 @@ def table_files(study: Study) -> list[str]:
 def plot_files(study: Study) -> list[str]:
     """The files of the figures that the config lists."""
     return [_paths(study).plot(name, kind) for name in study.plots for kind in ("pdf", "png")]
+
+
+def pictures(study: Study) -> list[str]:
+    """The pictures on the overview page."""
+    return [_paths(study).plot(name, "png") for name in study.plots[:ON_PAGE]]
 
 
 def winrate_files(study: Study) -> list[str]:

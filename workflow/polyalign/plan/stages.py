@@ -6,7 +6,7 @@ so Snakemake sees every change, also two numbers that changed places. Nothing he
 Snakemake, and no job imports it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -508,8 +508,21 @@ def _levels_inputs(study: Study, wildcards: Wildcards) -> Inputs:
 
 def _winrate_inputs(study: Study, wildcards: Wildcards) -> Inputs:
     opponent = Policy.parse(study.evaluation.opponent)
-    own = paths(study).rewards(policy_named(study, wildcards))
-    return {"rewards": own, "opponent": paths(study).rewards(opponent)}
+    own = policy_named(study, wildcards)
+    inputs: Inputs = {"rewards": paths(study).rewards(own)}
+    inputs["opponent"] = paths(study).rewards(opponent)
+    return inputs | _candidates(study, {own.name, opponent.name})
+
+
+def _candidates(study: Study, policies: Collection[str]) -> Inputs:
+    """The pool, if one of the policies chooses among it: such a one is judged by all candidates."""
+    choosing = {policy.name for policy in study.of_kind("select")}
+    return {"pool": paths(study).rewards(POOL)} if choosing & set(policies) else {}
+
+
+def _families_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    inputs: Inputs = {"rewards": [paths(study).rewards(policy) for policy in study.evaluated]}
+    return inputs | _candidates(study, [policy.name for policy in study.evaluated])
 
 
 @dataclass(frozen=True)
@@ -616,6 +629,7 @@ def _tables_inputs(study: Study, wildcards: Wildcards) -> Inputs:
 def _families_settings(study: Study, wildcards: Wildcards) -> Settings:
     return {
         "title": TABLES["families"].title,
+        "caption": shown.captions(study)["families"],
         "policies": [policy.name for policy in study.evaluated],
         "values": study.chosen,
         "opponent": study.evaluation.opponent,
@@ -636,6 +650,7 @@ def _rewards_inputs(policies: Callable[[Study], list[Policy]]) -> Callable[..., 
 def _mixing_settings(study: Study, wildcards: Wildcards) -> Settings:
     return {
         "title": TABLES["mixing"].title,
+        "caption": shown.captions(study)["mixing"],
         "policies": [policy.name for policy in shown.mixed(study)],
         "parts": {policy.name: policy.settings["weights"] for policy in shown.soups(study)},
         **_measured(study, wildcards),
@@ -659,6 +674,9 @@ def _overview_inputs(study: Study, wildcards: Wildcards) -> Inputs:
         "families": paths(study).table("families"),
         "palettes": shown.palettes(study),
         "manifests": shown.judged_manifests(study),
+        "levels": [paths(study).levels(policy) for policy in study.evaluated],
+        "pictures": shown.pictures(study),
+        "config": paths(study).file("config.json"),
         "rewards": [paths(study).rewards(policy) for policy in study.evaluated],
     }
 
@@ -746,7 +764,7 @@ STAGES = {
     "families": Stage(
         "families",
         _families_settings,
-        _rewards_inputs(lambda study: study.evaluated),
+        _families_inputs,
         modules=_makers("families"),
         compares=True,
     ),

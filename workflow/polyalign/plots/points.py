@@ -49,6 +49,8 @@ def interval_point(
     up: Sequence[float],
     style: theme.Style,
     number: str,
+    *,
+    hollow: bool = False,
 ) -> None:
     """Draw one policy.
 
@@ -58,6 +60,7 @@ def interval_point(
         up: the same on the y-axis.
         style: of its family.
         number: text in the point, maybe empty.
+        hollow: whether the point is white inside.
     """
     for xs, ys in ((across[1:], [up[0]] * 2), ([across[0]] * 2, up[1:])):
         if len(xs) == len(ys):
@@ -67,9 +70,9 @@ def interval_point(
         up[0],
         marker=style.marker,
         markersize=9.5 if number else 4.5,
-        color=style.colour,
-        markeredgecolor="white",
-        markeredgewidth=0.6,
+        color="white" if hollow else style.colour,
+        markeredgecolor=style.colour if hollow else "white",
+        markeredgewidth=1.0 if hollow else 0.6,
         linestyle="",
         zorder=5,
     )
@@ -80,7 +83,7 @@ def interval_point(
         va="center_baseline",
         fontsize=6,
         fontweight="bold",
-        color=style.ink,
+        color=style.colour if hollow else style.ink,
         zorder=6,
     )
 

@@ -59,6 +59,7 @@ RC: dict[Any, Any] = {
     "legend.fontsize": 7.0,
     "legend.frameon": False,
     "lines.linewidth": 1.2,
+    "text.parse_math": False,  # a dollar sign is a dollar sign
     "pdf.fonttype": 42,  # TrueType: text stays text
     "savefig.dpi": 300,
 }

@@ -1,66 +1,122 @@
-"""Pages that open without a network: tables that sort by a click on a head and filter by typing."""
+"""Pages that open without a network: tables that sort by their heads and filter by typing."""
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 import pandas as pd
 
-from polyalign.report.printed import Printed
+from polyalign.report.printed import Printed, Topics
+from polyalign.report.text import answer, one_line, short
 
-Cell = tuple[str, float]  # the text, and the number that it sorts by
+Cell = tuple[str, float] | tuple[str, float, str]
+"""The text, the number that it sorts by, and maybe a class of the style."""
+
+NAME = 32  # letters of a text that is not broken into lines
+TALL = 25  # rows, from which on a table scrolls below its head
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 70rem; margin: 2rem auto;
-  padding: 0 1rem; }
-h1, h2 { line-height: 1.2; } h2 { margin-top: 2.2rem; } h3 { margin: 1.4rem 0 .4rem; }
-table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto; }
+* { box-sizing: border-box; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 72rem; margin: 1.5rem auto;
+  padding: 0 1rem; overflow-wrap: anywhere; }
+h1, h2, h3 { line-height: 1.25; } h2 { margin-top: 2.2rem; } h3 { margin: 1.4rem 0 .4rem; }
+a { color: #005a9c; }
+.wide { overflow: auto; margin: .3rem 0 1rem; } .tall { max-height: 85vh; }
+table { border-collapse: collapse; font-size: 13px; }
 th, td { padding: .25rem .7rem; text-align: left; vertical-align: top;
-  border-bottom: 1px solid #ddd; }
-th { cursor: pointer; border-bottom: 2px solid #333; white-space: nowrap; }
-th[aria-sort=ascending]::after { content: " \\25B2"; }
-th[aria-sort=descending]::after { content: " \\25BC"; }
+  border-bottom: 1px solid #ddd; overflow-wrap: normal; }
+thead th { position: sticky; top: 0; z-index: 1; background: #fff; white-space: nowrap;
+  box-shadow: inset 0 -2px #333; }
+.sorts thead th { padding: 0; }
+th button { all: unset; box-sizing: border-box; display: block; width: 100%;
+  padding: .25rem .7rem; cursor: pointer; }
+th button:hover { background: #eef4fa; }
+th button:focus-visible { outline: 2px solid #005a9c; outline-offset: -2px; }
+th button::after { content: " \\2195"; color: #767676; }
+th[aria-sort=ascending] button::after { content: " \\25B2"; color: inherit; }
+th[aria-sort=descending] button::after { content: " \\25BC"; color: inherit; }
+td { max-width: 34rem; } td.text { overflow-wrap: anywhere; min-width: 5rem; }
+td.name { white-space: nowrap; }
 td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-td.answer { min-width: 22rem; white-space: pre-wrap; }
-.prompt { white-space: pre-wrap; background: #f3f3f3; border-left: 3px solid #0072b2;
-  padding: .4rem .7rem; }
-.supported { color: #006b4f; } .unsupported { color: #9a5b00; } .infeasible { color: #b00020; }
-ul.warnings { color: #9a5b00; margin-top: -.6rem; }
-input { font: inherit; padding: .2rem .5rem; margin-bottom: .4rem; }
+td.reached { background: #d9f0e6; } td.undecided { background: #fff3d6; }
+td.missed { background: #fbdcdc; }
+.user { unicode-bidi: isolate; white-space: pre-wrap; overflow-wrap: anywhere; }
+td.answer { min-width: 16rem; } td.same { color: #666; font-style: italic; }
+.prompt { background: #f3f3f3; border-left: 3px solid #0072b2; padding: .4rem .7rem; }
+.warnings { color: #7a4600; }
+input, select, .pages button { font: inherit; padding: .2rem .5rem; margin: 0 .4rem .4rem 0;
+  max-width: 100%; }
+.found, .note { color: #555; font-size: 13px; }
+figure { margin: 1rem 0; } figure img { max-width: 100%; height: auto; }
+figcaption { font-size: 13px; color: #333; max-width: 48rem; }
+pre { white-space: pre-wrap; font-size: 12px; }
+nav li { display: inline-block; margin-right: 1rem; } nav ul { padding: 0; list-style: none; }
+@media print {
+  @page { size: A4 landscape; margin: 12mm; }
+  body { font-size: 11px; max-width: none; margin: 0; padding: 0; }
+  .wide { overflow: visible; max-height: none !important; }
+  table { width: 100%; font-size: 8px; }
+  th, td { padding: .1rem .3rem; max-width: none; }
+  td.number, td.name, thead th { white-space: normal; }
+  thead th { position: static; box-shadow: none; border-bottom: 2px solid #333; }
+  th button { padding: .1rem .3rem; } th button::after { content: none !important; }
+  td.text, td.answer { min-width: 0; }
+  th, td.text, td.name, td.answer { overflow-wrap: anywhere; }
+  tr, figure { break-inside: avoid; } h2, h3 { break-after: avoid; }
+  figure img { max-height: 150mm; }
+  input, select, .pages, .found { display: none; }
+}
 """
 SCRIPT = """
-for (const table of document.querySelectorAll("table")) {
-  const body = table.tBodies[0];
-  table.querySelectorAll("th").forEach((head, column) => head.addEventListener("click", () => {
+const words = text => text.toLowerCase().split(/\\s+/).filter(word => word);
+const has = (text, wanted) => wanted.every(word => text.includes(word));
+for (const table of document.querySelectorAll("table.sorts")) {
+  const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
+  const order = new Intl.Collator(undefined, {numeric: true});
+  heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
     const up = head.getAttribute("aria-sort") !== "ascending";
-    table.querySelectorAll("th").forEach(other => other.removeAttribute("aria-sort"));
+    heads.forEach(other => other.setAttribute("aria-sort", "none"));
     head.setAttribute("aria-sort", up ? "ascending" : "descending");
-    const key = row => row.cells[column].dataset.sort ?? row.cells[column].textContent;
-    const order = new Intl.Collator(undefined, {numeric: true});
-    const compare = (a, b) => isNaN(a) || isNaN(b) || a === "" || b === ""
-      ? order.compare(a, b) : a - b;
-    [...body.rows].sort((a, b) => (up ? 1 : -1) * compare(key(a), key(b)))
-      .forEach(row => body.append(row));
+    const key = row => {
+      const cell = row.cells[column], sort = cell.dataset.sort ?? cell.textContent;
+      return sort === "\u2013" ? "" : sort;
+    };
+    const compare = (a, b) => {
+      if (a === "" || b === "") return (a === "") - (b === "");  // what is missing is last
+      return (up ? 1 : -1) * (isNaN(a) || isNaN(b) ? order.compare(a, b) : a - b);
+    };
+    [...body.rows].sort((a, b) => compare(key(a), key(b))).forEach(row => body.append(row));
   }));
 }
-for (const field of document.querySelectorAll("input[type=search]")) {
-  const rows = field.nextElementSibling.tBodies[0].rows;
+for (const field of document.querySelectorAll("input.filter")) {
+  const rows = [...field.parentElement.querySelector("table").tBodies[0].rows];
+  const texts = rows.map(row => [...row.cells].map(cell => cell.textContent).join(" ")
+    .toLowerCase());
   field.addEventListener("input", () => {
-    const wanted = field.value.toLowerCase();
-    for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    const wanted = words(field.value);
+    rows.forEach((row, i) => { row.hidden = !has(texts[i], wanted); });
+    const left = rows.filter(row => !row.hidden).length;
+    field.nextElementSibling.textContent = wanted.length ? `${left} of ${rows.length} rows` : "";
   });
 }
 """
 
 
-def page(title: str, sections: Iterable[str]) -> str:
-    """A page of sections in HTML, which needs no other file."""
+def page(title: str, sections: Iterable[str], *, script: str = "") -> str:
+    """A page of sections in HTML, which needs no other file.
+
+    Args:
+        title: title of the window.
+        sections: HTML.
+        script: runs after the script of the tables.
+    """
     body = "\n".join(sections)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n"
-        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(one_line(title))}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n"
+        f"<script>{SCRIPT}{script}</script>\n</body>\n</html>\n"
     )
 
 
@@ -73,16 +129,44 @@ def printed(shown: Printed, *, search: bool) -> str:
     return table(shown.head, rows, search=search)
 
 
-def printed_page(title: str, shown: Printed) -> str:
-    """A page with one table as a paper prints it."""
-    return page(title, [f"<h1>{escape(title)}</h1>", printed(shown, search=True)])
+def printed_page(title: str, shown: Printed, caption: str = "") -> str:
+    """A page with one table as a paper prints it, below what it shows."""
+    return page(title, [*_head(title, caption), printed(shown, search=True)])
 
 
-def frame_page(title: str, frame: pd.DataFrame) -> str:
+def frame_page(title: str, frame: pd.DataFrame, caption: str = "") -> str:
     """A page with one table as it is: all columns by their names, numbers with four digits."""
     rows = [[_cell(one) for one in row] for row in frame.itertuples(index=False)]
     shown = table(list(map(str, frame.columns)), rows, search=True)
-    return page(title, [f"<h1>{escape(title)}</h1>", shown])
+    return page(title, [*_head(title, caption), shown])
+
+
+def topics_page(title: str, topics: Topics, caption: str = "") -> str:
+    """A page with one table for each topic of a wide one, and a list of the topics."""
+    places = {topic: f"topic-{place}" for place, topic in enumerate(topics.parts)}
+    parts = []
+    for topic, shown in topics.parts.items():
+        parts.append(f'<h2 id="{places[topic]}">{escape(topic)}</h2>')
+        parts.append(printed(shown, search=True))
+    return page(title, [*_head(title, caption), contents(places), *parts])
+
+
+def contents(places: Mapping[str, str]) -> str:
+    """Links to the parts of a page: title → id."""
+    links = "".join(
+        f'<li><a href="#{place}">{escape(title)}</a></li>' for title, place in places.items()
+    )
+    return f'<nav aria-label="Contents"><ul>{links}</ul></nav>'
+
+
+def with_code(text: str) -> str:
+    """A text in HTML, what is between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
+def _head(title: str, caption: str) -> list[str]:
+    said = [f"<p>{with_code(one_line(caption))}</p>"] if caption else []
+    return [f"<h1>{escape(one_line(title))}</h1>", *said]
 
 
 def _keyed(cell: str) -> Cell:
@@ -96,11 +180,6 @@ def _cell(content: object) -> str | Cell:
     return number(content) if isinstance(content, int | float) else str(content)
 
 
-def short(number: float) -> str:
-    """A number with four digits; a dash where it is not defined."""
-    return "–" if math.isnan(number) else f"{number:.4g}"
-
-
 def number(value: float) -> Cell:
     """The cell of a number."""
     return short(float(value)), float(value)
@@ -112,9 +191,10 @@ def percent(share: float) -> Cell:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, search: bool) -> str:
-    """An HTML table, which may have a field that filters its rows.
+    """An HTML table in a box of its own that scrolls, maybe with a field that filters its rows.
 
-    It sorts and filters only on a `page`, which has the script.
+    It sorts and filters only on a `page`, which has the script. A click on a head, or Enter or the
+    space bar there, sorts.
 
     Args:
         head: titles of the columns.
@@ -126,17 +206,36 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, search: bool) -
         cells = []
         for title, cell in zip(head, row, strict=True):
             if isinstance(cell, tuple):
-                text, key = cell
+                text, key, *kind = cell
                 sort = "" if math.isnan(key) else repr(float(key))
-                cells.append(f'<td class="number" data-sort="{sort}">{escape(text)}</td>')
+                classes = " ".join(["number", *kind])
+                cells.append(f'<td class="{classes}" data-sort="{sort}">{minus(text)}</td>')
+            elif title == "Answer":
+                cells.append(f'<td class="answer user" dir="auto">{escape(answer(cell))}</td>')
             else:
-                kind = ' class="answer"' if title == "Answer" else ""
-                cells.append(f"<td{kind}>{escape(cell)}</td>")
+                text = one_line(cell)
+                breaks = "name" if len(text) <= NAME else "text"
+                cells.append(f'<td class="{breaks}">{escape(text)}</td>')
         lines.append(f"<tr>{''.join(cells)}</tr>")
-    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
-    field = '<input type="search" placeholder="filter rows" aria-label="filter rows">\n'
+    titles = "".join(
+        f'<th scope="col" aria-sort="none"><button type="button">{escape(one_line(title))}'
+        "</button></th>"
+        for title in head
+    )
+    field = (
+        '<input class="filter" type="search" placeholder="words, in any order" '
+        'aria-label="show the rows with these words">'
+        '<span class="found" aria-live="polite"></span>\n'
+    )
+    tall = " tall" if len(lines) > TALL else ""
     body = "\n".join(lines)
     return (
-        f"{field if search else ''}<table>\n<thead><tr>{titles}</tr></thead>\n"
-        f"<tbody>\n{body}\n</tbody>\n</table>"
+        f'<div>{field if search else ""}<div class="wide{tall}" tabindex="0">'
+        f'<table class="sorts">\n<thead><tr>{titles}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody>\n</table></div></div>"
     )
+
+
+def minus(text: str) -> str:
+    """A number in HTML, with the sign of a minus instead of a hyphen."""
+    return escape(re.sub(r"(?<![\w.])-(?=[\d.])", "\u2212", one_line(text)))

@@ -1,81 +1,70 @@
-"""The study on one HTML page that needs no other file: verdicts, tables, samples side by side."""
+"""The study on one HTML page that needs no other file: the page that people send."""
 
+import base64
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from polyalign.data.cut_off import cut_warning
-from polyalign.errors import InputError
-from polyalign.evaluate.clusters import check_columns, judged_rows
+from polyalign.evaluate.delivery import (
+    NOTICEABLE,
+    Asked,
+    asked_levels,
+    heavy_rows,
+    in_sd_text,
+)
+from polyalign.evaluate.delivery import outcome as delivered_outcome
 from polyalign.families import BASE
 from polyalign.palettes.record import Palette
-from polyalign.report.html_tables import number, page, percent, printed, short, table
+from polyalign.report.answers import SCRIPT as ANSWERS_SCRIPT
+from polyalign.report.answers import answers_html
+from polyalign.report.html_tables import (
+    Cell,
+    contents,
+    minus,
+    number,
+    page,
+    percent,
+    printed,
+    table,
+    with_code,
+)
 from polyalign.report.tables import families as families_table
+from polyalign.report.text import one_line, ranged, rounded, short
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One policy's answer to a prompt (None in a table without texts), and its reward by value."""
+class Picture:
+    """A figure on the page.
 
-    policy: str
-    response: str | None
-    rewards: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One prompt and the answers of all policies to it."""
-
-    prompt: str
-    answers: list[Answer]
-
-
-def side_by_side(
-    frames: Mapping[str, pd.DataFrame], values: Sequence[str], *, prompts: int = 5
-) -> list[Sample]:
-    """Answers of all policies to the same test prompts.
-
-    They are not picked by hand: they are the first test prompts by `prompt_id` (a hash of the
-    text), and the answer of each policy with the lowest `candidate`.
-
-    Args:
-        frames: policy → rewards table, in the order of the answers.
-        values: values whose rewards are shown.
-        prompts: how many prompts.
-
-    Raises:
-        InputError: if a table has no test row, lacks a value, or the policies share no prompt.
+    Attributes:
+        name: the figure.
+        png: its picture.
+        finding: what it shows, in a sentence or two.
     """
-    first = {}
-    for policy, frame in frames.items():
-        rows = judged_rows(frame)
-        check_columns(rows, list(values), f"the rewards table of {policy}")
-        rows = rows.sort_values(["prompt_id", "candidate"], kind="stable")
-        first[policy] = rows.drop_duplicates("prompt_id").set_index("prompt_id")
-    shared = set.intersection(*(set(rows.index) for rows in first.values()))
-    if not shared:
-        raise InputError(
-            "the policies have no test prompt in common; expected all of them to answer the same "
-            "prompts: generate their samples again"
-        )
-    samples = []
-    for prompt_id in sorted(shared)[:prompts]:
-        answers = [
-            Answer(
-                policy,
-                str(rows["response"][prompt_id]) if "response" in rows else None,
-                {value: float(rows[value][prompt_id]) for value in values},
-            )
-            for policy, rows in first.items()
-        ]
-        prompt = next(iter(first.values()))["prompt"][prompt_id]
-        samples.append(Sample(str(prompt), answers))
-    return samples
+
+    name: str
+    png: bytes
+    finding: str
+
+    @classmethod
+    def read(cls, path: Path, plots: Path) -> "Picture":
+        """The picture of a figure and the finding beside it.
+
+        Args:
+            path: the PNG file.
+            plots: folder of all figures.
+        """
+        finding = path.with_suffix(".txt").read_text(encoding="utf-8")
+        name = path.relative_to(plots).with_suffix("").as_posix()
+        return cls(name, path.read_bytes(), finding.strip())
 
 
 @dataclass(frozen=True)
@@ -86,25 +75,37 @@ class PageContent:
         study: name of the study.
         left_out: a sentence on the policies that are left out; empty if none is.
         labels: value → its name.
+        policies: policy → the palette that it realises, or None; in order.
+        levels: policy → its levels, indexed by value.
         chosen: the values in which a policy has to be better.
         opponent: the policy that win rates compare with.
         families: table of `polyalign.evaluate.navigation.families`.
         facts: model → what is known of it (`{"reward/helpful": {"accuracy": 0.95}}`).
-        samples: answers to the same prompts; empty where the study has no texts.
+        pictures: the figures on the page; the first one is at its head.
+        elsewhere: names of the figures that are not on the page.
+        answers: of `polyalign.report.answers.answers_data`; None where the study has no texts.
         methods: paragraphs on how it was done.
         citations: the works that the study rests on.
+        provenance: of `polyalign.report.provenance`.
+        config: the config as this study used it.
     """
 
     study: str
     left_out: str
     labels: Mapping[str, str]
+    policies: Mapping[str, str | None]
+    levels: Mapping[str, pd.DataFrame]
     chosen: Sequence[str]
     opponent: str
     families: pd.DataFrame
     facts: Mapping[str, Mapping[str, Any]]
-    samples: Sequence[Sample]
+    pictures: Sequence[Picture]
+    elsewhere: Sequence[str]
+    answers: Mapping[str, Any] | None
     methods: Sequence[str]
     citations: Sequence[str]
+    provenance: Mapping[str, str]
+    config: Mapping[str, Any]
 
 
 def summary_html(
@@ -118,86 +119,338 @@ def summary_html(
         palettes: name → solved palette.
 
     Returns:
-        HTML that loads nothing from anywhere; tables sort by a click and filter by typing.
+        HTML that loads nothing from anywhere.
     """
     labels = content.labels
-    answer = outcome(summary, labels=labels, chosen=content.chosen, opponent=content.opponent)
+    asked = asked_levels(content.levels, palettes, content.policies)
+    doubts = not_to_trust(content, summary, palettes, asked)
+    listed = "".join(f"<li>{minus(one)}</li>" for one in doubts)
+    trust = f'<ul class="warnings">{listed}</ul>' if doubts else "<p>No warning was raised.</p>"
+    parts = {
+        "Do not trust": [trust],
+        "What was asked, and is it attainable?": _palettes(content, palettes, asked),
+        "What was delivered?": _delivered(asked, labels),
+        "Which policies are better?": [
+            "<p>P(win) + ½ P(tie) in per cent with its 95 % interval, over all pairs of answers to "
+            "the same prompt: 50 is as good as the opponent. Behind the bar stands the win rate at "
+            "equal length, which is left when length has no effect. The last column is the "
+            "p-value of being better in all chosen values at once, adjusted for the number of "
+            "policies.</p>",
+            _winrates(summary, labels),
+        ],
+        "Families": [
+            "<p>A policy is navigable if its win rates are at most the slack below one half in all "
+            "chosen values. By levels it is navigable if its levels are at most the slack below "
+            "the base levels, in standard deviations of the base model's rewards. Brackets show "
+            "Wilson's 95 % interval. The hypervolume is that of the family's front, which is "
+            "chosen on one half of the prompts and measured on the other half; shown is the side "
+            "of a cube of the same volume.</p>",
+            printed(families_table(content.families), search=False),
+        ],
+        "Figures": _figures(content),
+        "Answers": answers_html(content.answers) if content.answers else [],
+        "Diagnostics": [
+            "<p>Seconds are those of a policy's own training, sampling and scoring. Work that all "
+            "policies share (the pool, reward models) is charged to no policy.</p>",
+            _diagnostics(summary),
+            *_of_lam(palettes, labels),
+            *(
+                ["<h3>The models behind the numbers</h3>", _facts(content.facts)]
+                if content.facts
+                else []
+            ),
+        ],
+        "How it was done": [
+            *(f"<p>{with_code(paragraph)}</p>" for paragraph in content.methods),
+            "<h3>References</h3>",
+            "<ul>",
+            *(f"<li>{_with_links(work)}</li>" for work in content.citations),
+            "</ul>",
+        ],
+        "Where it comes from": _provenance(content),
+    }
+    kept = {title: part for title, part in parts.items() if part}
+    places = {title: re.sub(r"\W+", "-", title.lower()).strip("-") for title in kept}
     sections = [
         f"<h1>Study {escape(content.study)}</h1>",
-        "<h2>What was asked, and can it be reached?</h2>",
-        f"<p>{escape(_question(summary, labels))}</p>",
-        *(_verdict(palette, labels) for palette in palettes.values()),
-        "<h2>Which policies are better?</h2>",
-        f"<p>{escape(answer)}</p>",
-        *([f'<p class="unsupported">{escape(content.left_out)}</p>'] if content.left_out else []),
-        *_cut_off(summary),
-        "<p>P(win) + ½ P(tie) in per cent with its 95 % interval, over all pairs of answers to the "
-        "same prompt: 50 is as good as the opponent. The last column is the p-value of being "
-        "better in all chosen values at once.</p>",
-        _winrates(summary, labels),
-        "<h2>What was delivered?</h2>",
-        "<p>Levels are mean rewards on test prompts, which were not used to fit a palette; ± is "
-        "the standard error, clustered by prompt. The share of the gain is left out where the "
-        "asked gain is within two standard errors of the base level.</p>",
-        _delivered(summary, labels, palettes),
-        "<h2>Families</h2>",
-        "<p>A policy is navigable if its win rates are at most the slack below one half in all "
-        "chosen values. By levels it is navigable if its levels are at most the slack below the "
-        "base levels, in standard deviations of the base model's rewards. The hypervolume is that "
-        "of the family's front, which is chosen on one half of the prompts and measured on the "
-        "other half. Brackets show 95 % intervals over prompts.</p>",
-        printed(families_table(content.families), search=False),
-        *_side_by_side(content.samples, labels),
-        "<h2>Diagnostics</h2>",
-        "<p>Seconds are those of a policy's own training, sampling and scoring. Work that all "
-        "policies share is not attributed to any of them.</p>",
-        _diagnostics(summary),
+        f'<p id="outcome"><b>{escape(lead(content, summary, palettes))}</b></p>',
+        contents(places),
+        *map(_picture, content.pictures[:1]),
     ]
-    if palettes:
-        sections += [
-            "<h3>Diagnostics of each λ</h3>",
-            "<p>λ is that of the solution, with its 95 % interval clustered by prompt. Training "
-            "and guided sampling use the λ in the fifth column. The predicted level is that of "
-            "the solution on test prompts. Re-weighting is the share of a joint gain that would "
-            "only come from choosing prompts, which no policy can do. KKT is the largest residual "
-            "of the optimality conditions. A Pareto k above 0.7 says that the tail of the weights "
-            "is too heavy to trust the levels.</p>",
-            _worth(palettes, labels),
-        ]
-    if content.facts:
-        sections += ["<h3>The models behind the numbers</h3>", _facts(content.facts)]
-    sections += [
-        "<h2>How it was done</h2>",
-        *(f"<p>{_with_code(paragraph)}</p>" for paragraph in content.methods),
-        "<h3>References</h3>",
-        "<ul>",
-        *(f"<li>{escape(work)}</li>" for work in content.citations),
-        "</ul>",
+    for title, part in kept.items():
+        sections += [f'<section id="{places[title]}"><h2>{title}</h2>', *part, "</section>"]
+    return page(content.study, sections, script=ANSWERS_SCRIPT if content.answers else "")
+
+
+def lead(
+    content: PageContent,
+    summary: pd.DataFrame,
+    palettes: Mapping[str, Palette],
+) -> str:
+    """The outcome: what was asked, what is attainable, what was reached, which is better.
+
+    Args:
+        content: the study.
+        summary: table of `polyalign.evaluate.summary.summary`.
+        palettes: name → solved palette.
+    """
+    asked = asked_levels(content.levels, palettes, content.policies)
+    solved = sum(palette.solved for palette in palettes.values())
+    parts = [
+        f"Asked: {len(palettes)} palettes; attainable: {solved}." if palettes else "",
+        delivered_outcome(asked),
+        outcome(summary, labels=content.labels, chosen=content.chosen, opponent=content.opponent),
+        f"All measured on {summary['n_prompts'].iloc[0]} test prompts.",
     ]
-    return page(content.study, sections)
+    return " ".join(filter(None, parts))
 
 
-def _with_code(text: str) -> str:
-    """A text in HTML, what is between backticks as code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+def not_to_trust(
+    content: PageContent,
+    summary: pd.DataFrame,
+    palettes: Mapping[str, Palette],
+    asked: Sequence[Asked],
+) -> list[str]:
+    """What a reader must not rely on, and why: one sentence each.
+
+    Args:
+        content: the study.
+        summary: table of `polyalign.evaluate.summary.summary`.
+        palettes: name → solved palette.
+        asked: every level that a palette asks of a policy.
+    """
+    labels = content.labels
+    found = [content.left_out] if content.left_out else []
+    for palette in palettes.values():
+        found += [f"{palette.name}: {warning}" for warning in palette.diagnosis.warnings]
+    names = summary["family"] + "/" + summary["variant"]
+    cut = cut_warning(dict(zip(names, summary["truncated"].astype(float), strict=True)))
+    found += [cut] if cut else []
+    found += heavy_rows(content.levels, labels)
+    for policy, levels in content.levels.items():
+        if (empty := levels["n_empty"].iloc[0]) > 0:
+            found.append(
+                f"{policy}: {empty:.0f} of {levels['n_samples'].iloc[0]} answers are empty"
+            )
+    for (of, value), small in _small_gains(asked).items():
+        found.append(
+            f"{labels[value]} in {of}: the asked gain, {_in_sd(small.gain)} sd, is within "
+            f"{NOTICEABLE:g} standard errors of the base level: reached or missed says little"
+        )
+    for name, (_, row) in zip(names, summary.iterrows(), strict=True):
+        if row["better_in_all"] and not row["better_at_equal_length"]:
+            even = ", ".join(
+                f"{labels[value]} {100 * row[f'{value}_even_winrate']:.1f} %"
+                for value in content.chosen
+            )
+            found.append(
+                f"{name} is better in all chosen values, but not at equal length: its win rates "
+                f"there are {even}"
+            )
+    return [one_line(one) for one in found]
 
 
-def _question(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
-    base = summary[summary["family"] == BASE.family].iloc[0]
-    levels = ", ".join(
-        f"{label} {short(base[f'{value}_level'])} ± {short(base[f'{value}_se'])}"
-        for value, label in labels.items()
+def _small_gains(asked: Sequence[Asked]) -> dict[tuple[str, str], Asked]:
+    """Raised levels whose gain is within the uncertainty of the base level, once each."""
+    return {
+        (one.palette, one.value): one
+        for one in asked
+        if one.raised and not one.asked - one.base > NOTICEABLE * one.base_se
+    }
+
+
+def _with_links(work: str) -> str:
+    """A work in HTML, its number at arXiv as a link."""
+    return re.sub(
+        r"arXiv[ :](\d{4}\.\d{4,5})",
+        r'<a href="https://arxiv.org/abs/\1">arXiv \1</a>',
+        escape(work),
     )
+
+
+def _picture(picture: Picture) -> str:
+    data = base64.b64encode(picture.png).decode("ascii")
+    finding = escape(one_line(picture.finding))
     return (
-        f"On {base['n_prompts']} test prompts the base model's levels (mean rewards ± standard "
-        f"error) are {levels}. Each palette below asks for other levels."
+        f'<figure id="figure-{escape(picture.name.replace("/", "-"))}">'
+        f'<img alt="{finding}" src="data:image/png;base64,{data}">'
+        f"<figcaption><b>{escape(picture.name)}.</b> {finding}</figcaption></figure>"
     )
+
+
+def _figures(content: PageContent) -> list[str]:
+    if not content.pictures:
+        return []
+    others = ", ".join(content.elsewhere)
+    rest = (
+        [f"<p>More figures are in the report (report.html): {escape(others)}.</p>"]
+        if others
+        else []
+    )
+    return [*map(_picture, content.pictures[1:]), *rest]
+
+
+def _palettes(
+    content: PageContent, palettes: Mapping[str, Palette], asked: Sequence[Asked]
+) -> list[str]:
+    """The base levels, then one small table for each palette."""
+    if not palettes:
+        return ["<p>The study asks for no palette.</p>"]
+    base = content.levels[BASE.name]
+    levels = ", ".join(
+        f"{label} {rounded(base['mean'][value], base['se'][value])}"
+        for value, label in content.labels.items()
+    )
+    return [
+        f"<p>On {int(base['n_prompts'].iloc[0])} test prompts the base model's levels (mean "
+        f"rewards ± standard error) are {minus(levels)}. Gains are in standard deviations (sd) of "
+        "the base model's rewards. Supported, unsupported and infeasible say whether λ can be "
+        "trusted; reached, undecided and missed say what was measured.</p>",
+        *(part for one in palettes.values() for part in _palette(content, one, asked)),
+    ]
+
+
+def _palette(content: PageContent, palette: Palette, asked: Sequence[Asked]) -> list[str]:
+    base = content.levels[BASE.name]
+    rows: list[list[Any]] = []
+    for value, label in content.labels.items():
+        if value not in palette.asked:
+            continue
+        level, sd = palette.asked[value], float(base["sd"][value])
+        gain = (level - float(base["mean"][value])) / sd if sd > 0 else math.nan
+        found = palette.diagnosis
+        verdicts = [
+            one.verdict for one in asked if (one.palette, one.value) == (palette.name, value)
+        ]
+        rows.append(
+            [
+                label,
+                (f"{palette.levels[value]} ({short(level)})", level),
+                (_in_sd(gain), gain),
+                (
+                    ranged(palette.lam[value], found.low[value], found.high[value]),
+                    palette.lam[value],
+                ),
+                number(palette.predicted[value]),
+                *_by_class(verdicts),
+            ]
+        )
+    head = ["Value", "Asked", "Asked, in sd", "λ (95 %)", "Solution on test", "Reached by"]
+    kind = escape(palette.verdict)
+    return [
+        f'<h3 id="palette-{escape(palette.name)}">{escape(palette.name)}: {kind}</h3>',
+        f"<p>{escape(_sentence(palette))}</p>",
+        table([*head, "Verdict"], rows, search=False),
+    ]
+
+
+def _by_class(verdicts: Sequence[str]) -> list[Cell | str]:
+    """How many policies reach a level, and the others' classes in a word."""
+    if not verdicts:
+        return [("–", math.nan), "no policy"]
+    reached = verdicts.count("reached")
+    rest = [
+        f"{verdicts.count(name)} {name}" for name in ("undecided", "missed") if name in verdicts
+    ]
+    said = ", ".join(rest) if rest else "reached by all"
+    return [(f"{reached} of {len(verdicts)}", reached / len(verdicts)), said]
+
+
+def _sentence(palette: Palette) -> str:
+    """Verdict, margin to the edge, K that suffices, KL, effective sample size."""
+    said = palette.message.removeprefix(f"{palette.verdict}: ").rstrip(".")
+    parts = [f"{said[:1].upper()}{said[1:]}."]
+    if not palette.solved:
+        parts += [palette.proof, "There is no λ, so that its policies are left out."]
+        return " ".join(filter(None, parts))
+    found = palette.diagnosis
+    if palette.adjusted:
+        parts.append(
+            f"It was adjusted: its solution goes {100 * palette.reached:.0f} % of the way from the "
+            "base levels to the asked ones."
+        )
+    if not math.isnan(found.supportable):
+        edges = f"Support ends at {100 * found.supportable:.0f} % of the asked gain"
+        if math.isfinite(found.feasible):
+            edges += f", and what any policy can do at {100 * found.feasible:.0f} %"
+        parts.append(f"{edges}.")
+    if not math.isnan(found.suffices):
+        many = (
+            f"{found.suffices:.0f} candidates per prompt suffice"
+            if math.isfinite(found.suffices)
+            else "more than a billion candidates per prompt are needed"
+        )
+        parts.append(f"For selection {many}.")
+    parts.append(f"The scope is {palette.scope}.")
+    return " ".join(parts)
+
+
+def _delivered(asked: Sequence[Asked], labels: Mapping[str, str]) -> list[str]:
+    """One row for each policy of a palette, one column for each value."""
+    if not asked:
+        return []
+    by_policy: dict[tuple[str, str], dict[str, Asked]] = {}
+    for one in asked:
+        by_policy.setdefault((one.palette, one.policy), {})[one.value] = one
+    rows = [
+        [
+            palette,
+            policy,
+            *(_realised(cells[value]) if value in cells else ("–", math.nan) for value in labels),
+        ]
+        for (palette, policy), cells in by_policy.items()
+    ]
+    return [
+        "<p>Realised gains on test prompts, which were not used to fit a palette, in standard "
+        "deviations of the base model's rewards ± standard error (clustered by prompt), and the "
+        "asked gain. ✓ reached: at least what was asked. ? undecided: less, and the 95 % interval "
+        "reaches it. ✗ missed: the whole interval is below. A policy that chooses among candidates "
+        "has its exact expectation over them.</p>",
+        table(["Palette", "Policy", *labels.values()], rows, search=True),
+    ]
+
+
+def _in_sd(gain: float) -> str:
+    """A gain in standard deviations, to two places, without a sign of zero."""
+    return in_sd_text(round(gain, 2) + 0.0)
+
+
+def _realised(one: Asked) -> Cell:
+    if math.isnan(one.sd):
+        return (f"{short(one.realised)} of {short(one.asked)}", one.realised, one.verdict)
+    sign = {"reached": "✓", "undecided": "?", "missed": "✗"}[one.verdict]
+    gain = one.in_sd(one.realised)
+    return (
+        f"{_in_sd(gain)} ± {one.se / one.sd:.2f} of {_in_sd(one.gain)} {sign}",
+        gain,
+        one.verdict,
+    )
+
+
+def _winrates(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
+    """Win rates, and beside each that at equal length."""
+    rows = []
+    for _, row in summary.iterrows():
+        cells: list[Any] = [f"{row['family']}/{row['variant']}"]
+        for value in labels:
+            middle, low, high = (
+                100 * row[f"{value}_winrate{end}"] for end in ("", "_low", "_high")
+            )
+            even = 100 * float(row[f"{value}_even_winrate"])
+            equal = "–" if math.isnan(even) else f"{even:.1f}"
+            cells.append((f"{middle:.1f} ({low:.1f} to {high:.1f}) | {equal}", middle))
+        p = float(row["p_all_holm"])
+        cells.append(("–" if math.isnan(p) else f"{p:.2g}", p))
+        rows.append(cells)
+    return table(["Policy", *labels.values(), "p (all)"], rows, search=True)
 
 
 def outcome(
     summary: pd.DataFrame, *, labels: Mapping[str, str], chosen: Sequence[str], opponent: str
 ) -> str:
-    """How many policies are better in all chosen values at once, and which: one sentence.
+    """How many policies are better in all chosen values at once, and at equal length; and which.
+
+    The p-values are adjusted for the number of policies.
 
     Args:
         summary: table of `polyalign.evaluate.summary.summary`.
@@ -208,98 +461,21 @@ def outcome(
     names = [labels[value] for value in chosen]
     whom = "the base model" if opponent == BASE.name else opponent
     others = summary[summary["family"] + "/" + summary["variant"] != opponent]
-    better = others[others["better_in_all"]]
-    listed = ", ".join(
-        f"{row['family']}/{row['variant']} (p = {row['p_all']:.2g})" for _, row in better.iterrows()
-    )
-    return (
-        f"Better than {whom} in all of {', '.join(names)} at once, at the 5 % level: "
-        f"{len(better)} of {len(others)} policies{': ' + listed if listed else ''}."
-    )
-
-
-def _verdict(palette: Palette, labels: Mapping[str, str]) -> str:
-    asked = ", ".join(
-        f"{label} {palette.levels[value]} ({short(palette.asked[value])})"
-        for value, label in labels.items()
-        if value in palette.levels
-    )
-    of_lam = ", ".join(
-        f"{label} {short(palette.lam[value])}"
-        for value, label in labels.items()
-        if value in palette.lam
-    )
-    said = palette.message.removeprefix(palette.verdict)
-    if said == palette.message:
-        said = f". {said}"
-    adjusted = (
-        f" It was adjusted: its solution goes {100 * palette.reached:.0f} % of the way from the "
-        "base levels to the asked ones."
-        if palette.adjusted
-        else ""
-    )
-    solution = (
-        f" λ = {of_lam}; KL to the base model {short(palette.kl)} nats, effective sample size "
-        f"{short(palette.ess)}, scope {palette.scope}."
-        if palette.solved
-        else f" {palette.proof} There is no λ, so that its policies are left out.".replace(
-            "  ", " "
+    parts = []
+    for claim, p in (
+        ("better_in_all", "p_all_holm"),
+        ("better_at_equal_length", "p_all_even_holm"),
+    ):
+        better = others[others[claim]]
+        listed = ", ".join(
+            f"{row['family']}/{row['variant']} (p = {row[p]:.2g})" for _, row in better.iterrows()
         )
-    )
-    warnings = "".join(f"<li>{escape(one)}</li>" for one in palette.diagnosis.warnings)
-    listed = f'\n<ul class="warnings">{warnings}</ul>' if warnings else ""
+        parts.append(f"{len(better)} of {len(others)} policies{': ' + listed if listed else ''}.")
+    even = f" At equal length: {parts[1]}" if others["p_all_even"].notna().any() else ""
     return (
-        f"<p><b>{escape(palette.name)}</b> asks for {escape(asked)}. Verdict: "
-        f'<b class="{escape(palette.verdict)}">{escape(palette.verdict)}</b>'
-        f"{escape(said.rstrip('.'))}.{adjusted}{escape(solution)}</p>{listed}"
+        f"Better than {whom} in all of {', '.join(names)} at once, at the 5 % level (p adjusted "
+        f"for {len(others)} policies): {parts[0]}{even}"
     )
-
-
-def _delivered(
-    summary: pd.DataFrame, labels: Mapping[str, str], palettes: Mapping[str, Palette]
-) -> str:
-    rows = []
-    for _, row in summary.iterrows():
-        palette = palettes.get(row["palette"])
-        adjusted = f" ({palette.adjusted})" if palette and palette.adjusted else ""
-        for value, label in labels.items():
-            level, se = row[f"{value}_level"], row[f"{value}_se"]
-            asked = float(row[f"{value}_asked"])
-            rows.append(
-                [
-                    f"{row['family']}/{row['variant']}",
-                    label,
-                    (short(asked) + (adjusted if math.isfinite(asked) else ""), asked),
-                    number(row[f"{value}_predicted"]),
-                    (f"{short(level)} ± {short(se)}", level),
-                    percent(row[f"{value}_delivered"]),
-                    number(row[f"{value}_lam"]),
-                    number(row["kl"]),
-                ]
-            )
-    head = ["Policy", "Value", "Asked", "Predicted", "Realised", "Gain delivered", "λ", "KL (nats)"]
-    return table(head, rows, search=True)
-
-
-def _cut_off(summary: pd.DataFrame) -> list[str]:
-    """A warning of the policies whose responses the token limit ended, if there are many."""
-    names = summary["family"] + "/" + summary["variant"]
-    warning = cut_warning(dict(zip(names, summary["truncated"].astype(float), strict=True)))
-    return [f'<ul class="warnings"><li>{escape(warning)}</li></ul>'] if warning else []
-
-
-def _winrates(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
-    rows = []
-    for _, row in summary.iterrows():
-        cells: list[Any] = [f"{row['family']}/{row['variant']}"]
-        for value in labels:
-            middle, low, high = (
-                100 * row[f"{value}_winrate{end}"] for end in ("", "_low", "_high")
-            )
-            cells.append((f"{middle:.1f} ({low:.1f} to {high:.1f})", middle))
-        cells.append((f"{row['p_all']:.2g}", float(row["p_all"])))
-        rows.append(cells)
-    return table(["Policy", *labels.values(), "p (all)"], rows, search=True)
 
 
 def _diagnostics(summary: pd.DataFrame) -> str:
@@ -348,29 +524,32 @@ def _worth(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> str:
     return table(head, rows, search=True)
 
 
-def _side_by_side(samples: Sequence[Sample], labels: Mapping[str, str]) -> list[str]:
-    if not samples:
+def _of_lam(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> list[str]:
+    if not any(palette.solved for palette in palettes.values()):
         return []
     return [
-        "<h2>Answers side by side</h2>",
-        f"<p>The first {len(samples)} test prompts by identifier (a hash of the text), and "
-        "the first answer of each policy; they were not picked by hand.</p>",
-        *(_sample(sample, labels) for sample in samples),
+        "<h3>Diagnostics of each λ</h3>",
+        "<p>λ is that of the solution, with its 95 % interval clustered by prompt. Training and "
+        "guided sampling use the λ in the fifth column. The predicted level is that of the "
+        "solution on test prompts. Re-weighting belongs to MAP's joint form alone: the share of "
+        "its gain that would only come from choosing prompts, which no policy can do. KKT is the "
+        "largest residual of the optimality conditions. A Pareto k above 0.7 says that the tail "
+        "of the weights is too heavy to trust the levels.</p>",
+        _worth(palettes, labels),
     ]
 
 
-def _sample(sample: Sample, labels: Mapping[str, str]) -> str:
-    rows = [
-        [
-            answer.policy,
-            "(no text)" if answer.response is None else answer.response or "(empty)",
-            *(number(answer.rewards[value]) for value in labels if value in answer.rewards),
-        ]
-        for answer in sample.answers
+def _provenance(content: PageContent) -> list[str]:
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(what)}</th><td class='text'>{escape(said)}</td></tr>"
+        for what, said in content.provenance.items()
+    )
+    config = json.dumps(content.config, indent=1, ensure_ascii=False)
+    return [
+        f'<div class="wide"><table><tbody>{rows}</tbody></table></div>',
+        f"<details><summary>The config as this study used it</summary><pre>{escape(config)}</pre>"
+        "</details>",
     ]
-    shown = [labels[value] for value in labels if value in sample.answers[0].rewards]
-    answers = table(["Policy", "Answer", *shown], rows, search=False)
-    return f'<h3>Prompt</h3>\n<div class="prompt">{escape(sample.prompt)}</div>\n{answers}'
 
 
 def _facts(facts: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,6 +1,6 @@
-"""A table as a paper prints it."""
+"""A table as a paper prints it, or a wide one by topics."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -21,3 +21,16 @@ class Printed:
     rows: Sequence[Sequence[str]]
     numbers: pd.DataFrame
     texts: int = 2
+
+
+@dataclass(frozen=True)
+class Topics:
+    """A table that is too wide to be read as a whole.
+
+    Attributes:
+        frame: the table for a program, in full.
+        parts: topic → what readers see of it.
+    """
+
+    frame: pd.DataFrame
+    parts: Mapping[str, Printed]

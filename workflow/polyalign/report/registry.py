@@ -20,6 +20,8 @@ class Table:
         maker: `module:function` that makes it. For a table of the rule `tables` the function gets
             the study's numbers (`polyalign.report.tables.StudyTables`); a rule with one table calls
             its maker itself.
+        caption: what it shows, for its page and the report; `{prompts}`, `{opponent}` and
+            `{slack}` stand for those of the study.
         printed: whether a paper prints it, so that it is a Markdown and a LaTeX table as well. The
             maker returns a `Printed`; else a data frame, which is a page and a CSV file alone.
         rule: the rule that makes it.
@@ -27,6 +29,7 @@ class Table:
 
     title: str
     maker: str
+    caption: str = ""
     printed: bool = True
     rule: str = "tables"
 
@@ -48,21 +51,92 @@ class Table:
 
 
 TABLES = {
-    "winrates": Table("win rates", "polyalign.report.tables:winrates"),
-    "levels": Table("levels", "polyalign.report.tables:levels"),
-    "lambda": Table("λ of the palettes", "polyalign.report.tables:lam"),
+    "delivery": Table(
+        "asked and delivered",
+        "polyalign.report.tables:delivery",
+        "What was asked and what was delivered, on {prompts}: one row per palette and policy that "
+        "realises it. A cell has the realised gain over the base model's level ± half of its 95 % "
+        "interval, clustered by prompt, in standard deviations of the base model's rewards; for a "
+        "raised value then the asked gain. Reached is a level at or above the asked one, missed "
+        "one whose whole interval is below, undecided one between the two. Levels of policies "
+        "that choose among candidates are exact expectations over them. The KL behind ≤ is the "
+        "upper bound that such a choice has; any other is measured on samples.",
+    ),
+    "winrates": Table(
+        "win rates",
+        "polyalign.report.tables:winrates",
+        "Win rates against {opponent} in per cent: P(win) + ½ P(tie) over all pairs of answers to "
+        "the same test prompt. All {prompts} have the same weight. 50 is as good as {opponent}. "
+        "Standard errors and 95 % intervals are clustered by prompt. Behind the bar is the win "
+        "rate at equal length: what is left of it when length has no effect. Win rates of "
+        "policies that choose among candidates are exact expectations over them.",
+    ),
+    "levels": Table(
+        "levels",
+        "polyalign.report.tables:levels",
+        "Levels: mean rewards on {prompts} with their standard errors, clustered by prompt. The "
+        "CSV also has 95 % bootstrap intervals, and the quantile of each level among the base "
+        "model's rewards.",
+    ),
+    "lambda": Table(
+        "λ of the palettes",
+        "polyalign.report.tables:lam",
+        "The weights λ that solve each palette, its verdict, the KL divergence of the solution "
+        "from the base model in nats, and its effective sample size. Where no policy reaches what "
+        "a palette asks, the verdict says how far the solution goes from the base levels to the "
+        "asked ones. A dash means that the palette leaves the value free.",
+    ),
     "quantiles": Table(
-        "levels that quantile palettes ask for", "polyalign.report.tables:base_quantiles"
+        "levels that quantile palettes ask for",
+        "polyalign.report.tables:base_quantiles",
+        "What a quantile palette asks for: the quantiles of the base model's rewards on {prompts}. "
+        "The first rows show them for all values, the others show the mean of the values that no "
+        "palette raises.",
     ),
     "realised_quantiles": Table(
         "realised levels as quantiles of the base model",
         "polyalign.report.tables:realised_quantiles",
+        "Realised levels as quantiles of the base model's rewards: the share of these rewards that "
+        "is below the policy's mean on {prompts}, in per cent; ties count half. The first rows "
+        "show it for all values, the others show the policy's mean itself for the values that are "
+        "only maintained.",
     ),
-    "families": Table("families of policies", "polyalign.report.tables:families", rule="families"),
-    "summary": Table("summary of all policies", "polyalign.report.tables:summary", printed=False),
+    "families": Table(
+        "families of policies",
+        "polyalign.report.tables:families",
+        "Families as wholes, on {prompts}. Navigable is a policy that is at least as good as "
+        "{opponent} in all chosen values, up to the slack of {slack}: its win rates are at least ½ "
+        "minus the slack. By levels it is one whose levels are below the base levels by no more "
+        "than the slack, in standard deviations of the base model's rewards. Brackets show "
+        "Wilson's 95 % interval of the share of such policies in the family, which takes the "
+        "policies as a random sample; the CSV also has the interval over test prompts (`low`, "
+        "`high`). The hypervolume is between the reference point and the levels of the family's "
+        "front, which is chosen on one half of the prompts and measured on the other half. Shown "
+        "is the side of a cube of the same volume, in the units of `evaluation.hypervolume`: "
+        "without these, standard deviations of the base model's rewards. Its interval is over "
+        "test prompts.",
+        rule="families",
+    ),
+    "summary": Table(
+        "summary of all policies",
+        "polyalign.report.tables:summary",
+        "All policies on {prompts}, by topic: levels; the asked and the realised gain in standard "
+        "deviations (sd) of the base model's rewards, and whether it is reached, undecided or "
+        "missed; the share of the asked gain (a dash where the gain is within two standard errors "
+        "of the base level, or the interval is wider than the gain); win rates against {opponent} "
+        "with their 95 % intervals, also at equal length; λ; and costs. p is that of being better "
+        "in all chosen values, adjusted for the number of policies by Holm's method. The KL is "
+        "measured on samples, or the upper bound of a choice among candidates. The CSV has "
+        "everything in one row per policy.",
+        printed=False,
+    ),
     "mixing": Table(
         "soups against the mean of their parts",
         "polyalign.evaluate.linearity:defects",
+        "Averaged parameters against averaged levels, on {prompts}. `linear` is the weighted mean "
+        "of the levels of the models that a soup is made of. `defect` is the soup's own level "
+        "minus this mean, with a standard error and a 95 % bootstrap interval over prompts. It is "
+        "0 for a soup that only interpolates.",
         printed=False,
         rule="mixing",
     ),

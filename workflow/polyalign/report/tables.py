@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from polyalign.evaluate.delivery import Asked, asked_levels, in_sd_text
 from polyalign.evaluate.levels import QUANTILES
+from polyalign.evaluate.navigation import navigable_text, side
 from polyalign.families import BASE, Policy
 from polyalign.palettes.record import Palette
-from polyalign.report.printed import Printed
+from polyalign.report.printed import Printed, Topics
+from polyalign.report.topics import by_topic
 
 NOTHING = "–"
 
@@ -36,21 +39,46 @@ class StudyTables:
     summary: pd.DataFrame
 
 
-def summary(study: StudyTables) -> pd.DataFrame:
-    """The summary of all policies as it is: one row per policy."""
-    return study.summary
+def summary(study: StudyTables) -> Topics:
+    """The summary of all policies: one row per policy, for readers one table per topic."""
+    return by_topic(study.summary, study.labels)
 
 
 def winrates(study: StudyTables) -> Printed:
-    """Win rates ± standard error in per cent: one row per policy, one column per value.
+    """Win rates ± standard error in per cent, and behind the bar those at equal length.
 
-    The numbers are `family`, `variant` and `V_winrate`, `V_se`, `V_low`, `V_high`, and at equal
-    length `V_even_winrate`, `V_even_low`, `V_even_high`, for each value V.
+    One row per policy, one column per value. The numbers are `family`, `variant` and `V_winrate`,
+    `V_se`, `V_low`, `V_high`, and at equal length `V_even_winrate`, `V_even_se`, `V_even_low`,
+    `V_even_high`, for each value V.
     """
-    names = ("winrate", "se", "low", "high", "even_winrate", "even_low", "even_high")
-    return _by_policy(
-        study.winrates, study.labels, names, lambda row: _percent(row["winrate"], row["se"])
-    )
+    names = ("winrate", "se", "low", "high", "even_winrate", "even_se", "even_low", "even_high")
+    return _by_policy(study.winrates, study.labels, names, _at_both_lengths)
+
+
+def delivery(study: StudyTables) -> Printed:
+    """What was asked and what was delivered: one row per palette and policy that realises it.
+
+    A cell has the realised gain over the base level ± half its 95 % interval, then the asked gain,
+    in standard deviations of the base, and whether it is reached; values to maintain have no more
+    than the gain where they are reached. The numbers are `palette`, `policy` and for each value V
+    `V_asked_sd`, `V_realised_sd`, `V_low_sd`, `V_high_sd`, `V_share`, `V_share_low`,
+    `V_share_high`, `V_raised`, `V_exact` and `V_outcome`; NaN and empty where nothing is asked.
+    """
+    head = ["Palette", "Policy", *study.labels.values(), "KL (nats)"]
+    found = asked_levels(study.levels, study.palettes, _realised(study.summary))
+    rows, numbers = [], []
+    for policy in dict.fromkeys(one.policy for one in found):
+        asked = {one.value: one for one in found if one.policy == policy}
+        palette = next(iter(asked.values())).palette
+        adjusted = study.palettes[palette].adjusted
+        named = f"{palette} ({adjusted})" if adjusted else palette
+        cells = [_delivered(asked[value]) if value in asked else NOTHING for value in study.labels]
+        rows.append([named, policy, *cells, _nats(study.levels[policy].iloc[0])])
+        record: dict[str, object] = {"palette": palette, "policy": policy}
+        for value in study.labels:
+            record |= _delivery_numbers(value, asked.get(value))
+        numbers.append(record)
+    return Printed(head, rows, pd.DataFrame(numbers, columns=None if numbers else ["palette"]))
 
 
 def levels(study: StudyTables) -> Printed:
@@ -140,18 +168,22 @@ def base_quantiles(study: StudyTables) -> Printed:
 
 
 def families(table: pd.DataFrame) -> Printed:
-    """Navigation efficiency, by win rates and by levels, and hypervolume: one row per family."""
-    head = ["Family", "Front", "Policies", "Navigable", "Efficiency (%)", "By levels (%)"]
-    head.append("Hypervolume")
+    """Navigable policies, by win rates and by levels, and hypervolume: one row per family.
+
+    Numbers of policies have Wilson's interval. The hypervolume is shown as the side of a cube of
+    the same volume, whose unit is that of the levels.
+    """
+    head = ["Family", "Front", "Navigable", "By levels", "Side of hypervolume"]
+    values = sum(str(name).endswith("_band") for name in table)
     rows = [
         [
             row["family"],
             row["front"],
-            str(row["policies"]),
-            str(row["navigable"]),
-            _range(row, "efficiency", "low", "high", 100, 0),
-            _range(row, "level_efficiency", "level_low", "level_high", 100, 0),
-            _range(row, "hypervolume", "hypervolume_low", "hypervolume_high", 1, 3),
+            navigable_text(row),
+            navigable_text(row, "level_"),
+            _range(
+                *(side(row[f"hypervolume{end}"], values) for end in ("", "_low", "_high")), digits=2
+            ),
         ]
         for _, row in table.iterrows()
     ]
@@ -192,7 +224,48 @@ def _digits(number: float, digits: int) -> str:
 
 
 def _percent(share: float, se: float) -> str:
-    return f"{100 * share:.1f} ± {100 * se:.1f}"
+    return NOTHING if math.isnan(share) else f"{100 * share:.1f} ± {100 * se:.1f}"
+
+
+def _at_both_lengths(row: pd.Series) -> str:
+    """A win rate, and behind the bar the one at equal length."""
+    plain = _percent(row["winrate"], row["se"])
+    return f"{plain} | {_percent(row['even_winrate'], row['even_se'])}"
+
+
+def _realised(summary: pd.DataFrame) -> dict[str, str | None]:
+    """Policy → the palette that it realises, or None."""
+    names = summary["family"] + "/" + summary["variant"]
+    return {name: palette or None for name, palette in zip(names, summary["palette"], strict=True)}
+
+
+def _delivered(one: Asked) -> str:
+    """A cell of `delivery`."""
+    half = (one.high - one.low) / 2 / one.sd
+    realised = f"{in_sd_text(one.in_sd(one.realised))} ± {_digits(half, 2)}"
+    if not one.raised:
+        return realised if one.verdict == "reached" else f"{realised} ({one.verdict})"
+    return f"{realised} of {in_sd_text(one.gain)} ({one.verdict})"
+
+
+def _delivery_numbers(value: str, one: Asked | None) -> dict[str, object]:
+    """The numbers of a cell of `delivery`."""
+    levels = [one.asked, one.realised, one.low, one.high] if one else []
+    gains = [one.in_sd(level) for level in levels] if one else [math.nan] * 4
+    shares = one.share if one else (math.nan,) * 3
+    names = ("asked_sd", "realised_sd", "low_sd", "high_sd", "share", "share_low", "share_high")
+    return {
+        **{f"{value}_{name}": found for name, found in zip(names, [*gains, *shares], strict=True)},
+        f"{value}_raised": one.raised if one else False,
+        f"{value}_exact": one.exact if one else False,
+        f"{value}_outcome": one.verdict if one else "",
+    }
+
+
+def _nats(row: pd.Series) -> str:
+    """KL to the base model; `≤` before the upper bound that a choice among candidates has."""
+    bound = "≤ " if row["kl_kind"] == "choice" else ""
+    return NOTHING if math.isnan(row["kl"]) else f"{bound}{row['kl']:.2f}"
 
 
 def _pair(level: float, se: float) -> str:
@@ -203,6 +276,5 @@ def _pair(level: float, se: float) -> str:
     return f"{level:.{digits}f} ± {se:.{digits}f}"
 
 
-def _range(row: pd.Series, centre: str, low: str, high: str, factor: int, digits: int) -> str:
-    middle, below, above = (f"{factor * row[name]:.{digits}f}" for name in (centre, low, high))
-    return f"{middle} ({below} to {above})"
+def _range(centre: float, low: float, high: float, *, digits: int) -> str:
+    return f"{centre:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"

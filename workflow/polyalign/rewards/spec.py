@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from polyalign.models import sources
-from polyalign.settings import Strict
+from polyalign.settings import Shown, Strict
 
 
 class ValueSpec(Strict):
@@ -15,8 +15,8 @@ class ValueSpec(Strict):
     """Texts that are scored in one call of the reward function, and then kept."""
 
     kind: str = Field(description="Kind of reward: a module of polyalign.rewards.kinds.")
-    label: str = Field(default="", description="Name on axes and in tables (default: the key).")
-    unit: str = Field(default="", description="Unit on axes, such as `logit` or `nats/token`.")
+    label: Shown = Field(default="", description="Name on axes and in tables (default: the key).")
+    unit: Shown = Field(default="", description="Unit on axes, such as `logit` or `nats/token`.")
 
     def reads_prompt(self) -> bool:
         """The value's scope: whether it scores prompt and response, or the response alone."""

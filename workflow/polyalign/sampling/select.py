@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from polyalign.data.keys import KEY
+from polyalign.data.keys import CHANCE, KEY
 from polyalign.data.rewards_table import rewards_array, value_columns
 from polyalign.errors import InputError
 from polyalign.map import policy_weights
@@ -21,15 +21,19 @@ class Decoded:
 
     Attributes:
         frame: a rewards table, one row per draw; `candidate` numbers the draws of a prompt; `kl` is
-            the KL divergence (nats) of the selection from a uniform one for this prompt, at most
-            log K; there is no `logprob`, since a selection has no exact sequence probability.
+            an upper bound (nats) of the policy's KL divergence from the base model: that of the
+            selection from a uniform one for this prompt, at most log K, and for the best of K
+            log K - (K - 1) / K; there is no `logprob`, since a selection has no exact sequence
+            probability.
         lam: value → weight λ.
+        greedy: whether it takes the best candidate.
         expected: value → `level`, the exact expectation over the candidates, averaged over the
             prompts, and its standard error `se` over prompts (None with one prompt).
     """
 
     frame: pd.DataFrame
     lam: dict[str, float]
+    greedy: bool
     expected: dict[str, dict[str, float | None]]
 
 
@@ -108,15 +112,20 @@ def resample(pool: pd.DataFrame, lam: Mapping[str, float], *, draws: int, seed: 
     Raises:
         InputError: if a prompt has only one candidate, or a value has no column.
     """
-    frame, rewards, groups = _candidates(pool, lam)
-    weights = policy_weights(rewards, np.array(list(lam.values())), groups=groups, scope="prompt")
-    return _choose(frame, groups, weights, lam, draws, seed)
+    frame, groups, weights = _weighted(pool, lam, greedy=False)
+    sizes = np.bincount(groups)
+    log_ratio = np.log(np.maximum(weights * sizes[groups], np.finfo(float).tiny))
+    kl = np.bincount(groups, weights * log_ratio)
+    drawn, expected = _choose(frame, groups, weights, kl, draws, seed)
+    return Decoded(drawn, dict(lam), False, expected)
 
 
 def best_of(pool: pd.DataFrame, lam: Mapping[str, float], *, seed: int) -> Decoded:
     """Take the candidate of largest λ·r for each test prompt: the limit of `resample` for large λ.
 
-    If several candidates are best, each is as likely, so `kl` is log(K / number of the best).
+    If several candidates are best, each is as likely. Its KL from the base model is at most
+    log K - (K - 1) / K (Beirami et al., arXiv 2401.01879, 2024), which is below the log K of the
+    selection itself.
 
     Args:
         pool: rewards table of the base model's candidates.
@@ -126,12 +135,30 @@ def best_of(pool: pd.DataFrame, lam: Mapping[str, float], *, seed: int) -> Decod
     Raises:
         InputError: if a prompt has only one candidate, or a value has no column.
     """
-    frame, rewards, groups = _candidates(pool, lam)
-    score = rewards @ np.array(list(lam.values()))
-    top = pd.Series(score).groupby(groups).transform("max").to_numpy()
-    best = (score == top).astype(np.float64)
-    weights = best / np.bincount(groups, best)[groups]
-    return _choose(frame, groups, weights, lam, 1, seed)
+    frame, groups, weights = _weighted(pool, lam, greedy=True)
+    sizes = np.bincount(groups)
+    drawn, expected = _choose(frame, groups, weights, np.log(sizes) - 1 + 1 / sizes, 1, seed)
+    return Decoded(drawn, dict(lam), True, expected)
+
+
+def weighted_candidates(
+    pool: pd.DataFrame, lam: Mapping[str, float], *, greedy: bool
+) -> pd.DataFrame:
+    """The candidates that such a policy chooses among, with the probability of each.
+
+    Args:
+        pool: rewards table of the base model's candidates.
+        lam: value → weight λ ≥ 0.
+        greedy: whether the policy takes the best candidate (`best_of`) or draws (`resample`).
+
+    Returns:
+        The test rows of the pool that have a probability, which is in the column `CHANCE`.
+
+    Raises:
+        InputError: if a prompt has only one candidate, or a value has no column.
+    """
+    frame, _, weights = _weighted(pool, lam, greedy=greedy)
+    return frame.assign(**{CHANCE: weights})[weights > 0].reset_index(drop=True)
 
 
 def random_lam(values: list[str], cap: float, seed: int) -> dict[str, float]:
@@ -144,6 +171,20 @@ def random_lam(values: list[str], cap: float, seed: int) -> dict[str, float]:
     """
     (lam,) = dirichlet_lam(len(values), 1, seed=seed, cap=cap)
     return dict(zip(values, lam.tolist(), strict=True))
+
+
+def _weighted(
+    pool: pd.DataFrame, lam: Mapping[str, float], *, greedy: bool
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Sorted candidates of the test prompts, prompt index (n,), probability of each (n,)."""
+    frame, rewards, groups = _candidates(pool, lam)
+    weight = np.array(list(lam.values()))
+    if not greedy:
+        return frame, groups, policy_weights(rewards, weight, groups=groups, scope="prompt")
+    score = rewards @ weight
+    top = pd.Series(score).groupby(groups).transform("max").to_numpy()
+    best = (score == top).astype(np.float64)
+    return frame, groups, best / np.bincount(groups, best)[groups]
 
 
 def _candidates(
@@ -166,14 +207,24 @@ def _choose(
     frame: pd.DataFrame,
     groups: np.ndarray,
     weights: np.ndarray,
-    lam: Mapping[str, float],
+    kl: np.ndarray,
     draws: int,
     seed: int,
-) -> Decoded:
-    """Draw from weights (n,) that sum to 1 within each prompt; its rows are consecutive."""
+) -> tuple[pd.DataFrame, dict[str, dict[str, float | None]]]:
+    """Draw from weights (n,) that sum to 1 within each prompt, whose rows are consecutive.
+
+    Args:
+        frame: the n candidates.
+        groups: (n,) prompt index.
+        weights: (n,) probabilities.
+        kl: (N,) what `Decoded` says of the KL of each prompt.
+        draws: draws per prompt.
+        seed: seed of the draws.
+
+    Returns:
+        `frame` and `expected` of `Decoded`.
+    """
     sizes = np.bincount(groups)
-    log_ratio = np.log(np.maximum(weights * sizes[groups], np.finfo(float).tiny))
-    kl = np.bincount(groups, weights * log_ratio)
     generator = np.random.default_rng(seed)
     cumulative = np.cumsum(weights)
     ends = np.cumsum(sizes)
@@ -190,4 +241,4 @@ def _choose(
         levels = np.bincount(groups, weights * frame[name].to_numpy(dtype=np.float64))
         se = float(levels.std(ddof=1) / np.sqrt(levels.size)) if levels.size > 1 else None
         expected[name] = {"level": float(levels.mean()), "se": se}
-    return Decoded(chosen.reset_index(drop=True), dict(lam), expected)
+    return chosen.reset_index(drop=True), expected

@@ -72,7 +72,7 @@ class Study(Strict):
         default=Explore(), description="Sweeps, fronts and paths that figures are drawn from."
     )
     plots: Annotated[list[str], AfterValidator(unique)] = Field(
-        default=["winrate_scatter", "radar", "asked_vs_realised"],
+        default=["delivery", "winrate_scatter", "radar"],
         description="Figures to draw: modules of polyalign.plots. Those of one policy take its "
         "name behind a slash (`reward_histograms/rloo/hhh-60`; default: the base model).",
     )

@@ -1,20 +1,20 @@
 """Asked against realised levels: does a policy reach what its palette asks for?
 
 One panel per value and one point per policy that realises a palette, coloured by family, with the
-95 % bootstrap interval of its level on test prompts, clustered by prompt. The star is the base
-model. On the diagonal or in the shaded part above it the asked level is reached. Points of policies
-with the same asked level would cover each other, so they are drawn side by side; the short bar at
-each point marks the level that was asked.
+95 % interval of its level on test prompts, clustered by prompt; the level of a policy that chooses
+among candidates is the exact expectation over them. The star is the base model. On the diagonal or
+in the shaded part above it the asked level is reached. Policies with the same asked level are above
+each other and may cover each other; the figure `delivery` has a row for each.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polyalign.errors import InputError
 from polyalign.families import BASE
 from polyalign.plots import FigureSpec, theme
-from polyalign.plots.data import FigureData, family_of, interval
+from polyalign.plots.data import FigureData, family_of
 from polyalign.plots.points import interval_point, number_policies, policy_legend
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 FIGURE = FigureSpec(needs=("levels", "palettes"), palettes="realised")
 ACROSS = 3  # panels in a row
-STEP = 0.075  # of a panel's range, between policies that were asked the same
 MARGIN = 0.08  # of a panel's range, around it
 
 
@@ -59,24 +58,10 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
 
 
 def finding(data: FigureData) -> str:
-    """How many asked levels are kept, and which is missed by most in terms of its interval."""
-    kept, missed = [], {}
-    for name, palette in data.policies.items():
-        for value, asked in data.palettes[palette].asked.items() if palette else ():
-            realised, low, high = interval(data.levels[name], value, "mean")
-            kept.append(high >= asked)
-            if high < asked:
-                # A share of the asked gain would say nothing where hardly any gain was asked.
-                missed[name, value] = ((asked - realised) / (high - low), asked, realised, high)
-    text = f"{sum(kept)} of {len(kept)} asked levels are kept, or the interval reaches them."
-    if missed:
-        name, value = max(missed, key=missed.__getitem__)
-        _, asked, realised, high = missed[name, value]
-        text += (
-            f" Missed most clearly: {data.labels[value]} by {name}, asked {asked:.3g}, realised "
-            f"{realised:.3g} (interval up to {high:.3g})."
-        )
-    return text
+    """How many raised and maintained levels are reached, undecided and missed."""
+    from polyalign.evaluate.delivery import asked_levels, outcome
+
+    return outcome(asked_levels(data.levels, data.palettes, data.policies))
 
 
 def _panel(
@@ -86,6 +71,8 @@ def _panel(
     asked: dict[str, str],
     numbers: dict[str, str],
 ) -> None:
+    from polyalign.evaluate.delivery import best_known
+
     styles = theme.family_styles(data.families)
     base = float(data.levels[BASE.name]["mean"][value])
     targets = {
@@ -93,30 +80,16 @@ def _panel(
         for name, palette in asked.items()
         if value in data.palettes[palette].asked
     }
-    realised = {name: interval(data.levels[name], value, "mean") for name in targets}
+    realised = {name: best_known(data.levels[name], value)[:3] for name in targets}
     reach = [base, *targets.values(), *(end for ends in realised.values() for end in ends)]
     span = max(reach) - min(reach) or 1.0
-    places = side_by_side(targets, step=STEP * span)
-    reach += places.values()
     ends = [min(reach) - MARGIN * span, max(reach) + MARGIN * span]
     axes.plot(ends, ends, color=theme.GREY, linewidth=0.8, zorder=1)
     axes.fill_between(ends, ends, ends[1], color=theme.LIGHT, alpha=0.45, linewidth=0, zorder=0)
     axes.plot(base, base, marker="*", color="black", markersize=9, linestyle="", zorder=4)
-    for name, place in places.items():
-        bar = [place - STEP * span / 2, place + STEP * span / 2]
-        axes.plot(bar, [targets[name]] * 2, color="black", linewidth=1.0, zorder=3)
-        style = styles[family_of(name)]
-        interval_point(axes, [place], realised[name], style, numbers[name])
+    for name, target in targets.items():
+        interval_point(axes, [target], realised[name], styles[family_of(name)], numbers[name])
     axes.set(xlim=ends, ylim=ends, aspect="equal", title=data.axis(value))
     axes.locator_params(axis="y", nbins=5)
     # Numbers of many digits need the width of a third of the axis each.
     axes.locator_params(axis="x", nbins=3)
-
-
-def side_by_side(targets: Mapping[str, float], step: float) -> dict[str, float]:
-    """Places on the x-axis: equal targets get places `step` apart, centred on the target."""
-    places = {}
-    for name, target in targets.items():
-        equal = [other for other in targets if abs(targets[other] - target) < step / 2]
-        places[name] = target + step * (equal.index(name) - (len(equal) - 1) / 2)
-    return places

@@ -3,9 +3,9 @@
 One panel per pair of the values that the palettes raise, in the order of `evaluation.values`; one
 point per policy, coloured by family, with 95 % bootstrap intervals clustered by prompt, and a cross
 at the mean of a family. The star and the dashed lines are the base model's levels. The shaded band
-below them is the slack times the standard deviation of the base model's rewards. The key gives each
-family's navigation efficiency by levels: the share of its policies that are in this band or above
-it in all chosen values, with a 95 % interval.
+below them is the slack times the standard deviation of the base model's rewards. The key says how
+many policies of each family are navigable by levels: in this band or above it in all chosen values,
+with Wilson's 95 % interval of their share over policies.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
 
 
 def finding(data: FigureData) -> str:
-    """The highest levels, and each family's navigation efficiency."""
+    """The highest levels, and how many policies of each family are navigable."""
     values = dict.fromkeys(value for pair in value_pairs(data) for value in pair)
     parts = (highest_levels(data, values), navigable(data, "level_"), part_shown(data))
     return " ".join(filter(None, parts))

@@ -2,7 +2,7 @@
 
 One panel per value and one point per policy, coloured by family: the mean reward with its 95 %
 interval, clustered by prompt, against the mean number of tokens of its answers to test prompts. The
-star is the base model. Win rates at equal length are in the table of win rates.
+star is the base model. The table of win rates has the win rate at equal length beside each one.
 """
 
 import math
@@ -60,7 +60,7 @@ def finding(data: FigureData) -> str:
     parts = []
     for what, of in ends.items():
         name = of(lengths, key=lengths.__getitem__)
-        parts.append(
-            f"{what} {name} with {lengths[name]:.1f} ({100 * lengths[name] / base - 100:+.0f} %)"
-        )
+        # Rounded to -0 it would read as if there were a change.
+        change = round(100 * lengths[name] / base - 100) + 0.0
+        parts.append(f"{what} {name} with {lengths[name]:.1f} ({change:+.0f} %)")
     return f"Answers of the base model have {base:.1f} tokens; {', '.join(parts)}."

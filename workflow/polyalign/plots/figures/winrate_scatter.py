@@ -5,8 +5,8 @@ point per policy, coloured by family, with 95 % bootstrap intervals clustered by
 at the mean of a family. The star, at one half in both values, is the opponent that all policies are
 compared with: the base model, or the policy that the key names; the base model is then a black
 diamond. Above and to the right of both dashed lines a policy is better in both values. In the
-shaded band, the slack, it still counts as navigable. The key gives each family's navigation
-efficiency: the share of its policies that are navigable in all chosen values, with a 95 % interval.
+shaded band, the slack, it still counts as navigable. The key says how many policies of each family
+are navigable in all chosen values, with Wilson's 95 % interval of their share over policies.
 """
 
 from collections.abc import Sequence
@@ -80,22 +80,23 @@ def part_shown(data: FigureData) -> str:
 
 
 def navigable(data: FigureData, kind: str = "") -> str:
-    """Each family's navigation efficiency as a sentence; `kind` as in `efficiencies`."""
+    """How many policies of each family are navigable, in a sentence; `kind`: see `efficiencies`."""
     found = efficiencies(data, kind)
     parts = [f"{family} {found[family]}" for family in data.families if family in found]
-    return f"Navigation efficiency: {'; '.join(parts)}." if parts else ""
+    return f"Policies: {'; '.join(parts)}." if parts else ""
 
 
 def efficiencies(data: FigureData, kind: str = "") -> dict[str, str]:
-    """Family → its navigation efficiency with its interval, as text.
+    """Family → how many of its policies are navigable, with Wilson's interval, as text.
 
     Args:
         data: the study.
         kind: how the columns start: `level_` for that of levels, else that of win rates.
     """
+    from polyalign.evaluate.navigation import navigable_text
+
     return {
-        row["family"]: f"{100 * row[f'{kind}efficiency']:.0f} % navigable, "
-        f"interval {100 * row[f'{kind}low']:.0f} to {100 * row[f'{kind}high']:.0f}"
+        row["family"]: f"navigable {navigable_text(row, kind)}"
         for _, row in data.tables["families"].iterrows()
     }
 

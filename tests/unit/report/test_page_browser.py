@@ -1,0 +1,177 @@
+"""The overview in a real browser, with hostile texts: nothing is hidden, lost, live or fetched."""
+
+import base64
+import re
+from typing import Any
+
+import pytest
+from browser import faults, needs_browser, opened
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from test_page import LABELS, POLICIES, frame, page
+
+from polyalign.report import answers
+
+pytestmark = needs_browser
+HOSTILE = {
+    "a": "<script>window.hacked = 1</script></script><!-- <img src=x onerror=window.hacked=1>",
+    "b": "w" * 400,
+    "c": "turned \u202e around, مرحبا 你好 😀 \x00",
+    "d": " ",
+}
+MANY = {f"value{i}": f"A rather long name {i}" for i in range(8)}
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A page with hostile answers and a table of many columns."""
+    folder = tmp_path_factory.mktemp("page")
+    frames = {name: frame(name, list(HOSTILE)) for name in POLICIES}
+    for name, table in frames.items():
+        table["response"] = table["prompt_id"].map(HOSTILE)
+        for value in MANY:
+            table[value] = table["humor"]
+        frames[name] = table
+    frames["dpo/x"]["humor"] += frames["dpo/x"]["prompt_id"].map({"a": 1, "b": 3, "c": -2, "d": 0})
+    frames["dpo/x"].loc[frames["dpo/x"]["prompt_id"] == "b", "response"] = "short"
+    data = answers.answers_data(frames, LABELS | MANY)
+    html = "\n".join(answers.answers_html(data))
+    text = re.sub(
+        r'<p>All test prompts with the first answer.*?"answers-data">.*?</script>',
+        lambda _: html,
+        page(),
+        flags=re.DOTALL,
+    )
+    (folder / "page.html").write_text(text, encoding="utf-8")
+    with opened(folder / "page.html", folder / "profile") as browser:
+        yield browser
+
+
+def size(driver: Any, width: int, height: int) -> None:
+    settings = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", settings)
+
+
+def prompts(driver: Any) -> list[str]:
+    return [one.text for one in driver.find_elements(By.CSS_SELECTOR, "#answers .prompt")]
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_is_as_wide_as_the_window(driver: Any, width: int) -> None:
+    size(driver, width, 844)
+    script = "return document.documentElement.scrollWidth"
+    assert driver.execute_script(script) <= width
+    # A wide table scrolls in its own box.
+    boxes = driver.find_elements(By.CSS_SELECTOR, "#answers .wide")
+    wide = "return arguments[0].scrollWidth > arguments[0].clientWidth"
+    assert width > 390 or all(driver.execute_script(wide, box) for box in boxes)
+    top = "return document.querySelector('p').getBoundingClientRect().top + window.scrollY"
+    assert 0 <= driver.execute_script(top) < 300
+
+
+def test_no_script_of_an_answer_runs_and_all_is_visible(driver: Any) -> None:
+    size(driver, 1280, 900)
+    assert driver.execute_script("return window.hacked") is None
+    shown = driver.execute_script("return document.getElementById('answers').textContent")
+    assert HOSTILE["a"] in shown
+    assert "turned ⟨U+202E⟩ around, مرحبا 你好 😀 ⟨U+0000⟩" in shown
+    assert faults(driver) == []
+    assert driver.execute_script("return performance.getEntriesByType('resource').length") == 0
+
+
+def test_words_in_any_order_find_prompts(driver: Any) -> None:
+    words = driver.find_element(By.NAME, "words")
+    words.send_keys("AROUND turned")
+    assert prompts(driver) == ["<i>c</i>?"]
+    words.clear()
+    words.send_keys("nowhere")
+    assert prompts(driver) == []
+    assert "no prompt" in driver.find_element(By.NAME, "found").text
+    words.send_keys(Keys.CONTROL, "a")
+    words.send_keys(Keys.BACKSPACE)
+    assert prompts(driver) == ["<i>a</i>?", "<i>b</i>?", "<i>c</i>?"]
+    assert driver.find_element(By.NAME, "found").text == "prompts 1 to 3 of 4"
+    driver.find_element(By.NAME, "after").click()
+    assert prompts(driver) == ["<i>d</i>?"]
+    assert "(blank" in driver.find_element(By.ID, "answers").text
+    driver.find_element(By.NAME, "before").click()
+
+
+def test_prompts_sort_by_gains_and_losses(driver: Any) -> None:
+    pick = "const s = document.querySelector(`[name=${arguments[0]}]`); s.value = arguments[1];"
+    pick += "s.dispatchEvent(new Event('input'))"
+    driver.execute_script(pick, "policy", "dpo/x")
+    driver.execute_script(pick, "order", "gains")
+    assert prompts(driver) == ["<i>b</i>?", "<i>a</i>?", "<i>d</i>?"]
+    driver.execute_script(pick, "order", "losses")
+    assert prompts(driver)[0] == "<i>c</i>?"
+    driver.execute_script(pick, "order", "identifier")
+    same = driver.find_elements(By.CSS_SELECTOR, "#answers .same")
+    assert len(same) == 5, "two of three answers are those of the base, but one"
+    assert {one.text for one in same} == {"the same answer as base/base"}
+
+
+def test_tables_sort_by_keyboard_with_what_is_missing_last(driver: Any) -> None:
+    box = driver.find_element(By.CSS_SELECTOR, "#which-policies-are-better table")
+    head = box.find_elements(By.CSS_SELECTOR, "th")[3]
+    assert head.text.startswith("p (all)")
+
+    def policies() -> list[str]:
+        return [cell.text for cell in box.find_elements(By.CSS_SELECTOR, "td:first-child")]
+
+    first = box.find_elements(By.CSS_SELECTOR, "th")[0]
+    button = first.find_element(By.TAG_NAME, "button")
+    for key, state, order in (
+        (Keys.ENTER, "ascending", ["base/base", "dpo/x", "map-d/both"]),
+        (Keys.SPACE, "descending", ["map-d/both", "dpo/x", "base/base"]),
+    ):
+        button.send_keys(key)
+        assert first.get_attribute("aria-sort") == state
+        assert policies() == order
+    assert head.get_attribute("aria-sort") == "none"
+    sorts = driver.find_element(By.CSS_SELECTOR, "#diagnostics table")
+    kept = "return [...arguments[0].tBodies[0].rows].map(row => row.cells[0].textContent)"
+    cells = "arguments[0].tBodies[0].rows[0].cells[7]"
+    driver.execute_script(f"{cells}.dataset.sort = '5'", sorts)
+    button = sorts.find_elements(By.CSS_SELECTOR, "th button")[7]
+    for _ in range(2):
+        button.send_keys(Keys.ENTER)
+        assert driver.execute_script(kept, sorts)[0] == "base/base", "dashes stay last"
+
+
+def test_words_in_any_order_find_rows(driver: Any) -> None:
+    part = driver.find_element(By.ID, "which-policies-are-better")
+    field = part.find_element(By.CSS_SELECTOR, "input.filter")
+    field.send_keys("60.0 MAP")
+    rows = part.find_elements(By.CSS_SELECTOR, "tbody tr")
+    shown = [row.text for row in rows if row.is_displayed()]
+    assert [text.split()[0] for text in shown] == ["map-d/both"]
+    assert part.find_element(By.CSS_SELECTOR, ".found").text == "1 of 3 rows"
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys(Keys.BACKSPACE)
+
+
+def test_print_has_every_column(driver: Any) -> None:
+    """On A4 no table is wider than the sheet, and none is in a box that hides a part of it."""
+    options = {"preferCSSPageSize": True, "printBackground": True}
+    pdf = base64.b64decode(driver.execute_cdp_cmd("Page.printToPDF", options)["data"])
+    boxes = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", pdf)
+    assert boxes
+    assert all((round(float(w)), round(float(h))) == (842, 595) for w, h in boxes), "A4, landscape"
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    size(driver, round((297 - 24) / 25.4 * 96), 700)
+    script = (
+        "return [...document.querySelectorAll('table')].map(table => {"
+        " const box = table.getBoundingClientRect();"
+        " return [box.left, box.right, table.parentElement.scrollWidth"
+        " - table.parentElement.clientWidth, getComputedStyle(table.parentElement).maxHeight]})"
+    )
+    width = driver.execute_script("return document.documentElement.clientWidth")
+    found = driver.execute_script(script)
+    assert len(found) >= 8
+    for i, (left, right, over, height) in enumerate(found):
+        assert left >= 0
+        assert right <= width + 1
+        assert over <= 1, i
+        assert height == "none"
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
