@@ -13,6 +13,7 @@ import pytest
 from answerdata import LAM, make_study
 
 from polyalign.cli import main
+from polyalign.cli.answer import QUIET
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command is called from another folder, and may change it."""
     monkeypatch.chdir(tmp_path)
+    # The command sets these, and other tests must not see them.
+    for name, text in QUIET.items():
+        monkeypatch.setenv(name, text)
 
 
 def answer(root: Path, *words: str) -> int:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from polyalign.cli import Parser
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from polyalign.answer.ways import Way
     from polyalign.study import Study
 
+QUIET = {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+"""Variables with which models are loaded without bars and advice."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Answer a prompt; 0, or 2 with one line on stderr on bad input.
@@ -24,6 +28,8 @@ def main(argv: list[str] | None = None) -> int:
     """
     try:
         options = _parser().parse_args(argv)
+        # Before the first import of what reads them.
+        os.environ.update(QUIET)
         from polyalign.answer import ways
 
         study = ways.enter_study(options.study)
@@ -42,10 +48,11 @@ def main(argv: list[str] | None = None) -> int:
                 "--candidates without anything to choose by; expected --palette, --lam or --policy "
                 "beside it; add one"
             )
-        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-        from polyalign.answer.answers import Answerer, as_json
+        # What a model's loader says is no part of the answer.
+        with redirect_stdout(sys.stderr):
+            from polyalign.answer.answers import Answerer, as_json
 
-        answers = Answerer(study).answer(asked)
+            answers = Answerer(study).answer(asked)
     except InputError as error:
         print("polyalign: " + " ".join(str(error).split()), file=sys.stderr)
         return 2

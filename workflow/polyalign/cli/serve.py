@@ -5,6 +5,7 @@ import sys
 from importlib.util import find_spec
 
 from polyalign.cli import Parser
+from polyalign.cli.answer import QUIET
 from polyalign.errors import InputError
 
 TOKEN = "POLYALIGN_TOKEN"
@@ -28,13 +29,13 @@ def main(argv: list[str] | None = None) -> int:
                     f"{name} is not installed; expected it for `polyalign serve`; "
                     "pip install 'polyalign[serve]'"
                 )
+        os.environ.update(QUIET)
         from polyalign.answer import ways
 
         study = ways.enter_study(options.study)
         for name in ("max_candidates", "max_prompt", "max_body"):
             if getattr(options, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} is below 1; raise it")
-        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         import uvicorn
 
         from polyalign.answer.answers import Answerer
