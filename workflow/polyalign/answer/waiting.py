@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -11,6 +12,10 @@ from polyalign.answer.ways import Asked
 
 Grown = Callable[[int, str], None]
 """Is told the number of an answer, and its text so far."""
+
+GATHERING = 0.01
+"""Seconds from a request to its batch. Clients that were answered together ask again together, and
+the first of them must not be answered alone."""
 
 CLOSED = "the server is closing; ask again later"
 
@@ -86,6 +91,7 @@ class Waiting:
         first = self._queue.get()
         if first is None:
             return self._rest(), False
+        time.sleep(GATHERING)
         group, responses = [first], _responses(first)
         while responses < self.together:
             try:
