@@ -25,6 +25,7 @@ from polyalign.answer.ways import (
     way_of_policy,
 )
 from polyalign.data.keys import batch_seed
+from polyalign.data.tables import write_table
 from polyalign.errors import InputError
 from polyalign.families import family
 from polyalign.models.load import load_causal_lm, load_tokenizer
@@ -209,8 +210,31 @@ def test_answers_are_told_while_they_grow(answerer: Answerer, study: Study) -> N
         assert all(late.startswith(early) for early, late in pairwise(told))
 
 
+def test_each_policy_has_its_own_lam(study: Study) -> None:
+    assert way_of_policy(study, "map-d/open").lam == LAM
+    # Guidance draws new responses, so its λ is that for K → ∞.
+    assert way_of_policy(study, "token-d/open").lam == {"vowels": 0.5, "diversity": 0.5}
+    assert way_of_policy(study, "token-d/guided").lam == {"vowels": 3.0}
+    (drawn,) = (policy for name, policy in study.all_policies.items() if name.startswith("morl-d"))
+    table = Path(f"results/tiny/policies/{drawn.name}/rewards.parquet")
+    table.parent.mkdir(parents=True)
+    write_table(pd.DataFrame({"vowels": [1.0]}), table, {"lam": {"vowels": 0.7}})
+    try:
+        assert way_of_policy(study, drawn.name).lam == {"vowels": 0.7}
+    finally:
+        table.unlink()
+
+
 def test_what_is_made_is_offered(study: Study) -> None:
-    made = ["base/base", "map-d/open", "map-d/own", "best-of/open", "token-d/guided", "rloo/open"]
+    made = [
+        "base/base",
+        "map-d/open",
+        "map-d/own",
+        "best-of/open",
+        "token-d/open",
+        "token-d/guided",
+        "rloo/open",
+    ]
     assert list(offered(study)) == [*made, "open"]
 
 

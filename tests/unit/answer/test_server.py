@@ -86,7 +86,15 @@ USER = [{"role": "user", "content": "b c"}]
 
 
 def test_models_are_the_policies_and_palettes(client) -> None:
-    made = ["base/base", "map-d/open", "map-d/own", "best-of/open", "token-d/guided", "rloo/open"]
+    made = [
+        "base/base",
+        "map-d/open",
+        "map-d/own",
+        "best-of/open",
+        "token-d/open",
+        "token-d/guided",
+        "rloo/open",
+    ]
     assert [model.id for model in client.models.list()] == [*made, "open"]
 
 
