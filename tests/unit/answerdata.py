@@ -27,7 +27,12 @@ CONFIG = {
         "map-d": {"palettes": ["open"], "lam": {"own": {"vowels": 0.5}}},
         "morl-d": {"count": 1, "cap": 1.0, "values": ["vowels"]},
         "best-of": {"palettes": ["open"]},
-        "token-d": {"palettes": ["open"], "lam": {"guided": {"vowels": 3.0}}, "interval": 2, "top_k": 6},
+        "token-d": {
+            "palettes": ["open"],
+            "lam": {"guided": {"vowels": 3.0}},
+            "interval": 2,
+            "top_k": 6,
+        },
         "rloo": {"palettes": ["open", "shut"]},
     },
     "evaluation": {"evaluate_only": ["fluency"]},
