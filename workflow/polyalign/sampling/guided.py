@@ -22,7 +22,7 @@ So the log-probability of a response is that under this process, and the KL to t
 is computed from it is right, whatever the rewards.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -101,7 +101,6 @@ class GuidedEngine:
         self.end_texts = {end: end_text([end], self.ends, tokenizer) for end in self.ends}
         self.cached = cache_agrees(model, tokenizer)
 
-    @torch.inference_mode()
     def __call__(
         self, prompts: Sequence[str], encoded: Sequence[list[int]], seed: int
     ) -> list[Response]:
@@ -111,6 +110,27 @@ class GuidedEngine:
             InputError: if a reward is not a finite number.
         """
         uniform = uniforms(seed, self.sampling.max_new_tokens, len(encoded))
+        return self.draw(prompts, encoded, uniform)
+
+    @torch.inference_mode()
+    def draw(
+        self,
+        prompts: Sequence[str],
+        encoded: Sequence[list[int]],
+        uniform: torch.Tensor,
+        grown: Callable[[int, list[int]], None] | None = None,
+    ) -> list[Response]:
+        """As a call, with random numbers of one's own, so that each text may have its own seed.
+
+        Args:
+            prompts: b prompts.
+            encoded: the rendered prompts.
+            uniform: numbers in [0, 1), float64 (`max_new_tokens`, b), as `uniforms` makes them.
+            grown: is told after every token the number of the text and its token ids so far.
+
+        Raises:
+            InputError: if a reward is not a finite number.
+        """
         batch = left_padded(self.tokenizer, encoded).to(self.model.device)
         inputs, attention = batch["input_ids"], batch["attention_mask"]
         positions = (attention.cumsum(-1) - 1).clamp(min=0)
@@ -134,6 +154,8 @@ class GuidedEngine:
             for place, row in enumerate(alive):
                 drawn[row].append(tokens[place])
                 logprob[row] += logs[place]
+                if grown is not None:
+                    grown(row, drawn[row])
                 ended = self._ended(drawn[row])
                 if ended or step == self.sampling.max_new_tokens - 1:
                     text = self.texts([drawn[row]])[0]
