@@ -84,7 +84,8 @@ def test_gains_are_in_standard_deviations_of_the_base() -> None:
     assert in_sd_text(math.nan) == "–"
 
 
-def test_a_share_has_the_interval_that_covers_it() -> None:
+@pytest.mark.parametrize("true", [0.8, 0.0])
+def test_a_share_has_the_interval_that_covers_it(true: float) -> None:
     """In many draws of both levels the interval covers the true share 95 times of 100."""
     draws = np.random.default_rng(1)
     covered, n = 0, 4000
@@ -94,12 +95,12 @@ def test_a_share_has_the_interval_that_covers_it() -> None:
             asked=5.0,
             base=1.0 + 0.3 * draws.normal(),
             base_se=0.3,
-            realised=4.2 + 0.5 * draws.normal(),
-            se=0.5,
+            realised=1.0 + 4 * true + 0.3 * draws.normal(),
+            se=0.3,
         )
         share, low, high = one.share
         assert low < share < high
-        covered += low <= 0.8 <= high
+        covered += low <= true <= high
     assert covered / n == pytest.approx(0.95, abs=0.012)
 
 
