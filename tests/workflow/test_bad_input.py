@@ -100,7 +100,8 @@ def test_scores_without_a_specification(tmp_path: Path, samples: pd.DataFrame) -
 
 def test_missing_table(tmp_path: Path) -> None:
     out = tmp_path / "out" / "palette.json"
-    settings = {"palette": "p", "levels": {"humor": 1}, "scope": "joint", "on_infeasible": "fail"}
+    settings = {"palette": "p", "levels": {"humor": 1}, "scope": "joint"}
+    settings["if_infeasible"] = {"on_infeasible": "fail"}
     run = call("solve", settings, {"pool": [tmp_path / "no.parquet"]}, ("palette", out))
     refused(run, out, "no.parquet", "no such table")
 
@@ -110,7 +111,8 @@ def test_truncated_table(tmp_path: Path, samples: pd.DataFrame) -> None:
     write_table(samples, whole, {})
     whole.write_bytes(whole.read_bytes()[:-200])
     out = tmp_path / "out" / "palette.json"
-    settings = {"palette": "p", "levels": {"humor": 1}, "scope": "joint", "on_infeasible": "fail"}
+    settings = {"palette": "p", "levels": {"humor": 1}, "scope": "joint"}
+    settings["if_infeasible"] = {"on_infeasible": "fail"}
     run = call("solve", settings, {"pool": [whole]}, ("palette", out))
     refused(run, out, "pool.parquet", "truncated")
 
@@ -136,7 +138,7 @@ def test_a_prompt_without_candidates_to_choose_from(tmp_path: Path, samples: pd.
     pool = samples.assign(humor=1.0).drop(index=3)
     write_table(pool, tmp_path / "pool.parquet", {"spec": {}})
     palette = tmp_path / "palette.json"
-    palette.write_text(json.dumps({"values": ["humor"], "lam": [1.0]}))
+    palette.write_text(json.dumps({"status": "solved", "values": ["humor"], "lam": [1.0]}))
     out = tmp_path / "out" / "rewards.parquet"
     settings = {"family": "map-d", "policy": "map-d/p", "seed": 1, "settings": {"draws": 1}}
     inputs = {"pool": [tmp_path / "pool.parquet"], "palette": [palette]}

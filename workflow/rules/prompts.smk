@@ -14,6 +14,8 @@ rule prompts:
     localrule: True
     conda:
         environment("prompts")
+    resources:
+        **needs("prompts"),
     params:
         **params("prompts"),
     shell:
