@@ -83,7 +83,9 @@ def test_light_jobs_run_beside_the_workflow_and_others_do_not() -> None:
     """Decoding is light unless its family loads a model, which its own rule finds out."""
     texts = [path.read_text() for path in (REPOSITORY / "workflow/rules").glob("*.smk")]
     bodies = [
-        body for text in texts for body in re.split(r"^ *(?:rule|checkpoint) (?=\w+:)", text, flags=re.M)[1:]
+        body
+        for text in texts
+        for body in re.split(r"^ *(?:rule|checkpoint) (?=\w+:)", text, flags=re.M)[1:]
     ]
     local = {body.partition(":")[0] for body in bodies if "localrule: True" in body}
     named = {body.partition(":")[0] for body in bodies}
