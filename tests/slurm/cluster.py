@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
@@ -69,33 +70,75 @@ def missing() -> str:
     return ""
 
 
+@dataclass
+class Cluster:
+    """A running cluster.
+
+    Attributes:
+        folder: logs and state, removed at the end.
+        daemons: its processes, by name.
+    """
+
+    folder: Path
+    daemons: dict[str, subprocess.Popen[bytes]]
+
+    def start(self, name: str, *options: str) -> None:
+        """Start one of SLURM's daemons."""
+        with (self.folder / "daemons.log").open("a") as log:
+            self.daemons[name] = subprocess.Popen([name, *options], stdout=log, stderr=log)
+
+    def lose_node(self) -> None:
+        """Let the node lose its power: its daemon and its jobs end, and SLURM hears of it.
+
+        SLURM takes the jobs of such a node for ended, and starts them anew when it is back. If they
+        went on there, or the daemon did, a job could be started while the same one still ends.
+        """
+        daemon = self.daemons.pop("slurmd")
+        daemon.kill()
+        daemon.wait()
+        while end_jobs():
+            time.sleep(0.1)
+        self._set_node("State=DOWN", "Reason=test")
+
+    def bring_node_back(self) -> None:
+        """Start the daemon of the node again, and wait until it takes jobs."""
+        self.start("slurmd", "-D")
+
+        def back() -> bool:
+            self._set_node("State=RESUME")  # refused if it has reported back by itself
+            return _state_of_node() in ("idle", "mixed", "allocated")
+
+        _wait_for("the node", self.folder, back)
+
+    def _set_node(self, *changes: str) -> None:
+        node = f"NodeName={os.uname().nodename.partition('.')[0]}"
+        command = ["scontrol", "update", node, *changes]
+        subprocess.run(command, check=False, capture_output=True)
+
+
 @contextmanager
-def cluster(cpus: int = 4, memory: int = 40_000) -> Iterator[Path]:
+def cluster(cpus: int = 4, memory: int = 40_000) -> Iterator[Cluster]:
     """Run the daemons; the environment of this process then leads to them.
 
     Args:
         cpus: that the node says it has; the machine may have fewer.
         memory: MB that it says it has.
-
-    Yields:
-        The folder with logs and state, removed at the end.
     """
     folder = Path(tempfile.mkdtemp(prefix="slurm."))
-    daemons: list[subprocess.Popen[bytes]] = []
+    running = Cluster(folder, {})
     before = {name: os.environ.get(name) for name in ("SLURM_CONF", "PATH")}
     os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
     os.environ["PATH"] = f"{folder}/bin{os.pathsep}{before['PATH']}"
     try:
         _configure(folder, cpus, memory)
-        daemons.append(_munge(folder))
-        with (folder / "daemons.log").open("w") as log:
-            for command in (["slurmctld", "-D", "-i"], ["slurmd", "-D"]):
-                daemons.append(subprocess.Popen(command, stdout=log, stderr=log))
-        _wait_until_idle(folder)
-        yield folder
+        running.daemons["munged"] = _munge(folder)
+        running.start("slurmctld", "-D", "-i")
+        running.start("slurmd", "-D")
+        _wait_for("the node", folder, lambda: _state_of_node() == "idle")
+        yield running
     finally:
         subprocess.run(["scancel", "--user=root"], check=False, capture_output=True)
-        for daemon in reversed(daemons):
+        for daemon in reversed(running.daemons.values()):
             daemon.terminate()
             try:
                 daemon.wait(WAIT)
@@ -152,13 +195,9 @@ def _munge(folder: Path) -> subprocess.Popen[bytes]:
     return daemon
 
 
-def _wait_until_idle(folder: Path) -> None:
-    def idle() -> bool:
-        command = ["sinfo", "--noheader", "--format=%T"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.stdout.strip() == "idle"
-
-    _wait_for("the node", folder, idle)
+def _state_of_node() -> str:
+    command = ["sinfo", "--noheader", "--format=%T"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _wait_for(what: str, folder: Path, ready) -> None:  # type: ignore[no-untyped-def]

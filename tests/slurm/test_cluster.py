@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from cluster import GPUS, cluster, end_jobs, missing
+from cluster import GPUS, Cluster, cluster, missing
 from study import PALETTE, checkout
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "it can be run")
@@ -184,7 +184,7 @@ def disturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disturbed]:
     folder = checkout(tmp_path_factory.mktemp("cluster") / "checkout")
     done = workflow(reference, "--cores", "2", "--show-failed-logs", "--", "all")
     assert done.returncode == 0, done.stdout + done.stderr
-    with cluster():
+    with cluster() as running:
         controllers = [first := Controller.start(folder, "first")]
         try:
             struck = first.inject({"orphan": kill_controller})
@@ -195,7 +195,7 @@ def disturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disturbed]:
                 "training": cancel_training,
                 "requeued": requeue,
                 "resumed": requeue_training,
-                "lost": lose_the_node,
+                "lost": lambda controller: lose_the_node(controller, running),
             }
             struck |= second.inject(faults)
             assert second.ended_well(), second.situation()
@@ -259,27 +259,14 @@ def requeue(controller: Controller) -> str | None:
     return str(record["slurm_job"])
 
 
-def is_back(node: str) -> bool:
-    """Resume the node, which is refused where it has reported back by itself already."""
-    subprocess.run(["scontrol", "update", node, "State=RESUME"], check=False, capture_output=True)
-    shown = ["sinfo", "--noheader", "--format=%T"]
-    return "down" not in subprocess.run(shown, check=True, capture_output=True, text=True).stdout
-
-
-def lose_the_node(controller: Controller) -> str | None:
-    """Take the node down while the trained model answers, and bring it back.
-
-    SLURM takes the jobs of a lost node for ended, and starts them anew when it is back. So they
-    have to end with it: a node that still has a job refuses it, and SLURM then holds it for good.
-    """
+def lose_the_node(controller: Controller, running: Cluster) -> str | None:
+    """Lose the node while the trained model answers, and bring it back."""
     record = controller.at_work(ANSWERS)
     if not record or state(record["slurm_job"]) != "RUNNING":
         return None
-    node = f"NodeName={os.uname().nodename.partition('.')[0]}"
-    subprocess.run(["scontrol", "update", node, "State=DOWN", "Reason=test"], check=True)
+    running.lose_node()
     wait_until(lambda: state(record["slurm_job"]) != "RUNNING")
-    wait_until(lambda: not end_jobs())
-    wait_until(lambda: is_back(node))
+    running.bring_node_back()
     return str(record["slurm_job"])
 
 

@@ -16,7 +16,7 @@ def test_the_snakefile_of_the_working_folder_or_of_the_library(
     called = calls.command(Given("my.yaml", ["seed=2", "study=b"]), "--cores", "2", "--", "all")
     assert called == [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(calls.CHECKOUT / "Snakefile")),
-        *("--max-jobs-per-timespan", "100000/1h"),
+        *("--max-jobs-per-timespan", "10000/4s"),
         *("--configfile", "my.yaml", "--config", "seed=2", "study=b", "--cores", "2", "--", "all"),
     ]
     assert (calls.CHECKOUT / "Snakefile").is_file()

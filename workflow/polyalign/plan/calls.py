@@ -48,9 +48,10 @@ def command(study: Given, *options: str) -> list[str]:
     return [
         *(sys.executable, "-m", "snakemake"),
         *(() if here else ("--snakefile", str(snakefile))),
-        # Snakemake plans again after each such span, once more for every job that has ended: with
-        # its default of one second that takes a minute of CPU time in a study of ten.
-        *("--max-jobs-per-timespan", "100000/1h"),
+        # Snakemake looks for jobs to start again after each such span, once for every job that has
+        # ended. With its default of 1 s that takes a minute of CPU time in a study of ten. It ends
+        # no sooner than the last span.
+        *("--max-jobs-per-timespan", "10000/4s"),
         *("--configfile", study.config),
         *(("--config", *study.changes) if study.changes else ()),
         *options,
