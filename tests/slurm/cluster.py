@@ -212,24 +212,29 @@ def _wait_for(what: str, folder: Path, ready) -> None:  # type: ignore[no-untype
 
 
 def end_jobs() -> int:
-    """Kill the processes of all jobs of this cluster, and the daemons that watch them.
+    """Kill the processes of all jobs of this cluster, and first the daemons that watch them.
 
-    Without control groups, SLURM loses processes that lost their parents.
+    A daemon that still watches would report the end of its job. Without control groups, SLURM loses
+    processes that lost their parents.
 
     Returns:
         How many there were.
     """
     here = f"SLURM_CONF={os.environ['SLURM_CONF']}".encode()
-    found = 0
+    watching, working = [], []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             variables = (process / "environ").read_bytes().split(b"\0")
-            of_job = any(variable.startswith(b"SLURM_JOB_ID=") for variable in variables)
-            watches = (process / "comm").read_text() == "slurmstepd\n"
-            if here in variables and (of_job or watches):
-                os.kill(int(process.name), signal.SIGKILL)
-                found += 1
-    return found
+            if here not in variables:
+                continue
+            if (process / "comm").read_text() == "slurmstepd\n":
+                watching.append(int(process.name))
+            elif any(variable.startswith(b"SLURM_JOB_ID=") for variable in variables):
+                working.append(int(process.name))
+    for pid in [*watching, *working]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return len(watching) + len(working)
 
 
 if __name__ == "__main__":

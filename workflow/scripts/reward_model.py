@@ -3,7 +3,8 @@
 from typing import Any
 
 from polyalign.data.labels import labelled_texts
-from polyalign.data.preferences import read_pairs, said_of
+from polyalign.data.pair_counts import said_of
+from polyalign.data.preferences import read_pairs
 from polyalign.data.tables import read_table
 from polyalign.families.options import RewardTraining
 from polyalign.models.manifest import write_manifest, write_metrics

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from polyalign.data.pair_counts import said_of
 from polyalign.data.preferences import (
     COLUMNS,
     END_COLUMNS,
@@ -17,7 +18,6 @@ from polyalign.data.preferences import (
     mixture,
     prompts_of_rows,
     read_pairs,
-    said_of,
 )
 from polyalign.errors import InputError
 

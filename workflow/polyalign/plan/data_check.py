@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from polyalign.data.labels import labelled_texts
-from polyalign.data.preferences import apportion, read_pairs, said_of
+from polyalign.data.pair_counts import said_of
+from polyalign.data.preferences import apportion, read_pairs
 from polyalign.data.prompts import source_prompts
 from polyalign.data.rewards_table import (
     check_splits,

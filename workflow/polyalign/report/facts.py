@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from polyalign.data.preferences import said_of
+from polyalign.data.pair_counts import said_of
 
 LOST = {
     "cut": "pairs cut to the token limit",

@@ -16,7 +16,8 @@ import torch
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from polyalign.data.preferences import mixture, read_pairs, said_of
+from polyalign.data.pair_counts import said_of
+from polyalign.data.preferences import mixture, read_pairs
 from polyalign.errors import InputError
 from polyalign.families.dpo import Dpo, Mixed
 from polyalign.models.endings import Endings, endings
