@@ -61,8 +61,15 @@ config["front_page"] = {
 }
 
 
+def grouped():
+    """Whether a profile puts jobs into groups, which Snakemake knows only when it plans."""
+    return bool(workflow.group_settings.overwrite_groups)
+
+
 def unsolved():
     """Palette without a solution → its verdict; those that are still to be solved count as solved."""
+    if grouped():
+        return left_out.unsolved_so_far(STUDY)
     found = {}
     for palette in left_out.dispensable(STUDY):
         try:
@@ -147,6 +154,16 @@ def inputs(stage, **fixed):
         return {name: marked(paths) for name, paths in found.items()}
 
     return of_job
+
+
+def inputs_of_solve(wildcards):
+    """`inputs("solve")`; and `solve` is no checkpoint where jobs are in groups.
+
+    When a checkpoint ends, Snakemake submits the groups that run a second time. Without one the
+    policies of a palette that has no solution fail, and the next run goes on without them.
+    """
+    workflow.get_rule("solve").is_checkpoint = not grouped()
+    return inputs("solve")(wildcards)
 
 
 def needs(stage, **fixed):

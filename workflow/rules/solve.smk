@@ -7,7 +7,7 @@
 checkpoint solve:
     """λ of one palette, or why it has none: results/<study>/palettes/lam/<palette>.json."""
     input:
-        unpack(inputs("solve")),
+        unpack(inputs_of_solve),
     output:
         lam=PATHS.lam(),
     log:

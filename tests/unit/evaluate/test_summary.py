@@ -33,6 +33,7 @@ RECORD = {
     "max_weight": 0.25,
     "pareto_k": None,
     "edges": {"supportable": 0.8, "feasible": 1.4},
+    "budget": {"suffices": 40},
     "reweighting_share": [0.125, None],
     "test": {"expected": [1.8, 0.55], "se": [0.1, 0.1], "prompts": 9},
 }

@@ -73,9 +73,13 @@ def without_solution(lam: Mapping[str, Any]) -> str:
 
 def unsolved_so_far(study: Study) -> dict[str, str]:
     """Palette without a solution → its verdict, by the files that there are."""
-    files = {name: Paths(study.study).lam(name) for name in dispensable(study)}
-    verdicts = {name: without_solution(read_lam(path)) for name, path in files.items()}
-    return {name: verdict for name, verdict in verdicts.items() if verdict}
+    found = {name: read_lam(Paths(study.study).lam(name)) for name in dispensable(study)}
+    return {
+        name: without_solution(lam)
+        for name, lam in found.items()
+        # A palette whose levels were changed since is still to be solved.
+        if without_solution(lam) and lam.get("levels") == study.palettes[name]
+    }
 
 
 def kept(study: Study, unsolved: Mapping[str, str], failed: Failed) -> Study:
