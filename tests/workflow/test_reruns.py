@@ -126,7 +126,7 @@ def test_a_palette_reruns_its_lambda_and_what_hangs_on_it(study: Path) -> None:
 
 
 def test_a_palette_that_is_trained_on_retrains_its_models_alone(study: Path) -> None:
-    edit(study, "config.yaml", "hhh-60: {humor: q60", "hhh-60: {humor: q61")
+    edit(study, "config.yaml", "hhh-60: {humor: mean+0.2sd", "hhh-60: {humor: q61")
     found = planned(study)
     trained = {f"train_{family}:hhh-60" for family in ("rloo", "ppo", "dpo")}
     sampled = {f"generate:{family}:hhh-60:0:1" for family in ("rloo", "ppo", "dpo")}
@@ -223,7 +223,7 @@ def test_a_pool_that_is_sampled_again_takes_the_new_shards(study: Path) -> None:
 def test_a_palette_that_was_adjusted_is_solved_again_if_it_may_not_be(study: Path) -> None:
     lam = study / "results/sandbox/palettes/lam/hhh-65.json"
     times = lam.stat().st_atime_ns, lam.stat().st_mtime_ns
-    lam.write_text(lam.read_text().replace('"adjusted": false', '"adjusted": true'))
+    lam.write_text(lam.read_text().replace('"reached": 1.0', '"reached": 0.5'))
     os.utime(lam, ns=times)
     configure(study, map__on_infeasible="adjust")
     solved = {job for job in planned(study) if job.startswith("solve")}
@@ -500,7 +500,8 @@ def test_slack_and_opponent_judge_again_and_score_nothing(study: Path) -> None:
     config["evaluation"]["slack"] = "published-0.03"
     (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     scatters = {"plot:winrate_scatter", "plot:level_scatter"}
-    assert planned(study) == {"families", *scatters, "resolved_config", "overview", "report"}
+    judged = {"families", "mixing", "tables"}
+    assert planned(study) == {*judged, *scatters, "resolved_config", "overview", "report"}
     config["evaluation"]["opponent"] = "soup/harmless-0.5"
     (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     found = planned(study)

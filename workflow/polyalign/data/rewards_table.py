@@ -19,7 +19,7 @@ from polyalign.data.keys import KEY, SAMPLE_COLUMNS, prompt_id, split_of
 from polyalign.data.specs import check_same_spec
 from polyalign.data.tables import read_table
 from polyalign.errors import InputError, nearest
-from polyalign.map.base import LARGEST, usable
+from polyalign.finite import LARGEST, usable
 
 TEST_SHARE = 0.5
 """Default share of the prompts in `test`, for a table without splits."""

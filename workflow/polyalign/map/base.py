@@ -12,10 +12,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from polyalign.errors import InputError
+from polyalign.finite import LARGEST, usable
 
 SCOPES = ("auto", "prompt", "joint")
 PROMPT_SCOPE_CANDIDATES = 8
-LARGEST = 1e100  # size of a reward; squares of larger ones may overflow
 # A target that is out of reach by less than this many standard deviations counts as feasible, on
 # the edge: the greedy level itself, for example, up to rounding.
 EDGE = 1e-8
@@ -507,11 +507,6 @@ def resolve_scope(scope: str, n: int, groups: np.ndarray | None) -> str:
         return scope
     prompts = n if groups is None else np.unique(groups).size
     return "prompt" if n >= PROMPT_SCOPE_CANDIDATES * prompts else "joint"
-
-
-def usable(numbers: np.ndarray) -> np.ndarray:
-    """Whether each number can be a reward: it is finite, and its square is as well."""
-    return np.abs(numbers) <= LARGEST
 
 
 def check_rewards(rewards: np.ndarray) -> np.ndarray:

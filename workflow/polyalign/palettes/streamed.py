@@ -23,14 +23,13 @@ from polyalign.data.rewards_table import (
     check_splits,
 )
 from polyalign.errors import InputError
+from polyalign.finite import LARGEST, usable
 from polyalign.map.base import (
-    LARGEST,
     PROMPT_SCOPE_CANDIDATES,
     SAME,
     SCOPES,
     Base,
     Units,
-    usable,
 )
 from polyalign.map.dual import DEFAULT_LIMITS, TOLERANCE, Limits, Solution, maximise, solve_on
 from polyalign.map.palette import parse_level, parse_target
