@@ -34,6 +34,8 @@ def test_a_policy_that_chooses_is_read_with_all_its_candidates(tmp_path: Path) -
     assert CHANCE in frame
     with pytest.raises(InputError, match=r"own\.parquet: chooses among the candidates of a pool"):
         read_choices(own, None)
+    write_table(made.frame, own, {"lam": {}, "greedy": None})
+    pd.testing.assert_frame_equal(read_choices(own, pool()), made.frame)  # it chooses otherwise
 
 
 def test_levels_and_win_rates_of_a_family_are_those_of_all_candidates() -> None:

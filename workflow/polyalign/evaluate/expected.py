@@ -70,7 +70,7 @@ def read_expected(
 
 
 def read_choices(path: str | Path, pool: pd.DataFrame | None) -> pd.DataFrame:
-    """A policy's rewards table, or where it chooses among candidates all of them with their chance.
+    """A policy's rewards table, or where it chooses by λ·r all candidates with their chance.
 
     Args:
         path: rewards table of the policy.
@@ -80,7 +80,7 @@ def read_choices(path: str | Path, pool: pd.DataFrame | None) -> pd.DataFrame:
         InputError: if a table cannot be read, or a policy that chooses comes without the pool.
     """
     record = read_settings(path)
-    if "greedy" not in record:
+    if record.get("greedy") is None:
         return read_table(path)
     if pool is None:
         raise InputError(

@@ -26,15 +26,16 @@ class Decoded:
             log K - (K - 1) / K; there is no `logprob`, since a selection has no exact sequence
             probability.
         lam: value → weight λ.
-        greedy: whether it takes the best candidate.
         expected: value → `level`, the exact expectation over the candidates, averaged over the
             prompts, and its standard error `se` over prompts (None with one prompt).
+        greedy: whether it takes the candidate of largest λ·r, or draws by exp(λ·r); None if it
+            chooses in another way, so that it is judged by its draws alone.
     """
 
     frame: pd.DataFrame
     lam: dict[str, float]
-    greedy: bool
     expected: dict[str, dict[str, float | None]]
+    greedy: bool | None = None
 
 
 def map_d(
@@ -117,7 +118,7 @@ def resample(pool: pd.DataFrame, lam: Mapping[str, float], *, draws: int, seed: 
     log_ratio = np.log(np.maximum(weights * sizes[groups], np.finfo(float).tiny))
     kl = np.bincount(groups, weights * log_ratio)
     drawn, expected = _choose(frame, groups, weights, kl, draws, seed)
-    return Decoded(drawn, dict(lam), False, expected)
+    return Decoded(drawn, dict(lam), expected, greedy=False)
 
 
 def best_of(pool: pd.DataFrame, lam: Mapping[str, float], *, seed: int) -> Decoded:
@@ -138,7 +139,7 @@ def best_of(pool: pd.DataFrame, lam: Mapping[str, float], *, seed: int) -> Decod
     frame, groups, weights = _weighted(pool, lam, greedy=True)
     sizes = np.bincount(groups)
     drawn, expected = _choose(frame, groups, weights, np.log(sizes) - 1 + 1 / sizes, 1, seed)
-    return Decoded(drawn, dict(lam), True, expected)
+    return Decoded(drawn, dict(lam), expected, greedy=True)
 
 
 def weighted_candidates(
