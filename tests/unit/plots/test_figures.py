@@ -398,10 +398,15 @@ def test_only_an_interval_is_cut_at_the_edge_of_a_panel(
     assert arrow.get_ydata() == drawn_points(axes)["rloo/hhh-60"].get_ydata()
 
 
-def test_a_value_that_does_not_vary_has_an_empty_panel(tmp_path: Path) -> None:
+def test_a_value_that_does_not_vary_has_an_empty_panel(drawn: list[Figure], tmp_path: Path) -> None:
     levels = {name: table.copy() for name, table in study().levels.items()}
     levels["base/base"].loc["diversity", "sd"] = 0.0
     delivery.draw(replace(study(), levels=levels), [tmp_path / "figure.png"])
+    empty = {axes.get_title(): not drawn_points(axes) for axes in drawn[0].axes}
+    del empty["KL (nats)"]
+    assert empty.pop("Diversity")
+    assert empty
+    assert not any(empty.values())
 
 
 def test_delivery_needs_a_policy_with_a_palette(tmp_path: Path) -> None:
