@@ -482,7 +482,11 @@ def _base_model_settings(study: Study, wildcards: Wildcards) -> Settings:
 
 
 def _import_settings(study: Study, wildcards: Wildcards) -> Settings:
-    return {"columns": study.columns, "test_share": study.prompts.test_share}
+    return {
+        "columns": study.columns,
+        "negated": study.negated,
+        "test_share": study.prompts.test_share,
+    }
 
 
 # Levels, win rates, sweeps, figures and the report.

@@ -158,6 +158,11 @@ class Study(Strict):
         return {name: spec.model_dump().get("column") or name for name, spec in self.values.items()}
 
     @property
+    def negated(self) -> list[str]:
+        """The values whose scores are taken with the other sign."""
+        return [name for name, spec in self.values.items() if spec.sign == -1]
+
+    @property
     def labels(self) -> dict[str, str]:
         """Value → its name on axes and in tables."""
         return {name: spec.label or name for name, spec in self.values.items()}
@@ -200,7 +205,11 @@ class Study(Strict):
     @property
     def log_probabilities(self) -> list[str]:
         """The values whose rewards are logs of probabilities."""
-        return [name for name, spec in self.values.items() if spec.is_log_probability()]
+        return [
+            name
+            for name, spec in self.values.items()
+            if spec.is_log_probability() and spec.sign == 1
+        ]
 
     @property
     def slack(self) -> float:
