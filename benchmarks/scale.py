@@ -2,8 +2,8 @@
 
 A pool of 10³ to 10⁶ candidates (16 a prompt, 6 values, 4 scatter items, half of the prompts in the
 test split) is written as generation and annotation would write it. Then the script of each stage
-runs in a process of its own, as in a workflow: the scores are joined, λ is solved for a palette that
-raises three values, candidates are chosen, levels and win rates with 1,000 resamples are taken.
+runs in a process of its own, as in a workflow: the scores are joined, λ is solved for a palette
+that raises three values, candidates are chosen, levels and win rates with 1,000 resamples taken.
 `µs each` is the CPU time beyond that of the smallest pool, per candidate more: it stays where a
 stage is linear. Run as
 
