@@ -26,6 +26,7 @@ from polyalign.models.logprobs import encode_responses
 from polyalign.models.sources import ADAPTER
 from polyalign.runtime.files import atomic_write, versions, write_json
 from polyalign.train.divergence import REMEDY, check_number, check_weights
+from polyalign.train.environment import leave_environment_alone
 from polyalign.train.inputs import Run
 from polyalign.train.loading import merged, on_cuda, process_count
 
@@ -48,6 +49,8 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
 # What torch says, on a CPU and on CUDA, when it samples from probabilities that are not finite.
 NOT_SAMPLED = ("probability tensor contains", "device-side assert triggered")
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
+
+leave_environment_alone()
 
 
 class StepBar(TrainerCallback):
