@@ -40,6 +40,7 @@ from polyalign.train.actor_critic import (
     response_logits,
     token_logprobs,
 )
+from polyalign.train.closed_loop import ClosedLoop, group_covariance
 from polyalign.train.divergence import check_number
 from polyalign.train.inputs import Run, TrainingInputs
 from polyalign.train.loading import adapted, load, ready
@@ -110,6 +111,7 @@ class PpoTrainer(Trainer):
         self.ends = end_tokens(model.policy.generation_config, tokenizer)
         self.batches: Iterator[Responses] = iter(())
         self.measured: dict[str, list[float]] = {}
+        self.loop = rl.closed_loop(task, self, args.max_steps // section.rollout_steps)
 
     # ---- sampling and judging ----------------------------------------------------------------
 
@@ -179,7 +181,8 @@ class PpoTrainer(Trainer):
         A token's reward is −log(π / p0) / Λ, and that of the last one also Σᵢ (λᵢ/Λ) rᵢ.
         """
         total = sum(self.task.lam.values())
-        weighted = [scores[name] * weight / total for name, weight in self.task.lam.items()]
+        lam = self.loop.named_lam() if self.loop else self.task.lam
+        weighted = [scores[name] * weight / total for name, weight in lam.items()]
         reward = torch.stack(weighted).sum(0)
         self.set_units(reward)
         made = padded(prompts, responses, self.tokenizer.pad_token_id, self.args.device)
@@ -197,6 +200,10 @@ class PpoTrainer(Trainer):
         made.logprobs = old
         made.advantages = advantages(token_rewards, values, made.mask, self.section.gae_lambda)
         made.returns = made.advantages + values
+        if self.loop:
+            for name, weight in lam.items():
+                self.measured.setdefault(f"lam/{name}", []).append(weight)
+            self.steer(self.loop, scores, total * (token_rewards.sum(1) - values[:, 0]))
         cut = torch.tensor([float(ids[-1] not in self.ends) for ids in responses])
         self.measure(
             responses=torch.ones(len(cut)), tokens=made.mask, reward=reward, kl=kl,
@@ -204,6 +211,21 @@ class PpoTrainer(Trainer):
             **{f"rewards/{name}/mean": score for name, score in scores.items()},
         )  # fmt: skip
         return made
+
+    def steer(
+        self, loop: ClosedLoop, scores: dict[str, torch.Tensor], worth: torch.Tensor
+    ) -> None:
+        """Steer λ by the levels of a rollout.
+
+        Args:
+            loop: what steers.
+            scores: value → rewards of this process's responses.
+            worth: λ·r − log(π / p0) of each, less what the critic expects of its prompt.
+        """
+        rows = torch.stack([*scores.values(), worth], dim=1)
+        every = self.accelerator.gather(rows).double().cpu().numpy()
+        rewards, advantage = every[:, :-1], every[:, -1]
+        loop.update(rewards.mean(axis=0), group_covariance(rewards, advantage, len(every)))
 
     def base_logprobs(self, batch: Responses) -> torch.Tensor:
         """Log-probabilities (b, T) of the tokens under the base model."""
@@ -302,7 +324,7 @@ def train_ppo(task: rl.Task, section: Ppo, run: Run, output: Path) -> dict[str, 
     Raises:
         InputError: if model, tokenizer, template, prompts, λ, rewards or batch do not fit.
     """
-    weights = rl.active_weights(task.lam, task.rewards)
+    weights = rl.weighed(task)
     settings = {
         "model": task.model,
         "revision": task.revision,
@@ -343,7 +365,8 @@ def train_ppo(task: rl.Task, section: Ppo, run: Run, output: Path) -> dict[str, 
     record = common.train_and_save(
         trainer, tokenizer, output, run.work, settings, model=actor.policy
     )
-    return {**record, "exact_target": rl.is_exact(task.sampling)}
+    exact = rl.is_exact(task.sampling)
+    return {**record, "exact_target": exact, **rl.steered(trainer.loop)}
 
 
 def trainer_arguments(
