@@ -93,13 +93,19 @@ class ClosedLoop:
         """Value → λ for the next batch."""
         return dict(zip(self.aim.values, self.lam.tolist(), strict=True))
 
-    def update(self, level: np.ndarray, pending: np.ndarray) -> None:
+    def update(self, level: np.ndarray, pending: np.ndarray) -> dict[str, float]:
         """Take the step that a batch of responses asks for.
 
         Args:
             level: (k,) mean rewards of the batch.
             pending: (k,) Cov(r, λ·r − log(π / p0)) within a prompt, at the λ of the batch.
+
+        Returns:
+            The batch in the metrics: `lam/{value}`, its λ, and `gap/{value}`, asked level − level.
         """
+        found = {f"lam/{name}": weight for name, weight in self.named_lam().items()}
+        gaps = zip(self.aim.values, (self.aim.target - level).tolist(), strict=True)
+        found |= {f"gap/{name}": gap for name, gap in gaps}
         done = len(self.path)
         self.path.append(self.lam.tolist())
         self.levels.append(np.asarray(level, dtype=np.float64).tolist())
@@ -114,6 +120,7 @@ class ClosedLoop:
         new = old + np.linalg.solve(self.root, step)
         new *= min(1.0, REACH * length / max(np.linalg.norm(self.root @ new), 1e-300))
         self.lam[self.moves] = np.maximum(new, 0.0)  # rounding
+        return found
 
     @property
     def window(self) -> int:

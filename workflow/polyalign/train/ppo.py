@@ -201,8 +201,6 @@ class PpoTrainer(Trainer):
         made.advantages = advantages(token_rewards, values, made.mask, self.section.gae_lambda)
         made.returns = made.advantages + values
         if self.loop:
-            for name, weight in lam.items():
-                self.measured.setdefault(f"lam/{name}", []).append(weight)
             self.steer(self.loop, scores, total * (token_rewards.sum(1) - values[:, 0]))
         cut = torch.tensor([float(ids[-1] not in self.ends) for ids in responses])
         self.measure(
@@ -225,7 +223,9 @@ class PpoTrainer(Trainer):
         rows = torch.stack([*scores.values(), worth], dim=1)
         every = self.accelerator.gather(rows).double().cpu().numpy()
         rewards, advantage = every[:, :-1], every[:, -1]
-        loop.update(rewards.mean(axis=0), group_covariance(rewards, advantage, len(every)))
+        pending = group_covariance(rewards, advantage, len(every))
+        for name, number in loop.update(rewards.mean(axis=0), pending).items():
+            self.measured.setdefault(name, []).append(number)
 
     def base_logprobs(self, batch: Responses) -> torch.Tensor:
         """Log-probabilities (b, T) of the tokens under the base model."""

@@ -60,12 +60,11 @@ class Steered:
         output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         if self.loop is not None:
             trainer: Any = self
-            for name, weight in self.loop.named_lam().items():
-                trainer._metrics["train"][f"lam/{name}"].append(weight)
             rewards = self.rewarded.double().cpu().numpy()
             worth = trainer.accelerator.gather(self.worth(output)).double().cpu().numpy()
             pending = group_covariance(rewards, worth / trainer.beta, trainer.num_generations)
-            self.loop.update(rewards.mean(axis=0), pending)
+            for name, number in self.loop.update(rewards.mean(axis=0), pending).items():
+                trainer._metrics["train"][name].append(number)
             trainer.reward_weights = torch.tensor(self.loop.lam * trainer.beta).float()
         return output
 
