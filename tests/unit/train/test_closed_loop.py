@@ -40,7 +40,7 @@ def steer(loop, batches, lag, noise=0.0, seed=0):
 def test_finds_lambda_however_slowly_the_policy_follows(factor, lag):
     loop = ClosedLoop(aim(factor * BEST), 100)
     steer(loop, 100, lag)
-    np.testing.assert_allclose(loop.final, BEST, atol=0.03)
+    np.testing.assert_allclose(loop.final, BEST, atol=0.04)
 
 
 def test_does_not_wind_up_while_the_policy_is_behind():

@@ -114,11 +114,11 @@ def _without_lam(base: Base, solution: Solution, room: str) -> dict[str, Any]:
         room: what selection among other numbers of candidates could do, as a clause.
     """
     nothing = [None] * base.k
-    numbers = ("lam", "realised", "lam_decode", "lam_train", "lam_bias")
+    numbers = ("lam", "realised", "lam_decode", "lam_train", "lam_bias", "level_se_train")
     return {
         **solution.to_dict(),
         **dict.fromkeys(numbers, nothing),
-        **dict.fromkeys(("kl", "ess", "mean_ess", "max_weight"), None),
+        **dict.fromkeys(("kl", "ess", "mean_ess", "max_weight", "curvature_train"), None),
         "adjusted": False,
         "reached": None,
         "message": solution.message + room,

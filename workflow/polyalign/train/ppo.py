@@ -14,6 +14,7 @@ from math import lcm
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
@@ -26,6 +27,7 @@ from transformers import (
 from trl.trainer.utils import disable_dropout_in_model
 
 from polyalign.data.keys import batch_seed
+from polyalign.errors import InputError
 from polyalign.families.ppo import Ppo
 from polyalign.models.encoding import render
 from polyalign.models.endings import end_text, end_tokens, sampling_rule, without_end
@@ -53,7 +55,8 @@ VALUE_SHARE = 0.1
 class PpoTrainer(Trainer):
     """Samples responses, scores them, takes several clipped steps on them, and samples again.
 
-    The order of the prompts of the whole run is drawn at its start. Each process samples and scores
+    The order of the prompts of the whole run is drawn at its start. Where λ is steered, each prompt
+    of a rollout is answered twice. Each process samples and scores
     its share of a rollout, with seeds that depend on the number of the rollout alone, so a run
     resumes at a rollout as if it had never stopped.
 
@@ -105,13 +108,21 @@ class PpoTrainer(Trainer):
         # Noise is drawn one batch at a time, so this must not change when memory is short.
         self.sampled_at_once = common.per_process(section.batch_size, section.accumulation)
         self.per_rollout = batch * section.minibatches
-        self.order = rl.prompt_order(
-            len(encoded), args.max_steps // section.rollout_steps, self.per_rollout, args.seed
-        )
+        rollouts = args.max_steps // section.rollout_steps
+        self.loop = rl.closed_loop(task, self, rollouts)
+        # What λ is steered by is the covariance within a prompt, which takes two responses.
+        self.answers = 2 if self.loop else 1
+        if self.per_rollout % (self.answers * args.world_size):
+            raise InputError(
+                f"a rollout of {self.per_rollout} responses on {args.world_size} processes has not "
+                "two responses for each of its prompts; expected an even number on each process, "
+                "to adapt λ: change batch_size or minibatches, or set adapt to false"
+            )
+        few = self.per_rollout // self.answers
+        self.order = rl.prompt_order(len(encoded), rollouts, few, args.seed).repeat(self.answers)
         self.ends = end_tokens(model.policy.generation_config, tokenizer)
         self.batches: Iterator[Responses] = iter(())
         self.measured: dict[str, list[float]] = {}
-        self.loop = rl.closed_loop(task, self, args.max_steps // section.rollout_steps)
 
     # ---- sampling and judging ----------------------------------------------------------------
 
@@ -143,7 +154,7 @@ class PpoTrainer(Trainer):
     def rollout(self, number: int) -> Responses:
         """This process's share of a rollout: sampled, scored and judged."""
         rows = self.order[number * self.per_rollout : (number + 1) * self.per_rollout]
-        rows = rows[self.args.process_index :: self.args.world_size]
+        rows = np.split(rows, self.args.world_size)[self.args.process_index]
         asked = [self.encoded[row] for row in rows]
         prompts = [self.task.prompts[row] for row in rows]
         torch.manual_seed(self.seed_of("responses", number))
@@ -201,7 +212,7 @@ class PpoTrainer(Trainer):
         made.advantages = advantages(token_rewards, values, made.mask, self.section.gae_lambda)
         made.returns = made.advantages + values
         if self.loop:
-            self.steer(self.loop, scores, total * (token_rewards.sum(1) - values[:, 0]))
+            self.steer(self.loop, scores, total * token_rewards.sum(1))
         cut = torch.tensor([float(ids[-1] not in self.ends) for ids in responses])
         self.measure(
             responses=torch.ones(len(cut)), tokens=made.mask, reward=reward, kl=kl,
@@ -218,12 +229,12 @@ class PpoTrainer(Trainer):
         Args:
             loop: what steers.
             scores: value → rewards of this process's responses.
-            worth: λ·r − log(π / p0) of each, less what the critic expects of its prompt.
+            worth: λ·r − log(π / p0) of each.
         """
         rows = torch.stack([*scores.values(), worth], dim=1)
         every = self.accelerator.gather(rows).double().cpu().numpy()
-        rewards, advantage = every[:, :-1], every[:, -1]
-        pending = group_covariance(rewards, advantage, len(every))
+        rewards = every[:, :-1]
+        pending = group_covariance(rewards, every[:, -1], self.answers)
         for name, number in loop.update(rewards.mean(axis=0), pending).items():
             self.measured.setdefault(name, []).append(number)
 
