@@ -774,7 +774,7 @@ def test_training_has_a_panel_a_metric(drawn: list[Figure], tmp_path: Path) -> N
     table = study().training["rloo/hhh-60"]
     assert lam.lines[2].get_ydata() == pytest.approx(table["lam/helpful"] / 0.3)
     assert gap.lines[0].get_ydata() == pytest.approx(table["gap/humor"])
-    assert [text.get_text() for text in gap.get_legend().get_texts()][0] == "hhh-60 Humor"
+    assert gap.get_legend().get_texts()[0].get_text() == "hhh-60 Humor"
     with pytest.raises(InputError, match="trains no model with metrics"):
         training_curves.draw(replace(study(), training={}), [tmp_path / "b.png"])
 

@@ -1,7 +1,5 @@
 """The closed loop on the enumerable problem: its exact aim, and how far a policy is from it."""
 
-from pathlib import Path
-
 import numpy as np
 from enumerable import LAM, divergence, reward_table, target
 
@@ -26,7 +24,7 @@ def exact_aim(base: np.ndarray, factor: float) -> Aim:
     goal, table = target(base), reward_table()
     means = np.einsum("xn,xnk->xk", goal, table)
     apart = table - means[:, None]
-    level, half = means.mean(axis=0), 0.02 * base_sd(base)
+    level, half = means.mean(axis=0), 0.01 * base_sd(base)
     return Aim(
         values=NAMES,
         start=factor * np.array(list(LAM.values())),

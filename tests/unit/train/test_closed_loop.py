@@ -54,8 +54,8 @@ def test_noise_is_averaged_over_the_training():
     """Gains 2 / t weigh batch t in proportion to t: the variance is 4/3 of the mean's."""
     found = []
     for seed in range(200):
-        loop = ClosedLoop(aim(BEST + [0, 0, 0.5]), 60)
-        loop.aim = replace(loop.aim, target=CURVATURE @ (BEST + [0, 0, 0.5]))
+        loop = ClosedLoop(aim(BEST + np.array([0, 0, 0.5])), 60)
+        loop.aim = replace(loop.aim, target=CURVATURE @ (BEST + np.array([0, 0, 0.5])))
         steer(loop, 60, lag=1, noise=0.1, seed=seed)
         found.append(CURVATURE @ loop.lam)
     assert np.std(found, axis=0) == pytest.approx(0.1 * np.sqrt(4 / 3 / 60), rel=0.25)
@@ -105,9 +105,9 @@ def test_arrives_when_levels_and_lambda_are_steady_and_not_before_the_end():
     loop = ClosedLoop(aim(BEST), 40)
     arrived = []
     for _ in range(40):
-        loop.update(TARGET + [0, 0, 0.1], np.zeros(3))
+        loop.update(TARGET + np.array([0, 0, 0.1]), np.zeros(3))
         arrived.append(loop.arrived)
-    assert arrived == [False] * 35 + [True] * 5
+    assert arrived == [False] * 37 + [True] * 3
     assert loop.record()["stopped"] == LEVELS_MET
     assert loop.record()["averaged"] == 10
 
@@ -117,7 +117,7 @@ def test_a_level_outside_its_interval_goes_on(miss):
     loop = ClosedLoop(aim(BEST), 40)
     for _ in range(40):
         loop.lam = BEST.copy()
-        loop.update(TARGET + miss, np.zeros(3))
+        loop.update(TARGET + np.array(miss), np.zeros(3))
     assert not loop.arrived
 
 

@@ -13,7 +13,8 @@ class Ppo(Steered):
     """How one policy is trained."""
 
     steps: Count = Field(
-        default=500, description="Optimisation steps, with `adapt` at most; a multiple of minibatches × passes."
+        default=500,
+        description="Optimisation steps, with `adapt` at most; a multiple of minibatches × passes.",
     )
     batch_size: Count = Field(default=128, description="Responses in one step.")
     minibatches: Count = Field(

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-SETTLED = 0.9  # of the batches: before, the learning rate is too high for a steady policy
+SETTLED = 0.95  # of the batches: before, the learning rate is too high for a steady policy
 LAST = 0.25  # of the batches: what the final λ and the levels are averaged over
 WORTH = 0.1  # of the batches: what the λ at the start counts as
 STEP = 0.5  # longest step, and
@@ -139,7 +139,9 @@ class ClosedLoop:
             return False
         level = np.mean(self.levels[-self.window :], axis=0)
         above = (level > self.aim.high) & (self.final > 0)
-        moved = np.abs(self.root @ (np.array(self.path[-self.window :]) - self.final)[:, self.moves].T)
+        moved = np.abs(
+            self.root @ (np.array(self.path[-self.window :]) - self.final)[:, self.moves].T
+        )
         length = np.linalg.norm(self.root @ self.final[self.moves])
         stable = np.linalg.norm(moved, axis=0).max() <= STABLE * length
         return bool(stable and not above.any() and (level >= self.aim.low).all())

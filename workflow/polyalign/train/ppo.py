@@ -221,9 +221,7 @@ class PpoTrainer(Trainer):
         )  # fmt: skip
         return made
 
-    def steer(
-        self, loop: ClosedLoop, scores: dict[str, torch.Tensor], worth: torch.Tensor
-    ) -> None:
+    def steer(self, loop: ClosedLoop, scores: dict[str, torch.Tensor], worth: torch.Tensor) -> None:
         """Steer λ by the levels of a rollout.
 
         Args:

@@ -46,7 +46,7 @@ class ResponseKl:
 
 
 class Steered:
-    """Steers λ by the levels of each batch, after the batch is rewarded with the λ so far."""
+    """Rewards each batch with the λ so far, and then steers λ by the levels of the batch."""
 
     loop: ClosedLoop | None = None
     rewarded: torch.Tensor
@@ -57,15 +57,16 @@ class Steered:
         return self.rewarded
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:
+        trainer: Any = self
+        if self.loop is not None:
+            trainer.reward_weights = torch.tensor(self.loop.lam * trainer.beta).float()
         output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         if self.loop is not None:
-            trainer: Any = self
             rewards = self.rewarded.double().cpu().numpy()
             worth = trainer.accelerator.gather(self.worth(output)).double().cpu().numpy()
             pending = group_covariance(rewards, worth / trainer.beta, trainer.num_generations)
             for name, number in self.loop.update(rewards.mean(axis=0), pending).items():
                 trainer._metrics["train"][name].append(number)
-            trainer.reward_weights = torch.tensor(self.loop.lam * trainer.beta).float()
         return output
 
     def worth(self, output: Any) -> torch.Tensor:
