@@ -115,10 +115,10 @@ class ClosedLoop:
         old = self.lam[self.moves]
         goal = self.root @ old + gain * np.linalg.solve(self.root.T, gap)
         step = self.root @ (nnls(self.root, goal)[0] - old)
-        length = np.linalg.norm(self.root @ self.aim.start[self.moves])
-        step *= min(1.0, STEP * length / max(np.linalg.norm(step), 1e-300))
+        length = float(np.linalg.norm(self.root @ self.aim.start[self.moves]))
+        step *= _shrink(step, STEP * length)
         new = old + np.linalg.solve(self.root, step)
-        new *= min(1.0, REACH * length / max(np.linalg.norm(self.root @ new), 1e-300))
+        new *= _shrink(self.root @ new, REACH * length)
         self.lam[self.moves] = np.maximum(new, 0.0)  # rounding
         return found
 
@@ -130,7 +130,7 @@ class ClosedLoop:
     @property
     def final(self) -> np.ndarray:
         """λ (k,) averaged over the last part of the training."""
-        return np.mean(self.path[-self.window :] or [self.lam], axis=0)
+        return np.mean(self.path[-self.window :] or [self.lam.tolist()], axis=0)
 
     @property
     def arrived(self) -> bool:
@@ -169,6 +169,12 @@ class ClosedLoop:
             "averaged": len(levels),
             "stopped": LEVELS_MET if self.arrived else STEPS_USED,
         }
+
+
+def _shrink(vector: np.ndarray, longest: float) -> float:
+    """Factor that makes a vector no longer than that."""
+    length = float(np.linalg.norm(vector))
+    return longest / length if length > longest else 1.0
 
 
 def group_covariance(rewards: np.ndarray, scores: np.ndarray, size: int) -> np.ndarray:

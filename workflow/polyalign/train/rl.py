@@ -80,7 +80,7 @@ def task_of(inputs: TrainingInputs) -> Task:
     )
 
 
-class Steering(TrainerCallback, ExportableState):  # type: ignore[misc]
+class Steering(TrainerCallback, ExportableState):
     """Ends a training when its closed loop has arrived; the loop's state is in every checkpoint."""
 
     def __init__(self, loop: ClosedLoop) -> None:
@@ -94,7 +94,9 @@ class Steering(TrainerCallback, ExportableState):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Go on from the state of the checkpoint, if there is one."""
-        self.loop.restore(state.stateful_callbacks[type(self).__name__])
+        # The trainer has it by the names of the callbacks, which its annotation does not say.
+        states: Any = state.stateful_callbacks
+        self.loop.restore(states[type(self).__name__])
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -80,7 +80,8 @@ class RlooTrainer(Steered, ResponseKl, RLOOTrainer):
     def worth(self, output: Any) -> torch.Tensor:
         """The advantage; its baseline leaves the response itself out."""
         advantages: torch.Tensor = output["advantages"]
-        return advantages * (self.num_generations - 1) / self.num_generations
+        size: Any = self.num_generations
+        return advantages * (size - 1) / size
 
 
 class GrpoTrainer(Steered, ResponseKl, GRPOTrainer):

@@ -95,9 +95,10 @@ def _lines(data: FigureData, family: str, metric: str) -> dict[str, "pd.DataFram
     }
     found = {}
     for variant, table in members.items():
-        columns = [name for name in table if name == metric]
+        names = [str(name) for name in table]
+        columns = [name for name in names if name == metric]
         if metric in BY_VALUE:
-            columns = [name for name in table if name.startswith(metric)]
+            columns = [name for name in names if name.startswith(metric)]
         for column in columns:
             rows = table[["step", column]].set_axis(["step", "y"], axis=1).dropna()
             if metric == "lam/":
