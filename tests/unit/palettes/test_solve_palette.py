@@ -64,6 +64,32 @@ def test_the_jackknife_removes_most_of_the_bias_of_few_candidates() -> None:
     assert record["lam_bias"][0] == pytest.approx(record["lam"][0] - record["lam_train"][0])
 
 
+def test_trainings_steer_by_the_curvature_and_the_errors_at_their_lambda() -> None:
+    """Differences of the levels of p_λ, and the spread of the prompts' levels, by hand."""
+    frame = pool(2000, candidates=8, seed=3)
+    names = ["humor", "helpful"]
+    record = solve_palette(frame, "p", {"humor": "mean+0.3sd", "helpful": "mean+0.2sd"})
+    fit = frame[frame["split"] == "fit"]
+    rewards = fit[names].to_numpy()
+    prompts = pd.factorize(fit["prompt_id"])[0]
+
+    def by_prompt(lam: np.ndarray) -> np.ndarray:
+        weights = pd.Series(np.exp(rewards @ lam))
+        weights = weights / weights.groupby(prompts).transform("sum")
+        return pd.DataFrame(rewards * weights.to_numpy()[:, None]).groupby(prompts).sum().to_numpy()
+
+    lam, step = np.array(record["lam_train"]), 1e-4
+    assert (lam < record["lam"]).all()
+    slopes = [
+        (by_prompt(lam + move).mean(axis=0) - by_prompt(lam - move).mean(axis=0)) / (2 * step)
+        for move in step * np.eye(2)
+    ]
+    np.testing.assert_allclose(record["curvature_train"], np.transpose(slopes), rtol=1e-5)
+    levels = by_prompt(lam)
+    errors = levels.std(axis=0) / np.sqrt(len(levels))
+    np.testing.assert_allclose(record["level_se_train"], errors, rtol=1e-6)
+
+
 def test_prompts_with_one_candidate_leave_the_jackknife_alone() -> None:
     """Their level cannot change, so the others' halves are to bear the same palette."""
     frame = pool(3000, candidates=12, seed=4)

@@ -151,6 +151,12 @@ def training() -> dict[str, pd.DataFrame]:
                 "entropy": 2.4 - 0.006 * steps + 0.05 * noise[1],
                 "truncated": np.clip(0.05 + 0.001 * steps + 0.01 * noise[2], 0, 1),
                 "grad_norm": np.abs(noise[0]),
+                "lam/humor": 0.3 + 0.002 * steps,
+                "lam/helpful": 0.4 - 0.1 / steps,
+                "lam/harmless": 0.0 * steps,
+                "gap/humor": 0.5 / np.sqrt(steps) + 0.05 * noise[0],
+                "gap/helpful": 0.8 / np.sqrt(steps) + 0.05 * noise[1],
+                "gap/harmless": -0.2 + 0.05 * noise[2],
             }
         ),
     }

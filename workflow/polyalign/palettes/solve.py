@@ -11,6 +11,7 @@ from polyalign.errors import InputError
 from polyalign.map import Solution, parse_target, solve
 from polyalign.map.base import Base
 from polyalign.map.budget import budget, budget_message
+from polyalign.map.diagnostics import delta_interval, sensitivity
 from polyalign.map.dual import DEFAULT_LIMITS, Limits, solve_on
 from polyalign.map.feasibility import feasibility_on
 from polyalign.map.search import interpolate
@@ -44,7 +45,10 @@ def solve_palette(
         `adjusted` (whether the target is another than asked),
         `reached` (share of the way from base to asked that the target goes; 1 if not adjusted),
         `lam_decode` (λ for selection among as many candidates as it was fitted on: `lam`),
-        `lam_train` (λ for training, see `training_lam`), `lam_bias` (None where not estimable).
+        `lam_train` (λ for training, see `training_lam`), `lam_bias` (None where not estimable),
+        `curvature_train` (k, k) and `level_se_train` (k,): covariance of the rewards under p_λ at
+        λ for training, and standard errors of its levels on fresh prompts, which trainings steer
+        by (see `train.closed_loop`).
         A palette without a solution (`status` is not `solved`: it is infeasible, or so near the
         edge that no λ can be certified) has no λ; it has its `verdict`, `message` and `proof`.
 
@@ -70,6 +74,7 @@ def solve_palette(
         reached = moved.share
         solution = solve_on(base, moved.target, names=list(levels), slack=True)
     lam_train, bias = training_lam(rewards, groups, solution)
+    errors = delta_interval(base, lam_train, solution.target)
     record = solution.to_dict()
     for judged in ("verdict", "message"):
         del record[judged]
@@ -83,6 +88,8 @@ def solve_palette(
         "lam_decode": record["lam"],
         "lam_train": lam_train.tolist(),
         "lam_bias": None if bias is None else bias.tolist(),
+        "curvature_train": sensitivity(base, lam_train).level_by_lam.tolist(),
+        "level_se_train": errors.level_se.tolist(),
     }
 
 
@@ -107,11 +114,11 @@ def _without_lam(base: Base, solution: Solution, room: str) -> dict[str, Any]:
         room: what selection among other numbers of candidates could do, as a clause.
     """
     nothing = [None] * base.k
-    numbers = ("lam", "realised", "lam_decode", "lam_train", "lam_bias")
+    numbers = ("lam", "realised", "lam_decode", "lam_train", "lam_bias", "level_se_train")
     return {
         **solution.to_dict(),
         **dict.fromkeys(numbers, nothing),
-        **dict.fromkeys(("kl", "ess", "mean_ess", "max_weight"), None),
+        **dict.fromkeys(("kl", "ess", "mean_ess", "max_weight", "curvature_train"), None),
         "adjusted": False,
         "reached": None,
         "message": solution.message + room,
