@@ -344,7 +344,7 @@ def test_tables_hold_the_numbers() -> None:
     assert diagnostics[2] == ["map-d/both", "0.3", "12", "0 %", "25 %", "9", "8", "–"]
     assert worth[1][3:] == [
         "0.2 to 0.9",
-        "0.40 (0.30 to 0.50)",
+        "0.400 (0.300 to 0.500)",
         "1.8",
         "12 %",
         "1e-09",

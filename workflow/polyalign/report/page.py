@@ -553,9 +553,9 @@ def _of_lam(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> list[
         "<p>λ is that of the solution, with its 95 % interval clustered by prompt. Training and "
         "guided sampling use the λ in the fifth column, with its own interval. The predicted "
         "level is that of the solution on test prompts. Re-weighting belongs to MAP's joint form "
-        "alone: the share of its gain that would only come from choosing prompts, which no policy can "
-        "do. KKT is the largest residual of the optimality conditions. A Pareto k above 0.7 says that the tail "
-        "of the weights is too heavy to trust the levels.</p>",
+        "alone: the share of its gain that would only come from choosing prompts, which no policy "
+        "can do. KKT is the largest residual of the optimality conditions. A Pareto k above 0.7 "
+        "says that the tail of the weights is too heavy to trust the levels.</p>",
         _worth(palettes, labels),
     ]
 

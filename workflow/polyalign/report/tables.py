@@ -69,7 +69,7 @@ def delivery(study: StudyTables) -> Printed:
     """
     head = ["Palette", "Policy", *study.labels.values(), "KL (nats)"]
     found = asked_levels(study.levels, study.palettes, _realised(study.summary))
-    expected = study.summary.set_index(study.summary["family"] + "/" + study.summary["variant"])
+    expected = {f"{row['family']}/{row['variant']}": row for _, row in study.summary.iterrows()}
     rows, numbers = [], []
     for policy in dict.fromkeys(one.policy for one in found):
         asked = {one.value: one for one in found if one.policy == policy}
@@ -77,8 +77,7 @@ def delivery(study: StudyTables) -> Printed:
         adjusted = study.palettes[palette].adjusted
         named = f"{palette} ({adjusted})" if adjusted else palette
         can = {
-            value: _expected(expected.loc[policy], value, asked.get(value))
-            for value in study.labels
+            value: _expected(expected[policy], value, asked.get(value)) for value in study.labels
         }
         cells = [
             _delivered(asked[value], can[value][0]) if value in asked else NOTHING
@@ -300,9 +299,11 @@ def _delivery_numbers(
     levels = [one.asked, one.realised, one.low, one.high] if one else []
     gains = [one.in_sd(level) for level in levels] if one else [math.nan] * 4
     shares = one.share if one else (math.nan,) * 3
-    names = ("asked_sd", "realised_sd", "low_sd", "high_sd")
-    names += ("expected_sd", "expected_low_sd", "expected_high_sd")
-    names += ("share", "share_low", "share_high")
+    names = [
+        *("asked_sd", "realised_sd", "low_sd", "high_sd"),
+        *("expected_sd", "expected_low_sd", "expected_high_sd"),
+        *("share", "share_low", "share_high"),
+    ]
     found = zip(names, [*gains, *expected, *shares], strict=True)
     return {
         **{f"{value}_{name}": number for name, number in found},
