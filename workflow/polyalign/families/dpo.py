@@ -1,7 +1,7 @@
 """`dpo`: direct preference optimisation, on mixtures of the preference data sets or for palettes.
 
-For a palette it learns from candidates of the base model, labelled by λ·r: all of a prompt at once, or
-pairs of them. The aim is then the same p0 exp(λ·r) as that of decoding and reinforcement learning.
+For a palette it learns from candidates of the base model, labelled by λ·r: all of a prompt at once,
+or pairs of them. The aim is then p0 exp(λ·r), as in decoding and reinforcement learning.
 """
 
 from dataclasses import replace

@@ -8,7 +8,7 @@ behind p_λ. Here a candidate is compared with the others alone,
 
     w_k = exp(λ·r_k) / mean over j ≠ k of exp(λ·r_j),
 
-which do not depend on it. So E[w_k | y_k] = exp(λ·r_k) c(x), and p_λ is the optimum for every K > 1.
+which do not depend on it. So E[w_k | y_k] = exp(λ·r_k) c(x), and p_λ is the optimum for any K > 1.
 (The leave-one-out estimate of a normaliser, as in Kool et al. 2019, "Buy 4 REINFORCE samples".)
 """
 
