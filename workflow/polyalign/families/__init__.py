@@ -27,6 +27,8 @@ class Policy:
         parts: names of the policies whose models it is made from.
         values: values that it names apart from those of a palette.
         uses_pool: whether it is trained on the base model's candidates and their rewards.
+        reads: what a row of its batches is, if it is trained on texts: a pair of responses, a
+            prompt with all its candidates, or one candidate.
     """
 
     family: str
@@ -37,6 +39,7 @@ class Policy:
     parts: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
     uses_pool: bool = False
+    reads: Literal["pairs", "prompts", "candidates"] = "pairs"
 
     @property
     def name(self) -> str:

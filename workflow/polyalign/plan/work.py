@@ -443,13 +443,14 @@ def _train(study: Study, policy: Policy, counts: Counts) -> Work:
         sets = [counts.pairs[name] for name in policy.preferences]
         number = sum(texts.number for texts in sets)
         length = counts.template + sum(texts.tokens for texts in sets) / len(sets)
-    pairs = settings.get("pairs") or number
-    epochs = settings.get("epochs", 1)
-    trained = 2 * pairs * epochs
-    # The reference model reads every pair once, and both models read the test pairs.
-    read = trained + 4 * (settings.get("test_pairs") or 0)
-    steps = epochs * math.ceil(pairs / batch)
-    judged = reading(shape, read * length, read / (2 * batch), dtype, head=True)
+    trained = resources.texts_trained_on(study, policy, number, counts.prompts.number)
+    # The reference model reads every text once, and both models read the test pairs; held-out
+    # candidates judge a few times.
+    once = trained if policy.reads == "pairs" else trained / settings.get("epochs", 1)
+    read = once + 4 * (settings.get("test_pairs") or 0)
+    rows = batch * resources.texts_per_row(study, policy)
+    steps = math.ceil(trained / rows)
+    judged = reading(shape, read * length, read / rows, dtype, head=True)
     return begin + learning(shape, trained * length, steps, dtype, method, head=True) + judged
 
 

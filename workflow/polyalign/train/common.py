@@ -39,6 +39,10 @@ NO_METRICS = {
     "train_steps_per_second",
     "train_loss",
     "total_flos",
+    "eval_num_tokens",
+    "eval_runtime",
+    "eval_samples_per_second",
+    "eval_steps_per_second",
 }
 # trl's names for what every trainer measures.
 PLAIN = {
@@ -123,6 +127,12 @@ def metrics_table(state: TrainerState) -> pd.DataFrame:
     """
     rows = [{key: row[key] for key in row if key not in NO_METRICS} for row in state.log_history]
     rows = [row for row in rows if set(row) - {"step", "epoch"}]
+    # What held-out texts say of a step belongs to its row.
+    for judged in [row for row in rows if "eval_loss" in row]:
+        same = [row for row in rows if row["step"] == judged["step"] and row is not judged]
+        if same:
+            same[0].update(judged)
+            rows.remove(judged)
     if not rows:
         return no_metrics()
     table = pd.DataFrame(rows).rename(columns=PLAIN)
