@@ -283,13 +283,13 @@ def train_values(
         model=model,
         args=TrainingArguments(
             **arguments,
-            num_train_epochs=section.epochs,
+            # All passes are in the data, in their order, which a resumed run finds again.
+            num_train_epochs=1,
             remove_unused_columns=False,
-            train_sampling_strategy="group_by_length",
-            length_column_name="length",
+            train_sampling_strategy="sequential",
         ),
         train_dataset=datasets.Dataset.from_dict(
-            {"prompt": list(range(len(lengths))), "length": lengths}
+            {"prompt": order(lengths, section.batch_size, section.epochs, run.seed)}
         ),
         data_collator=_numbers,
         base=base,
@@ -312,6 +312,28 @@ def train_values(
         rows = judged(model, base, known["test"], strengths, run.seed, tokenizer.pad_token_id,
                       sampling.temperature)  # fmt: skip
     return {**record, "exact_target": exact, "calibration": rows}
+
+
+def order(lengths: Sequence[int], batch: int, epochs: int, seed: int) -> list[int]:
+    """Prompts in the order of training; those of a batch have similar lengths.
+
+    Args:
+        lengths: tokens of the longest text of each of n prompts.
+        batch: prompts in one step.
+        epochs: passes over the prompts.
+        seed: of the order.
+
+    Returns:
+        Whole batches, one after the other. Each pass leaves out less than a batch, if n is no
+        multiple of it.
+    """
+    rng, found = np.random.default_rng(seed), list[int]()
+    batch = min(batch, len(lengths))
+    for _ in range(epochs):
+        kept = rng.permutation(len(lengths))[: len(lengths) // batch * batch]
+        by_length = kept[np.argsort(np.array(lengths)[kept], kind="stable")]
+        found += rng.permutation(by_length.reshape(-1, batch)).ravel().tolist()
+    return found
 
 
 def _numbers(examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
