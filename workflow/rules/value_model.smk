@@ -1,5 +1,6 @@
 # The value model of the study: soft values of unfinished responses for any λ, learnt once.
-# Needs: the base model, the pool with its rewards. Makes: models/value/pool, its .json and its .csv.
+# Needs: the base model, the pool with its rewards. Makes: models/value/pool, its .json and .csv,
+# models/value/calibration.csv.
 
 if STUDY.value_training:
 
@@ -11,6 +12,7 @@ if STUDY.value_training:
             model=directory(PATHS.model(VALUE)),
             manifest=PATHS.manifest(VALUE),
             metrics=PATHS.metrics(VALUE),
+            calibration=PATHS.calibration(),
         log:
             PATHS.log("value_model"),
         priority: priority_of("value_model")

@@ -5,6 +5,7 @@ from typing import Any
 from polyalign.data.rewards_table import read_scored
 from polyalign.families.value_d import ValueTraining
 from polyalign.models.manifest import write_manifest, write_metrics
+from polyalign.runtime.files import atomic_write
 from polyalign.runtime.job import Job, is_main_process
 from polyalign.runtime.job import run as run_job
 from polyalign.settings import SamplingRule
@@ -20,6 +21,7 @@ def main(
     sampling: dict[str, Any],
     seed: int,
     values: list[str],
+    raised: list[str],
     training: dict[str, Any],
 ) -> None:
     outputs = job.outputs
@@ -32,7 +34,7 @@ def main(
         work=job.work,
         microbatch_factor=job.microbatch_factor,
     )
-    record = train_values(
+    record, calibration = train_values(
         model,
         read_scored(job.inputs["samples"], job.inputs["scores"]),
         values,
@@ -41,8 +43,11 @@ def main(
         outputs["model"],
         template=template,
         sampling=SamplingRule(**sampling),
+        raised=raised,
     )
     if is_main_process():
+        with atomic_write(outputs["calibration"]) as draft:
+            calibration.to_csv(draft, index=False)
         write_metrics(outputs["model"], outputs["metrics"])
         write_manifest(outputs["model"], outputs["manifest"], job.settings, record)
 

@@ -67,7 +67,7 @@ def train(base: Path, folder: Path, rows: pd.DataFrame, log_every: int = 10, **s
     return train_values(
         {"source": str(base), "revision": None}, rows, VALUES, ValueTraining(**told),
         run_in(folder, log_every=log_every), folder / "model", template=TEMPLATE,
-        sampling=SAMPLING,
+        sampling=SAMPLING, raised=VALUES,
     )  # fmt: skip
 
 
@@ -88,9 +88,9 @@ def goal(base: Path, lam: dict[str, float]) -> np.ndarray:
 def trained(base, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("values")
     rows = pd.concat([pool(base), pool(base, copies=10, held_out=True)])
-    record = train(base, folder, rows)
+    record, table = train(base, folder, rows)
     assert record["exact_target"]
-    (folder / "calibration.csv").write_text(pd.DataFrame(record["calibration"]).to_csv(index=False))
+    table.to_csv(folder / "calibration.csv", index=False)
     return folder
 
 
@@ -216,7 +216,7 @@ def test_a_run_repeats_and_resumes_bit_by_bit(base, tmp_path, monkeypatch):
 def test_lambda_is_drawn_up_to_the_strength():
     """λ·r has within a prompt a standard deviation that is uniform up to the limit."""
     covariance = np.array([[1.0, -0.6], [-0.6, 1.0]])
-    strengths = Strengths(covariance, 1.5)
+    strengths = Strengths(covariance, 1.5, np.ones(2))
     drawn = np.stack([strengths.draw(1, step, 0) for step in range(2000)])
     assert (drawn >= 0).all()
     spread = np.sqrt([u @ covariance @ u for u in drawn])
@@ -225,6 +225,9 @@ def test_lambda_is_drawn_up_to_the_strength():
     assert ((drawn > 0).sum(axis=1) == 1).any()
     np.testing.assert_array_equal(strengths.draw(1, 5, 0), drawn[5])
     assert (strengths.draw(1, 5, 1) != drawn[5]).any()
+    lesser = Strengths(covariance, 1.5, np.array([1.0, 0.1]))
+    weighed = np.stack([lesser.draw(1, step, 0) for step in range(300)])
+    assert np.median(weighed[:, 1]) < 0.3 * np.median(weighed[:, 0])
 
 
 def test_each_pass_reads_every_prompt_once_in_batches_of_similar_lengths():

@@ -53,7 +53,7 @@ def linear_layers(model: PreTrainedModel) -> dict[str, nn.Module]:
 
 def _sizes(layer: nn.Module) -> tuple[int, int]:
     """Inputs and outputs of a linear layer; Conv1D has its weight the other way round."""
-    rows, columns = layer.weight.shape  # type: ignore[misc, union-attr]
+    rows, columns = layer.weight.shape  # type: ignore[misc]
     return (int(rows), int(columns)) if isinstance(layer, Conv1D) else (int(columns), int(rows))
 
 

@@ -116,6 +116,7 @@ def figure_tables(study: Study, policies: Iterable[Policy]) -> dict[str, Callabl
         "palettes": lambda: palettes(study),
         "training": lambda: training_metrics(study),
         "jobs": lambda: [paths.explored("jobs", "dot")],
+        "calibration": lambda: [paths.calibration()] if study.value_training else [],
         **{name: partial(_one, paths.explored(name)) for name in explored},
     }
 

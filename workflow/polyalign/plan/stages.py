@@ -449,13 +449,18 @@ def _guided_values(study: Study, wildcards: Wildcards) -> list[str]:
 
 
 def _value_model_settings(study: Study, wildcards: Wildcards) -> Settings:
+    section = study.value_training
+    if section is None:
+        raise ValueError("no family of the study samples with a value model")
+    own = {value for one in study.of_kind("sample") for value in one.settings.get("lam", ())}
     return {
         "model": model_settings(study),
         "template": study.prompts.template,
         "sampling": sampling_rule(study),
         "seed": study.seed,
         "values": study.learnt_values,
-        "training": study.value_training.model_dump(exclude={"values"}),
+        "raised": [value for value in study.values if value in {*study.raised, *own}],
+        "training": section.model_dump(exclude={"values"}),
     }
 
 

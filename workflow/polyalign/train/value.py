@@ -33,12 +33,15 @@ from polyalign.settings import SamplingRule
 from polyalign.train import common
 from polyalign.train.inputs import Run
 from polyalign.train.loading import load, on_cuda
-from polyalign.train.value_calibration import calibration
+from polyalign.train.value_calibration import calibration, table
 
 READ_AT_ONCE = 16
 """Prompts, with their candidates, that the base model reads at once."""
 
-WEIGHED = 0.65
+MAINTAINED = 0.3
+"""Share of a value that palettes only keep at its mean: λ hardly weighs it in practice."""
+
+WEIGHED = 0.9
 """Probability that a drawn λ weighs a value at all."""
 
 FLOOR = 0.1
@@ -95,10 +98,11 @@ class Strengths:
     Args:
         covariance: of the rewards within a prompt, in standard deviations, (k, k).
         strength: largest standard deviation of λ·r within a prompt.
+        shares: how much each value is weighed against the others, (k,).
     """
 
-    def __init__(self, covariance: np.ndarray, strength: float) -> None:
-        self.covariance, self.strength = covariance, strength
+    def __init__(self, covariance: np.ndarray, strength: float, shares: np.ndarray) -> None:
+        self.covariance, self.strength, self.shares = covariance, strength, shares
 
     def variance(self, u: np.ndarray) -> np.ndarray:
         """Variance (n,) of λ·r within a prompt that is expected for n u, (n, k)."""
@@ -109,9 +113,10 @@ class Strengths:
         """One u, (k,), that depends on the seeds alone."""
         rng = np.random.default_rng(seeds)
         size = len(self.covariance)
-        direction = np.abs(rng.standard_normal(size)) * (rng.random(size) < WEIGHED)
+        normal = np.abs(rng.standard_normal(size)) * self.shares
+        direction = normal * (rng.random(size) < WEIGHED)
         if not direction.any():
-            direction = np.ones(size)
+            direction = self.shares
         spread = float(np.sqrt(self.variance(direction[None])[0]))
         # Values that do not vary within a prompt are weighed as they are: they tilt nothing.
         return direction * rng.uniform(0, self.strength) / (spread or 1.0)
@@ -185,7 +190,11 @@ class ValueTrainer(Trainer):
         return torch.cat(found)
 
     def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any
+        self,
+        model: Any,
+        inputs: Any,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
     ) -> torch.Tensor:
         """The variance of λ·r − a of a batch of prompts; each has a λ of its own.
 
@@ -232,7 +241,8 @@ def train_values(
     *,
     template: str,
     sampling: SamplingRule,
-) -> dict[str, Any]:
+    raised: Sequence[str],
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """Train the study's value model, and judge it on the prompts of the test split.
 
     Args:
@@ -244,10 +254,11 @@ def train_values(
         output: folder of the finished model, with its tokenizer and `metrics.csv`.
         template: text around a prompt.
         sampling: how the pool was sampled.
+        raised: those of the values that λ weighs in the first place.
 
     Returns:
-        The record of `common.train_and_save`, with `exact_target`, and `calibration` on held-out
-        prompts (see `train.value_calibration`), empty if there are none.
+        The record of `common.train_and_save`, with `exact_target`; and the calibration on held-out
+        prompts (see `train.value_calibration`), without rows if there are none.
 
     Raises:
         InputError: if model, template, pool or batch do not fit.
@@ -268,7 +279,8 @@ def train_values(
         split: Candidates(part, values, _encoded(part, base, tokenizer, template), scale)
         for split, part in parts.items()
     }
-    strengths = Strengths(known["fit"].covariance(), section.strength)
+    shares = np.array([1.0 if value in raised else MAINTAINED for value in values])
+    strengths = Strengths(known["fit"].covariance(), section.strength, shares)
     model = TrainedValues(base, values, scale.tolist(), section.rank, run.seed)
     model.attach(base)
     arguments = common.training_arguments(options, run)
@@ -311,7 +323,7 @@ def train_values(
     if "test" in known:
         rows = judged(model, base, known["test"], strengths, run.seed, tokenizer.pad_token_id,
                       sampling.temperature)  # fmt: skip
-    return {**record, "exact_target": exact, "calibration": rows}
+    return {**record, "exact_target": exact}, table(rows)
 
 
 def order(lengths: Sequence[int], batch: int, epochs: int, seed: int) -> list[int]:

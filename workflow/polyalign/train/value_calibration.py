@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 POSITIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of a response that are read; 0 stands for its first token."""
+
+COLUMNS = ["position", "responses", "predicted", "realised"]
 
 GROUPS = 5
 """Groups of unfinished responses at each position, from the lowest prediction to the highest."""
@@ -48,3 +51,8 @@ def calibration(grown: Sequence[np.ndarray], realised: np.ndarray) -> list[dict[
                     }
                 )
     return rows
+
+
+def table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Rows of `calibration` as a table, maybe without any."""
+    return pd.DataFrame(rows, columns=COLUMNS)
