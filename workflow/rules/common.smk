@@ -224,7 +224,9 @@ def files_with_work(stage, name, **fixed):
 
 def files_of_value_model(wildcards, input, output, resources=None):
     """As `files_with_work`, for the study's one value model."""
-    code, work = stages.code_text(STUDY, "value_model", {}), PATHS.work(*VALUE.name.split("/"))
+    code, work = stages.code_text(STUDY, "value_model", {}), PATHS.work(
+        *VALUE.name.split("/")
+    )
     return command.arguments(input, output, resources or {}, work=work, code=code)
 
 
