@@ -162,6 +162,16 @@ def training() -> dict[str, pd.DataFrame]:
     }
 
 
+def calibrated() -> pd.DataFrame:
+    """Calibration of a value model that predicts a little too much."""
+    rows = [
+        (position, 288, spread * place, 0.85 * spread * place + 0.02)
+        for position, spread in ((0.0, 0.3), (0.25, 0.5), (0.5, 0.7), (0.75, 0.9), (1.0, 1.1))
+        for place in (-1.0, -0.4, 0.0, 0.3, 0.8)
+    ]
+    return pd.DataFrame(rows, columns=["position", "responses", "predicted", "realised"])
+
+
 JOBS = [
     ("world", "base_model"),
     ("base_model", "generate"),
@@ -207,7 +217,7 @@ def figure_data(policies: list[str] | None = None) -> FigureData:
         pool=base_pool,
         training=training(),
         jobs=JOBS,
-        tables={"families": judged, **explored(base_pool)},
+        tables={"families": judged, "calibration": calibrated(), **explored(base_pool)},
         evaluate_only=["coherence"],
         compared_first=["helpful", "harmless"],
         mixtures={

@@ -358,6 +358,19 @@ def reward_model(study: Study, name: str) -> Need:
     return training(load, made.epochs * PAIRS * texts, method=method, logits=False)
 
 
+def value_model(study: Study) -> Need:
+    """What training the study's value model needs: low-rank changes for every value."""
+    section = study.value_training
+    if section is None:
+        raise ValueError("no family of the study samples with a value model")
+    candidates = study.sampling.candidates
+    rows = (study.prompts.limit or PROMPTS) * (1 - study.prompts.test_share) * candidates
+    method = Method(rank=section.rank * len(study.learnt_values))
+    # The base model reads every candidate once more, which is less than half a pass of training.
+    rows = math.ceil(rows * (section.epochs + 0.5))
+    return training(_base(study, section.batch_size * candidates), rows, method=method)
+
+
 def generate(study: Study, policy: Policy) -> Need:
     """What sampling one scatter item of a policy needs.
 
@@ -365,8 +378,10 @@ def generate(study: Study, policy: Policy) -> Need:
     """
     others = 0.0, 0.0
     if policy.family != BASE.family:
-        trained = families.family(policy.family).kind == "train"
-        others = _own_size(study) if trained else _scorers(study, policy)
+        made = families.family(policy.family)
+        # A value model becomes a second copy of the base model.
+        copied = made.kind == "train" or made.learns
+        others = _own_size(study) if copied else _scorers(study, policy)
     load = _base(study, responses_at_once(study), *others)
     return sampling(load, rows_of(study, policy), study.sampling.max_new_tokens)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, PrivateAttr, SerializeAsAny
 
 from polyalign.families import BASE, Policy, family
+from polyalign.families.value_d import ValueTraining
 from polyalign.palettes.record import raised_values
 from polyalign.rewards.spec import ModelSpec, ValueSpec
 from polyalign.settings import Name, Strict, unique
@@ -126,6 +127,22 @@ class Study(Strict):
     def of_kind(self, kind: str) -> list[Policy]:
         """The policies of the families of one kind (`train`, `select` or `sample`)."""
         return [made for made in self.all_policies.values() if family(made.family).kind == kind]
+
+    @property
+    def value_training(self) -> ValueTraining | None:
+        """How the study's value model is trained; None if no family samples with one."""
+        for section in self.policies.values():
+            if isinstance(section, ValueTraining):
+                return ValueTraining(**section.model_dump(include={*ValueTraining.model_fields}))
+        return None
+
+    @property
+    def learnt_values(self) -> list[str]:
+        """The values of the value model's λ: as given, or those of palettes and own λ."""
+        given = self.value_training.values if self.value_training else None
+        learning = [made for made in self.all_policies.values() if family(made.family).learns]
+        own = {value for policy in learning for value in policy.values}
+        return [value for value in self.values if value in (given or {*self.explored, *own})]
 
     def weighed(self, policy: Policy) -> list[str]:
         """The values that a policy's λ may weigh: those of its palette, or that it names itself."""
