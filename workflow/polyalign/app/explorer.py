@@ -68,7 +68,7 @@ class Explorer:
                     label="The same numbers in a terminal", interactive=False, buttons=["copy"],
                     elem_id="command",
                 )  # fmt: skip
-                self.export = gr.Button("Export CSV and PNG", elem_id="export")
+                self.export = gr.Button("Export CSV and PNG", elem_id="export", size="md")
                 self.files = gr.File(
                     label="Files", interactive=False, visible=False, elem_id="files"
                 )
@@ -84,27 +84,34 @@ class Explorer:
         with gr.Row():
             self.scope = gr.Radio(
                 scopes, value=first.scope, label="Scope", elem_id="scope", min_width=140,
-                info="prompt: choose among the answers to each prompt",
+                info="prompt: for each prompt alone",
             )  # fmt: skip
             self.units = gr.Radio(
                 list(exploring.UNITS), value=first.units, label="Units of the sliders",
-                info="quantile: of the base policy's samples", elem_id="units", min_width=140,
+                info="quantile: of base samples", elem_id="units", min_width=140,
             )  # fmt: skip
         self.sliders = [
-            gr.Slider(0, 1, label=self.labels.get(name, name), elem_id=f"level-{i}", buttons=[])
+            gr.Slider(
+                0,
+                1,
+                label=self.labels.get(name, name),
+                elem_id=f"level-{i}",
+                buttons=[],
+                elem_classes="pa-slider",
+            )
             for i, name in enumerate(self.names)
         ]
         with gr.Row():
-            self.reset = gr.Button("Reset to base", elem_id="reset", min_width=140)
+            self.reset = gr.Button("Reset to base", elem_id="reset", min_width=140, size="md")
             self.back = gr.Button(
-                "Draw back to supported", variant="primary", elem_id="back", min_width=140
+                "Draw back", variant="primary", elem_id="back", min_width=140, size="md"
             )
         with gr.Row():
             self.value = gr.Dropdown(
                 self._choices(), value=self.names[0], label="Value", scale=2, min_width=140
             )
             self.maximise = gr.Button(
-                "Maximise it, hold the others", elem_id="maximise", min_width=140
+                "Maximise it, hold the others", elem_id="maximise", min_width=140, size="md"
             )
         self.beyond = gr.Checkbox(label="Sliders go beyond what is feasible", elem_id="beyond")
         with gr.Accordion("Values and palettes", open=False):
@@ -143,7 +150,7 @@ class Explorer:
                     show_progress="hidden",
                     trigger_mode="always_last",
                     api_name=f"move_{i}",
-                )  # fmt: skip
+                )
             )
         changes: list[tuple[Any, Callable[..., Any], list[Any]]] = [
             (self.reset.click, self.reset_to_base, []),
@@ -165,7 +172,7 @@ class Explorer:
                     queue=False,
                     show_progress="hidden",
                     api_name=change.__name__,
-                )  # fmt: skip
+                )
             )
         then_details(
             page.load(self.opened, None, [*whole, self.given_up], queue=False, api_name="opened")

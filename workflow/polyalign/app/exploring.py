@@ -273,7 +273,7 @@ def why_infeasible(problem: Problem, move: Move) -> str:
 
 def candidates_sentence(problem: Problem, move: Move) -> str:
     """How many candidates would do, in a Gaussian model (scope prompt)."""
-    if problem.base.scope != "prompt":
+    if problem.base.scope != "prompt" or not (move.target > problem.base.center).any():
         return ""
     return budget_message(budget(problem.base, move.target))
 

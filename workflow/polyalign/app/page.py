@@ -102,7 +102,7 @@ def start_server(page: gr.Blocks, *, host: str, port: int) -> str:
         mcp_server=False,
         pwa=False,
         enable_monitoring=False,
-        theme=gr.themes.Default(font=SYSTEM, font_mono=MONO),
+        theme=_theme(),
         css_paths=[Path(__file__).with_name("page.css")],
         app_kwargs={
             # Its pages of documentation would load scripts from elsewhere.
@@ -116,3 +116,12 @@ def start_server(page: gr.Blocks, *, host: str, port: int) -> str:
         },
     )
     return str(address)
+
+
+def _theme() -> gr.themes.Base:
+    """Gradio's own theme with the system's fonts, and its pale texts dark enough to be read."""
+    theme = gr.themes.Default(primary_hue="blue", font=SYSTEM, font_mono=MONO)
+    pale = ("body_text_color_subdued", "block_info_text_color")
+    colours = dict.fromkeys(pale, "*neutral_600")
+    colours |= {f"{name}_dark": "*neutral_300" for name in pale}
+    return theme.set(**colours)

@@ -57,16 +57,24 @@ def numbers_html(problem: Problem, move: Move, labels: Labels) -> str:
         levels = "" if near is None else _between(near.level_low[i], near.level_high[i])
         rows.append(
             f'<tr><th scope="row">{escape(labels.get(name, name))}</th>'
-            f"<td>{cell(move.base.center[i])}</td>"
+            f'<td class="pa-base-level">{cell(move.base.center[i])}</td>'
             f"<td>{cell(move.target[i])}<small>{escape(move.levels[name])}</small></td>"
             f'<td class="pa-realised">{cell(realised[i])}<small>{levels}</small></td>'
-            f"<td>{_share(move.realised_share[i])}</td>"
+            f'<td class="pa-quantile">{_share(move.realised_share[i])}</td>'
             f"<td>{_bar(problem, move, i, realised[i])}</td>"
             f'<td class="pa-lam">{cell(lam[i])}<small>{between}</small></td></tr>'
         )
     head = "".join(
-        f'<th scope="col">{title}</th>'
-        for title in ("Value", "Base", "Asked", "Realised", "Quantile", "Base to highest", "λ")
+        f'<th scope="col"{kind}>{title}</th>'
+        for title, kind in (
+            ("Value", ""),
+            ("Base", ' class="pa-base-level"'),
+            ("Asked", ""),
+            ("Realised", ""),
+            ("Quantile", ' class="pa-quantile"'),
+            ("Base to highest", ""),
+            ("λ", ""),
+        )
     )
     table = (
         '<div class="pa-wide" tabindex="0" role="region" aria-label="Levels and λ of each value">'
