@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from browser import PATIENCE, faults, needs_browser, opened
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -64,7 +65,7 @@ def cells(driver: Any, where: str) -> list[list[str]]:
 
 def table(driver: Any) -> dict[str, list[str]]:
     """Value → base, asked, realised, λ, as text."""
-    return {row[0]: [row[1], row[2], row[3], row[6]] for row in cells(driver, "#numbers")}
+    return {row[0]: row[1:5] for row in cells(driver, "#numbers")}
 
 
 def comparison(driver: Any) -> list[list[str]]:
@@ -80,8 +81,7 @@ def message(driver: Any) -> str:
 
 
 def command(driver: Any) -> list[str]:
-    area = driver.find_element(By.CSS_SELECTOR, "#command textarea")
-    return shlex.split(area.get_attribute("value"))
+    return shlex.split(driver.find_element(By.CSS_SELECTOR, "#command pre").text)
 
 
 def press(driver: Any, i: int, *keys: str) -> None:
@@ -149,6 +149,14 @@ def test_one_value_as_high_as_it_goes(driver: Any, capsys: pytest.CaptureFixture
     front = until(lambda: driver.find_element(By.CSS_SELECTOR, "#front svg"))
     assert "Front of humor and helpful" in front.get_attribute("aria-label")
     assert driver.find_elements(By.CSS_SELECTOR, "#front circle.pa-now")
+    # A number of which the sign is cut off would be another number.
+    script = (
+        "const box = arguments[0].getBoundingClientRect();"
+        "return [...arguments[0].querySelectorAll('text')].map(one => one.getBoundingClientRect())"
+        ".filter(one => one.left < box.left || one.right > box.right || one.top < box.top"
+        " || one.bottom > box.bottom).length"
+    )
+    assert driver.execute_script(script, front) == 0
 
 
 def test_files_for_download_hold_the_numbers(driver: Any) -> None:
@@ -162,6 +170,18 @@ def test_files_for_download_hold_the_numbers(driver: Any) -> None:
     assert [f"{x:.4g}" for x in rows["lam"]] == [row[3] for row in table(driver).values()]
     with urllib.request.urlopen(names["palette.png"].get_attribute("href")) as picture:
         assert picture.read(4) == b"\x89PNG"
+
+
+def test_the_palette_is_copied(driver: Any, address: str) -> None:
+    grant = {"permissions": ["clipboardReadWrite"], "origin": address}
+    driver.execute_cdp_cmd("Browser.grantPermissions", grant)
+    press(driver, 1, Keys.ARROW_RIGHT)
+    until(lambda: float(table(driver)["helpful"][3]) > 0)
+    click(driver, "#copy")
+    script = "const done = arguments[0]; navigator.clipboard.readText().then(done, done)"
+    told = until(lambda: driver.execute_async_script(script))
+    level = command(driver)[8].removeprefix("helpful=")
+    assert yaml.safe_load(told)["palettes"]["explored"]["helpful"] == float(level)
 
 
 def test_nothing_is_fetched_and_nothing_fails(driver: Any, address: str) -> None:

@@ -16,6 +16,7 @@ from polyalign.app.view import View, as_command, as_yaml, find, read_query, star
 from polyalign.errors import InputError
 
 TO_ADDRESS = "(query) => { history.replaceState(null, '', '?' + query); return []; }"
+COPY = "() => navigator.clipboard.writeText(document.querySelector('#yaml pre').textContent)"
 OWN = "your own"
 
 
@@ -60,14 +61,9 @@ class Explorer:
                 gr.Markdown("### The same palette in each scope and on each table")
                 self.compared = gr.HTML(elem_id="compared")
                 gr.Markdown("### Take it along")
-                self.yaml = gr.Textbox(
-                    label="For config.yaml", lines=4, interactive=False, buttons=["copy"],
-                    elem_id="yaml",
-                )  # fmt: skip
-                self.command = gr.Textbox(
-                    label="The same numbers in a terminal", interactive=False, buttons=["copy"],
-                    elem_id="command",
-                )  # fmt: skip
+                self.yaml = gr.HTML(elem_id="yaml")
+                self.copy = gr.Button("Copy the palette", elem_id="copy", size="md")
+                self.command = gr.HTML(elem_id="command")
                 self.export = gr.Button("Export CSV and PNG", elem_id="export", size="md")
                 self.files = gr.File(
                     label="Files", interactive=False, visible=False, elem_id="files"
@@ -183,6 +179,7 @@ class Explorer:
                 api_name=False,
             )  # fmt: skip
         self.export.click(self.exported, look, self.files, queue=False, api_name="export")
+        self.copy.click(None, None, None, js=COPY, queue=False)
         self.query.change(None, self.query, None, js=TO_ADDRESS, queue=False)
 
     def look(self, state: View) -> tuple[Table, Problem, Move]:
@@ -198,8 +195,8 @@ class Explorer:
             state,
             shown.verdict_html(move),
             shown.numbers_html(problem, move, self.labels),
-            as_yaml(state.levels),
-            as_command(table, state),
+            shown.text_html("For config.yaml", as_yaml(state.levels)),
+            shown.text_html("The same numbers in a terminal", as_command(table, state)),
             state.query(),
         ]
 

@@ -14,7 +14,7 @@ WORDS = {
     "unsupported": "Feasible, but not supported: too few samples carry the weight",
     "infeasible": "Infeasible: no policy on these samples reaches it",
 }
-WIDTH, HEIGHT, EDGE = 460, 300, 46
+WIDTH, HEIGHT, EDGE = 480, 300, 70
 """Pixels of the picture of a front, and of its margin."""
 
 Labels = Mapping[str, str]
@@ -60,9 +60,9 @@ def numbers_html(problem: Problem, move: Move, labels: Labels) -> str:
             f'<td class="pa-base-level">{cell(move.base.center[i])}</td>'
             f"<td>{cell(move.target[i])}<small>{escape(move.levels[name])}</small></td>"
             f'<td class="pa-realised">{cell(realised[i])}<small>{levels}</small></td>'
+            f'<td class="pa-lam">{cell(lam[i])}<small>{between}</small></td>'
             f'<td class="pa-quantile">{_share(move.realised_share[i])}</td>'
-            f"<td>{_bar(problem, move, i, realised[i])}</td>"
-            f'<td class="pa-lam">{cell(lam[i])}<small>{between}</small></td></tr>'
+            f"<td>{_bar(problem, move, i, realised[i])}</td></tr>"
         )
     head = "".join(
         f'<th scope="col"{kind}>{title}</th>'
@@ -71,9 +71,9 @@ def numbers_html(problem: Problem, move: Move, labels: Labels) -> str:
             ("Base", ' class="pa-base-level"'),
             ("Asked", ""),
             ("Realised", ""),
+            ("λ", ""),
             ("Quantile", ' class="pa-quantile"'),
             ("Base to highest", ""),
-            ("λ", ""),
         )
     )
     table = (
@@ -155,6 +155,14 @@ def list_html(sentences: Iterable[str]) -> str:
     return f"<ul>{items}</ul>" if items else ""
 
 
+def text_html(title: str, text: str) -> str:
+    """A text to copy, as it is."""
+    return (
+        f'<h4>{escape(title)}</h4><pre class="pa-text" tabindex="0" role="region" '
+        f'aria-label="{escape(title)}">{escape(text)}</pre>'
+    )
+
+
 def fault_html(message: str) -> str:
     """What is wrong with an input."""
     return _live(f'<p class="pa-verdict pa-infeasible">{escape(message)}</p>')
@@ -179,12 +187,15 @@ def front_html(view: FrontView | None, labels: Labels) -> str:
         )
 
     curve = " ".join(f"{x},{y}" for x, y in map(place, view.curve))
-    marks = [
-        _mark(place(view.base), "pa-base", "base"),
-        _mark(place(view.asked), "pa-asked", "asked"),
-    ]
-    if view.realised is not None:
-        marks.append(_mark(place(view.realised), "pa-now", "realised"))
+    marks = [_mark(place(view.base), "pa-base", "base")]
+    if view.realised is None:
+        marks.append(_mark(place(view.asked), "pa-asked", "asked"))
+    else:
+        # Most palettes get what they ask: two labels would lie on each other.
+        apart = np.hypot(*np.subtract(place(view.asked), place(view.realised))) > 24
+        marks.append(_mark(place(view.asked), "pa-asked", "asked" if apart else ""))
+        both = "realised" if apart else "asked and realised"
+        marks.append(_mark(place(view.realised), "pa-now", both))
     told = (
         f"Front of {first} and {second} at {cell(view.kl)} nats, from "
         f"{cell(view.curve[0, 0])}, {cell(view.curve[0, 1])} to "
@@ -204,7 +215,7 @@ def front_html(view: FrontView | None, labels: Labels) -> str:
         f'aria-label="{escape(told)}"><path class="pa-axis" d="M{EDGE} 12V{HEIGHT - EDGE}'
         f'H{WIDTH - 12}"/><polyline class="pa-curve" points="{curve}"/>{"".join(marks)}{ends}'
         f'<text x="{WIDTH / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(first)}</text>'
-        f'<text transform="translate(12 {HEIGHT / 2 - 20}) rotate(-90)" text-anchor="middle">'
+        f'<text transform="translate(14 {HEIGHT / 2 - 20}) rotate(-90)" text-anchor="middle">'
         f"{escape(second)}</text></svg><figcaption>The curve is the most that {cell(view.kl)} nats "
         "buy if these two values alone count.</figcaption></figure>"
     )
@@ -269,7 +280,7 @@ def _meter(title: str, number: float, most: float, text: str) -> str:
 
 def _mark(place: tuple[float, float], kind: str, text: str) -> str:
     x, y = place
-    right = x > WIDTH - 90
+    right = x > WIDTH - 130
     return (
         f'<circle class="{kind}" cx="{x}" cy="{y}" r="5"/><text x="{x - 8 if right else x + 8}" '
         f'y="{y - 6}" text-anchor="{"end" if right else "start"}">{text}</text>'
