@@ -15,6 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from serving import served
 from test_exploring import NAMES, frame
 
+from polyalign.app.tables import read_tables
 from polyalign.cli import main
 
 pytestmark = needs_browser
@@ -103,6 +104,21 @@ def solved(driver: Any, capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[s
     return first, {row[0]: row[1:] for row in rows}
 
 
+def ends_shown(driver: Any) -> list[float]:
+    sliders = driver.find_elements(By.CSS_SELECTOR, ".pa-slider input[type=range]")
+    return [float(slider.get_attribute("max")) for slider in sliders]
+
+
+def ends_computed(driver: Any) -> list[float]:
+    """The upper ends of the sliders for the palette on the page."""
+    words = command(driver)
+    (read,) = read_tables([words[2]])
+    problem = read.problem(words[4], NAMES)
+    levels = dict(word.split("=") for word in words[6::2])
+    highest = problem.highest(problem.move(levels))
+    return [problem.ends(i, float(highest[i]), "raw")[1] for i in range(len(NAMES))]
+
+
 def test_moved_sliders_show_what_solve_prints(
     driver: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,6 +127,7 @@ def test_moved_sliders_show_what_solve_prints(
         press(driver, i, *keys)
         until(lambda before=before: command(driver) != before)
         until(lambda: [table(driver), message(driver)] == list(solved(driver, capsys))[::-1])
+        until(lambda: ends_shown(driver) == ends_computed(driver))
         # In scope prompt the row of the comparison is the same palette.
         until(lambda: comparison(driver)[0][4:] == [row[3] for row in table(driver).values()])
     assert verdict(driver).endswith("too few samples carry the weight")
