@@ -82,8 +82,14 @@ def test_an_infeasible_palette_says_what_solve_says(
     assert capsys.readouterr().out.splitlines()[0] == exploring.why_infeasible(problem, move)
 
 
-def test_the_ends_of_sliders_are_the_highest_feasible_levels(problem: Problem) -> None:
-    move = problem.move(levels("q55", "q60", "mean"))
+@pytest.mark.parametrize("palette", [("q55", "q60", "mean"), ("mean", "q60", "mean-0.5sd")])
+def test_the_ends_of_sliders_are_the_highest_feasible_levels(
+    problem: Problem, palette: tuple[str, ...]
+) -> None:
+    move = problem.move(levels(*palette))
+    assert move.solution is not None
+    # In the second one harmless may fall further than it does.
+    assert (move.solution.lam[2] > 0) == (palette[2] == "mean")
     highest = problem.highest(move)
     for i in range(3):
         exact = furthest_of_value(problem.base, move.target, i)
@@ -124,7 +130,7 @@ def test_a_position_of_a_slider_is_the_level_that_it_shows(problem: Problem) -> 
 
 
 def test_shares_below_are_counted(problem: Problem) -> None:
-    level = np.array([0.3, -0.2, 0.01])
+    level = problem.rewards[5]
     counted = (problem.rewards <= level).mean(axis=0)
     np.testing.assert_allclose(problem.share_below(level), counted, atol=1e-12)
 

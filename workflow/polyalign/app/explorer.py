@@ -133,7 +133,7 @@ class Explorer:
         def then_details(event: Any) -> None:
             event.then(
                 self.details, look, slow, queue=False, show_progress="hidden",
-                trigger_mode="always_last", api_name=False,
+                trigger_mode="always_last", api_visibility="private",
             )  # fmt: skip
 
         for i, slider in enumerate(self.sliders):
@@ -176,7 +176,7 @@ class Explorer:
         for choice in (self.first, self.second):
             choice.input(
                 self.front_alone, look, self.front, queue=False, show_progress="hidden",
-                api_name=False,
+                api_visibility="private",
             )  # fmt: skip
         self.export.click(self.exported, look, self.files, queue=False, api_name="export")
         self.copy.click(None, None, None, js=COPY, queue=False)
@@ -225,7 +225,7 @@ class Explorer:
             low, high, step = problem.ends(i, float(highest[i]), state.units)
             position = problem.position(i, move, state.units)
             fixed = bool(problem.base.fixed[i])
-            update = {
+            update: dict[str, Any] = {
                 "minimum": low,
                 "maximum": max(high, position),
                 "step": step,
@@ -233,7 +233,9 @@ class Explorer:
                 "visible": True,
                 "interactive": not fixed,
             }
-            updates.append(gr.update(**update, **({"value": position} if place else {})))
+            if place:
+                update["value"] = position
+            updates.append(gr.update(**update))
         return updates
 
     @staticmethod

@@ -118,9 +118,7 @@ def highest_levels(
             feasible[value] = furthest_of_value(base, asked, value)
         except InputError:  # the others conflict among themselves
             continue
-        supportable[value] = highest_supportable(
-            base, asked, value, float(feasible[value]), limits
-        )
+        supportable[value] = highest_supportable(base, asked, value, float(feasible[value]), limits)
     return feasible, supportable
 
 
