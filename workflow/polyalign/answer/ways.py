@@ -76,47 +76,55 @@ class Asked:
 
 
 def enter_study(path: str | Path) -> Study:
-    """The study of a config file, or of a folder `results/<study>`.
-
-    The paths in a config start at the folder that holds `results`. So this becomes the working
-    folder, if a folder is given.
+    """`open_study`, of a study that can answer.
 
     Raises:
-        InputError: if there is no such study, its config has faults, or it has no model.
+        InputError: as `open_study`, or if the study has no model.
     """
-    path = Path(path)
-    if path.suffix in (".yaml", ".yml"):
-        study = load(path)
-    else:
-        file = path / "config.json"
-        if not file.is_file():
-            found = sorted(one.parent.name for one in Path("results").glob("*/config.json"))
-            there = f"; below results there are {', '.join(found)}" if found else ""
-            raise InputError(
-                f"{path}: has no config.json; expected a config (.yaml), or the folder "
-                f"results/<study> of a study that has run{there}"
-            )
-        folder = path.resolve()
-        try:
-            config = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as fault:
-            raise InputError(
-                f"{file}: is no JSON ({fault}); expected the config as the study used it; "
-                "run the study again"
-            ) from fault
-        if folder.parent.name != "results" or config.get("study") != folder.name:
-            raise InputError(
-                f"{path}: holds the study {config.get('study')!r}; expected it in the folder "
-                f"results/{config.get('study')}, since its models are named so; move it there"
-            )
-        os.chdir(folder.parent.parent)
-        study = validate(config)
+    study = open_study(path)
     if study.model is None:
         raise InputError(
             f"{path}: the study {study.study!r} is made from scores alone; expected one with a "
             "model, which can answer"
         )
     return study
+
+
+def open_study(path: str | Path) -> Study:
+    """The study of a config file, or of a folder `results/<study>`.
+
+    The paths in a config start at the folder that holds `results`. So this becomes the working
+    folder, if a folder is given.
+
+    Raises:
+        InputError: if there is no such study, or its config has faults.
+    """
+    path = Path(path)
+    if path.suffix in (".yaml", ".yml"):
+        return load(path)
+    file = path / "config.json"
+    if not file.is_file():
+        found = sorted(one.parent.name for one in Path("results").glob("*/config.json"))
+        there = f"; below results there are {', '.join(found)}" if found else ""
+        raise InputError(
+            f"{path}: has no config.json; expected a config (.yaml), or the folder "
+            f"results/<study> of a study that has run{there}"
+        )
+    folder = path.resolve()
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as fault:
+        raise InputError(
+            f"{file}: is no JSON ({fault}); expected the config as the study used it; "
+            "run the study again"
+        ) from fault
+    if folder.parent.name != "results" or config.get("study") != folder.name:
+        raise InputError(
+            f"{path}: holds the study {config.get('study')!r}; expected it in the folder "
+            f"results/{config.get('study')}, since its models are named so; move it there"
+        )
+    os.chdir(folder.parent.parent)
+    return validate(config)
 
 
 def ask(
