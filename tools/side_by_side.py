@@ -44,7 +44,7 @@ def main() -> None:
         page.pick("aligned", "palette hhh-60")
         page.ask(PROMPT)
         page.open("Candidates")
-        page.until(lambda: "probability" in page.text("candidates"))
+        page.until(lambda: "chance" in page.text("candidates"))
         page.driver.execute_script("window.scrollTo(0, 0)")
         for end, size in SIZES.items():
             if not end or options.all:

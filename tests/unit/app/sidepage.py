@@ -98,11 +98,15 @@ class Page:
 
     def press_text(self, text: str) -> None:
         """Press the button whose text begins so."""
-        for button in self.driver.find_elements(By.TAG_NAME, "button"):
-            if button.text.strip().startswith(text):
-                self.driver.execute_script("arguments[0].click()", button)
-                return
-        raise AssertionError(f"no button {text}")
+
+        def press() -> bool:
+            for button in self.driver.find_elements(By.TAG_NAME, "button"):
+                if button.text.strip().startswith(text):
+                    self.driver.execute_script("arguments[0].click()", button)
+                    return True
+            return False
+
+        self.until(press)
 
     def pick(self, name: str, text: str) -> None:
         """Pick the option of a dropdown that has this text."""

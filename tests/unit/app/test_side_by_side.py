@@ -112,8 +112,16 @@ def test_both_answers_are_the_librarys(page: Page, masked: Masked) -> None:
     assert "Original: base/base" in shown
     assert "Aligned: map-d/open" in shown
     page.open("Candidates")
-    rows = page.until(lambda: page.driver.find_elements(By.CSS_SELECTOR, "#candidates tbody tr"))
-    assert f"{max(aligned.probabilities):.4g}"[:5] in rows[0].text
+    likeliest = f"{round(max(aligned.probabilities), 4):g}"
+    page.until(lambda: likeliest in page.text("candidates"))
+    chances = re.findall(r"(?<![\d.])0\.\d+", page.text("candidates"))
+    assert chances[0] == likeliest
+    menu = page.driver.find_elements(By.CSS_SELECTOR, "#candidates th .cell-menu-button")[0]
+    page.driver.execute_script("arguments[0].click()", menu)
+    page.press_text("Sort ascending")
+    least = f"{round(min(aligned.probabilities), 4):g}"
+    found = lambda: re.findall(r"(?<![\d.])0\.\d+", page.text("candidates"))  # noqa: E731
+    page.until(lambda: found()[0] == least)
     page.open("Candidates")
 
 
@@ -149,8 +157,7 @@ def test_what_cannot_be_answered_is_said(page: Page) -> None:
 def test_texts_are_never_markup(page: Page, masked: Masked) -> None:
     masked.hostile = True
     page.ask(HOSTILE)
-    assert page.value("status").startswith("Not answered")
-    page.ask("b")
+    assert page.value("status").startswith("Answered")
     assert page.value("answer-0") == page.value("answer-1") == HOSTILE
     page.open("Candidates")
     page.open("History")
@@ -171,8 +178,8 @@ def test_answers_grow_and_stop(page: Page, masked: Masked) -> None:
     masked.wait, before = 1.0, masked.ended
     page.write("prompt", "b c")
     page.press("ask")
+    page.until(lambda: page.value("status") == "Answering …")
     grown = page.until(lambda: page.value("answer-0"))
-    assert page.value("status") == "Answering …"
     page.press("stop")
     page.until(lambda: page.value("status").startswith("Stopped."))
     page.until(lambda: masked.ended == before + 1)

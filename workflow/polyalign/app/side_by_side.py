@@ -112,12 +112,13 @@ class SideBySide:
         )  # fmt: skip
         with gr.Row():
             self.texts = [
+                # A copy button within the label would take the label from the text.
                 gr.Textbox(
                     label=name,
                     lines=7,
                     max_lines=7,
                     interactive=False,
-                    buttons=["copy"],
+                    buttons=[],
                     elem_id=f"answer-{number}",
                     min_width=260,
                 )
@@ -138,7 +139,7 @@ class SideBySide:
         with gr.Accordion("Candidates of the aligned answer, and how likely each was", open=False):
             self.candidates = gr.Dataframe(
                 interactive=False, wrap=True, max_height=300, elem_id="candidates",
-                label="Candidates (a press on a column's name sorts)", buttons=[],
+                label="Candidates (the menu ⋮ of a column sorts)", buttons=[],
             )  # fmt: skip
         with gr.Accordion("History", open=False):
             self.history = gr.Dataframe(
@@ -307,16 +308,16 @@ class SideBySide:
             [
                 round(chance, 4),
                 "drawn" if id(text) in drawn else "",
-                *(round(text.rewards[value], 3) for value in self.labels),
                 text.response,
+                *(round(text.rewards[value], 3) for value in self.labels),
             ]
             for chance, text in zip(answer.probabilities, answer.candidates, strict=True)
         ]
-        names = ["probability", "drawn", *self.labels.values(), "candidate"]
+        names = ["chance", "drawn", "candidate", *self.labels.values()]
         frame = pd.DataFrame(rows, columns=names)
-        kinds = ["number", "str", *["number"] * len(self.labels), "str"]
-        frame = frame.sort_values("probability", ascending=False, kind="stable")
-        widths = [96, 72, *[96] * len(self.labels), 360]
+        kinds = ["number", "str", "str", *["number"] * len(self.labels)]
+        frame = frame.sort_values("chance", ascending=False, kind="stable")
+        widths = [88, 72, 330, *[96] * len(self.labels)]
         return gr.update(value=frame, datatype=kinds, column_widths=widths)
 
     def _history(self, session: Session) -> pd.DataFrame:
