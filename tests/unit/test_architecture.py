@@ -18,13 +18,14 @@ LAYERS = (
     ("report", "plots", "sandbox"),
     ("study",),
     ("plan", "answer"),
+    ("app",),
     ("cli",),
     ("__main__",),
 )
 LAYER = {room: number for number, layer in enumerate(LAYERS) for room in layer}
 ALONE = {"map": {"errors", "finite"}, "families": {"settings"}}
 TORCH = {"models", "rewards", "sampling", "train", "sandbox", "answer"}
-PLANNED = {"study", "plan", "cli", "answer"}
+PLANNED = {"study", "plan", "cli", "answer", "app"}
 
 
 def imported(file: Path) -> Iterator[str]:

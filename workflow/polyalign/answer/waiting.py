@@ -14,8 +14,11 @@ Grown = Callable[[int, str], None]
 """Is told the number of an answer, and its text so far."""
 
 GATHERING = 0.01
-"""Seconds from a request to its batch. Clients that were answered together ask again together, and
-the first of them must not be answered alone."""
+"""Seconds that a batch waits for one more request. Clients that were answered together ask again
+together, and the first of them must not be answered alone."""
+
+LONGEST = 0.05
+"""Seconds after which a batch begins, even if requests still come."""
 
 CLOSED = "the server is closing; ask again later"
 
@@ -102,11 +105,12 @@ class Waiting:
         first = self._queue.get()
         if first is None:
             return self._rest(), False
-        time.sleep(GATHERING)
+        end = time.monotonic() + LONGEST
         group, responses = [first], _responses(first)
         while responses < self.together:
+            left = min(GATHERING, end - time.monotonic())
             try:
-                more = self._queue.get_nowait()
+                more = self._queue.get(timeout=max(left, 0))
             except queue.Empty:
                 break
             if more is None:
