@@ -126,13 +126,12 @@ def memory(port: int, pid: int, prompts: list[str], requests: int) -> None:
         return ask(port, prompts[i % len(prompts)], MODELS[i % len(MODELS)], stream=i % 2 == 0)
 
     together(32, 192, mixed)
-    start = resident(pid)
-    speed, _ = together(32, requests, mixed)
-    end = resident(pid)
-    print(
-        f"memory: {start:.0f} MiB, after {requests} requests {end:.0f} MiB ({end - start:+.1f}); "
-        f"{speed:.1f} requests/s, a third of them with 12 candidates each"
-    )
+    found = [resident(pid)]
+    for _ in range(4):
+        together(32, requests // 4, mixed)
+        found.append(resident(pid))
+    shown = ", ".join(f"{one:.0f}" for one in found)
+    print(f"memory, MiB, at the start and after each quarter of {requests} requests: {shown}")
 
 
 def main() -> None:

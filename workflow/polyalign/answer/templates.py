@@ -125,11 +125,11 @@ def _chat(
         turns.append({"role": "assistant", "content": turn.answer})
     turns.append({"role": "user", "content": prompt})
     text = in_chat_template(tokenizer, turns, opened=True)
-    for turn in turns:
+    for one in turns:
         # Many templates strip what they are given.
-        if turn["content"].strip() not in text:
+        if one["content"].strip() not in text:
             raise InputError(
-                f"the model's chat template leaves out the turn of the {turn['role']} "
-                f"({turn['content'][:60]!r}); expected one that shows it; take another template"
+                f"the model's chat template leaves out the turn of the {one['role']} "
+                f"({one['content'][:60]!r}); expected one that shows it; take another template"
             )
     return text

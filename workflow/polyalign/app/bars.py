@@ -57,7 +57,8 @@ def bars(
             )
         rows.append(f'<tr><th scope="row">{escape(label)}</th>{"".join(cells)}</tr>')
     note = (
-        "Bar and %: share of the base model's answers in the study's pool with a lower reward; equal ones count half."
+        "Bar and %: share of the base model's answers in the study's pool with a lower reward "
+        "(equal ones count half)."
         if reference
         else "The study has no pool of rewards to compare with."
     )

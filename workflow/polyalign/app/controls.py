@@ -102,7 +102,7 @@ class Controls:
 
         self.aligned.change(
             changed, self.aligned, [self.weights, self.candidates, *self.sliders.values()],
-            queue=False, show_progress="hidden", api_name=False,
+            queue=False, show_progress="hidden", api_visibility="private",
         )  # fmt: skip
 
     def _make_sampling(self) -> None:
@@ -148,7 +148,7 @@ class Controls:
         )  # fmt: skip
         self.template.change(
             lambda name: gr.update(visible=name == ALPACA, value=""), self.template, self.given,
-            queue=False, show_progress="hidden", api_name=False,
+            queue=False, show_progress="hidden", api_visibility="private",
         )  # fmt: skip
 
     def read(self, given: dict[Any, Any]) -> Question:

@@ -160,13 +160,13 @@ class SideBySide:
             outputs,
             show_progress="hidden",
             concurrency_limit=None,
-            api_name=False,
+            api_visibility="private",
         )
         controls.answer.click(None, js=TO_ANSWERS)
-        controls.stop.click(self.stop, None, None, queue=False, api_name=False)
+        controls.stop.click(self.stop, None, None, queue=False, api_visibility="private")
         controls.blind.change(
             lambda blind: gr.update(visible=blind), controls.blind, self.ballot,
-            queue=False, api_name=False,
+            queue=False, api_visibility="private",
         )  # fmt: skip
         for choice, button in self.vote_buttons.items():
             button.click(
@@ -174,7 +174,7 @@ class SideBySide:
                 self.session,
                 outputs,
                 show_progress="hidden",
-                api_name=False,
+                api_visibility="private",
             )
         page = Context.root_block
         assert page is not None, "the tab is made inside a page"
@@ -191,7 +191,7 @@ class SideBySide:
         session.open_vote = None
         blind = given[self.controls.blind]
         names = BLIND if blind else NAMES
-        shown = {
+        shown: dict[Any, Any] = {
             **{
                 text: gr.update(value="", label=name)
                 for text, name in zip(self.texts, names, strict=True)
