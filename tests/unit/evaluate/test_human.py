@@ -20,7 +20,7 @@ def test_wins_ties_and_order() -> None:
             ("base/base", "a/x", "first", "p", ""),
             ("a/x", "base/base", "first", "q", ""),
             ("a/x", "base/base", "tie", "r", ""),
-            ("base/base", "a/x", "tie", "s", ""),
+            ("a/x", "base/base", "tie", "s", ""),
         )
     )
     (row,) = found.to_dict("records")
@@ -28,7 +28,7 @@ def test_wins_ties_and_order() -> None:
     assert row["winrate"] == pytest.approx((1 + 0 + 1 + 0.5 + 0.5) / 5)
     assert row["ties"] == pytest.approx(2 / 5)
     assert (row["n_votes"], row["n_prompts"]) == (5, 4)
-    assert row["shown_first"] == pytest.approx(2 / 5)
+    assert row["shown_first"] == pytest.approx(3 / 5)
 
 
 def test_the_interval_is_wilsons() -> None:
