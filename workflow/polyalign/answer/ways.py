@@ -17,6 +17,7 @@ from polyalign.families import BASE, Policy, family
 from polyalign.palettes.lam import read_lam
 from polyalign.palettes.record import lam_of
 from polyalign.paths import Paths
+from polyalign.settings import SamplingRule
 from polyalign.study import Study, load, validate
 
 MOST = 1024
@@ -66,6 +67,10 @@ class Asked:
         samples: number of answers. They are independent; those that are chosen are drawn, with
             replacement, from the same candidates.
         candidates: candidates of the base model (K); None where nothing is chosen among any.
+        text: what the model reads; None for the prompt in the study's template.
+        rule: how the model samples; None for the study's rule. With another one the answers are
+            those of another policy.
+        beams: texts that a beam search keeps (the answer is then no sample); 1 draws.
     """
 
     prompt: str
@@ -73,6 +78,9 @@ class Asked:
     seed: int
     samples: int = 1
     candidates: int | None = None
+    text: str | None = None
+    rule: SamplingRule | None = None
+    beams: int = 1
 
 
 def enter_study(path: str | Path) -> Study:
