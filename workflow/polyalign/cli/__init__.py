@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from polyalign import __version__
+from polyalign.cli import table
 from polyalign.errors import InputError, nearest
 
 HELPERS = {
@@ -24,7 +25,7 @@ HELPERS = {
 }
 """Command → its help. Each is a module of this package with `main(argv) -> exit status`."""
 
-COMMANDS = ("solve", "feasible", "pareto", "random", "sequential", "levels", *HELPERS)
+COMMANDS = (*table.NAMES, *HELPERS)
 
 STATUSES = (
     "exit status: 0 done, also if the palette is unsupported; 1 the palette is at the edge of what "
@@ -95,8 +96,6 @@ def _run(arguments: list[str]) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; it imports nothing heavy."""
-    from polyalign.cli import table
-
     parser = Parser(prog="polyalign", description="Align a language model to several values.")
     parser.add_argument("--version", action="version", version=f"polyalign {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)

@@ -1,0 +1,87 @@
+"""`polyalign feasible`: whether a palette can be reached, and how far."""
+
+import argparse
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from polyalign.cli.table.options import add_targets
+from polyalign.cli.table.output import INFEASIBLE, Answer
+from polyalign.cli.table.reading import caveat_of, problem
+from polyalign.errors import InputError
+
+if TYPE_CHECKING:
+    from polyalign.map.dual import Limits
+
+HELP = "can a palette be reached, and how far"
+EXAMPLE = "feasible rewards.parquet --target humor=q90 --target helpful=q90"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    add_targets(parser)
+    parser.add_argument(
+        "--min-ess",
+        type=float,
+        help="least effective sample size that is supportable (default: 2 per prompt, 100 joint)",
+    )
+    parser.add_argument(
+        "--max-norm", type=float, help="largest sum of lam that is supportable (default: any)"
+    )
+
+
+def answer(options: argparse.Namespace) -> Answer:
+    """`polyalign feasible`: the slack of a palette, and how far it can be reached."""
+    from polyalign.palettes.table_commands import find_reach
+
+    limits = _limits(options)
+    table, target = problem(options)
+    base, names = table.base, table.names
+    reach = find_reach(base, target, names, limits)
+    found = reach.feasibility
+    infeasible = found.status == "infeasible"
+    conflict = list(found.conflict) if infeasible else []
+    supported = (
+        f"{reach.supportable_share:.1%} supportable"
+        if isfinite(reach.supportable_share)
+        else "none supportable"
+    )
+    ways = {
+        "nearest feasible": reach.nearest,
+        "supportable": reach.supportable,
+        "highest": reach.highest,
+        "and supportable": reach.highest_supportable,
+    }
+    return Answer(
+        {
+            "values": names,
+            "target": target,
+            "scope": base.scope,
+            "status": found.status,
+            "slack": found.slack,
+            "conflict": conflict,
+            "share": reach.share,
+            "nearest": reach.nearest,
+            "supportable_share": reach.supportable_share,
+            "supportable": reach.supportable,
+            "highest": reach.highest,
+            "highest_supportable": reach.highest_supportable,
+        },
+        above=[
+            f"{found.status}: slack {found.slack:.4g} standard deviations, scope {base.scope}",
+            *([f"in conflict: {', '.join(conflict)}"] if infeasible else []),
+            f"of the way from base to target: {min(1.0, reach.share):.1%} feasible, {supported}",
+        ],
+        header=("value", "base", "target", *ways),
+        rows=list(zip(names, base.center, target, *ways.values(), strict=True)),
+        below=["highest: with the other values held at their targets", *caveat_of(table)],
+        status=INFEASIBLE if infeasible else 0,
+    )
+
+
+def _limits(options: argparse.Namespace) -> "Limits":
+    from polyalign.map.dual import Limits
+
+    for name, number in (("--min-ess", options.min_ess), ("--max-norm", options.max_norm)):
+        if number is not None and not (number > 0 and isfinite(number)):
+            raise InputError(f"{name}: {number}; expected a number above 0")
+    return Limits(min_ess=options.min_ess, max_norm=options.max_norm)

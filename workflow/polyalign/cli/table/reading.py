@@ -1,0 +1,120 @@
+"""The table of rewards that a command reads, and what a reader of it must know."""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from polyalign.cli.table.options import asked_levels
+from polyalign.data.keys import SAMPLE_COLUMNS
+from polyalign.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from polyalign.map.base import Base
+
+STREAM_CELLS = 50_000_000
+"""Rows times values above which a Parquet table is read in parts."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a table that a command uses.
+
+    Attributes:
+        base: the base policy of the rewards.
+        names: names of the k values.
+        rewards: (n, k) rewards.
+        groups: (n,) prompt index of each row.
+    """
+
+    base: "Base"
+    names: list[str]
+    rewards: "np.ndarray"
+    groups: "np.ndarray"
+
+
+def is_large(table: str, values: int) -> bool:
+    if not table.endswith(".parquet"):
+        return False
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return bool(pq.read_metadata(table).num_rows * values > STREAM_CELLS)
+    except (OSError, pa.ArrowException):
+        return False  # the reader of small tables says what is wrong with the file
+
+
+def problem(options: argparse.Namespace) -> tuple[Table, "np.ndarray"]:
+    """The table, and the target (k,), of a command with `--target`."""
+    from polyalign.map.palette import parse_target
+
+    levels = asked_levels(options.target)
+    table = read(options, list(levels))
+    scope = table.base.scope
+    return table, parse_target(levels, table.rewards, table.names, table.groups, scope=scope)
+
+
+def read(options: argparse.Namespace, values: list[str] | None) -> Table:
+    """The rows of the chosen split, with the given values (None: all of the table)."""
+    from polyalign.data.rewards_table import (
+        check_splits,
+        columns_of,
+        read_rewards,
+        rewards_array,
+        value_columns,
+    )
+    from polyalign.map.base import Base
+
+    check_names(values or [])
+    frame = read_rewards(options.table, columns={name: name for name in values or []})
+    if options.split != "all":
+        check_splits(set(frame["split"]), options.table)
+        say_derived_split(options, columns_of(options.table))
+        frame = frame[frame["split"] == options.split]
+        if frame.empty:
+            raise InputError(f"{options.table}: no rows in split {options.split!r}")
+    names = values or value_columns(frame)
+    if len(set(names)) != len(names):
+        raise InputError(f"a value is named twice: {', '.join(names)}; name each once")
+    if not names:
+        raise InputError(f"{options.table}: no column of numbers to take as a value")
+    rewards, groups = rewards_array(frame, names)
+    return Table(Base(rewards, groups, options.scope), names, rewards, groups)
+
+
+def check_names(values: Iterable[str]) -> None:
+    """Refuse columns of samples, which are in every table."""
+    for name in values:
+        if name in SAMPLE_COLUMNS:
+            raise InputError(
+                f"{name!r} is a column of every table of samples, and no value; expected a reward; "
+                "for its levels copy it to a column of another name"
+            )
+
+
+def say_derived_split(options: argparse.Namespace, columns: Iterable[str]) -> None:
+    """Say so, on stderr, where the table does not say which rows a split has."""
+    if options.split != "all" and "split" not in columns:
+        print(
+            f"note: {options.table} has no column 'split'; {options.split} is one half of the "
+            "prompts, by a hash of their texts",
+            file=sys.stderr,
+        )
+
+
+def caveat_of(table: Table) -> list[str]:
+    return caveat(table.base.scope, len(set(table.groups.tolist())))
+
+
+def caveat(scope: str, prompts: int) -> list[str]:
+    """What a reader must know of lam that weighs the samples of all prompts together."""
+    if scope != "joint" or prompts < 2:
+        return []
+    return [
+        "caution: scope joint weighs prompts too, so a level may be reached by another choice of "
+        "prompts and not by better answers"
+    ]
