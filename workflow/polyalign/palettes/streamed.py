@@ -233,22 +233,23 @@ class Stream(Units):
 
         Without `prompts` each row counts as a separate prompt.
         """
-        key = self.id or ""
-        columns = [*self.values, *([key] if prompts else [])]
-        if self.split != "all" and self.mask is None:
-            columns.append("split")
-        rest: pa.Table | None = None
-        row = 0
-        for piece in self._pieces(columns):
-            rows, row = slice(row, row + piece.num_rows), row + piece.num_rows
-            if self.mask is not None:
-                piece = piece.filter(pa.array(self.mask[rows]))
-            elif self.split != "all":
-                piece = piece.filter(pc.equal(piece["split"], self.split))
-            if not prompts:
+        if not prompts:
+            for piece in self._rows(self.values):
                 if piece.num_rows:
                     yield self._numbers(piece), np.arange(piece.num_rows), None
-                continue
+            return
+        for whole, starts in self.whole_prompts(self.values):
+            yield self._numbers(whole), starts, whole[self.id].take(starts)
+
+    def whole_prompts(self, columns: list[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        """Rows of the split in pieces of whole prompts, and the first row of each prompt in them.
+
+        Args:
+            columns: names of the columns to read, besides that of the prompts.
+        """
+        key = str(self.id)
+        rest: pa.Table | None = None
+        for piece in self._rows([*columns, key]):
             piece = piece if rest is None else pa.concat_tables([rest, piece])
             starts = _starts(piece[key])
             if not starts.size:
@@ -256,10 +257,21 @@ class Stream(Units):
             # The last prompt may go on in the next batch.
             rest = piece.slice(int(starts[-1]))
             if starts.size > 1:
-                whole = piece.slice(0, int(starts[-1]))
-                yield self._numbers(whole), starts[:-1], whole[key].take(starts[:-1])
+                yield piece.slice(0, int(starts[-1])), starts[:-1]
         if rest is not None and rest.num_rows:
-            yield self._numbers(rest), np.zeros(1, dtype=np.intp), rest[key].take([0])
+            yield rest, np.zeros(1, dtype=np.intp)
+
+    def _rows(self, columns: list[str]) -> Iterator[pa.Table]:
+        """Batches of the rows of the split; they have the column `split` where the file has it."""
+        filtered = self.split != "all" and self.mask is None
+        row = 0
+        for piece in self._pieces(list(dict.fromkeys([*columns, *["split"] * filtered]))):
+            rows, row = slice(row, row + piece.num_rows), row + piece.num_rows
+            if self.mask is not None:
+                piece = piece.filter(pa.array(self.mask[rows]))
+            elif filtered:
+                piece = piece.filter(pc.equal(piece["split"], self.split))
+            yield piece
 
     def _numbers(self, table: pa.Table) -> np.ndarray:
         numbers = np.empty((self.k, table.num_rows))

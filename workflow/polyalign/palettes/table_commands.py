@@ -175,8 +175,8 @@ def quantile_of(sample: np.ndarray, probability: np.ndarray, level: float) -> fl
         level: any number.
 
     Returns:
-        Of several such shares (where numbers are equal) the lowest; NaN if `level` is below or above
-        all numbers, or if there is one number alone.
+        Of several such shares (where numbers are equal) the lowest; NaN if `level` is outside the
+        numbers, or if there is one number alone.
     """
     keep = probability > 0
     order = np.argsort(sample[keep], kind="stable")

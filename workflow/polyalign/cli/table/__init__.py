@@ -16,10 +16,12 @@ NAMES = (
     "sequential",
     "levels",
     "quantile",
+    "diagnose",
+    "choose",
 )
 """Commands, each the name of its module."""
 
-WITH_PALETTE = ("solve", "feasible", "sequential")
+WITH_PALETTE = ("solve", "feasible", "sequential", "diagnose", "choose")
 """Commands whose exit status says what became of the palette."""
 
 

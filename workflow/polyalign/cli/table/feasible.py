@@ -2,15 +2,10 @@
 
 import argparse
 from math import isfinite
-from typing import TYPE_CHECKING
 
-from polyalign.cli.table.options import add_targets
+from polyalign.cli.table.options import add_limits, add_targets, limits_of
 from polyalign.cli.table.output import INFEASIBLE, Answer
 from polyalign.cli.table.reading import caveat_of, problem
-from polyalign.errors import InputError
-
-if TYPE_CHECKING:
-    from polyalign.map.dual import Limits
 
 HELP = "can a palette be reached, and how far"
 EXAMPLE = "feasible rewards.parquet --target humor=q90 --target helpful=q90"
@@ -19,21 +14,14 @@ EXAMPLE = "feasible rewards.parquet --target humor=q90 --target helpful=q90"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     add_targets(parser)
-    parser.add_argument(
-        "--min-ess",
-        type=float,
-        help="least effective sample size that is supportable (default: 2 per prompt, 100 joint)",
-    )
-    parser.add_argument(
-        "--max-norm", type=float, help="largest sum of lam that is supportable (default: any)"
-    )
+    add_limits(parser)
 
 
 def answer(options: argparse.Namespace) -> Answer:
     """`polyalign feasible`: the slack of a palette, and how far it can be reached."""
     from polyalign.palettes.table_commands import find_reach
 
-    limits = _limits(options)
+    limits = limits_of(options)
     table, target = problem(options)
     base, names = table.base, table.names
     reach = find_reach(base, target, names, limits)
@@ -76,12 +64,3 @@ def answer(options: argparse.Namespace) -> Answer:
         below=["highest: with the other values held at their targets", *caveat_of(table)],
         status=INFEASIBLE if infeasible else 0,
     )
-
-
-def _limits(options: argparse.Namespace) -> "Limits":
-    from polyalign.map.dual import Limits
-
-    for name, number in (("--min-ess", options.min_ess), ("--max-norm", options.max_norm)):
-        if number is not None and not (number > 0 and isfinite(number)):
-            raise InputError(f"{name}: {number}; expected a number above 0")
-    return Limits(min_ess=options.min_ess, max_norm=options.max_norm)

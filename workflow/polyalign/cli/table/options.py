@@ -3,9 +3,13 @@
 import argparse
 from collections.abc import Sequence
 from math import isfinite, nan
+from typing import TYPE_CHECKING
 
 from polyalign.errors import InputError, nearest
 from polyalign.map.palette import GRAMMAR, check_level
+
+if TYPE_CHECKING:
+    from polyalign.map.dual import Limits
 
 
 def add_targets(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
@@ -49,6 +53,28 @@ def lam_of_names(items: Sequence[str] | None, names: Sequence[str]) -> list[floa
             f"{nearest(next(iter(given)), names)}"
         )
     return lam
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Add `--min-ess` and `--max-norm`, which `limits_of` reads."""
+    parser.add_argument(
+        "--min-ess",
+        type=float,
+        help="least effective sample size that is supportable (default: 2 per prompt, 100 joint)",
+    )
+    parser.add_argument(
+        "--max-norm", type=float, help="largest sum of lam that is supportable (default: any)"
+    )
+
+
+def limits_of(options: argparse.Namespace) -> "Limits":
+    """What counts as supported; `InputError` on a limit that is not above 0."""
+    from polyalign.map.dual import Limits
+
+    for name, limit in (("--min-ess", options.min_ess), ("--max-norm", options.max_norm)):
+        if limit is not None and not (limit > 0 and isfinite(limit)):
+            raise InputError(f"{name}: {limit}; expected a number above 0")
+    return Limits(min_ess=options.min_ess, max_norm=options.max_norm)
 
 
 def asked_levels(items: Sequence[str]) -> dict[str, str]:

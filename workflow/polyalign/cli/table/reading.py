@@ -12,6 +12,7 @@ from polyalign.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from polyalign.map.base import Base
 
@@ -37,6 +38,7 @@ class Table:
 
 
 def is_large(table: str, values: int) -> bool:
+    """Whether so many values of this table are read in parts."""
     if not table.endswith(".parquet"):
         return False
     import pyarrow as pa
@@ -60,23 +62,10 @@ def problem(options: argparse.Namespace) -> tuple[Table, "np.ndarray"]:
 
 def read(options: argparse.Namespace, values: list[str] | None) -> Table:
     """The rows of the chosen split, with the given values (None: all of the table)."""
-    from polyalign.data.rewards_table import (
-        check_splits,
-        columns_of,
-        read_rewards,
-        rewards_array,
-        value_columns,
-    )
+    from polyalign.data.rewards_table import rewards_array, value_columns
     from polyalign.map.base import Base
 
-    check_names(values or [])
-    frame = read_rewards(options.table, columns={name: name for name in values or []})
-    if options.split != "all":
-        check_splits(set(frame["split"]), options.table)
-        say_derived_split(options, columns_of(options.table))
-        frame = frame[frame["split"] == options.split]
-        if frame.empty:
-            raise InputError(f"{options.table}: no rows in split {options.split!r}")
+    frame = read_frame(options, values)
     names = values or value_columns(frame)
     if len(set(names)) != len(names):
         raise InputError(f"a value is named twice: {', '.join(names)}; name each once")
@@ -84,6 +73,31 @@ def read(options: argparse.Namespace, values: list[str] | None) -> Table:
         raise InputError(f"{options.table}: no column of numbers to take as a value")
     rewards, groups = rewards_array(frame, names)
     return Table(Base(rewards, groups, options.scope), names, rewards, groups)
+
+
+def read_frame(options: argparse.Namespace, values: list[str] | None) -> "pd.DataFrame":
+    """The rows of the chosen split, as `read_whole` reads them."""
+    frame = read_whole(options, values)
+    if options.split != "all":
+        frame = frame[frame["split"] == options.split]
+        if frame.empty:
+            raise InputError(f"{options.table}: no rows in split {options.split!r}")
+    return frame
+
+
+def read_whole(options: argparse.Namespace, values: list[str] | None) -> "pd.DataFrame":
+    """The rewards table, with the given values (None: all of them).
+
+    Its index has the numbers of the rows in the file.
+    """
+    from polyalign.data.rewards_table import check_splits, columns_of, read_rewards
+
+    check_names(values or [])
+    frame = read_rewards(options.table, columns={name: name for name in values or []})
+    if options.split != "all":
+        check_splits(set(frame["split"]), options.table)
+        say_derived_split(options, columns_of(options.table))
+    return frame.reset_index(drop=True)
 
 
 def check_names(values: Iterable[str]) -> None:

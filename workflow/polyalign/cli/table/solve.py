@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def answer(options: argparse.Namespace) -> Answer:
     """`polyalign solve`: the solution of a palette."""
-    solution, warnings = _solve(options)
+    solution, warnings = solve_asked(options)
     record = {**solution.to_dict(), "warnings": warnings}
     columns = solution.base, solution.target, solution.realised, solution.lam
     facts = f"scope {solution.scope}, {solution.n_prompts} prompts, {solution.n_samples} samples"
@@ -63,7 +63,8 @@ def answer(options: argparse.Namespace) -> Answer:
     )
 
 
-def _solve(options: argparse.Namespace) -> tuple["Solution", list[str]]:
+def solve_asked(options: argparse.Namespace) -> tuple["Solution", list[str]]:
+    """The solution of what `--target` asks, and warnings; a large table is streamed."""
     from polyalign.map.cautions import cautions
     from polyalign.map.dual import solve_on
 
