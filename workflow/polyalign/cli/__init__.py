@@ -20,6 +20,7 @@ HELPERS = {
     "run": "run a study, with one line of progress",
     "status": "what runs, what failed and why, what jobs took",
     "why": "what changed since a file was made",
+    "compare": "several finished studies side by side",
     "answer": "answer a prompt by the base model, and by a policy, a palette or a λ of a study",
     "serve": "answer prompts over HTTP, as OpenAI's API does",
 }
