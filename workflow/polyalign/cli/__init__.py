@@ -16,6 +16,7 @@ from polyalign.cli import table
 from polyalign.errors import InputError, nearest
 
 HELPERS = {
+    "init": "write a commented config of a new study",
     "check": "check a study's config and print the plan",
     "run": "run a study, with one line of progress",
     "status": "what runs, what failed and why, what jobs took",
