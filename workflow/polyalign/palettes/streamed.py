@@ -4,7 +4,7 @@ Each Newton step is one pass over the value columns. A thinned sample that fits 
 first guess, so that few passes are needed; the certificate is that of the whole table.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,8 @@ class Stream(Units):
         scope: `prompt`, `joint` or `auto`.
         split: `all`, or the rows whose column `split` says so; without that column it is derived
             from `prompt`, as `polyalign.data.rewards_table.read_rewards` does.
+        report: told, with every batch, the number of the pass over the file and the share of the
+            rows that this pass has read.
 
     Raises:
         InputError: if the file or a column is missing, no rows are left, a cell is not a finite
@@ -55,7 +57,15 @@ class Stream(Units):
             they must be.
     """
 
-    def __init__(self, path: str | Path, values: list[str], scope: str, split: str = "all") -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        values: list[str],
+        scope: str,
+        split: str = "all",
+        report: Callable[[int, float], None] | None = None,
+    ) -> None:
+        self.report, self.passes = report, 0
         self.path, self.values, self.split = Path(path), list(values), split
         if scope not in SCOPES:
             raise InputError(f"scope: {scope!r} is unknown; expected one of {', '.join(SCOPES)}")
@@ -163,8 +173,12 @@ class Stream(Units):
 
     def _pieces(self, columns: list[str]) -> Iterator[pa.Table]:
         # With `pre_buffer`, the default, what was read stays in memory until the file is closed.
+        self.passes, row = self.passes + 1, 0
         with pq.ParquetFile(self.path, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
+                row += batch.num_rows
+                if self.report is not None:
+                    self.report(self.passes, row / file.metadata.num_rows)
                 yield pa.Table.from_batches([batch])
 
     def _survey(self, scope: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from polyalign.cli.table.output import INFEASIBLE, STALLED, Answer
-from polyalign.cli.table.reading import check_names, is_large, read_frame, say_derived_split
+from polyalign.cli.table.reading import check_names, is_large, read_frame, read_stream
 from polyalign.cli.table.solve import solve_asked
 from polyalign.cli.table.weights import add_weights, given_lam, which
 from polyalign.errors import InputError
@@ -89,13 +89,7 @@ def _candidates(options: argparse.Namespace, values: list[str]) -> "Iterator[Can
     from polyalign.palettes.choose import in_memory, streamed
 
     if is_large(options.table, len(values)):
-        from polyalign.data.rewards_table import check_prompts, columns_of
-        from polyalign.palettes.streamed import Stream
-
-        columns = columns_of(options.table)
-        check_prompts(columns, options.table)
-        say_derived_split(options, columns)
-        return streamed(Stream(options.table, values, "prompt", options.split))
+        return streamed(read_stream(options, values, "prompt"))
     from polyalign.data.tables import read_table
 
     return iter([in_memory(read_table(options.table), read_frame(options, values), values)])

@@ -5,6 +5,7 @@ from math import isfinite
 
 from polyalign.cli.table.options import add_limits, add_targets, limits_of
 from polyalign.cli.table.output import INFEASIBLE, Answer
+from polyalign.cli.table.picture import WAY, add_plot, draw_path
 from polyalign.cli.table.reading import caveat_of, problem
 
 HELP = "can a palette be reached, and how far"
@@ -15,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     add_targets(parser)
     add_limits(parser)
+    add_plot(parser, WAY)
 
 
 def answer(options: argparse.Namespace) -> Answer:
@@ -24,6 +26,8 @@ def answer(options: argparse.Namespace) -> Answer:
     limits = limits_of(options)
     table, target = problem(options)
     base, names = table.base, table.names
+    if options.plot is not None:
+        draw_path(options.plot, table, target, limits)
     reach = find_reach(base, target, names, limits)
     found = reach.feasibility
     infeasible = found.status == "infeasible"

@@ -4,6 +4,7 @@ import argparse
 
 from polyalign.cli.table.options import add_values
 from polyalign.cli.table.output import Answer
+from polyalign.cli.table.picture import add_plot, draw_front
 from polyalign.cli.table.reading import caveat_of, read
 
 HELP = "exact trade-off front of 2 or 3 values"
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--points", type=int, default=17, help="directions along an edge (default: %(default)s)"
     )
+    add_plot(parser, "the front of each pair of the values")
 
 
 def answer(options: argparse.Namespace) -> Answer:
@@ -28,6 +30,8 @@ def answer(options: argparse.Namespace) -> Answer:
     table = read(options, options.value)
     base, names = table.base, table.names
     found = front(base, list(range(len(names))), options.kl, points=options.points)
+    if options.plot is not None:
+        draw_front(options.plot, table, options.kl, options.points)
     rows = enumerate(zip(found.levels, found.lam, strict=True))
     return Answer(
         {

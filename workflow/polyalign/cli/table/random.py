@@ -4,6 +4,7 @@ import argparse
 
 from polyalign.cli.table.options import add_values
 from polyalign.cli.table.output import PRINTED_ROWS, Answer
+from polyalign.cli.table.picture import add_plot, draw_random
 from polyalign.cli.table.reading import caveat_of, read
 
 HELP = "random palettes and the share that is feasible"
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cap", type=float, default=10.0, help="largest sum of lam kept (default: %(default)s)"
     )
+    add_plot(parser, "the lam of the palettes, of the first two values")
 
 
 def answer(options: argparse.Namespace) -> Answer:
@@ -27,6 +29,8 @@ def answer(options: argparse.Namespace) -> Answer:
     table = read(options, options.value)
     names = table.names
     drawn = random_palettes(table.base, options.count, seed=options.seed, cap=options.cap)
+    if options.plot is not None:
+        draw_random(options.plot, table, drawn)
     batch, kept = drawn.batch, drawn.kept
     indices = kept.nonzero()[0]
     return Answer(

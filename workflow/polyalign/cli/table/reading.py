@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from polyalign.cli.table.options import asked_levels
@@ -15,9 +16,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from polyalign.map.base import Base
+    from polyalign.palettes.streamed import Stream
 
 STREAM_CELLS = 50_000_000
 """Rows times values above which a Parquet table is read in parts."""
+
+EVERY = 3.0
+"""Seconds between lines that say how far a long read is."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,35 @@ def is_large(table: str, values: int) -> bool:
         return bool(pq.read_metadata(table).num_rows * values > STREAM_CELLS)
     except (OSError, pa.ArrowException):
         return False  # the reader of small tables says what is wrong with the file
+
+
+def read_stream(options: argparse.Namespace, values: list[str], scope: str) -> "Stream":
+    """A large table, with a line on stderr every few seconds where that is a terminal."""
+    from polyalign.data.rewards_table import check_prompts, columns_of
+    from polyalign.palettes.streamed import Stream
+
+    columns = columns_of(options.table)
+    check_prompts(columns, options.table)
+    say_derived_split(options, columns)
+    report = Progress(options.table) if sys.stderr.isatty() else None
+    return Stream(options.table, values, scope, options.split, report)
+
+
+class Progress:
+    """Says how far a long read is, at most every `EVERY` seconds.
+
+    Args:
+        table: the table that is read.
+    """
+
+    def __init__(self, table: str) -> None:
+        self.table, self.said = table, monotonic()
+
+    def __call__(self, number: int, share: float) -> None:
+        """Say it, if it is time."""
+        if monotonic() - self.said >= EVERY:
+            self.said = monotonic()
+            print(f"reading {self.table}: pass {number}, {share:.0%}", file=sys.stderr)
 
 
 def problem(options: argparse.Namespace) -> tuple[Table, "np.ndarray"]:

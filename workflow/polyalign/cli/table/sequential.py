@@ -6,6 +6,7 @@ from math import nan
 
 from polyalign.cli.table.options import add_targets
 from polyalign.cli.table.output import INFEASIBLE, Answer
+from polyalign.cli.table.picture import add_plot, draw_rounds
 from polyalign.cli.table.reading import caveat_of, problem
 from polyalign.errors import InputError
 
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME,NAME",
         help="values aligned together; repeat in the order of the turns (default: one by one)",
     )
+    add_plot(parser, "the levels after each round")
 
 
 def answer(options: argparse.Namespace) -> Answer:
@@ -39,6 +41,8 @@ def answer(options: argparse.Namespace) -> Answer:
         return Answer(record | verdict, above=[together.message], status=INFEASIBLE)
     blocks = _blocks(options.block, names)
     rounds = align_in_turn(base, target, rounds=options.rounds, blocks=blocks, names=names)
+    if options.plot is not None:
+        draw_rounds(options.plot, table, target, rounds, together.realised)
     after = enumerate(zip(rounds.levels, rounds.kkt, strict=True), 1)
     return Answer(
         {

@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING
 
 from polyalign.cli.table.options import add_targets, asked_levels
 from polyalign.cli.table.output import INFEASIBLE, STALLED, Answer
+from polyalign.cli.table.picture import WAY, add_plot, draw_path
 from polyalign.cli.table.reading import (
     caveat,
     check_names,
     is_large,
     problem,
-    say_derived_split,
+    read_stream,
 )
+from polyalign.errors import InputError
 
 if TYPE_CHECKING:
     from polyalign.map.dual import Solution
@@ -43,10 +45,13 @@ SOLVE_KEYS = [
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     add_targets(parser)
+    add_plot(parser, WAY)
 
 
 def answer(options: argparse.Namespace) -> Answer:
     """`polyalign solve`: the solution of a palette."""
+    if options.plot is not None:
+        _draw(options)
     solution, warnings = solve_asked(options)
     record = {**solution.to_dict(), "warnings": warnings}
     columns = solution.base, solution.target, solution.realised, solution.lam
@@ -63,6 +68,17 @@ def answer(options: argparse.Namespace) -> Answer:
     )
 
 
+def _draw(options: argparse.Namespace) -> None:
+    from polyalign.map.dual import DEFAULT_LIMITS
+
+    if is_large(options.table, len(options.target)):
+        raise InputError(
+            f"--plot: {options.table} is too large to be drawn from; thin it to some of its prompts"
+        )
+    table, target = problem(options)
+    draw_path(options.plot, table, target, DEFAULT_LIMITS)
+
+
 def solve_asked(options: argparse.Namespace) -> tuple["Solution", list[str]]:
     """The solution of what `--target` asks, and warnings; a large table is streamed."""
     from polyalign.map.cautions import cautions
@@ -71,15 +87,9 @@ def solve_asked(options: argparse.Namespace) -> tuple["Solution", list[str]]:
     levels = asked_levels(options.target)
     check_names(levels)
     if is_large(options.table, len(levels)):
-        import pyarrow.parquet as pq
+        from polyalign.palettes.streamed import solve_stream
 
-        from polyalign.data.rewards_table import check_prompts
-        from polyalign.palettes.streamed import Stream, solve_stream
-
-        columns = pq.read_schema(options.table).names
-        check_prompts(columns, options.table)
-        say_derived_split(options, columns)
-        stream = Stream(options.table, list(levels), options.scope, options.split)
+        stream = read_stream(options, list(levels), options.scope)
         solution = solve_stream(stream, levels, slack=True)
         return solution, cautions(stream, levels, solution.target, list(levels))
     table, target = problem(options)
