@@ -23,6 +23,7 @@ HELPERS = {
     "why": "what changed since a file was made",
     "compare": "several finished studies side by side",
     "answer": "answer a prompt by the base model, and by a policy, a palette or a λ of a study",
+    "app": "explore palettes in the browser, on tables of rewards or on a study",
     "serve": "answer prompts over HTTP, as OpenAI's API does",
 }
 """Command → its help. Each is a module of this package with `main(argv) -> exit status`."""
