@@ -117,7 +117,7 @@ def _by_study(
         head += ["p"] if labels else []
     rows = []
     for keys, group in frame.groupby(["policy", "value"] if labels else ["policy"], sort=False):
-        policy, value = (*keys, "")[:2]
+        policy, value = map(str, (*keys, "")[:2])
         by_study = {row["study"]: row for _, row in group.iterrows()}
         cells: list[Any] = [policy, *([labels.get(value, value)] if labels else [])]
         for name in names:

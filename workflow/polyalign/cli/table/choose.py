@@ -47,8 +47,8 @@ def answer(options: argparse.Namespace) -> Answer:
         solution, warnings = solve_asked(options)
         if solution.status != "solved":
             status = INFEASIBLE if solution.status == "infeasible" else STALLED
-            record = {"status": solution.status, "message": solution.message}
-            return Answer(record, above=[solution.message, "nothing is written"], status=status)
+            failed = {"status": solution.status, "message": solution.message}
+            return Answer(failed, above=[solution.message, "nothing is written"], status=status)
         lam = dict(zip(solution.values, solution.lam.tolist(), strict=True))
     else:
         lam = given_lam(options)
