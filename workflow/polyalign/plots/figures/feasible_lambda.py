@@ -46,7 +46,8 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.set(aspect="equal", xlim=(-0.03 * top, top), ylim=(-0.03 * top, top))
             axes.locator_params(nbins=6)
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=2, markerscale=2)
+        columns = min(2, len(numbers))  # one panel is too narrow for two
+        figure.legend(handles, labels, loc="outside lower left", ncols=columns, markerscale=2)
 
 
 def finding(data: FigureData) -> str:
