@@ -47,7 +47,7 @@ def study(folder, name, *, seed, prompts=range(30), spec=SPEC, extra=(), candida
         frame["n_tokens"] = 2
         frame["logprob"] = draws.normal(size=len(ids))
         frame["logprob_base"] = draws.normal(size=len(ids))
-        return frame.assign(humor=rewards[:, 0], length=rewards[:, 1])
+        return frame.assign(humor=rewards[:, 0], length=rewards[:, 1], calm=0.5)
 
     def put(policy, frame, **record):
         path = folder / "policies" / policy / "rewards.parquet"
@@ -66,7 +66,7 @@ def study(folder, name, *, seed, prompts=range(30), spec=SPEC, extra=(), candida
     tables.mkdir()
     summary = pd.DataFrame(split, columns=["family", "variant"])
     summary.to_csv(tables / "summary.csv", index=False)
-    summary.assign(humor_even_winrate=0.5, length_even_winrate=0.25).to_csv(
+    summary.assign(humor_even_winrate=0.5, length_even_winrate=0.25, calm_even_winrate=0.5).to_csv(
         tables / "winrates.csv", index=False
     )
     config = {
@@ -227,8 +227,9 @@ def test_a_value_that_is_scored_differently_has_no_difference(tmp_path):
     assert scored_differently({"model": "a"}, {"model": "b"}) == ["model"]
 
 
-def test_a_value_in_another_order_or_alone(tmp_path):
-    other = {**SPEC, "values": {name: SPEC["values"][name] for name in ("length", "humor")}}
+def test_a_value_or_a_policy_that_one_study_has_alone(tmp_path):
+    """`calm` comes before the others, so that they have another place in the second study."""
+    other = {**SPEC, "values": {"calm": {"kind": "ngram_diversity"}, **SPEC["values"]}}
     folders = [
         study(tmp_path / "a", "first", seed=1),
         study(tmp_path / "b", "second", seed=2, spec=other),
@@ -236,6 +237,9 @@ def test_a_value_in_another_order_or_alone(tmp_path):
     row = table_of(folders).loc["rloo/one", "humor", "second"]
     one, two = (prompt_means(folder, "rloo/one", "humor") for folder in folders)
     assert row["level_diff"] == pytest.approx((two - one).mean())
+    assert np.isnan(table_of(folders).loc["rloo/one", "calm", "second"]["level_diff"])
+    said = notes([FinishedStudy(folder) for folder in folders])
+    assert said == ["calm is in second, and not in first."]
     summary = folders[1] / "tables/summary.csv"
     summary.write_text("family,variant\nbase,base\nmap-d,one\n")
     found = table_of(folders)

@@ -84,7 +84,7 @@ def difference(one: ByPrompt, reference: ByPrompt) -> Difference:
         mean = side.mean()[0]
         means.append(mean)
         residuals.append((side.sums - mean * side.sizes[:, None]) / side.sizes.mean())
-    apart = residuals[0] + residuals[1]
+    apart = residuals[0] - residuals[1]
     se = np.sqrt((apart**2).sum(axis=0) / (number - 1) / number)
     return Difference(means[0] - means[1], se, number)
 
