@@ -1,12 +1,15 @@
 """The app's server: 20 explorers at once, and what it refuses."""
 
 import http.client
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
+from answerdata import make_study
 from gradio_client import Client
 from serving import served
 from test_exploring import NAMES, frame
@@ -60,6 +63,25 @@ def answered(
     connection = http.client.HTTPConnection(urlsplit(address).netloc)
     connection.request(method, path, body=b"x" if method == "POST" else None, headers=headers or {})
     return connection.getresponse()
+
+
+def test_a_study_with_models_has_both_tabs(tmp_path: Path, path: Path, address: str) -> None:
+    make_study(tmp_path, "tabs_reward")
+    pool = frame(12, 4).set_axis(["prompt", "vowels", "diversity", "fluency"], axis="columns")
+    pool["prompt_id"], pool["split"] = pool["prompt"], "fit"
+    pool["candidate"] = pool.groupby("prompt").cumcount()
+    folder = tmp_path / "results/tiny/policies/base/pool"
+    folder.mkdir(parents=True, exist_ok=True)
+    pool.to_parquet(folder / "rewards.parquet")
+
+    def tabs(where: str) -> list[str]:
+        with urlopen(f"{where}/config", timeout=60) as answer:
+            parts = json.load(answer)["components"]
+        return [part["props"]["label"] for part in parts if part["type"] == "tabitem"]
+
+    with served(["--study", "results/tiny"], cwd=str(tmp_path)) as where:
+        assert tabs(where) == ["Palette explorer", "Side by side"]
+    assert tabs(address) == ["Palette explorer"]
 
 
 def test_uploads_and_foreign_pages_are_refused(address: str) -> None:

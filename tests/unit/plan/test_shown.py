@@ -22,7 +22,8 @@ def sandbox(**policies: Any) -> Study:
 
 def test_the_front_page_names_every_family_and_every_figure_once() -> None:
     given = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["policies"]
-    page = shown.front_page(sandbox(**{"value-d": {"palettes": ["hhh-60"]}} | given))
+    more = {family: {"palettes": ["hhh-60"]} for family in ("sft", "token-d")}
+    page = shown.front_page(sandbox(**more | given))
     assert sorted(page["families"]) == families.NAMES
     assert "reward_histograms" in page["figures"]
     assert all(page["families"].values())

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from polyalign.families import BASE, POOL, Policy, family
+from polyalign.families import BASE, POOL, VALUE, Policy, family
 from polyalign.plan import shown, stages
 from polyalign.plan.jobs import jobs
 from polyalign.report.registry import TABLES
@@ -108,7 +108,10 @@ def test_every_input_is_made_by_a_rule_or_is_the_users(study: Study) -> None:
     made |= {paths.plot(name, "png") for name in study.plots}
     made |= {paths.table(name, kind) for name in shown.tables(study) for kind in TABLES[name].kinds}
     models = [Policy("reward", name) for name in study.reward_models]
-    for policy in [BASE, *models, *study.of_kind("train")]:
+    learnt = [VALUE] if study.value_training else []
+    if study.value_training:
+        made.add(paths.calibration())
+    for policy in [BASE, *models, *learnt, *study.of_kind("train")]:
         made |= {paths.model(policy), paths.manifest(policy), paths.metrics(policy)}
     for policy in study.evaluated:
         made |= {paths.rewards(policy), paths.levels(policy), paths.winrate(policy)}
@@ -166,7 +169,9 @@ def test_a_key_that_one_job_is_not_told_changes_nothing_of_it(study: Study) -> N
 def test_jobs_that_load_a_model_ask_for_what_it_needs(study: Study) -> None:
     for stage, wildcards in jobs(study):
         need = stages.STAGES[stage].need(study, wildcards)
-        if stage in ("generate", "generate_guided", "reward_model", "train", "base_model"):
+        if stage in (
+            "generate", "generate_guided", "reward_model", "train", "base_model", "value_model",
+        ):  # fmt: skip
             assert need is not None
             assert need.mem_mb > 0
             assert need.minutes > 0
@@ -213,7 +218,7 @@ SETTINGS = [
     ("evaluation.bootstrap", 123, "levels:base:base"),
     ("policies.rloo.steps", 12, "train_rloo:hhh-60"),
     ("policies.ppo.steps", 40, "train_ppo:hhh-60"),
-    ("policies.dpo.labelled.pairs", 99, "train_dpo:hhh-60"),
+    ("policies.dpo.labelled.learning_rate", 1e-4, "train_dpo:hhh-60"),
     ("reward_models.humor.epochs", 3, "reward_model:humor"),
 ]
 

@@ -16,8 +16,11 @@ from polyalign.study import Study, load
 CONFIG = Path(__file__).parents[3] / "config.yaml"
 
 
+DEFAULT = "  value-d: {palettes: [hhh-60]}\n"
+
+
 def study(tmp_path: Path, section: str, more: str = "") -> Study:
-    text = CONFIG.read_text().replace("policies:\n", f"policies:\n  value-d: {section}\n")
+    text = CONFIG.read_text().replace(DEFAULT, f"  value-d: {section}\n")
     if more:
         text = text.replace("palettes:\n  hhh-60", f"palettes:\n  {more}\n  hhh-60", 1)
     path = tmp_path / "config.yaml"
@@ -46,7 +49,9 @@ def test_one_model_is_trained_for_all_lambda(tmp_path):
 
 
 def test_a_study_without_the_family_trains_none(tmp_path):
-    found = load(CONFIG)
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG.read_text().replace(DEFAULT, ""))
+    found = load(path)
     assert found.value_training is None
     assert "value_model" not in {stage for stage, _ in jobs(found)}
 
