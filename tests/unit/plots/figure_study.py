@@ -212,6 +212,5 @@ def figure_data(policies: list[str] | None = None) -> FigureData:
                 "dpo/beta-0.1_harmless-0.9": 0.5,
             },
         },
-        log_probabilities=["perplexity"],
         policy="rloo/hhh-60",
     )

@@ -147,7 +147,6 @@ def figure_settings(study: Study, figure: FigureSpec) -> Settings:
             for policy in study.all_policies.values()
             if policy.preferences or policy.parts
         },
-        "log_probabilities": lambda: study.log_probabilities,
     }
     asked = {name: known[name]() for name in figure.shows}
     if not figure.of_a_policy and {"levels", "winrate", "rewards"} & set(figure.needs):

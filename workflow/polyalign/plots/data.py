@@ -36,7 +36,6 @@ class FigureData:
         opponent: the policy that win rates compare with.
         evaluate_only: the values that λ never weighs.
         mixtures: policy → shares of the preferences, or weights of the policies, it is made from.
-        log_probabilities: the values whose rewards are logs of probabilities.
         policy: the policy that a figure of one policy is of.
         left_out: a sentence on policies that are not among `policies`; empty if all are.
     """
@@ -57,7 +56,6 @@ class FigureData:
     opponent: str = BASE.name
     evaluate_only: Sequence[str] = ()
     mixtures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    log_probabilities: Sequence[str] = ()
     policy: str | None = None
     left_out: str = ""
 
@@ -129,6 +127,11 @@ def family_of(policy: str) -> str:
 def variant_of(policy: str) -> str:
     """`beta-0.1` of `dpo/beta-0.1`."""
     return Policy.parse(policy).variant
+
+
+def shortened(name: str, letters: int) -> str:
+    """A name that has at most so many letters, its end cut off."""
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
 def shown_of(shown: int, every: Sequence[str], what: str = "values") -> str:
