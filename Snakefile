@@ -24,7 +24,7 @@ if with_apptainer():
 
 
 wildcard_constraints:
-    family="|".join(["base", "reward", *families.NAMES]),
+    family="|".join(["base", "reward", "value", *families.NAMES]),
     variant=r"[A-Za-z0-9_.-]+",
     palette=r"[A-Za-z0-9_.-]+",
     value=one_of(STUDY.values),
@@ -95,6 +95,7 @@ else:
     include: "workflow/rules/generate.smk"
     include: "workflow/rules/annotate.smk"
     include: "workflow/rules/train.smk"
+    include: "workflow/rules/value_model.smk"
 
 
 include: "workflow/rules/solve.smk"

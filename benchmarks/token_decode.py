@@ -4,7 +4,8 @@ The baseline decodes one response after another without a key-value cache: at ea
 language model over prompt and response, and has every reward score the continuations as whole texts
 (all continuations of the step in one call). Both draw with the same uniform numbers, so they must
 give the same responses. `whole batch` is the baseline with all texts of a batch together, still
-without a cache: the effect of batching alone. Needs the finished sandbox study. Run as
+without a cache: the effect of batching alone. If the study has a value model, value-d is compared
+with the base model, both drawn by the same engine. Needs the finished sandbox study. Run as
 
     OMP_NUM_THREADS=1 python benchmarks/token_decode.py [--prompts 32] [--interval 1] [--top-k 10]
 """
@@ -14,6 +15,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -22,6 +24,7 @@ import torch
 from polyalign import rewards as reward_kinds
 from polyalign.models.encoding import prompt_ids
 from polyalign.models.load import load_causal_lm, load_tokenizer
+from polyalign.models.value_model import load_value_model
 from polyalign.sampling.engines import Response, left_padded
 from polyalign.sampling.guided import GuidedEngine, full_rescoring, uniforms
 from polyalign.settings import SamplingRule
@@ -29,6 +32,8 @@ from polyalign.study import load
 
 TOKENS = 48
 STUDY = Path("results/sandbox")
+VALUES = STUDY / "models/value/pool"
+ROUNDS = 5
 
 
 @torch.inference_mode()
@@ -90,6 +95,28 @@ def sandbox_engine(interval: int, top_k: int) -> GuidedEngine:
     return engine
 
 
+def plain_engine(model: Any, guided: GuidedEngine) -> GuidedEngine:
+    """An engine that draws from a model as it is, with the sampling rule of `guided`."""
+    engine = GuidedEngine(
+        model, guided.tokenizer, guided.sampling, {}, {}, interval=1, top_k=1, stop=()
+    )
+    engine.ends = []
+    return engine
+
+
+def print_value_d(guided: GuidedEngine, prompts: list[str], encoded: list[list[int]]) -> None:
+    """Compare value-d at the palette of `guided` with the base model: medians of runs in turn."""
+    tilted = load_value_model(VALUES, guided.model).merged(guided.model, guided.lam)
+    base, value = plain_engine(guided.model, guided), plain_engine(tilted, guided)
+    seconds, ratios = [], []
+    for _ in range(ROUNDS):
+        of_base = timed(lambda: base(prompts, encoded, 1))[1]
+        seconds.append(of_base)
+        ratios.append(timed(lambda: value(prompts, encoded, 1))[1] / of_base)
+    per_token = median(seconds) / (len(prompts) * TOKENS)
+    print(f"base {1e6 * per_token:.0f} µs/token, value-d {median(ratios):.2f} times that")
+
+
 def timed(make: Callable[[], list[Response]]) -> tuple[list[Response], float]:
     """What `make` gives, and its CPU seconds, which other jobs on the machine hardly change."""
     began = time.process_time()
@@ -119,6 +146,8 @@ def main() -> None:
     )
     batch, batch_seconds = timed(lambda: reencoded(engine, prompts, encoded, uniform))
     each = seconds / len(prompts)
+    if VALUES.is_dir():
+        print_value_d(engine, prompts, encoded)
     print(f"{options.prompts} responses of {TOKENS} tokens, {len(engine.rewards)} rewards")
     print(f"{'':24}{'s/response':>14}{'ratio':>8}{'same responses':>16}")
     for name, found, cost in (

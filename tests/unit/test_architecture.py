@@ -18,13 +18,14 @@ LAYERS = (
     ("report", "plots", "sandbox"),
     ("study",),
     ("plan", "answer"),
+    ("app",),
     ("cli",),
     ("__main__",),
 )
 LAYER = {room: number for number, layer in enumerate(LAYERS) for room in layer}
 ALONE = {"map": {"errors", "finite"}, "families": {"settings"}}
 TORCH = {"models", "rewards", "sampling", "train", "sandbox", "answer"}
-PLANNED = {"study", "plan", "cli", "answer"}
+PLANNED = {"study", "plan", "cli", "answer", "app"}
 
 
 def imported(file: Path) -> Iterator[str]:
@@ -60,6 +61,8 @@ def test_a_room_imports_from_layers_below_it(file: Path) -> None:
     if room not in TORCH:
         heavy = {name.partition(".")[0] for name in imported(file)} & {"torch", "transformers"}
         assert not heavy
+    if room != "app":
+        assert "gradio" not in {name.partition(".")[0] for name in imported(file)}
 
 
 @pytest.mark.parametrize("file", sorted(SCRIPTS.glob("*.py")), ids=lambda file: file.stem)
@@ -70,4 +73,4 @@ def test_what_a_job_runs_never_imports_what_plans(file: Path) -> None:
 def test_the_library_has_few_entries_at_its_top() -> None:
     entries = {path.name for path in LIBRARY.iterdir()} - {"__pycache__", "__init__.py"}
     assert {entry.removesuffix(".py") for entry in entries} == set(LAYER)
-    assert len(entries) <= 22
+    assert len(entries) <= 23

@@ -30,7 +30,7 @@ FLAGS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
     "--window-size=1400,1000",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 
 needs_browser = pytest.mark.skipif(
@@ -40,11 +40,11 @@ needs_browser = pytest.mark.skipif(
 
 
 @contextmanager
-def opened(page: Path, profile: Path) -> Iterator[webdriver.Chrome]:
-    """A browser that shows a file.
+def opened(page: Path | str, profile: Path) -> Iterator[webdriver.Chrome]:
+    """A browser that shows a file, or an address of this machine.
 
     Args:
-        page: the file.
+        page: the file, or the address.
         profile: folder for the browser's own files.
     """
     options = webdriver.ChromeOptions()
@@ -54,7 +54,7 @@ def opened(page: Path, profile: Path) -> Iterator[webdriver.Chrome]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options, Service(DRIVER))
     try:
-        driver.get(page.resolve().as_uri())
+        driver.get(page if isinstance(page, str) else page.resolve().as_uri())
         yield driver
     finally:
         driver.quit()

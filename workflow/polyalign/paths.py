@@ -62,6 +62,10 @@ class Paths:
         """Metrics of the model's training by step."""
         return f"{self.model(policy)}.csv"
 
+    def calibration(self) -> str:
+        """Calibration of the study's value model on held-out prompts."""
+        return f"{self.results}/models/value/calibration.csv"
+
     def makes(self, source: str) -> bool:
         """Whether `source` names a model that this study makes."""
         return source.startswith(f"{self.results}/models/")

@@ -14,7 +14,7 @@ sys.path.insert(0, f"{workflow.basedir}/workflow")
 
 from polyalign import families, plots, study
 from polyalign.errors import InputError
-from polyalign.families import BASE, POOL, Policy
+from polyalign.families import BASE, POOL, VALUE, Policy
 from polyalign.paths import OF_ANY, Paths, job_name
 from polyalign.plan import (
     command,
@@ -220,6 +220,14 @@ def files_with_work(stage, name, **fixed):
         return command.arguments(input, output, resources or {}, work=work, code=code)
 
     return arguments
+
+
+def files_of_value_model(wildcards, input, output, resources=None):
+    """As `files_with_work`, for the study's one value model."""
+    code, work = stages.code_text(STUDY, "value_model", {}), PATHS.work(
+        *VALUE.name.split("/")
+    )
+    return command.arguments(input, output, resources or {}, work=work, code=code)
 
 
 def launcher(wildcards, resources):

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the dependency group `serve`")
 uvicorn = pytest.importorskip("uvicorn", reason="needs the dependency group `serve`")
 
-from polyalign.answer.answers import Answerer, as_json  # noqa: E402
+from polyalign.answer.answers import Answer, Answerer, as_json  # noqa: E402
 from polyalign.answer.chat import Limits  # noqa: E402
 from polyalign.answer.server import _more, make_app  # noqa: E402
 from polyalign.answer.ways import ask, way_of_palette, way_of_policy  # noqa: E402
@@ -229,6 +229,41 @@ def test_dropped_connections_change_nothing_for_others(server: Running) -> None:
     after = server.post(body(model="open", seed=1))
     assert after[0] == 200
     assert after[1]["polyalign"] == before[1]["polyalign"]
+
+
+class Endless:
+    """Answers when nobody waits any more."""
+
+    def __init__(self, study: Study) -> None:
+        self.study, self.at_once = study, 8
+        self.begun, self.left = threading.Event(), threading.Event()
+
+    def answer(self, asked, told, gone):
+        self.begun.set()
+        end = time.monotonic() + 20
+        while not gone(0) and time.monotonic() < end:
+            time.sleep(0.01)
+        if gone(0):
+            self.left.set()
+        return [Answer(one, 1, [], [], []) for one in asked]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_whose_client_is_gone_is_not_computed(study: Study, stream: bool) -> None:
+    endless = Endless(study)
+    running = Running(endless, None)  # type: ignore[arg-type]
+    try:
+        sent = body(model="open", stream=stream)
+        head = (
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(sent)}"
+        )
+        with socket.create_connection(("127.0.0.1", running.port)) as connection:
+            connection.sendall(head.encode() + b"\r\n\r\n")
+            connection.sendall(sent)
+            assert endless.begun.wait(20)
+        assert endless.left.wait(20)
+    finally:
+        running.stop()
 
 
 def test_the_server_is_healthy(server: Running) -> None:

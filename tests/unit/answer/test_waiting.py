@@ -20,9 +20,11 @@ class Slow:
     go: threading.Event = field(default_factory=threading.Event)
     begun: threading.Event = field(default_factory=threading.Event)
     groups: list[list[str]] = field(default_factory=list)
+    gone: Any = None
 
-    def answer(self, asked: list[Asked], told: Any = None) -> list[str]:
+    def answer(self, asked: list[Asked], told: Any = None, gone: Any = None) -> list[str]:
         self.groups.append([one.prompt for one in asked])
+        self.gone = gone
         self.begun.set()
         assert self.go.wait(20)
         if any(one.prompt == "bad" for one in asked):
@@ -106,3 +108,16 @@ def test_at_the_end_what_waits_is_refused(slow: Slow, waiting: Waiting) -> None:
         late.result(20)
     with pytest.raises(BusyError, match="closing"):
         waiting.submit(asked("later"))
+
+
+def test_who_leaves_meanwhile_is_said_to_be_gone(slow: Slow, waiting: Waiting) -> None:
+    first(slow, waiting)
+    leaves, stays = waiting.submit(asked("leaves")), waiting.submit(asked("stays"))
+    slow.begun.clear()
+    slow.go.set()
+    assert slow.begun.wait(20)
+    slow.go.clear()
+    leaves.leave()
+    assert [slow.gone(0), slow.gone(1)] == [True, False]
+    slow.go.set()
+    assert stays.result(20) == "to stays"

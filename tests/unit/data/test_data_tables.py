@@ -56,6 +56,8 @@ def test_maps_json_is_read(tmp_path: Path) -> None:
     ]
     path.write_text(json.dumps(records))
     found = read_rewards(path, columns={"helpful": "gpt2-helpful"})
+    turned = read_rewards(path, columns={"helpful": "gpt2-helpful"}, negated=["helpful"])
+    assert (turned["helpful"] == -found["helpful"]).all()
     assert found["response"].tolist() == ["like so", "or so", "just so"]
     assert found["candidate"].tolist() == [0, 1, 0]
     assert found["helpful"].tolist() == [1.5, 2.5, 3.5]

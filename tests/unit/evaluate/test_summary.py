@@ -28,7 +28,12 @@ RECORD = {
     "kl": 0.3,
     "ess": 20.0,
     "warnings": ["adjusted: see <reached>"],
-    "interval": {"lam_low": [0.2, 0.0], "lam_high": [0.9, 0.0]},
+    "interval": {
+        "lam_low": [0.2, 0.0],
+        "lam_high": [0.9, 0.0],
+        "train_low": [0.3, 0.05],
+        "train_high": [0.6, None],
+    },
     "kkt": 1e-9,
     "max_weight": 0.25,
     "pareto_k": None,
@@ -36,6 +41,7 @@ RECORD = {
     "budget": {"suffices": 40},
     "reweighting_share": [0.125, None],
     "test": {"expected": [1.8, 0.55], "se": [0.1, 0.1], "prompts": 9},
+    "trained": {"expected": [1.7, 0.52], "low": [1.6, 0.4], "high": [1.8, 0.6], "kl": 0.2},
 }
 POLICIES = {"base/base": None, "map-d/both": "both", "dpo/x": None}
 NONE = Expected({}, {})
@@ -205,7 +211,7 @@ def test_every_policy_has_the_lambda_that_it_was_made_with(tmp_path: Path) -> No
         ("dpo", nothing, nothing),
         ("map-d", [0.5, 0.0], [1.8, 0.55]),
         ("best-of", [0.5, 0.0], [2.4, 0.3]),
-        ("rloo", [0.4, 0.1], nothing),
+        ("rloo", [0.4, 0.1], [1.7, 0.52]),
         ("morl-d", [0.7, 0.9], [1.1, 0.8]),
         ("token-d", [math.nan, 0.3], nothing),
     ):
@@ -213,6 +219,10 @@ def test_every_policy_has_the_lambda_that_it_was_made_with(tmp_path: Path) -> No
         assert row[["humor_lam", "helpful_lam"]].tolist() == pytest.approx(lam, nan_ok=True)
         shown = row[["humor_predicted", "helpful_predicted"]].tolist()
         assert shown == pytest.approx(predicted, nan_ok=True)
+    ends = ["humor_predicted_low", "humor_predicted_high"]
+    assert rows.loc["rloo", ends].tolist() == [1.6, 1.8]
+    assert rows.loc["map-d", ends].tolist() == pytest.approx([1.8 - 0.196, 1.8 + 0.196], abs=1e-4)
+    assert np.isnan(rows.loc["token-d", ends].tolist()).all()
 
 
 def test_a_palette_that_is_not_solved_has_no_lambda(tmp_path: Path) -> None:
@@ -252,6 +262,14 @@ def test_what_a_lambda_is_worth_is_read(tmp_path: Path) -> None:
     assert worth.reweighting["humor"] == 0.125
     single = solved(tmp_path, reweighting_share=None)["both"].diagnosis
     assert all(math.isnan(share) for share in single.reweighting.values())
+
+
+def test_what_perfect_training_delivers_is_read(tmp_path: Path) -> None:
+    trained = solved(tmp_path)["both"].trained
+    assert (trained.lam_low["humor"], trained.lam_high["humor"]) == (0.3, 0.6)
+    assert (trained.level["humor"], trained.low["humor"], trained.high["humor"]) == (1.7, 1.6, 1.8)
+    assert trained.kl == 0.2
+    assert math.isnan(solved(tmp_path, trained=None)["both"].trained.level["humor"])
 
 
 def test_raised_values_are_those_not_asked_to_stay(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from polyalign.map.base import Base
 from polyalign.map.budget import Budget
 from polyalign.map.diagnostics import delta_interval, reweighting_share
 from polyalign.map.dual import DEFAULT_LIMITS, Limits
+from polyalign.map.limit import solve_limit
 from polyalign.palettes import diagnose
 from polyalign.palettes.diagnose import diagnose_palette
 from polyalign.palettes.lam import read_lam
@@ -53,15 +55,41 @@ def test_a_value_that_does_not_vary_is_said_in_the_record() -> None:
     assert topic.startswith("topic is the same for all candidates of each prompt")
 
 
-def test_the_jackknife_removes_most_of_the_bias_of_few_candidates() -> None:
+def test_the_bias_of_few_candidates_is_removed() -> None:
     """Gaussian rewards: as K grows λ tends to (c − μ) / σ² within prompts; here it is 0.5."""
     frame = pool(4000, candidates=8, seed=3)
     base = frame.loc[frame["split"] == "fit", "humor"].mean()
     record = solve_palette(frame, "p", {"humor": base + 0.5})
     assert record["lam_decode"] == record["lam"]
     assert abs(record["lam"][0] - 0.5) > 0.04
-    assert abs(record["lam_train"][0] - 0.5) < abs(record["lam"][0] - 0.5) / 2
+    assert record["lam_train"][0] == pytest.approx(0.5, abs=0.02)
     assert record["lam_bias"][0] == pytest.approx(record["lam"][0] - record["lam_train"][0])
+
+
+def test_trainings_steer_by_the_curvature_and_the_errors_at_their_lambda() -> None:
+    """Differences of the levels of p_λ, and the spread of the prompts' levels, by hand."""
+    frame = pool(2000, candidates=8, seed=3)
+    names = ["humor", "helpful"]
+    record = solve_palette(frame, "p", {"humor": "mean+0.3sd", "helpful": "mean+0.2sd"})
+    fit = frame[frame["split"] == "fit"]
+    rewards = fit[names].to_numpy()
+    prompts = pd.factorize(fit["prompt_id"])[0]
+
+    def by_prompt(lam: np.ndarray) -> np.ndarray:
+        weights = pd.Series(np.exp(rewards @ lam))
+        weights = weights / weights.groupby(prompts).transform("sum")
+        return pd.DataFrame(rewards * weights.to_numpy()[:, None]).groupby(prompts).sum().to_numpy()
+
+    lam, step = np.array(record["lam_train"]), 1e-4
+    assert (lam < record["lam"]).all()
+    slopes = [
+        (by_prompt(lam + move).mean(axis=0) - by_prompt(lam - move).mean(axis=0)) / (2 * step)
+        for move in step * np.eye(2)
+    ]
+    np.testing.assert_allclose(record["curvature_train"], np.transpose(slopes), rtol=1e-5)
+    levels = by_prompt(lam)
+    errors = levels.std(axis=0) / np.sqrt(len(levels))
+    np.testing.assert_allclose(record["level_se_train"], errors, rtol=1e-6)
 
 
 def test_prompts_with_one_candidate_leave_the_jackknife_alone() -> None:
@@ -261,50 +289,72 @@ def test_expected_levels_on_test_prompts_by_hand(scope: str) -> None:
     assert diagnosed(frame[frame["split"] == "fit"], solved)["test"] is None
 
 
-def test_the_jackknife_solves_both_halves_of_every_prompt() -> None:
-    """Even against odd candidates; a prompt of one candidate is in both halves."""
-    draws = np.random.default_rng(8)
-    rewards = [draws.normal(size=12).tolist() for _ in range(60)] + [[0.3], [0.1]]
-    frame = split_table(rewards, "fit")
-    record = solve_palette(frame, "p", {"humor": 0.4, "helpful": 0.1}, scope="prompt")
-    halves = []
-    for start in (0, 1):
-        parts = [own[start::2] if len(own) > 1 else own for own in rewards]
-        groups = np.repeat(np.arange(62), [len(part) for part in parts])
-        table = np.concatenate(parts)
-        asked = np.array([0.4, 0.1])
-        part = np.stack([table, table**2], axis=1)
-        halves.append(solve(part, asked, groups=groups, scope="prompt").lam)
-    lam = np.array(record["lam"])
-    assert lam[1] == 0.0
-    bias = np.mean(halves, axis=0)[0] - lam[0]
-    assert bias > 0
-    assert record["lam_bias"] == pytest.approx([bias, 0.0], rel=1e-6)
-    assert record["lam_train"] == pytest.approx([lam[0] - bias, 0.0], rel=1e-6)
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+def test_lambda_for_training_is_that_of_the_limit(scope: str) -> None:
+    frame = pool(200, candidates=9, seed=8)
+    record = solve_palette(frame, "p", {"humor": "q60", "helpful": "mean-1sd"}, scope=scope)
+    fit = frame[frame["split"] == "fit"]
+    base = Base(fit[["humor", "helpful"]].to_numpy(), pd.factorize(fit["prompt_id"])[0], scope)
+    limit = solve_limit(base, np.array(record["target"]), np.array(record["lam"]))
+    assert limit is not None
+    assert record["lam_train"] == pytest.approx(limit.raw.tolist())
+    assert record["lam_train"][1] == 0.0
+    bias = np.subtract(record["lam"], record["lam_train"])
+    assert record["lam_bias"] == pytest.approx(bias.tolist())
+    found = diagnosed(frame, record)["interval"]
+    assert found["train_se"] == pytest.approx(limit.se().tolist(), rel=1e-4)
+    assert found["train_low"][0] < record["lam_train"][0] < found["train_high"][0]
 
 
-def test_a_bias_that_is_not_small_is_not_taken_off() -> None:
-    # The best candidate is in one half of each prompt: a half can reach 0.5 at most.
+def test_a_bias_that_cannot_be_estimated_is_not_taken_off() -> None:
+    # One candidate of four is best: towards its level λ grows without end.
     rewards = [[float(j == best) for j in range(4)] for best in (3, 1, 2, 0)]
-    for level in (0.27, 0.48, 0.6):
+    for level, told in ((0.27, ""), (0.5, "is uncertain: the second order"), (0.99, "too few to")):
         record = solve_palette(split_table(rewards, "fit"), "p", {"humor": level}, scope="prompt")
-        lam = math.log(3 * level / (1 - level))
-        half = math.log(level / (0.5 - level)) if level < 0.5 else math.inf
-        assert half - lam > lam / 2
-        assert record["lam"][0] == pytest.approx(lam)
-        assert record["lam_bias"] is None
-        assert record["lam_train"] == record["lam"]
-        assert any("too few to estimate its bias" in one for one in _warned(rewards, record))
+        assert record["lam"][0] == pytest.approx(math.log(3 * level / (1 - level)))
+        warned = [one for one in _warned(rewards, record) if one.startswith("λ for training")]
+        assert [told in one for one in warned] == [True] * bool(told)
+        known = record["lam_bias"] is not None
+        assert known == (level < 0.99)
+        assert (record["lam_train"] == record["lam"]) != known
 
 
-def test_a_bias_below_half_of_lambda_is_taken_off() -> None:
-    # As above with 6 candidates: 5 c / (1 - c), and 4 c / (1 - 2 c) in halves, at c = 0.3.
-    rewards = [[float(j == best) for j in range(6)] for best in (3, 1, 2, 0)]
-    record = solve_palette(split_table(rewards, "fit"), "p", {"humor": 0.3}, scope="prompt")
-    lam, half = math.log(1.5 / 0.7), math.log(3)
-    assert lam / 3 < half - lam < lam / 2
-    assert record["lam_bias"] == pytest.approx([half - lam])
-    assert record["lam_train"] == pytest.approx([2 * lam - half])
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+def test_what_perfect_training_delivers_on_test_prompts_by_hand(scope: str) -> None:
+    """Three candidates of 0 or 1; `limit_moments` is tested by enumeration on its own."""
+    fit = split_table([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]] * 4, "fit")
+    rewards = [[0.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.5]]
+    frame = pd.concat([fit, split_table(rewards, "test")])
+    record = solve_palette(frame, "p", {"humor": 0.6}, scope=scope)
+    lam = record["lam_train"][0]
+    found = diagnosed(frame, record)["trained"]
+
+    def mean_over(table: list[float], size: int) -> np.ndarray:
+        parts = [np.array(part) for part in combinations(table, size)]
+        z = [np.exp(lam * part) for part in parts]
+        levels = [one @ part / one.sum() for one, part in zip(z, parts, strict=True)]
+        return np.array([np.mean(levels), np.mean([np.log(one.mean()) for one in z])])
+
+    jackknifed = [
+        (9 * mean_over(table, 3) - 8 * mean_over(table, 2) + mean_over(table, 1)) / 2
+        for table in rewards[:2]
+    ]
+    level, log_z = np.array([*jackknifed, [0.5, lam * 0.5]]).T
+    kl = lam * level - log_z
+    se = level.std(ddof=1) / math.sqrt(3)
+    assert found["expected"] == pytest.approx([level.mean()])
+    assert found["se"] == pytest.approx([se])
+    assert found["low"] == pytest.approx([level.mean() - 1.959964 * se])
+    assert found["high"] == pytest.approx([level.mean() + 1.959964 * se])
+    assert found["kl"] == pytest.approx(kl.mean())
+    assert found["kl_se"] == pytest.approx(kl.std(ddof=1) / math.sqrt(3))
+    assert (found["prompts"], found["split"]) == (3, "test")
+    alone = diagnosed(fit, solve_palette(fit, "p", {"humor": 0.6}, scope=scope))["trained"]
+    assert (alone["prompts"], alone["split"]) == (8, "fit")
+    if scope == "prompt":
+        assert alone["expected"] == pytest.approx([0.6], abs=1e-6)
+    single = frame[(frame["candidate"] == 0) | (frame["split"] == "fit")]
+    assert diagnosed(single, record)["trained"] is None
 
 
 def test_responses_that_were_cut_are_warned_of() -> None:

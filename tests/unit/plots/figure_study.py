@@ -151,9 +151,25 @@ def training() -> dict[str, pd.DataFrame]:
                 "entropy": 2.4 - 0.006 * steps + 0.05 * noise[1],
                 "truncated": np.clip(0.05 + 0.001 * steps + 0.01 * noise[2], 0, 1),
                 "grad_norm": np.abs(noise[0]),
+                "lam/humor": 0.3 + 0.002 * steps,
+                "lam/helpful": 0.4 - 0.1 / steps,
+                "lam/harmless": 0.0 * steps,
+                "gap/humor": 0.5 / np.sqrt(steps) + 0.05 * noise[0],
+                "gap/helpful": 0.8 / np.sqrt(steps) + 0.05 * noise[1],
+                "gap/harmless": -0.2 + 0.05 * noise[2],
             }
         ),
     }
+
+
+def calibrated() -> pd.DataFrame:
+    """Calibration of a value model that predicts a little too much."""
+    rows = [
+        (position, 288, spread * place, 0.85 * spread * place + 0.02)
+        for position, spread in ((0.0, 0.3), (0.25, 0.5), (0.5, 0.7), (0.75, 0.9), (1.0, 1.1))
+        for place in (-1.0, -0.4, 0.0, 0.3, 0.8)
+    ]
+    return pd.DataFrame(rows, columns=["position", "responses", "predicted", "realised"])
 
 
 JOBS = [
@@ -201,7 +217,7 @@ def figure_data(policies: list[str] | None = None) -> FigureData:
         pool=base_pool,
         training=training(),
         jobs=JOBS,
-        tables={"families": judged, **explored(base_pool)},
+        tables={"families": judged, "calibration": calibrated(), **explored(base_pool)},
         evaluate_only=["coherence"],
         compared_first=["helpful", "harmless"],
         mixtures={

@@ -48,7 +48,7 @@ FIGURES = sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__in
 
 
 TABLES = {"levels", "winrate", "rewards", "pool", "palettes", "training", "jobs", "families"}
-TABLES |= {"random", "fronts", "rounds", "paths"}
+TABLES |= {"random", "fronts", "rounds", "paths", "calibration"}
 
 
 @cache
@@ -631,9 +631,17 @@ def test_training_has_a_panel_a_metric(drawn: list[Figure], tmp_path: Path) -> N
         "rloo: entropy (nats/token)",
         "rloo: length (tokens)",
         "rloo: truncated (share)",
+        "rloo: λ relative to the start",
+        "rloo: asked level − level",
     ]
     logged = drawn[0].axes[0].lines[0]
     assert logged.get_ydata() == pytest.approx(study().training["base/base"]["loss"])
+    lam, gap = drawn[0].axes[-2:]
+    assert [len(axes.lines) for axes in (lam, gap)] == [4, 6], "harmless starts without λ"
+    table = study().training["rloo/hhh-60"]
+    assert lam.lines[2].get_ydata() == pytest.approx(table["lam/helpful"] / 0.3)
+    assert gap.lines[0].get_ydata() == pytest.approx(table["gap/humor"])
+    assert gap.get_legend().get_texts()[0].get_text() == "hhh-60 Humor"
     with pytest.raises(InputError, match="trains no model with metrics"):
         training_curves.draw(replace(study(), training={}), [tmp_path / "b.png"])
 

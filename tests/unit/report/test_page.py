@@ -8,7 +8,7 @@ import pytest
 
 from polyalign.errors import InputError
 from polyalign.evaluate.levels import levels
-from polyalign.palettes.record import Diagnosis, Palette
+from polyalign.palettes.record import Diagnosis, Palette, Trained
 from polyalign.report.answers import answers_data
 from polyalign.report.html_tables import frame_page, printed_page
 from polyalign.report.page import PageContent, Picture, summary_html
@@ -40,6 +40,8 @@ SUMMARY = pd.DataFrame(
         "humor_lam": [NONE, 0.5, NONE],
         "humor_asked": [NONE, 2.0, NONE],
         "humor_predicted": [NONE, 1.8, NONE],
+        "humor_predicted_low": [NONE, 1.7, NONE],
+        "humor_predicted_high": [NONE, 1.9, NONE],
         "humor_level": [1.0, 1.75, 0.9],
         "humor_se": 0.1,
         "humor_delivered": [NONE, 0.75, NONE],
@@ -50,6 +52,8 @@ SUMMARY = pd.DataFrame(
         "helpful_lam": [NONE, 0.0, NONE],
         "helpful_asked": [NONE, 0.5, NONE],
         "helpful_predicted": [NONE, 0.55, NONE],
+        "helpful_predicted_low": NONE,
+        "helpful_predicted_high": NONE,
         "helpful_level": [0.4, 0.6, 0.9],
         "helpful_se": 0.2,
         "helpful_delivered": NONE,
@@ -153,6 +157,13 @@ def page(left_out: str = "", *, texts: bool = True, **changes: Any) -> str:
             supportable=1.2,
             feasible=1.5,
             suffices=7.0,
+        ),
+        trained=Trained(
+            lam_low={"humor": 0.3, "helpful": 0.05},
+            lam_high={"humor": 0.5, "helpful": 0.15},
+            level={"humor": 1.7},
+            low={"humor": 1.6},
+            high={"humor": 1.8},
         ),
     )
     frames = {name: frame(name, ["b", "a", "c", "d"]) for name in POLICIES}
@@ -315,9 +326,10 @@ def test_tables_hold_the_numbers() -> None:
     read = Reader(page())
     palette, delivered, winrates, families, diagnostics, worth, facts, _ = read.tables
     assert palette[1:] == [
-        ["Humor <wit>", "q70 (2)", "+0.45", "0.50 (0.20 to 0.90)", "1.8", "1 of 1",
+        ["Humor <wit>", "q70 (2)", "+0.45", "0.50 (0.20 to 0.90)", "1.8",
+         "1.700 (1.600 to 1.800)", "1 of 1", "reached by all"],
+        ["Helpful", "mean (1)", "–", "0 (0 to 0)", "0.55", "–", "1 of 1",
          "reached by all"],
-        ["Helpful", "mean (1)", "–", "0 (0 to 0)", "0.55", "1 of 1", "reached by all"],
     ]  # fmt: skip
     # Humor of map-d is 2.5 ± 0.645 (four prompts), the base 1.5, its sd 1.118.
     assert delivered[1:] == [["both", "map-d/both", "+0.89 ± 0.58 of +0.45 ✓", "1 of 1"]]
@@ -330,7 +342,16 @@ def test_tables_hold_the_numbers() -> None:
     ]
     assert families[1] == ["map-d", "both", "1 of 1", "1 of 1", "0.50 (0.35 to 0.71)"]
     assert diagnostics[2] == ["map-d/both", "0.3", "12", "0 %", "25 %", "9", "8", "–"]
-    assert worth[1][3:] == ["0.2 to 0.9", "0.4", "1.8", "12 %", "1e-09", "20", "0.25", "–"]
+    assert worth[1][3:] == [
+        "0.2 to 0.9",
+        "0.400 (0.300 to 0.500)",
+        "1.8",
+        "12 %",
+        "1e-09",
+        "20",
+        "0.25",
+        "–",
+    ]
     assert facts[1:] == [
         ["reward/helpful", "accuracy", "0.9532"],
         ["reward/helpful", "pairs", "400"],

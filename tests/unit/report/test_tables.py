@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 import pandas as pd
 import pytest
 
-from polyalign.palettes.record import Diagnosis, Palette
+from polyalign.palettes.record import Diagnosis, Palette, Trained
 from polyalign.report import tables
 from polyalign.report.printed import Printed, Topics
 from polyalign.report.registry import TABLES
@@ -135,11 +135,17 @@ def test_lambda_has_a_dash_where_a_value_is_free() -> None:
         diagnosis=Diagnosis([], {}, {}, 1e-9, 0.1, 0.2, {}),
     )
     shown = tables.lam(study(palettes={"fun": palette}))
-    assert shown.rows == [["fun", "supported", "–", "0.250", "0.123", "812"]]
+    assert shown.rows == [["fun", "supported", "–", "0.250 | 0.200", "0.123", "812"]]
     assert math.isnan(shown.numbers["helpful_lam"][0])
     assert shown.numbers["reached"][0] == 1.0
     numbers = shown.numbers[["palette", "humor_lam", "kl", "ess"]].iloc[0].tolist()
     assert numbers == ["fun", 0.25, 0.1234, 812.4]
+    trained = Trained({"humor": 0.1}, {"humor": 0.3}, {"humor": 0.9}, {"humor": 0.8}, {}, 0.0987)
+    both = tables.lam(study(palettes={"fun": replace(palette, trained=trained)}))
+    assert both.rows[0][3:5] == ["0.250 | 0.200", "0.123 | 0.099"]
+    ends = ["lam_train", "lam_train_low", "lam_train_high", "train_level", "train_low"]
+    numbers = both.numbers[["train_kl", *(f"humor_{name}" for name in ends)]].iloc[0].tolist()
+    assert numbers == [0.0987, 0.2, 0.1, 0.3, 0.9, 0.8]
     assert tables.lam(study(palettes={})).rows == []
     assert tables.lam(study(palettes={})).numbers.columns.tolist() == ["palette"]
     moved = tables.lam(study(palettes={"fun": replace(palette, reached=0.637)}))
@@ -237,19 +243,29 @@ def test_delivery_sets_the_realised_gain_against_the_asked_one() -> None:
             "family": ["base", "rloo", "map-d"],
             "variant": ["base", "fun", "fun"],
             "palette": ["", "fun", "fun"],
+            "humor_predicted": [math.nan, 1.48, 1.5],
+            "humor_predicted_low": [math.nan, 1.4, 1.4],
+            "humor_predicted_high": [math.nan, 1.56, 1.6],
+            "helpful_predicted": math.nan,
+            "helpful_predicted_low": math.nan,
+            "helpful_predicted_high": math.nan,
         }
     )
     levels = {"base/base": base, "rloo/fun": made, "map-d/fun": chosen}
     shown = tables.delivery(study(levels=levels, palettes={"fun": palette}, summary=summary))
     assert shown.head == ["Palette", "Policy", "Helpful", "Humor", "KL (nats)"]
+    told = "+0.20 ± 0.10 of +0.25, λ gives +0.24 (undecided)"
     assert shown.rows == [
-        ["fun", "rloo/fun", "−0.10 ± 0.09 (missed)", "+0.20 ± 0.10 of +0.25 (undecided)", "0.13"],
+        ["fun", "rloo/fun", "−0.10 ± 0.09 (missed)", told, "0.13"],
         ["fun", "map-d/fun", "+0.20 ± 0.20", "+0.25 ± 0.05 of +0.25 (reached)", "≤ 0.13"],
     ]
     first, second = shown.numbers.to_dict("records")
     assert first["humor_asked_sd"] == pytest.approx(0.25)
     ends = (first["humor_low_sd"], first["humor_realised_sd"], first["humor_high_sd"])
     assert ends == pytest.approx((0.1, 0.2, 0.3))
+    ends = [first[f"humor_expected{end}_sd"] for end in ("", "_low", "_high")]
+    assert ends == pytest.approx([0.24, 0.2, 0.28])
+    assert math.isnan(first["helpful_expected_sd"])
     assert (first["humor_outcome"], first["humor_exact"]) == ("undecided", False)
     assert second["humor_share"] == pytest.approx(1.0)
     assert (second["humor_raised"], second["helpful_raised"]) == (True, False)

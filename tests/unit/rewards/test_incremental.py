@@ -76,7 +76,7 @@ def steps() -> list[tuple[list[int], list[list[str]]]]:
 CLASSIFIER = {"kind": "sequence_classifier", "index": 1, "template": "{prompt} {response}"}
 SPECS = [
     {**CLASSIFIER},
-    {**CLASSIFIER, "append_eos": True, "sign": -1},
+    {**CLASSIFIER, "append_eos": True},
     {**CLASSIFIER, "template": "{response}", "output": "log_probability"},
     {**CLASSIFIER, "max_length": 5},
     {"kind": "log_likelihood"},
@@ -102,6 +102,27 @@ def test_incremental_scores_equal_full_rescoring(
                 assert np.allclose(one, other, atol=1e-4)
                 spread += list(other)
     assert np.std(spread) > 0.05
+
+
+@pytest.mark.parametrize("kind", ["sequence_classifier", "log_likelihood"])
+def test_a_negated_reward_is_negated_step_by_step(folders: dict[str, str], kind: str) -> None:
+    spec = {"kind": kind, "model": folders["lm" if kind == "log_likelihood" else "classifier"]}
+    if kind == "sequence_classifier":
+        spec = {**CLASSIFIER, **spec}
+    plain, negated = (
+        rewards.load({**spec, "sign": sign}).incremental(SharedEncoding()) for sign in (1, -1)
+    )
+    assert plain is not None
+    assert negated is not None
+    rows, texts = steps()[0]
+    asked = [PROMPTS[row] for row in rows]
+    ends = [["" for _ in several] for several in texts]
+    with torch.inference_mode():
+        for one, other in zip(
+            plain(rows, asked, texts, ends), negated(rows, asked, texts, ends), strict=True
+        ):
+            assert np.array_equal(one, -other)
+            assert np.any(one != 0)
 
 
 def answered() -> tuple[list[str], list[str]]:

@@ -124,6 +124,32 @@ def test_a_classifier_is_read_as_its_spec_says(folders: dict[str, str]) -> None:
         assert log[0] == pytest.approx(logits.log_softmax(-1)[1].item(), abs=1e-5)
 
 
+@pytest.mark.parametrize("kind", sorted(set(rewards.KINDS) - {"column"}))
+def test_any_kind_of_reward_can_be_negated(
+    folders: dict[str, str], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(
+        "def length(prompts, responses):\n    return [float(len(text)) for text in responses]\n"
+    )
+    more = {
+        "sequence_classifier": {"model": folders["classifier"], "index": 1},
+        "embedding_similarity": {"model": folders["classifier"]},
+        "log_likelihood": {"model": folders["lm"]},
+        "python": {"function": "own:length"},
+    }
+    spec = {"kind": kind, **more.get(kind, {})}
+    plain, negated = rewards.load(spec), rewards.load({**spec, "sign": -1})
+    scores = plain(PROMPTS, RESPONSES)
+    assert np.ptp(scores) > 0
+    assert np.array_equal(negated(PROMPTS, RESPONSES), -scores)
+    ends: list[str | None] = ["<eos>", "", None, "<eos>"]
+    told = rewards.score_of(plain, PROMPTS, RESPONSES, ends)
+    for other in (negated, rewards.deferred({**spec, "sign": -1})):
+        assert np.array_equal(rewards.score_of(other, PROMPTS, RESPONSES, ends), -told)
+    assert (kind == "log_likelihood") == (not np.array_equal(told, scores))
+
+
 def test_a_label_that_is_not_there_is_refused(folders: dict[str, str]) -> None:
     with pytest.raises(InputError, match="label index 3"):
         classifier(folders, index=3)

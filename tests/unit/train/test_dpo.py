@@ -35,7 +35,8 @@ from polyalign.runtime.job import Job
 from polyalign.settings import SamplingRule
 from polyalign.train import dpo
 from polyalign.train.calibration import calibration
-from polyalign.train.dpo import SoftDPOTrainer, is_exact, lambda_pairs, tokenise, train_dpo
+from polyalign.train.candidates import is_exact
+from polyalign.train.dpo import SoftDPOTrainer, lambda_pairs, tokenise, train_dpo
 from polyalign.train.inputs import training_inputs
 
 TIMES = ["step_time", "train_runtime"]

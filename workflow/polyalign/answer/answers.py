@@ -1,6 +1,7 @@
 """Answers to prompts: sampled, guided or chosen exactly as the study does, with their rewards."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from polyalign import rewards
+from polyalign.answer.beams import beam_search
 from polyalign.answer.ways import NOT_YET, Asked, Way
 from polyalign.data.keys import batch_seed
 from polyalign.errors import InputError
@@ -18,6 +20,7 @@ from polyalign.map import policy_weights
 from polyalign.models.encoding import max_positions, prompt_ids
 from polyalign.models.endings import end_text, end_tokens
 from polyalign.models.load import load_causal_lm, load_tokenizer
+from polyalign.models.logprobs import warpers
 from polyalign.paths import Paths
 from polyalign.plan.resources import responses_at_once
 from polyalign.sampling.engines import Response
@@ -27,6 +30,12 @@ from polyalign.study import Study
 
 Told = Callable[[int, int, str], None]
 """Is told the number of a request, the number of its answer, and its text so far."""
+
+Gone = Callable[[int], bool]
+"""Whether nobody waits any more for the answer to a request, by its number."""
+
+Kind = tuple[str, SamplingRule, int]
+"""What draws responses together: the name of a way, its rule, and its beams."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ class Answer:
     Attributes:
         asked: the request.
         prompt_tokens: length of the prompt with its template.
-        texts: the answers.
+        texts: the answers; none if nobody waited for them to the end.
         candidates: what they were chosen among; empty if they were drawn.
         probabilities: of each candidate to be chosen.
     """
@@ -131,8 +140,12 @@ class Answerer:
             InputError: if it leaves no room for an answer, or its model cannot be loaded.
         """
         loaded = self._loaded(asked.way.model)
-        ids = prompt_ids(loaded.tokenizer, self.template, asked.prompt)
-        new, positions = self.sampling.max_new_tokens, max_positions(loaded.model)
+        if asked.text is None:
+            ids = prompt_ids(loaded.tokenizer, self.template, asked.prompt)
+        else:
+            ids = prompt_ids(loaded.tokenizer, "{prompt}", asked.text)
+        rule = asked.rule or self.sampling
+        new, positions = rule.max_new_tokens, max_positions(loaded.model)
         limits = [None if positions is None else positions - new, self.most_tokens]
         most = min((limit for limit in limits if limit is not None), default=None)
         if most is not None and len(ids) > most:
@@ -142,7 +155,14 @@ class Answerer:
             )
         return ids
 
-    def answer(self, asked: Sequence[Asked], told: Told | None = None) -> list[Answer]:
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The base model's tokenizer, which trained policies share."""
+        return self._loaded(BASE).tokenizer
+
+    def answer(
+        self, asked: Sequence[Asked], told: Told | None = None, gone: Gone | None = None
+    ) -> list[Answer]:
         """Answer several requests, in batches that they share.
 
         Each response has its own seed, which depends on the request's seed, the policy and the
@@ -152,13 +172,14 @@ class Answerer:
         Args:
             asked: the requests, as `polyalign.answer.ways.ask` makes them.
             told: is told of answers that are drawn while they grow; never of chosen ones.
+            gone: is asked after every token. What nobody waits for is not drawn to its end.
 
         Raises:
             InputError: if a prompt is too long, a model cannot be loaded, or a reward is not a
                 finite number.
         """
         encoded = [self.check(one) for one in asked]
-        drawn = self._draw(asked, encoded, told)
+        drawn = self._draw(asked, encoded, told, gone or (lambda _: False))
         asked_prompts = [
             one.prompt for one, several in zip(asked, drawn, strict=True) for _ in several
         ]
@@ -174,10 +195,14 @@ class Answerer:
         ]
 
     def _draw(
-        self, asked: Sequence[Asked], encoded: Sequence[list[int]], told: Told | None
+        self,
+        asked: Sequence[Asked],
+        encoded: Sequence[list[int]],
+        told: Told | None,
+        gone: Gone,
     ) -> list[list[Text]]:
-        """The responses of each request, without rewards."""
-        by_way: dict[str, list[_Row]] = {}
+        """The responses of each request, without rewards; none where nobody waits any more."""
+        by_kind: dict[Kind, list[_Row]] = {}
         ways: dict[str, Way] = {}
         drawn: list[list[Any]] = []
         for number, (one, ids) in enumerate(zip(asked, encoded, strict=True)):
@@ -186,45 +211,55 @@ class Answerer:
             stream = POOL.name if one.way.chooses else one.way.name
             count = one.candidates or one.samples
             ways[way.name] = way
-            by_way.setdefault(way.name, []).extend(
+            by_kind.setdefault((way.name, one.rule or self.sampling, one.beams), []).extend(
                 _Row(number, place, one.prompt, ids, batch_seed(one.seed, stream, place))
                 for place in range(count)
             )
             drawn.append([None] * count)
-        for name, rows in by_way.items():
-            engine = self._engine(ways[name])
+        for (name, rule, beams), rows in by_kind.items():
+            engine = _with_rule(self._engine(ways[name]), rule)
             ends = end_tokens(engine.model.generation_config, engine.tokenizer)
             rows.sort(key=lambda row: len(row.ids))
             for start in range(0, len(rows), self.at_once):
-                batch = rows[start : start + self.at_once]
-                for row, response in zip(
-                    batch, self._batch(engine, batch, asked, told), strict=True
-                ):
+                batch = [row for row in rows[start : start + self.at_once] if not gone(row.request)]
+                if beams > 1:
+                    responses = beam_search(engine, [row.ids for row in batch], beams)
+                else:
+                    responses = self._batch(engine, batch, asked, told, gone) if batch else []
+                for row, response in zip(batch, responses, strict=True):
                     end = end_text(response.ids, ends, engine.tokenizer)
                     drawn[row.request][row.place] = Text(
                         response.text, end, response.truncated, len(response.ids), {}
                     )
-        return drawn
+        return [[] if gone(number) else several for number, several in enumerate(drawn)]
 
     def _batch(
-        self, engine: GuidedEngine, rows: list[_Row], asked: Sequence[Asked], told: Told | None
+        self,
+        engine: GuidedEngine,
+        rows: list[_Row],
+        asked: Sequence[Asked],
+        told: Told | None,
+        gone: Gone,
     ) -> list[Response]:
         """The responses of one batch."""
 
-        def grown(place: int, ids: list[int]) -> None:
+        def grown(place: int, ids: list[int]) -> bool:
             row = rows[place]
             # Where a stop text may come, what is written may have to be taken back.
             if told is not None and not engine.stop and not asked[row.request].way.chooses:
                 told(row.request, row.place, engine.texts([ids])[0])
+            return gone(row.request)
 
-        uniform = [uniforms(row.seed, self.sampling.max_new_tokens, 1) for row in rows]
+        uniform = [uniforms(row.seed, engine.sampling.max_new_tokens, 1) for row in rows]
         prompts, ids = [row.prompt for row in rows], [row.ids for row in rows]
-        return engine.draw(prompts, ids, torch.cat(uniform, dim=1), grown if told else None)
+        return engine.draw(prompts, ids, torch.cat(uniform, dim=1), grown)
 
     def _rewards(self, prompts: list[str], texts: Sequence[Text]) -> list[dict[str, float]]:
         """Value → reward of each response."""
         responses, ends = [text.response for text in texts], [text.end_token for text in texts]
         found: list[dict[str, float]] = [{} for _ in texts]
+        if not texts:
+            return found
         for value, score in self.scores.items():
             # As annotation does: some functions are called with few texts at once.
             most = self.most_scored[value]
@@ -239,7 +274,7 @@ class Answerer:
 
     def _chosen(self, asked: Asked, prompt_tokens: int, texts: list[Text]) -> Answer:
         """The answer to one request: what was drawn, or what is chosen among it."""
-        if not asked.way.chooses:
+        if not asked.way.chooses or not texts:
             return Answer(asked, prompt_tokens, texts, [], [])
         weights = selection_weights(texts, asked.way)
         generator = np.random.default_rng(batch_seed(asked.seed, asked.way.name, 0))
@@ -270,6 +305,15 @@ class Answerer:
                 load_tokenizer(settings["source"], revision=settings["revision"]),
             )
         return self._models[policy.name]
+
+
+def _with_rule(engine: GuidedEngine, rule: SamplingRule) -> GuidedEngine:
+    """The same engine with another sampling rule."""
+    if rule == engine.sampling:
+        return engine
+    other = copy(engine)
+    other.sampling, other.warpers = rule, warpers(rule)
+    return other
 
 
 def selection_weights(candidates: Sequence[Text], way: Way) -> np.ndarray:

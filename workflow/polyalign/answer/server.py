@@ -4,9 +4,9 @@ import asyncio
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -23,7 +23,7 @@ from polyalign.answer.chat import (
     last_chunk,
     read_request,
 )
-from polyalign.answer.waiting import BusyError, Waiting
+from polyalign.answer.waiting import BusyError, Coming, Waiting
 from polyalign.answer.ways import offered
 from polyalign.errors import InputError
 
@@ -31,6 +31,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Names of this machine for itself. A page from elsewhere that a browser shows has another one."""
 
 HEALTH = "/healthz"
+
+
+T = TypeVar("T")
 
 
 class RefusedError(Exception):
@@ -114,8 +117,9 @@ def make_app(answerer: Answerer, limits: Limits, *, host: str, token: str | None
     async def chat(request: Request) -> Response:
         asked = read_request(await _body(request, limits.body), study, limits)
         if asked.stream:
-            return await _stream(asked, waiting)
-        answer = await asyncio.wrap_future(waiting.submit(asked.asked))
+            return await _stream(asked, request, waiting)
+        coming = waiting.submit(asked.asked)
+        answer = await _unless_gone(asyncio.wrap_future(coming), request, coming)
         return JSONResponse(completion(asked, answer, int(time.time())))
 
     return app
@@ -160,7 +164,26 @@ async def _body(request: Request, most: int) -> bytes:
     return body
 
 
-async def _stream(chat: Chat, waiting: Waiting) -> Response:
+async def _unless_gone(hoped: Awaitable[T], request: Request, coming: Coming) -> T:
+    """Wait for something; a client that goes meanwhile needs no answer."""
+
+    async def leaves() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    here, gone = asyncio.ensure_future(hoped), asyncio.ensure_future(leaves())
+    try:
+        await asyncio.wait((here, gone), return_when=asyncio.FIRST_COMPLETED)
+        if here.done():
+            return here.result()
+        coming.leave()
+        raise RefusedError(499, "the client is gone")
+    finally:
+        here.cancel()
+        gone.cancel()
+
+
+async def _stream(chat: Chat, request: Request, waiting: Waiting) -> Response:
     """Server-sent events. What is wrong with a request is known before the first of them."""
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[tuple[int, str] | None] = asyncio.Queue()
@@ -172,7 +195,7 @@ async def _stream(chat: Chat, waiting: Waiting) -> Response:
 
     future = waiting.submit(chat.asked, lambda place, text: put((place, text)))
     future.add_done_callback(lambda _: put(None))
-    first = await events.get()
+    first = await _unless_gone(events.get(), request, future)
     if first is None and not future.cancelled() and (fault := future.exception()):
         raise fault
     created = int(time.time())
@@ -195,8 +218,8 @@ async def _stream(chat: Chat, waiting: Waiting) -> Response:
             message = str(fault) if isinstance(fault, InputError | BusyError) else _broken(fault)
             yield _event(_error(500, message))
         finally:
-            # A client that is gone needs no answer, if that has not begun.
-            future.cancel()
+            # A client that is gone needs no answer.
+            future.leave()
 
     return StreamingResponse(sent(), media_type="text/event-stream")
 

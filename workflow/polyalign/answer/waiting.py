@@ -14,8 +14,11 @@ Grown = Callable[[int, str], None]
 """Is told the number of an answer, and its text so far."""
 
 GATHERING = 0.01
-"""Seconds from a request to its batch. Clients that were answered together ask again together, and
-the first of them must not be answered alone."""
+"""Seconds that a batch waits for one more request. Clients that were answered together ask again
+together, and the first of them must not be answered alone."""
+
+LONGEST = 0.05
+"""Seconds after which a batch begins, even if requests still come."""
 
 CLOSED = "the server is closing; ask again later"
 
@@ -24,13 +27,24 @@ class BusyError(Exception):
     """So many requests wait already, or the server is closing, that this one is not taken."""
 
 
+class Coming(Future[Answer]):
+    """The answer to come. Whoever does not wait any more leaves."""
+
+    gone = False
+
+    def leave(self) -> None:
+        """Nobody waits any more: it is not begun, or ends at its next token, without texts."""
+        self.gone = True
+        self.cancel()
+
+
 @dataclass(frozen=True)
 class _Waiting:
     """A request that waits for its answer."""
 
     asked: Asked
     grown: Grown | None
-    future: "Future[Answer]"
+    future: Coming
 
 
 class Waiting:
@@ -49,7 +63,7 @@ class Waiting:
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def submit(self, asked: Asked, grown: Grown | None = None) -> "Future[Answer]":
+    def submit(self, asked: Asked, grown: Grown | None = None) -> Coming:
         """The answer to come. It is an InputError if the request cannot be answered.
 
         Args:
@@ -63,7 +77,7 @@ class Waiting:
             raise BusyError(CLOSED)
         if self._queue.qsize() >= self._most:
             raise BusyError(f"{self._most} requests wait already; ask again later")
-        future: Future[Answer] = Future()
+        future = Coming()
         self._queue.put(_Waiting(asked, grown, future))
         return future
 
@@ -91,11 +105,12 @@ class Waiting:
         first = self._queue.get()
         if first is None:
             return self._rest(), False
-        time.sleep(GATHERING)
+        end = time.monotonic() + LONGEST
         group, responses = [first], _responses(first)
         while responses < self.together:
+            left = min(GATHERING, end - time.monotonic())
             try:
-                more = self._queue.get_nowait()
+                more = self._queue.get(timeout=max(left, 0))
             except queue.Empty:
                 break
             if more is None:
@@ -123,7 +138,9 @@ class Waiting:
         try:
             streamed = any(one.grown for one in group)
             asked = [one.asked for one in group]
-            answers = self.answerer.answer(asked, told if streamed else None)
+            answers = self.answerer.answer(
+                asked, told if streamed else None, lambda request: group[request].future.gone
+            )
         except Exception as fault:  # a reward may be the user's own function
             if len(group) == 1:
                 group[0].future.set_exception(fault)

@@ -17,6 +17,7 @@ from polyalign.families import BASE, Policy, family
 from polyalign.palettes.lam import read_lam
 from polyalign.palettes.record import lam_of
 from polyalign.paths import Paths
+from polyalign.settings import SamplingRule
 from polyalign.study import Study, load, validate
 
 MOST = 1024
@@ -66,6 +67,10 @@ class Asked:
         samples: number of answers. They are independent; those that are chosen are drawn, with
             replacement, from the same candidates.
         candidates: candidates of the base model (K); None where nothing is chosen among any.
+        text: what the model reads; None for the prompt in the study's template.
+        rule: how the model samples; None for the study's rule. With another one the answers are
+            those of another policy.
+        beams: texts that a beam search keeps (the answer is then no sample); 1 draws.
     """
 
     prompt: str
@@ -73,50 +78,61 @@ class Asked:
     seed: int
     samples: int = 1
     candidates: int | None = None
+    text: str | None = None
+    rule: SamplingRule | None = None
+    beams: int = 1
 
 
 def enter_study(path: str | Path) -> Study:
-    """The study of a config file, or of a folder `results/<study>`.
-
-    The paths in a config start at the folder that holds `results`. So this becomes the working
-    folder, if a folder is given.
+    """`open_study`, of a study that can answer.
 
     Raises:
-        InputError: if there is no such study, its config has faults, or it has no model.
+        InputError: as `open_study`, or if the study has no model.
     """
-    path = Path(path)
-    if path.suffix in (".yaml", ".yml"):
-        study = load(path)
-    else:
-        file = path / "config.json"
-        if not file.is_file():
-            found = sorted(one.parent.name for one in Path("results").glob("*/config.json"))
-            there = f"; below results there are {', '.join(found)}" if found else ""
-            raise InputError(
-                f"{path}: has no config.json; expected a config (.yaml), or the folder "
-                f"results/<study> of a study that has run{there}"
-            )
-        folder = path.resolve()
-        try:
-            config = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as fault:
-            raise InputError(
-                f"{file}: is no JSON ({fault}); expected the config as the study used it; "
-                "run the study again"
-            ) from fault
-        if folder.parent.name != "results" or config.get("study") != folder.name:
-            raise InputError(
-                f"{path}: holds the study {config.get('study')!r}; expected it in the folder "
-                f"results/{config.get('study')}, since its models are named so; move it there"
-            )
-        os.chdir(folder.parent.parent)
-        study = validate(config)
+    study = open_study(path)
     if study.model is None:
         raise InputError(
             f"{path}: the study {study.study!r} is made from scores alone; expected one with a "
             "model, which can answer"
         )
     return study
+
+
+def open_study(path: str | Path) -> Study:
+    """The study of a config file, or of a folder `results/<study>`.
+
+    The paths in a config start at the folder that holds `results`. So this becomes the working
+    folder, if a folder is given.
+
+    Raises:
+        InputError: if there is no such study, or its config has faults.
+    """
+    path = Path(path)
+    if path.suffix in (".yaml", ".yml"):
+        return load(path)
+    file = path / "config.json"
+    if not file.is_file():
+        found = sorted(one.parent.name for one in Path("results").glob("*/config.json"))
+        there = f"; below results there are {', '.join(found)}" if found else ""
+        raise InputError(
+            f"{path}: has no config.json; expected a config (.yaml), or the folder "
+            f"results/<study> of a study that has run{there}"
+        )
+    folder = path.resolve()
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as fault:
+        raise InputError(
+            f"{file}: is no JSON ({fault}); expected the config as the study used it; "
+            "run the study again"
+        ) from fault
+    if folder.parent.name != "results" or config.get("study") != folder.name:
+        raise InputError(
+            f"{path}: holds the study {config.get('study')!r}; expected it in the folder "
+            f"results/{config.get('study')}, since its models are named so; move it there"
+        )
+    os.chdir(folder.parent.parent)
+    return validate(config)
 
 
 def ask(

@@ -20,6 +20,7 @@ HELPERS = {
     "status": "what runs, what failed and why, what jobs took",
     "why": "what changed since a file was made",
     "answer": "answer a prompt by the base model, and by a policy, a palette or a λ of a study",
+    "app": "explore palettes in the browser, on tables of rewards or on a study",
     "serve": "answer prompts over HTTP, as OpenAI's API does",
 }
 """Command → its help. Each is a module of this package with `main(argv) -> exit status`."""

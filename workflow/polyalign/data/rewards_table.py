@@ -54,7 +54,11 @@ def _meant_as_values(frame: pd.DataFrame) -> list[str]:
 
 
 def read_rewards(
-    path: str | Path, *, columns: Mapping[str, str] | None = None, test_share: float = TEST_SHARE
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    negated: Collection[str] = (),
+    test_share: float = TEST_SHARE,
 ) -> pd.DataFrame:
     """Read a rewards table in any format and add what can be derived.
 
@@ -66,6 +70,7 @@ def read_rewards(
         path: the table.
         columns: value name → name of its column in the file; None keeps all numeric columns, and
             refuses one in which only a few cells are not numbers.
+        negated: values whose columns are taken with the other sign.
         test_share: share of prompts that an absent `split` column puts into `test`, in [0, 1].
 
     Returns:
@@ -114,7 +119,9 @@ def read_rewards(
     values = frame[list(names.values())].set_axis(list(names), axis="columns")
     check_values(samples, values, path)
     check_keys(samples, path)
-    return pd.concat([samples, values.astype(np.float64)], axis="columns")
+    values = values.astype(np.float64)
+    values[list(negated)] *= -1
+    return pd.concat([samples, values], axis="columns")
 
 
 def columns_of(path: str | Path) -> list[str]:

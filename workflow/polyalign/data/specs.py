@@ -3,7 +3,7 @@
 Policies are compared only if they were sampled alike and scored by the same rewards.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +58,21 @@ def read_spec(path: str | Path) -> dict[str, Any]:
     return spec
 
 
-def imported_spec(path: str | Path, columns: Mapping[str, str]) -> dict[str, Any]:
+def imported_spec(
+    path: str | Path, columns: Mapping[str, str], negated: Collection[str] = ()
+) -> dict[str, Any]:
     """The `spec` of a table of scores that the user gives: its file and its columns.
 
     Args:
         path: the file.
         columns: value → name of its column.
+        negated: the values whose column is taken with the other sign.
     """
     return {
         "sampling": {"imported": Path(path).name, "content": f"sha256:{sha256(path)[:16]}"},
         "values": {
-            value: {"kind": "column", "column": column} for value, column in columns.items()
+            value: {"kind": "column", "column": column, "sign": -1 if value in negated else 1}
+            for value, column in columns.items()
         },
     }
 

@@ -1,13 +1,15 @@
 """The λ that each policy was made with, and the levels that it is expected to give."""
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from polyalign.data.tables import read_settings, read_table
 from polyalign.errors import InputError
+from polyalign.evaluate.clusters import NORMAL_95
 from polyalign.palettes.record import Palette
 from polyalign.paths import policy_of
 from polyalign.sampling.select import weighted_candidates
@@ -20,11 +22,16 @@ class Expected:
     Attributes:
         lam: value → weight; empty for a policy without λ.
         predicted: value → level that is expected of the policy on test prompts, in the reward's
-            units; empty if they are not known in advance.
+            units: of a policy that is trained or guided, what its λ delivers once it is p_λ. Empty
+            if they are not known in advance.
+        low: value → lower end of its 95 % interval, clustered by prompt.
+        high: value → its upper end.
     """
 
     lam: Mapping[str, float]
     predicted: Mapping[str, float]
+    low: Mapping[str, float] = field(default_factory=dict)
+    high: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_expected(
@@ -37,8 +44,8 @@ def read_expected(
 
     A selection among candidates records its λ, which need not be a palette's, and its exact
     expectation over the candidates. A policy that is trained for a palette, or sampled for it, uses
-    the λ for K → ∞ (`lam_train`); without a palette it uses the λ that the config gives. The level
-    that it reaches is not known in advance.
+    the λ for K → ∞ (`lam_train`), and is expected to give the levels of p_λ. Without a palette it
+    uses the λ that the config gives, and its level is not known in advance.
 
     Args:
         policies: policy (`family/variant`) → name of the palette that it realises, or None.
@@ -50,13 +57,14 @@ def read_expected(
     Raises:
         InputError: if a table does not record its λ and expected levels.
     """
-    lam = {
-        policy: palettes[palette].lam_train
-        if palette and palette in palettes
-        else given.get(policy, {})
-        for policy, palette in policies.items()
-    }
-    found = {policy: Expected(weights, {}) for policy, weights in lam.items()}
+    found = {}
+    for policy, name in policies.items():
+        if name and name in palettes:
+            palette = palettes[name]
+            trained = palette.trained
+            found[policy] = Expected(palette.lam_train, trained.level, trained.low, trained.high)
+        else:
+            found[policy] = Expected(given.get(policy, {}), {})
     for path in map(Path, decoded):
         record = read_settings(path)
         if not {"lam", "expected"} <= set(record):
@@ -65,7 +73,16 @@ def read_expected(
                 "and expected in its metadata: delete it and decode again"
             )
         levels = {value: one["level"] for value, one in record["expected"].items()}
-        found[policy_of(path).name] = Expected(record["lam"], levels)
+        half = {
+            value: math.nan if one["se"] is None else NORMAL_95 * one["se"]
+            for value, one in record["expected"].items()
+        }
+        found[policy_of(path).name] = Expected(
+            record["lam"],
+            levels,
+            {value: level - half[value] for value, level in levels.items()},
+            {value: level + half[value] for value, level in levels.items()},
+        )
     return found
 
 

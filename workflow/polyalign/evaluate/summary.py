@@ -47,8 +47,9 @@ def summary(
         same at equal length: `better_at_equal_length`, `p_all_even`, `p_all_even_holm` (NaN where
         lengths are not known); `n_tokens`, `empty`, `n_empty` and `truncated` (as in the levels);
         the costs; `n_prompts`, `n_samples`; then for each value V: `V_lam` (the weight that the
-        policy was made with), `V_asked`, `V_predicted` (what is expected of the policy), `V_level`,
-        `V_se`; in standard deviations of the base above its level `V_asked_sd`, `V_realised_sd`,
+        policy was made with), `V_asked`, `V_predicted` (what is expected of the policy: of one that
+        is trained, the level of p_λ), `V_predicted_low`, `V_predicted_high`, `V_level`, `V_se`; in
+        standard deviations of the base above its level `V_asked_sd`, `V_realised_sd`,
         `V_realised_sd_low`, `V_realised_sd_high`, with `V_outcome` (`reached`, `undecided`,
         `missed`); the share of the asked gain `V_delivered`, `V_delivered_low`, `V_delivered_high`
         (`Asked.share`); `V_winrate`, `V_winrate_low`, `V_winrate_high`, `V_p` (one-sided p-value of
@@ -140,6 +141,8 @@ def _row(
             f"{value}_lam": expected.lam.get(value, np.nan),
             f"{value}_asked": palette.asked.get(value, np.nan) if palette else np.nan,
             f"{value}_predicted": expected.predicted.get(value, np.nan),
+            f"{value}_predicted_low": expected.low.get(value, np.nan),
+            f"{value}_predicted_high": expected.high.get(value, np.nan),
             f"{value}_level": levels.loc[value, "mean"],
             f"{value}_se": levels.loc[value, "se"],
             **_reached(str(value), next((one for one in asked if one.value == value), None)),

@@ -27,6 +27,8 @@ class Policy:
         parts: names of the policies whose models it is made from.
         values: values that it names apart from those of a palette.
         uses_pool: whether it is trained on the base model's candidates and their rewards.
+        reads: what a row of its batches is, if it is trained on texts: a pair of responses, a
+            prompt with all its candidates, or one candidate.
     """
 
     family: str
@@ -37,6 +39,7 @@ class Policy:
     parts: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
     uses_pool: bool = False
+    reads: Literal["pairs", "prompts", "candidates"] = "pairs"
 
     @property
     def name(self) -> str:
@@ -59,6 +62,9 @@ class Policy:
 BASE = Policy("base", "base")
 """The base model, as a reference sample of the test prompts."""
 
+VALUE = Policy("value", "pool")
+"""The model of soft values that the study learns from the pool (polyalign.models.value_model)."""
+
 POOL = Policy("base", "pool")
 """The base model's candidates, among which policies choose and on which λ is fitted."""
 
@@ -77,6 +83,8 @@ class Family:
         policies: the policies that a section makes.
         colour: place of its colour and marker in polyalign.plots.theme, so that it looks the same
             in every study; None takes the first place that no other family of the study has.
+        learns: whether its policies sample with the study's value model, `VALUE`, which the
+            family's section says how to train.
     """
 
     kind: Literal["train", "select", "sample"]
@@ -84,6 +92,7 @@ class Family:
     settings: type[Strict]
     policies: Callable[[Any], list[Policy]]
     colour: int | None = None
+    learns: bool = False
 
     @property
     def module(self) -> str:

@@ -1,11 +1,11 @@
 """`dpo`: direct preference optimisation, on mixtures of the preference data sets or for palettes.
 
-For a palette the pairs are candidates of the base model, labelled by λ·r: the aim is then the same
-p0 exp(λ·r) as that of decoding and reinforcement learning.
+For a palette it learns from candidates of the base model, labelled by λ·r: all of a prompt at once,
+or pairs of them. The aim is then p0 exp(λ·r), as in decoding and reinforcement learning.
 """
 
 from dataclasses import replace
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,11 +17,7 @@ from polyalign.settings import Count, Name, Numbers, Positive, Strict, Weights
 class Dpo(TrainingOptions):
     """How one policy is trained."""
 
-    pairs: Count = Field(
-        default=10000,
-        description="Pairs that one model is trained on; of a palette's candidates, all if there "
-        "are fewer.",
-    )
+    pairs: Count = Field(default=10000, description="Pairs that one model is trained on.")
     epochs: Count = Field(default=1, description="Passes over the pairs.")
     batch_size: Count = Field(default=32, description="Pairs in one step.")
 
@@ -43,14 +39,37 @@ class Mixed(HeldOut, Dpo):
     mixture: Weights = Field(description="Shares of the preference data sets in the pairs.")
 
 
-class Labelled(Dpo, Palettes):
-    """Pairs of the base model's candidates, labelled by λ·r with λ for training; β is 1."""
+class Labels(TrainingOptions):
+    """How one policy is trained on candidates of the base model, labelled by λ·r."""
+
+    pairs: Count | None = Field(
+        default=None,
+        description="Train on this many pairs of candidates, all if there are fewer, by the "
+        "pairwise loss (default: on all candidates of a prompt at once, by the listwise loss).",
+    )
+    epochs: Count = Field(
+        default=1,
+        description="Passes over the pairs; with the listwise loss the most passes over the "
+        "prompts, and the model is that of the checkpoint that held-out prompts like best.",
+    )
+    batch_size: Count = Field(
+        default=32, description="Pairs in one step, or prompts with all their candidates."
+    )
+
+
+class Labelled(Labels, Palettes):
+    """Candidates of the base model, labelled by λ·r with λ for training; β is 1.
+
+    Reference, without pairs: Chen, He, Yuan, Cui, Su and Zhu: Noise contrastive alignment of
+    language models with explicit rewards. arXiv 2402.05369, 2024.
+    """
 
 
 class Settings(HeldOut, Dpo):
     """Train a model on preference pairs by direct preference optimisation. There is one model for
     every β and every mixture of the data sets. With `labelled`, there is also one for each of its
-    palettes, on pairs of the base model's candidates that λ·r labels, with β = 1.
+    palettes, on the base model's candidates that λ·r labels, with β = 1: on all candidates of a
+    prompt at once, or on pairs of them.
 
     Reference: Rafailov, Sharma, Mitchell, Ermon, Manning and Finn: Direct preference optimization.
     arXiv 2305.18290, 2023.
@@ -91,7 +110,10 @@ def policies(settings: Settings) -> list[Policy]:
         for name, shares in settings.mixtures.items()
     ]
     labelled = palette_policies("dpo", settings.labelled) if settings.labelled else []
-    return mixed + [replace(policy, uses_pool=True) for policy in labelled]
+    reads: Literal["pairs", "prompts"] = "prompts"
+    if settings.labelled and settings.labelled.pairs:
+        reads = "pairs"
+    return mixed + [replace(policy, uses_pool=True, reads=reads) for policy in labelled]
 
 
 FAMILY = Family("train", "polyalign.train.dpo:train", Settings, policies, colour=2)

@@ -74,6 +74,17 @@ class RewardTraining(TrainingOptions):
     batch_size: Count = Field(default=16, description="Pairs, or texts, in one step.")
 
 
+class Steered(TrainingOptions):
+    """How a policy is trained by reinforcement learning towards a palette."""
+
+    adapt: bool = Field(
+        default=True,
+        description="Move λ while training until the policy realises the levels of the palette, "
+        "starting from the palette's λ for training; training ends early when it does. false: "
+        "keep that λ, for all steps.",
+    )
+
+
 class Palettes(Strict):
     """The palettes that models are trained for."""
 

@@ -5,15 +5,16 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from polyalign.families import Family, Policy
-from polyalign.families.options import Palettes, TrainingOptions, palette_policies
+from polyalign.families.options import Palettes, Steered, palette_policies
 from polyalign.settings import Count, Positive, Share
 
 
-class Ppo(TrainingOptions):
+class Ppo(Steered):
     """How one policy is trained."""
 
     steps: Count = Field(
-        default=500, description="Optimisation steps; a multiple of minibatches × passes."
+        default=500,
+        description="Optimisation steps, with `adapt` at most; a multiple of minibatches × passes.",
     )
     batch_size: Count = Field(default=128, description="Responses in one step.")
     minibatches: Count = Field(
@@ -53,8 +54,8 @@ class Ppo(TrainingOptions):
 
 class Settings(Ppo, Palettes):
     """Train a model towards p0 exp(λ·r) by reinforcement learning with a critic (PPO). The reward
-    is λ·r with the palette's λ for training, minus the KL to the base model with β = 1. Advantages
-    are estimated by GAE.
+    is λ·r with the palette's λ for training, minus the KL to the base model with β = 1; λ moves
+    while training (`adapt`). Advantages are estimated by GAE.
 
     Reference: Schulman, Wolski, Dhariwal, Radford and Klimov: Proximal policy optimization
     algorithms. arXiv 1707.06347, 2017.

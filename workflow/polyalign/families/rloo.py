@@ -5,11 +5,11 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from polyalign.families import Family, Policy
-from polyalign.families.options import Palettes, TrainingOptions, palette_policies
+from polyalign.families.options import Palettes, Steered, palette_policies
 from polyalign.settings import Count
 
 
-class Rloo(TrainingOptions):
+class Rloo(Steered):
     """How one policy is trained."""
 
     algorithm: Literal["rloo", "grpo"] = Field(
@@ -17,7 +17,7 @@ class Rloo(TrainingOptions):
         description="rloo has the KL in the reward; its optimum is p0 exp(λ·r). grpo has the KL in "
         "the loss; its optimum is near that.",
     )
-    steps: Count = Field(default=500, description="Optimisation steps.")
+    steps: Count = Field(default=500, description="Optimisation steps; with `adapt` at most.")
     batch_size: Count = Field(
         default=128, description="Responses in one step; a multiple of generations."
     )
@@ -36,7 +36,7 @@ class Rloo(TrainingOptions):
 class Settings(Rloo, Palettes):
     """Train a model towards p0 exp(λ·r) by reinforcement learning: REINFORCE leave-one-out (RLOO),
     or GRPO. The reward is λ·r with the palette's λ for training, minus the KL to the base model
-    with β = 1. RLOO has this KL in the reward, GRPO in the loss.
+    with β = 1; λ moves while training (`adapt`). RLOO has this KL in the reward, GRPO in the loss.
 
     Reference: Ahmadian, Cremer, Gallé, Fadaee, Kreutzer, Pietquin, Üstün and Hooker: Back to
     basics: revisiting REINFORCE style optimization for learning from human feedback in LLMs.

@@ -16,6 +16,7 @@ from polyalign.map.base import (
 )
 from polyalign.map.budget import normal_quantile
 from polyalign.map.dual import maximise, solve_on
+from polyalign.map.limit import Limit
 from polyalign.map.palette import parse_target
 
 PARETO_SAMPLES = 25
@@ -55,6 +56,10 @@ class Interval:
         level_low: lower ends of the level intervals.
         level_high: upper ends.
         solved: share of the resamples in which the palette was feasible (1 for delta).
+        train_se: standard errors of the lam for infinitely many candidates; NaN where it was not
+            given.
+        train_low: lower ends of its intervals.
+        train_high: upper ends.
     """
 
     method: str
@@ -65,6 +70,9 @@ class Interval:
     level_low: np.ndarray
     level_high: np.ndarray
     solved: float
+    train_se: np.ndarray
+    train_low: np.ndarray
+    train_high: np.ndarray
 
 
 def sensitivity(base: Base, lam: np.ndarray) -> Sensitivity:
@@ -79,7 +87,9 @@ def sensitivity(base: Base, lam: np.ndarray) -> Sensitivity:
     return Sensitivity(by_target, covariance, lam.copy(), covariance @ by_target, exchange)
 
 
-def delta_interval(base: Base, lam: np.ndarray, target: np.ndarray) -> Interval:
+def delta_interval(
+    base: Base, lam: np.ndarray, target: np.ndarray, limit: Limit | None = None
+) -> Interval:
     """95 % intervals of lam and levels by the delta method; the target is taken as given.
 
     lam is an M-estimator: its error is H^-1 times the mean over prompts of psi_x = c - E_x r (scope
@@ -90,6 +100,7 @@ def delta_interval(base: Base, lam: np.ndarray, target: np.ndarray) -> Interval:
         base: the base policy on which lam was fitted.
         lam: (k,) the solution, raw units.
         target: (k,) raw levels.
+        limit: the solution for infinitely many candidates, which then has an interval, too.
     """
     scaled = check_target(lam, base.k, "lam") * base.scale
     goal = base.standardise(check_target(target, base.k))
@@ -111,6 +122,8 @@ def delta_interval(base: Base, lam: np.ndarray, target: np.ndarray) -> Interval:
     level_se = np.sqrt((spread**2).sum(axis=0)) * base.scale
     raw, lam = base.raw(level), scaled / base.scale
     z = normal_quantile(0.5 + CONFIDENCE / 2)
+    nothing = np.full(base.k, np.nan)
+    train, train_se = (nothing, nothing) if limit is None else (limit.raw, limit.se())
     return Interval(
         method="delta",
         lam_se=lam_se,
@@ -120,6 +133,9 @@ def delta_interval(base: Base, lam: np.ndarray, target: np.ndarray) -> Interval:
         level_low=raw - z * level_se,
         level_high=raw + z * level_se,
         solved=1.0,
+        train_se=train_se,
+        train_low=np.maximum(train - z * train_se, 0.0),
+        train_high=train + z * train_se,
     )
 
 
@@ -132,6 +148,7 @@ def bootstrap_interval(
     scope: str,
     resamples: int,
     seed: int,
+    limit: Limit | None = None,
 ) -> Interval:
     """95 % percentile intervals from resampled prompts; each resample has its own base levels.
 
@@ -147,6 +164,8 @@ def bootstrap_interval(
         scope: `prompt`, `joint` or `auto`.
         resamples: number of resamples of the prompts, at least 2.
         seed: of the resamples.
+        limit: the solution for infinitely many candidates, which then has an interval, too: it
+            moves to first order, so that all resamples count.
 
     Raises:
         InputError: on bad arrays or levels, fewer than 2 resamples, or if the palette is infeasible
@@ -163,7 +182,7 @@ def bootstrap_interval(
         raise InputError(f"no interval: {solution.message}")
     draws = np.random.default_rng(seed)
     prompts = np.unique(group)
-    lams, realised = [], []
+    lams, realised, trained = [], [], []
     for _ in range(resamples):
         times = np.zeros(int(group.max()) + 1)
         np.add.at(times, draws.choice(prompts, prompts.size), 1.0)
@@ -179,7 +198,9 @@ def bootstrap_interval(
         realised.append(again.raw(again.moments(solution.lam * again.scale)[1]))
         if optimum.status == "solved":
             lams.append(optimum.lam / again.scale)
-    return _percentiles(np.array(lams), np.array(realised), base.k)
+        if limit is not None:
+            trained.append(limit.resampled(times, moved))
+    return _percentiles(np.array(lams), np.array(realised), np.array(trained), base.k)
 
 
 def pareto_k(weights: np.ndarray) -> float:
@@ -353,19 +374,29 @@ def _resampled_target(
     return parse_target(levels, rewards[rows], names, again, scope=scope)
 
 
-def _percentiles(lams: np.ndarray, realised: np.ndarray, k: int) -> Interval:
-    ends = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    nothing = np.full(k, np.nan)
-    enough = len(lams) >= 2
-    low, high = np.quantile(lams, ends, axis=0) if enough else (nothing, nothing)
-    level_low, level_high = np.quantile(realised, ends, axis=0)
+def _percentiles(lams: np.ndarray, realised: np.ndarray, trained: np.ndarray, k: int) -> Interval:
+    level_se, level_low, level_high = _spread(realised, k)
+    lam_se, lam_low, lam_high = _spread(lams, k)
+    train_se, train_low, train_high = _spread(trained, k)
     return Interval(
         method="bootstrap",
-        lam_se=lams.std(axis=0, ddof=1) if enough else nothing,
-        lam_low=low,
-        lam_high=high,
-        level_se=realised.std(axis=0, ddof=1),
+        lam_se=lam_se,
+        lam_low=lam_low,
+        lam_high=lam_high,
+        level_se=level_se,
         level_low=level_low,
         level_high=level_high,
         solved=len(lams) / len(realised),
+        train_se=train_se,
+        train_low=train_low,
+        train_high=train_high,
     )
+
+
+def _spread(found: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Standard errors (k,) and both ends (k,) of what resamples gave; NaN with fewer than two."""
+    if len(found) < 2:
+        nothing = np.full(k, np.nan)
+        return nothing, nothing, nothing
+    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    return found.std(axis=0, ddof=1), low, high

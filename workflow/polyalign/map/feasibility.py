@@ -132,7 +132,13 @@ def lowest(base: Tilted, value: int) -> float:
     return float(base.best(-np.eye(base.k)[value])[value]) - 1.0
 
 
-def reach(base: Tilted, offset: np.ndarray, direction: np.ndarray, columns: np.ndarray) -> Furthest:
+def reach(
+    base: Tilted,
+    offset: np.ndarray,
+    direction: np.ndarray,
+    columns: np.ndarray,
+    gap: float = GAP,
+) -> Furthest:
     """Largest theta with E r >= offset + theta direction over all policies on the samples.
 
     Args:
@@ -141,6 +147,7 @@ def reach(base: Tilted, offset: np.ndarray, direction: np.ndarray, columns: np.n
         direction: (k,) with at least one positive entry.
         columns: (m, k) levels of known policies, some mixture of which is >= offset + theta
             direction for some theta.
+        gap: distance between the two bounds, relative to 1 + |theta|, at which to stop.
     """
     best, ceiling = -np.inf, np.inf
     for _ in range(MAX_COLUMNS):
@@ -149,7 +156,7 @@ def reach(base: Tilted, offset: np.ndarray, direction: np.ndarray, columns: np.n
         # Any theta obeys prices . (offset + theta direction) <= max over policies of prices . r.
         ceiling = min(ceiling, float(prices @ (column - offset)))
         improved, best = theta > best, theta
-        if ceiling - theta <= GAP * (1.0 + abs(theta)):
+        if ceiling - theta <= gap * (1.0 + abs(theta)):
             break
         if not improved and (columns == column).all(axis=1).any():
             break

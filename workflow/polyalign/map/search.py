@@ -118,12 +118,29 @@ def highest_levels(
             feasible[value] = furthest_of_value(base, asked, value)
         except InputError:  # the others conflict among themselves
             continue
-        supportable[value] = _highest(base, asked, value, float(feasible[value]), limits)
+        supportable[value] = highest_supportable(base, asked, value, float(feasible[value]), limits)
     return feasible, supportable
 
 
-def _highest(base: Base, asked: np.ndarray, value: int, furthest: float, limits: Limits) -> float:
-    """`_bisect` on the level of one value, from what the others' targets alone give it."""
+def highest_supportable(
+    base: Base,
+    asked: np.ndarray,
+    value: int,
+    furthest: float,
+    limits: Limits = DEFAULT_LIMITS,
+) -> float:
+    """Highest supportable level of one value, the others held at their targets; raw units.
+
+    Args:
+        base: the base policy.
+        asked: (k,) raw levels; that of `value` is not used.
+        value: its index.
+        furthest: a feasible level of it, beyond which nothing is looked for.
+        limits: what counts as supportable.
+
+    Returns:
+        The level; NaN where the others' targets alone are not supported.
+    """
 
     def at(level: float) -> np.ndarray:
         return np.where(np.arange(base.k) == value, level, asked)

@@ -35,7 +35,7 @@ def render(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> 
             cannot be rendered or leaves the prompt out.
     """
     if template == CHAT:
-        text = _chat(tokenizer, [{"role": "user", "content": prompt}], opened=True)
+        text = in_chat_template(tokenizer, [{"role": "user", "content": prompt}], opened=True)
         # Many templates strip what they are given.
         if prompt.strip() not in text:
             raise InputError(
@@ -53,10 +53,19 @@ def render(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> 
     return text
 
 
-def _chat(
+def in_chat_template(
     tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]], *, opened: bool
 ) -> str:
-    """Turns in the chat template, with the assistant's turn opened after them or not."""
+    """Turns in the chat template, with the assistant's turn opened after them or not.
+
+    Args:
+        tokenizer: its chat template is taken.
+        turns: each with its `role` and its `content`.
+        opened: whether the assistant's turn follows.
+
+    Raises:
+        InputError: if there is no chat template, or it cannot be rendered.
+    """
     if not tokenizer.chat_template:
         raise InputError(
             f"{tokenizer.name_or_path}: its tokenizer has no chat template; expected one for "
@@ -103,7 +112,7 @@ def after_answer(tokenizer: "PreTrainedTokenizerBase", template: str) -> str:
         return after_prompt
     turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
     try:
-        return _chat(tokenizer, turns, opened=False).rpartition(answer)[2] + after_prompt
+        return in_chat_template(tokenizer, turns, opened=False).rpartition(answer)[2] + after_prompt
     except InputError:
         return after_prompt
 
@@ -115,7 +124,7 @@ def render_answer(tokenizer: "PreTrainedTokenizerBase", prompt: str, response: s
         InputError: if the tokenizer has no chat template, or one that cannot be rendered.
     """
     turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-    return _chat(tokenizer, turns, opened=False)
+    return in_chat_template(tokenizer, turns, opened=False)
 
 
 def prompt_ids(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> list[int]:

@@ -11,9 +11,10 @@ from polyalign.data.cut_off import cut_share, cut_warning
 from polyalign.data.rewards_table import rewards_array
 from polyalign.map import policy_weights, solve
 from polyalign.map.base import Base
-from polyalign.map.budget import Budget, budget, budget_message
+from polyalign.map.budget import Budget, budget, budget_message, normal_quantile
 from polyalign.map.cautions import cautions
 from polyalign.map.diagnostics import (
+    CONFIDENCE,
     PARETO_SAMPLES,
     Interval,
     bootstrap_interval,
@@ -24,6 +25,7 @@ from polyalign.map.diagnostics import (
     tail_shape,
 )
 from polyalign.map.dual import Limits, Solution, plain, solve_on
+from polyalign.map.limit import Limit, limit_moments
 from polyalign.map.search import edges
 from polyalign.palettes.solve import fit_rows, fit_split
 
@@ -36,8 +38,12 @@ OF_LAM = (
     "edges",
     "log_z_bias",
     "test",
+    "trained",
 )
 """Diagnostics that there are only of a palette with λ."""
+
+ORDERS_DIFFER = 0.05
+"""Share of λ for training that the second order of its bias may be."""
 
 UNRELIABLE_TAIL = 0.7
 """Pareto shape above which expectations under the weights are not reliable."""
@@ -75,7 +81,8 @@ def diagnose_palette(
         `edges` (`supportable` and `feasible`: shares of the asked gain at which support and
         feasibility end; None where nothing is asked to rise);
         `log_z_bias` (None in scope `joint`);
-        `test` (`expected` levels of p_λ on the test split, with `se`, and `prompts`).
+        `test` (`expected` levels of p_λ on the test split, with `se`, and `prompts`);
+        `trained` (what perfect training delivers, see `trained_levels`).
         A palette without a solution keeps its verdict and message; all else is None.
     """
     if record["status"] != "solved":
@@ -87,18 +94,19 @@ def diagnose_palette(
     prompt = base.scope == "prompt"
     need = _budget(rewards, groups, base, target)
     cut = cut_warning({"the responses that λ was fitted on": cut_share(fit_rows(pool))})
+    limit = _limit(base, record)
     shape = tail_shape(base, lam) if base.n_samples >= PARETO_SAMPLES else None
     share = _reweighting(rewards, groups, base, solution)
     extra = {
         "verdict": solution.verdict,
         "message": solution.message,
         "warnings": [
-            *_warnings(record, solution, need, shape, share),
+            *_warnings(record, solution, need, shape, share, limit),
             *([cut] if cut else []),
             *cautions(base, record["levels"], np.array(record["asked"]), names),
         ],
         "interval": asdict(
-            _interval(base, record, rewards, groups, resamples=resamples, seed=seed)
+            _interval(base, record, rewards, groups, limit, resamples=resamples, seed=seed)
         ),
         "sensitivity": asdict(sensitivity(base, lam)),
         "pareto_k": shape,
@@ -107,6 +115,7 @@ def diagnose_palette(
         "edges": _edges(base, np.array(record["asked"]), limits),
         "log_z_bias": log_z_bias(base, lam) if prompt else None,
         "test": expected_levels(pool[pool["split"] == "test"], names, solution),
+        "trained": trained_levels(pool, names, np.array(record["lam_train"])),
     }
     return {**record, **plain(extra)}
 
@@ -117,6 +126,7 @@ def _warnings(
     need: Budget | None,
     shape: float | None,
     share: np.ndarray | None,
+    limit: Limit | None,
 ) -> list[str]:
     """What a reader must know before using the λ of this palette."""
     warnings = []
@@ -129,10 +139,15 @@ def _warnings(
         warnings.append(solution.message)
     if need is not None and (need.suffices is None or need.suffices > need.candidates):
         warnings.append(f"at the edge of selection: {budget_message(need)}")
-    if solution.scope == "prompt" and record["lam_bias"] is None:
+    if limit is None:
         warnings.append(
             "λ for training is that of selection among these candidates: they are too few to "
             "estimate its bias; draw more candidates"
+        )
+    elif (remainder := limit.remainder) > ORDERS_DIFFER:
+        warnings.append(
+            f"λ for training is uncertain: the second order of its bias is {remainder:.0%} of it, "
+            f"above {ORDERS_DIFFER:.0%}; draw more candidates or lower the levels"
         )
     if shape is not None and shape > UNRELIABLE_TAIL:
         warnings.append(
@@ -145,6 +160,13 @@ def _warnings(
             "policy can make"
         )
     return warnings
+
+
+def _limit(base: Base, record: Mapping[str, Any]) -> Limit | None:
+    """The solution for infinitely many candidates; None where it could not be estimated."""
+    if record["lam_bias"] is None:
+        return None
+    return Limit(base, np.array(record["lam_train"]) * base.scale)
 
 
 def _budget(
@@ -169,12 +191,13 @@ def _interval(
     record: Mapping[str, Any],
     rewards: np.ndarray,
     groups: np.ndarray,
+    limit: Limit | None,
     *,
     resamples: int,
     seed: int,
 ) -> Interval:
     if resamples == 0:
-        return delta_interval(base, np.array(record["lam"]), np.array(record["target"]))
+        return delta_interval(base, np.array(record["lam"]), np.array(record["target"]), limit)
     held = dict(zip(record["values"], record["target"], strict=True))
     return bootstrap_interval(
         rewards,
@@ -184,6 +207,7 @@ def _interval(
         scope=base.scope,
         resamples=resamples,
         seed=seed,
+        limit=limit,
     )
 
 
@@ -229,3 +253,40 @@ def expected_levels(
     correction = prompts / max(prompts - 1, 1)
     variance = correction * np.square(share[:, None] * (by_prompt - expected)).sum(axis=0)
     return {"expected": expected.tolist(), "se": np.sqrt(variance).tolist(), "prompts": prompts}
+
+
+def trained_levels(pool: pd.DataFrame, names: list[str], lam: np.ndarray) -> dict[str, Any] | None:
+    """What a policy has that is trained to the optimum with λ: p_λ for K → ∞, prompt by prompt.
+
+    Args:
+        pool: rewards table of the base model's candidates.
+        names: the k values.
+        lam: (k,) λ for training.
+
+    Returns:
+        `expected` levels (k,) in the rewards' units with `se` and a 95 % interval, `low` and
+        `high`; `kl` (nats) and `kl_se`, all clustered by prompt; the number of `prompts` and their
+        `split`: `test`, or `fit` if there are no others. None if no prompt has two candidates.
+    """
+    split = "test" if (pool["split"] == "test").any() else "fit"
+    rewards, groups = rewards_array(pool[pool["split"] == split], names)
+    if np.bincount(groups).max() < 2:
+        return None
+    base = Base(rewards, groups, "prompt")
+    scaled = lam * base.scale
+    log_z, levels, share = limit_moments(base, scaled)
+    found = np.column_stack([base.raw(levels), levels @ scaled - log_z])
+    mean = share @ found
+    correction = len(share) / max(len(share) - 1, 1)
+    se = np.sqrt(correction * np.square(share[:, None] * (found - mean)).sum(axis=0))
+    half = normal_quantile(0.5 + CONFIDENCE / 2) * se[:-1]
+    return {
+        "expected": mean[:-1].tolist(),
+        "se": se[:-1].tolist(),
+        "low": (mean[:-1] - half).tolist(),
+        "high": (mean[:-1] + half).tolist(),
+        "kl": float(mean[-1]),
+        "kl_se": float(se[-1]),
+        "prompts": len(share),
+        "split": split,
+    }

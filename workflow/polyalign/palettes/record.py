@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,28 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """What a policy delivers that is trained to the optimum with λ for training; NaN if unknown.
+
+    Attributes:
+        lam_low: value → lower end of the 95 % interval of λ for training, clustered by prompt.
+        lam_high: value → its upper end.
+        level: value → expected level, in the reward's units, on test prompts, or on the prompts of
+            the fit where there was no test split.
+        low: value → lower end of its 95 % interval, clustered by prompt.
+        high: value → its upper end.
+        kl: KL to the base model (nats).
+    """
+
+    lam_low: dict[str, float] = field(default_factory=dict)
+    lam_high: dict[str, float] = field(default_factory=dict)
+    level: dict[str, float] = field(default_factory=dict)
+    low: dict[str, float] = field(default_factory=dict)
+    high: dict[str, float] = field(default_factory=dict)
+    kl: float = math.nan
+
+
+@dataclass(frozen=True)
 class Palette:
     """One solved palette.
 
@@ -63,6 +85,7 @@ class Palette:
         kl: KL of the solution to the base model (nats).
         ess: effective sample size of the solution.
         diagnosis: the diagnostics of λ.
+        trained: what perfect training delivers.
     """
 
     name: str
@@ -80,6 +103,7 @@ class Palette:
     kl: float
     ess: float
     diagnosis: Diagnosis
+    trained: Trained = field(default_factory=Trained)
 
     @property
     def raised(self) -> list[str]:
@@ -124,6 +148,7 @@ def _palette(record: Mapping[str, Any]) -> Palette:
         return {value: _number(one) for value, one in zip(values, numbers, strict=True)}
 
     test, ends = record["test"], record["interval"] or {}
+    trained = record["trained"] or {}
     nothing: list[float | None] = [None] * len(values)
     return Palette(
         name=record["palette"],
@@ -151,6 +176,14 @@ def _palette(record: Mapping[str, Any]) -> Palette:
             supportable=_number((record["edges"] or {}).get("supportable")),
             feasible=_number((record["edges"] or {}).get("feasible")),
             suffices=_suffices(record["budget"]),
+        ),
+        trained=Trained(
+            lam_low=by_value(ends.get("train_low", nothing)),
+            lam_high=by_value(ends.get("train_high", nothing)),
+            level=by_value(trained.get("expected", nothing)),
+            low=by_value(trained.get("low", nothing)),
+            high=by_value(trained.get("high", nothing)),
+            kl=_number(trained.get("kl")),
         ),
     )
 

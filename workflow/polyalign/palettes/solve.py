@@ -8,11 +8,13 @@ import pandas as pd
 
 from polyalign.data.rewards_table import rewards_array
 from polyalign.errors import InputError
-from polyalign.map import Solution, parse_target, solve
+from polyalign.map import Solution, parse_target
 from polyalign.map.base import Base
 from polyalign.map.budget import budget, budget_message
+from polyalign.map.diagnostics import delta_interval, sensitivity
 from polyalign.map.dual import DEFAULT_LIMITS, Limits, solve_on
 from polyalign.map.feasibility import feasibility_on
+from polyalign.map.limit import solve_limit
 from polyalign.map.search import interpolate
 from polyalign.palettes.lam import WHAT_TO_DO
 
@@ -44,7 +46,11 @@ def solve_palette(
         `adjusted` (whether the target is another than asked),
         `reached` (share of the way from base to asked that the target goes; 1 if not adjusted),
         `lam_decode` (λ for selection among as many candidates as it was fitted on: `lam`),
-        `lam_train` (λ for training, see `training_lam`), `lam_bias` (None where not estimable).
+        `lam_train` (λ for K → ∞, for training), `lam_bias` (what `lam` is above it; None where not
+        estimable),
+        `curvature_train` (k, k) and `level_se_train` (k,): covariance of the rewards under p_λ at
+        λ for training, and standard errors of its levels on fresh prompts, which trainings steer
+        by (see `train.closed_loop`).
         A palette without a solution (`status` is not `solved`: it is infeasible, or so near the
         edge that no λ can be certified) has no λ; it has its `verdict`, `message` and `proof`.
 
@@ -69,7 +75,8 @@ def solve_palette(
         moved = interpolate(base, asked, limits, list(levels))
         reached = moved.share
         solution = solve_on(base, moved.target, names=list(levels), slack=True)
-    lam_train, bias = training_lam(rewards, groups, solution)
+    lam_train, bias = training_lam(base, solution)
+    errors = delta_interval(base, lam_train, solution.target)
     record = solution.to_dict()
     for judged in ("verdict", "message"):
         del record[judged]
@@ -83,6 +90,8 @@ def solve_palette(
         "lam_decode": record["lam"],
         "lam_train": lam_train.tolist(),
         "lam_bias": None if bias is None else bias.tolist(),
+        "curvature_train": sensitivity(base, lam_train).level_by_lam.tolist(),
+        "level_se_train": errors.level_se.tolist(),
     }
 
 
@@ -107,11 +116,11 @@ def _without_lam(base: Base, solution: Solution, room: str) -> dict[str, Any]:
         room: what selection among other numbers of candidates could do, as a clause.
     """
     nothing = [None] * base.k
-    numbers = ("lam", "realised", "lam_decode", "lam_train", "lam_bias")
+    numbers = ("lam", "realised", "lam_decode", "lam_train", "lam_bias", "level_se_train")
     return {
         **solution.to_dict(),
         **dict.fromkeys(numbers, nothing),
-        **dict.fromkeys(("kl", "ess", "mean_ess", "max_weight"), None),
+        **dict.fromkeys(("kl", "ess", "mean_ess", "max_weight", "curvature_train"), None),
         "adjusted": False,
         "reached": None,
         "message": solution.message + room,
@@ -147,44 +156,18 @@ def fit_split(
     return Base(rewards, groups, scope), rewards, groups
 
 
-def training_lam(
-    rewards: np.ndarray, groups: np.ndarray, solution: Solution
-) -> tuple[np.ndarray, np.ndarray | None]:
+def training_lam(base: Base, solution: Solution) -> tuple[np.ndarray, np.ndarray | None]:
     """λ for training, where the policy is not limited to the K candidates it was fitted on.
 
-    The mean over K samples inside the logarithm biases λ by order 1/K. Solving on both halves of
-    the candidates shows the bias at K/2, and the jackknife takes its leading order off:
-    λ_train = 2 λ_K − mean λ_{K/2} (Efron, "The Jackknife, the Bootstrap and Other Resampling
-    Plans", 1982, ch. 2). Values with λ = 0 stay at 0. In scope `joint`, where a half is
-    infeasible, and where the bias is no longer small (above half of a λ, as near the edge of what
-    the halves can reach), nothing is corrected.
-
     Args:
-        rewards: (n, k) rewards of the fit split.
-        groups: (n,) prompt index.
+        base: the base policy on the fit split.
         solution: solution on all candidates.
 
     Returns:
-        λ_train (k,), and the estimated bias of λ_K (k,), or None if it cannot be estimated.
+        λ_train (k,), and the estimated bias λ − λ_train (k,); λ itself and None where
+        `polyalign.map.limit.solve_limit` can estimate none.
     """
-    if solution.scope == "joint":
+    found = solve_limit(base, solution.target, solution.lam)
+    if found is None:
         return solution.lam, None
-    rank = pd.Series(groups).groupby(groups).cumcount().to_numpy()
-    single = np.bincount(groups)[groups] == 1  # nothing to halve: it belongs to both halves
-    halves = []
-    for half in (0, 1):
-        rows = (rank % 2 == half) | single
-        part = solve(
-            rewards[rows],
-            solution.target,
-            groups=pd.factorize(groups[rows])[0],
-            scope="prompt",
-            names=solution.values,
-        )
-        if part.status != "solved":
-            return solution.lam, None
-        halves.append(part.lam)
-    bias = np.where(solution.lam > 0, np.mean(halves, axis=0) - solution.lam, 0.0)
-    if (np.abs(bias) > solution.lam / 2).any():
-        return solution.lam, None
-    return solution.lam - bias, bias
+    return found.raw, solution.lam - found.raw

@@ -111,7 +111,12 @@ def _too_few(study: Study, name: str, there: int) -> Iterator[str]:
 
 
 def _scores(study: Study, path: str, found: Findings) -> None:
-    frame = read_rewards(path, columns=study.columns, test_share=study.prompts.test_share)
+    frame = read_rewards(
+        path,
+        columns=study.columns,
+        negated=study.negated,
+        test_share=study.prompts.test_share,
+    )
     check_splits(set(frame["split"]), path)
     pool, _ = hold_out(frame)
     fit = pool[pool["split"] == "fit"]

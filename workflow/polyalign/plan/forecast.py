@@ -43,7 +43,7 @@ CHAIN = (
     ("generate pool",),
     ("annotate pool",),
     ("solve",),
-    ("train",),
+    ("train", "value_model"),
     ("generate",),
     ("annotate",),
     ("merge",),
@@ -475,7 +475,12 @@ def disk_bytes(study: Study) -> float:
     evaluated = prompts * study.prompts.test_share * sampling.evaluation_candidates
     rows = prompts * sampling.candidates + (len(sampled) + 1) * evaluated
     row = 2 * sampling.max_new_tokens + 10 * (len(study.values) + 6)
-    models = len(made) + len(study.reward_models) + (study.sandbox is not None)
+    models = (
+        len(made)
+        + (study.value_training is not None)
+        + len(study.reward_models)
+        + (study.sandbox is not None)
+    )
     size = parameters(study)
     dtype = BYTES[study.model.dtype] if study.model else 4
     return 2 * rows * row + models * size * dtype + (CHECKPOINT * size if models else 0)

@@ -31,6 +31,8 @@ def jobs(study: Study) -> Iterator[tuple[str, dict[str, str]]]:
         return
     yield "prompts", {}
     yield from (("reward_model", {"variant": name}) for name in study.reward_models)
+    if study.value_training:
+        yield "value_model", {}
     yield from (("train", _of(policy)) for policy in study.of_kind("train"))
     for policy in [POOL, BASE, *study.of_kind("train"), *study.of_kind("sample")]:
         guided = policy in study.of_kind("sample")

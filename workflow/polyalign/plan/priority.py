@@ -34,5 +34,9 @@ def priority(study: Study, stage: str, wildcards: Mapping[str, str]) -> int:
     weighed = "value" not in wildcards or wildcards["value"] in study.explored
     if stage == "solve" or (of_pool and weighed):
         return 2 * STEP
-    need = STAGES[stage].need(study, wildcards) if stage in ("train", "generate_guided") else None
+    need = (
+        STAGES[stage].need(study, wildcards)
+        if stage in ("train", "value_model", "generate_guided")
+        else None
+    )
     return min(round(need.seconds), STEP) if need else 0

@@ -358,6 +358,19 @@ def reward_model(study: Study, name: str) -> Need:
     return training(load, made.epochs * PAIRS * texts, method=method, logits=False)
 
 
+def value_model(study: Study) -> Need:
+    """What training the study's value model needs: low-rank changes for every value."""
+    section = study.value_training
+    if section is None:
+        raise ValueError("no family of the study samples with a value model")
+    candidates = study.sampling.candidates
+    rows = (study.prompts.limit or PROMPTS) * (1 - study.prompts.test_share) * candidates
+    method = Method(rank=section.rank * len(study.learnt_values))
+    # The base model reads every candidate once more, which is less than half a pass of training.
+    rows = math.ceil(rows * (section.epochs + 0.5))
+    return training(_base(study, section.batch_size * candidates), rows, method=method)
+
+
 def generate(study: Study, policy: Policy) -> Need:
     """What sampling one scatter item of a policy needs.
 
@@ -365,8 +378,10 @@ def generate(study: Study, policy: Policy) -> Need:
     """
     others = 0.0, 0.0
     if policy.family != BASE.family:
-        trained = families.family(policy.family).kind == "train"
-        others = _own_size(study) if trained else _scorers(study, policy)
+        made = families.family(policy.family)
+        # A value model becomes a second copy of the base model.
+        copied = made.kind == "train" or made.learns
+        others = _own_size(study) if copied else _scorers(study, policy)
     load = _base(study, responses_at_once(study), *others)
     return sampling(load, rows_of(study, policy), study.sampling.max_new_tokens)
 
@@ -392,17 +407,35 @@ def train(study: Study, policy: Policy) -> Need:
     rewards, rewards_bytes = _scorers(study, policy) if samples else (0.0, 0.0)
     # The base model is the reference, in float32; with adapters it is the policy without adapters.
     reference = parameters(study)
-    load = _base(
-        study,
-        batch if samples else 2 * batch,
-        reference + rewards,
-        rewards_bytes + (0.0 if method.rank else 4 * reference),
-    )
-    pairs = settings.get("pairs") or PAIRS
+    held = 0.0 if method.rank or policy.reads != "pairs" else 4 * reference
+    texts = 1 if samples else texts_per_row(study, policy)
+    load = _base(study, texts * batch, reference + rewards, rewards_bytes + held)
     if not samples:
-        return training(load, 2 * pairs * settings.get("epochs", 1), method=method)
-    rows = settings["steps"] * batch if "steps" in settings else pairs
+        rows = texts_trained_on(study, policy, PAIRS, study.prompts.limit or PROMPTS)
+        return training(load, math.ceil(rows), method=method)
+    rows = settings["steps"] * batch if "steps" in settings else PAIRS
     return training(load, rows, study.sampling.max_new_tokens, method)
+
+
+def texts_per_row(study: Study, policy: Policy) -> int:
+    """Responses in a row of the batches of a policy that is trained on texts."""
+    return {"pairs": 2, "prompts": study.sampling.candidates, "candidates": 1}[policy.reads]
+
+
+def texts_trained_on(study: Study, policy: Policy, pairs: float, prompts: float) -> float:
+    """Responses that a policy is trained on in all its epochs.
+
+    Args:
+        study: the study.
+        policy: one that is trained on texts.
+        pairs: how many pairs there are, if its settings do not say how many it takes.
+        prompts: prompts of the study.
+    """
+    epochs: int = policy.settings.get("epochs", 1)
+    if policy.reads == "pairs":
+        return 2 * (policy.settings.get("pairs") or pairs) * epochs
+    fitted = prompts * (1 - study.prompts.test_share)
+    return fitted * study.sampling.candidates * epochs
 
 
 def _own_size(study: Study) -> tuple[float, float]:

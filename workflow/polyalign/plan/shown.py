@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from polyalign import plots
-from polyalign.families import BASE, POOL, Policy
+from polyalign.families import BASE, POOL, VALUE, Policy
 from polyalign.models.sources import label_names
 from polyalign.paths import Paths
 from polyalign.plots import FigureSpec
@@ -90,7 +90,8 @@ def training_metrics(study: Study) -> list[str]:
     """Metrics of every model that the workflow trains."""
     of_models = [path.removesuffix(".json") + ".csv" for path in model_manifests(study)]
     trained = [policy for policy in study.of_kind("train") if not policy.parts]
-    return of_models + [_paths(study).metrics(policy) for policy in trained]
+    learnt = [VALUE] if study.value_training else []
+    return of_models + [_paths(study).metrics(policy) for policy in [*learnt, *trained]]
 
 
 def left_out(study: Study) -> str:
@@ -115,6 +116,7 @@ def figure_tables(study: Study, policies: Iterable[Policy]) -> dict[str, Callabl
         "palettes": lambda: palettes(study),
         "training": lambda: training_metrics(study),
         "jobs": lambda: [paths.explored("jobs", "dot")],
+        "calibration": lambda: [paths.calibration()] if study.value_training else [],
         **{name: partial(_one, paths.explored(name)) for name in explored},
     }
 

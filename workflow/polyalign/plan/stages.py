@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from polyalign import plots
 from polyalign.data.formats import HELD_OUT, has_splits, split_file
-from polyalign.families import BASE, POOL, Policy, family
+from polyalign.families import BASE, POOL, VALUE, Policy, family
 from polyalign.families.options import RewardTraining
 from polyalign.paths import Paths
 from polyalign.plan import left_out, resources, shown
@@ -291,21 +291,26 @@ def _generate_inputs(study: Study, wildcards: Wildcards) -> Inputs:
 
 def _guided_settings(study: Study, wildcards: Wildcards) -> Settings:
     policy = policy_named(study, wildcards)
-    guided = {
-        "settings": policy.settings,
-        "values": {name: study.scorer(name) for name in study.weighed(policy)},
-    }
+    guided: Settings = {"settings": policy.settings}
+    if family(policy.family).learns:
+        guided["value_model"] = paths(study).model(VALUE)
+    else:
+        guided["values"] = {name: study.scorer(name) for name in study.weighed(policy)}
     model = {"model": model_settings(study), "guided": guided}
     return {**_sampled(study, wildcards), **model}
 
 
 def _guided_inputs(study: Study, wildcards: Wildcards) -> Inputs:
     policy = policy_named(study, wildcards)
+    if family(policy.family).learns:
+        guides = {"value_model": trained_model(study, VALUE)}
+    else:
+        guides = {"rewards": reward_models(study, study.weighed(policy))}
     return {
         "prompts": paths(study).file("prompts.parquet"),
         "base": base_model(study),
         **palette_of(study, policy),
-        "rewards": reward_models(study, study.weighed(policy)),
+        **guides,
     }
 
 
@@ -439,7 +444,28 @@ def _train_values(study: Study, wildcards: Wildcards) -> list[str]:
 
 
 def _guided_values(study: Study, wildcards: Wildcards) -> list[str]:
-    return study.weighed(policy_named(study, wildcards))
+    policy = policy_named(study, wildcards)
+    return [] if family(policy.family).learns else study.weighed(policy)
+
+
+def _value_model_settings(study: Study, wildcards: Wildcards) -> Settings:
+    section = study.value_training
+    if section is None:
+        raise ValueError("no family of the study samples with a value model")
+    own = {value for one in study.of_kind("sample") for value in one.settings.get("lam", ())}
+    return {
+        "model": model_settings(study),
+        "template": study.prompts.template,
+        "sampling": sampling_rule(study),
+        "seed": study.seed,
+        "values": study.learnt_values,
+        "raised": [value for value in study.values if value in {*study.raised, *own}],
+        "training": section.model_dump(exclude={"values"}),
+    }
+
+
+def _value_model_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    return {"base": base_model(study), **pool(study, study.learnt_values)}
 
 
 def _reward_model_settings(study: Study, wildcards: Wildcards) -> Settings:
@@ -482,7 +508,11 @@ def _base_model_settings(study: Study, wildcards: Wildcards) -> Settings:
 
 
 def _import_settings(study: Study, wildcards: Wildcards) -> Settings:
-    return {"columns": study.columns, "test_share": study.prompts.test_share}
+    return {
+        "columns": study.columns,
+        "negated": study.negated,
+        "test_share": study.prompts.test_share,
+    }
 
 
 # Levels, win rates, sweeps, figures and the report.
@@ -709,6 +739,14 @@ STAGES = {
         environment="models",
         libraries="training",
         need=lambda study, wildcards: resources.reward_model(study, wildcards["variant"]),
+    ),
+    "value_model": Stage(
+        "value_model",
+        _value_model_settings,
+        _value_model_inputs,
+        environment="models",
+        libraries="training",
+        need=lambda study, wildcards: resources.value_model(study),
     ),
     "generate": Stage(
         "generate",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from polyalign import plots
 from polyalign.errors import nearest
-from polyalign.families import BASE, POOL, Policy
+from polyalign.families import BASE, POOL, VALUE, Policy
 from polyalign.paths import Paths
 from polyalign.plan import shown
 from polyalign.report.registry import TABLES
@@ -125,4 +125,5 @@ def known_files(study: Study) -> Iterator[str]:
 def _models(study: Study) -> list[Policy]:
     """The models that the study makes."""
     rewards = [Policy("reward", name) for name in study.reward_models]
-    return [*([BASE] if study.sandbox else []), *rewards, *study.of_kind("train")]
+    learnt = [VALUE] if study.value_training else []
+    return [*([BASE] if study.sandbox else []), *rewards, *learnt, *study.of_kind("train")]

@@ -280,6 +280,8 @@ def of_job(study: Study, stage: str, wildcards: Mapping[str, str], counts: Count
         return _base_model(study)
     if stage == "reward_model":
         return _reward_model(study, wildcards["variant"], counts)
+    if stage == "value_model":
+        return _value_model(study, counts)
     if stage in ("generate", "generate_guided", "annotate", "train"):
         policy = stages.policy_named(study, wildcards)
         if stage == "train":
@@ -346,6 +348,24 @@ def _reward_model(study: Study, name: str, counts: Counts) -> Work:
     ) + work  # fmt: skip
 
 
+def _value_model(study: Study, counts: Counts) -> Work:
+    """The base model reads every candidate once; then they are learnt from, with all candidates."""
+    section = study.value_training
+    if section is None:
+        raise ValueError("no family of the study samples with a value model")
+    shape, dtype, device = _base(study)
+    prompts = counts.prompts.number * (1 - study.prompts.test_share)
+    rows = prompts * study.sampling.candidates
+    length, steps = _prompt(counts) + counts.response, prompts / section.batch_size
+    method = Method(rank=section.rank * len(study.learnt_values))
+    begin = Work(start=TRAINER, disk=_bytes(shape, dtype), dtype=dtype, device=device)
+    passes = section.epochs
+    learnt = learning(
+        shape, passes * rows * length, math.ceil(passes * steps), dtype, method, head=True
+    )
+    return begin + reading(shape, rows * length, steps, dtype, head=True) + learnt
+
+
 def _bytes(shape: Shape, dtype: str) -> float:
     return shape.parameters * BYTES[dtype]
 
@@ -362,7 +382,7 @@ def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
     judged = reading(shape, tokens, passes * math.ceil(rows / batch), dtype, head=True)
     begin = Work(start=MODEL, disk=passes * _bytes(shape, dtype), dtype=dtype, device=device)
     work = begin + sampling(shape, rows, prompt, new, batch, dtype) + judged
-    if policy.family == BASE.family or trained:
+    if policy.family == BASE.family or trained or families.family(policy.family).learns:
         return work
     every, among = policy.settings.get("interval", 1), policy.settings.get("top_k", 10)
     guided = rows * math.ceil(new / every) * among
@@ -443,13 +463,14 @@ def _train(study: Study, policy: Policy, counts: Counts) -> Work:
         sets = [counts.pairs[name] for name in policy.preferences]
         number = sum(texts.number for texts in sets)
         length = counts.template + sum(texts.tokens for texts in sets) / len(sets)
-    pairs = settings.get("pairs") or number
-    epochs = settings.get("epochs", 1)
-    trained = 2 * pairs * epochs
-    # The reference model reads every pair once, and both models read the test pairs.
-    read = trained + 4 * (settings.get("test_pairs") or 0)
-    steps = epochs * math.ceil(pairs / batch)
-    judged = reading(shape, read * length, read / (2 * batch), dtype, head=True)
+    trained = resources.texts_trained_on(study, policy, number, counts.prompts.number)
+    # The reference model reads every text once, and both models read the test pairs; held-out
+    # candidates judge a few times.
+    once = trained if policy.reads == "pairs" else trained / settings.get("epochs", 1)
+    read = once + 4 * (settings.get("test_pairs") or 0)
+    rows = batch * resources.texts_per_row(study, policy)
+    steps = math.ceil(trained / rows)
+    judged = reading(shape, read * length, read / rows, dtype, head=True)
     return begin + learning(shape, trained * length, steps, dtype, method, head=True) + judged
 
 

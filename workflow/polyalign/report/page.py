@@ -305,9 +305,20 @@ def _palettes(
         f"<p>On {int(base['n_prompts'].iloc[0])} test prompts the base model's levels (mean "
         f"rewards ± standard error) are {minus(levels)}. Gains are in standard deviations (sd) of "
         "the base model's rewards. Supported, unsupported and infeasible say whether λ can be "
-        "trusted; reached, undecided and missed say what was measured.</p>",
+        "trusted; reached, undecided and missed say what was measured. Perfect training is the "
+        "level that a policy has, with its 95 % interval, that is trained to the optimum with λ "
+        "for training.</p>",
         *(part for one in palettes.values() for part in _palette(content, one, asked)),
     ]
+
+
+def _trained(palette: Palette, value: str) -> Any:
+    """What perfect training delivers, with its interval."""
+    found = palette.trained
+    level = found.level.get(value, math.nan)
+    if math.isnan(level):
+        return number(level)
+    return ranged(level, found.low[value], found.high[value]), level
 
 
 def _palette(content: PageContent, palette: Palette, asked: Sequence[Asked]) -> list[str]:
@@ -332,10 +343,12 @@ def _palette(content: PageContent, palette: Palette, asked: Sequence[Asked]) -> 
                     palette.lam[value],
                 ),
                 number(palette.predicted[value]),
+                _trained(palette, value),
                 *_by_class(verdicts),
             ]
         )
-    head = ["Value", "Asked", "Asked, in sd", "λ (95 %)", "Solution on test", "Reached by"]
+    head = ["Value", "Asked", "Asked, in sd", "λ (95 %)", "Solution on test"]
+    head += ["Perfect training", "Reached by"]
     kind = escape(palette.verdict)
     return [
         f'<h3 id="palette-{escape(palette.name)}">{escape(palette.name)}: {kind}</h3>',
@@ -510,7 +523,7 @@ def _worth(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> str:
                     label,
                     number(palette.lam[value]),
                     (f"{short(ends[0])} to {short(ends[1])}", ends[0]),
-                    number(palette.lam_train[value]),
+                    _lam_train(palette, value),
                     number(palette.predicted[value]),
                     percent(found.reweighting[value]),
                     number(found.kkt),
@@ -524,17 +537,25 @@ def _worth(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> str:
     return table(head, rows, search=True)
 
 
+def _lam_train(palette: Palette, value: str) -> Any:
+    """λ for training, with its interval where its bias could be estimated."""
+    lam, low = palette.lam_train[value], palette.trained.lam_low.get(value, math.nan)
+    if math.isnan(low):
+        return number(lam)
+    return ranged(lam, low, palette.trained.lam_high[value]), lam
+
+
 def _of_lam(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> list[str]:
     if not any(palette.solved for palette in palettes.values()):
         return []
     return [
         "<h3>Diagnostics of each λ</h3>",
         "<p>λ is that of the solution, with its 95 % interval clustered by prompt. Training and "
-        "guided sampling use the λ in the fifth column. The predicted level is that of the "
-        "solution on test prompts. Re-weighting belongs to MAP's joint form alone: the share of "
-        "its gain that would only come from choosing prompts, which no policy can do. KKT is the "
-        "largest residual of the optimality conditions. A Pareto k above 0.7 says that the tail "
-        "of the weights is too heavy to trust the levels.</p>",
+        "guided sampling use the λ in the fifth column, with its own interval. The predicted "
+        "level is that of the solution on test prompts. Re-weighting belongs to MAP's joint form "
+        "alone: the share of its gain that would only come from choosing prompts, which no policy "
+        "can do. KKT is the largest residual of the optimality conditions. A Pareto k above 0.7 "
+        "says that the tail of the weights is too heavy to trust the levels.</p>",
         _worth(palettes, labels),
     ]
 

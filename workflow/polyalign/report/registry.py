@@ -57,7 +57,9 @@ TABLES = {
         "What was asked and what was delivered, on {prompts}: one row per palette and policy that "
         "realises it. A cell has the realised gain over the base model's level ± half of its 95 % "
         "interval, clustered by prompt, in standard deviations of the base model's rewards; for a "
-        "raised value then the asked gain. Reached is a level at or above the asked one, missed "
+        "raised value then the asked gain, and for a policy that is trained or guided the gain "
+        "that its λ gives once the policy is p_λ (estimated on the base model's candidates; the "
+        "CSV has its interval). Reached is a level at or above the asked one, missed "
         "one whose whole interval is below, undecided one between the two. Levels of policies "
         "that choose among candidates are exact expectations over them. The KL behind ≤ is the "
         "upper bound that such a choice has; any other is measured on samples.",
@@ -84,7 +86,9 @@ TABLES = {
         "The weights λ that solve each palette, its verdict, the KL divergence of the solution "
         "from the base model in nats, and its effective sample size. Where no policy reaches what "
         "a palette asks, the verdict says how far the solution goes from the base levels to the "
-        "asked ones. A dash means that the palette leaves the value free.",
+        "asked ones. A dash means that the palette leaves the value free. Behind the bar are λ for "
+        "training, which is not limited to so few candidates, and the KL of p_λ there. The CSV "
+        "also has the levels that perfect training would deliver with it, and all intervals.",
     ),
     "quantiles": Table(
         "levels that quantile palettes ask for",

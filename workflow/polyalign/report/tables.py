@@ -60,23 +60,33 @@ def delivery(study: StudyTables) -> Printed:
 
     A cell has the realised gain over the base level ± half its 95 % interval, then the asked gain,
     in standard deviations of the base, and whether it is reached; values to maintain have no more
-    than the gain where they are reached. The numbers are `palette`, `policy` and for each value V
-    `V_asked_sd`, `V_realised_sd`, `V_low_sd`, `V_high_sd`, `V_share`, `V_share_low`,
-    `V_share_high`, `V_raised`, `V_exact` and `V_outcome`; NaN and empty where nothing is asked.
+    than the gain where they are reached. Raised values of a trained policy also have the gain that
+    perfect training would deliver with the policy's λ. The numbers are `palette`, `policy` and for
+    each value V `V_asked_sd`, `V_realised_sd`, `V_low_sd`, `V_high_sd`, `V_expected_sd`,
+    `V_expected_low_sd`, `V_expected_high_sd` (what is expected of the policy), `V_share`,
+    `V_share_low`, `V_share_high`, `V_raised`, `V_exact` and `V_outcome`; NaN and empty where
+    nothing is asked.
     """
     head = ["Palette", "Policy", *study.labels.values(), "KL (nats)"]
     found = asked_levels(study.levels, study.palettes, _realised(study.summary))
+    expected = {f"{row['family']}/{row['variant']}": row for _, row in study.summary.iterrows()}
     rows, numbers = [], []
     for policy in dict.fromkeys(one.policy for one in found):
         asked = {one.value: one for one in found if one.policy == policy}
         palette = next(iter(asked.values())).palette
         adjusted = study.palettes[palette].adjusted
         named = f"{palette} ({adjusted})" if adjusted else palette
-        cells = [_delivered(asked[value]) if value in asked else NOTHING for value in study.labels]
+        can = {
+            value: _expected(expected[policy], value, asked.get(value)) for value in study.labels
+        }
+        cells = [
+            _delivered(asked[value], can[value][0]) if value in asked else NOTHING
+            for value in study.labels
+        ]
         rows.append([named, policy, *cells, _nats(study.levels[policy].iloc[0])])
         record: dict[str, object] = {"palette": palette, "policy": policy}
         for value in study.labels:
-            record |= _delivery_numbers(value, asked.get(value))
+            record |= _delivery_numbers(value, asked.get(value), can[value])
         numbers.append(record)
     return Printed(head, rows, pd.DataFrame(numbers, columns=None if numbers else ["palette"]))
 
@@ -123,16 +133,22 @@ def realised_quantiles(study: StudyTables) -> Printed:
 def lam(study: StudyTables) -> Printed:
     """λ of each palette, with its verdict, KL (nats) and effective sample size.
 
-    The verdict says where a palette was adjusted, and the numbers how far it got (`reached`, 1 for
-    all the way). A palette without a solution has a verdict alone.
+    Behind the bar are λ for training and the KL of perfect training. The numbers of them are
+    `V_lam_train`, `V_lam_train_low`, `V_lam_train_high`, `train_kl`, and the levels that perfect
+    training delivers, `V_train_level`, `V_train_low`, `V_train_high`. The verdict says where a
+    palette was adjusted, and the numbers how far it got (`reached`, 1 for all the way). A palette
+    without a solution has a verdict alone.
     """
     labels = study.labels
     head = ["Palette", "Verdict", *labels.values(), "KL", "ESS"]
     rows, numbers = [], []
     for palette in study.palettes.values():
-        weights = [palette.lam.get(value, math.nan) for value in labels]
-        cells = [_digits(one, 3) for one in weights]
-        ends = [_digits(palette.kl, 3), _digits(palette.ess, 0)]
+        trained = palette.trained
+        cells = [_digits_of_both(palette.lam, palette.lam_train, value) for value in labels]
+        kl = _digits(palette.kl, 3)
+        if math.isfinite(trained.kl):
+            kl += f" | {_digits(trained.kl, 3)}"
+        ends = [kl, _digits(palette.ess, 0)]
         verdict = ", ".join(filter(None, (palette.verdict, palette.adjusted)))
         rows.append([palette.name, verdict, *cells, *ends])
         numbers.append(
@@ -140,8 +156,21 @@ def lam(study: StudyTables) -> Printed:
                 "palette": palette.name,
                 "verdict": verdict,
                 "reached": palette.reached,
-                **{f"{value}_lam": one for value, one in zip(labels, weights, strict=True)},
+                **{
+                    f"{value}_{name}": numbers_of.get(value, math.nan)
+                    for value in labels
+                    for name, numbers_of in (
+                        ("lam", palette.lam),
+                        ("lam_train", palette.lam_train),
+                        ("lam_train_low", trained.lam_low),
+                        ("lam_train_high", trained.lam_high),
+                        ("train_level", trained.level),
+                        ("train_low", trained.low),
+                        ("train_high", trained.high),
+                    )
+                },
                 "kl": palette.kl,
+                "train_kl": trained.kl,
                 "ess": palette.ess,
             }
         )
@@ -223,6 +252,13 @@ def _digits(number: float, digits: int) -> str:
     return NOTHING if math.isnan(number) else f"{number:.{digits}f}"
 
 
+def _digits_of_both(lam: Mapping[str, float], lam_train: Mapping[str, float], value: str) -> str:
+    """λ of a value, and behind the bar the one for training."""
+    if math.isnan(lam.get(value, math.nan)):
+        return NOTHING
+    return f"{lam[value]:.3f} | {_digits(lam_train.get(value, math.nan), 3)}"
+
+
 def _percent(share: float, se: float) -> str:
     return NOTHING if math.isnan(share) else f"{100 * share:.1f} ± {100 * se:.1f}"
 
@@ -239,23 +275,38 @@ def _realised(summary: pd.DataFrame) -> dict[str, str | None]:
     return {name: palette or None for name, palette in zip(names, summary["palette"], strict=True)}
 
 
-def _delivered(one: Asked) -> str:
-    """A cell of `delivery`."""
+def _expected(row: pd.Series, value: str, one: Asked | None) -> list[float]:
+    """The gain that is expected of a policy and both ends of its interval, in base sd."""
+    levels = [float(row[f"{value}_predicted{end}"]) for end in ("", "_low", "_high")]
+    return [one.in_sd(level) if one else math.nan for level in levels]
+
+
+def _delivered(one: Asked, expected: float) -> str:
+    """A cell of `delivery`; `expected` is the gain that is expected of the policy."""
     half = (one.high - one.low) / 2 / one.sd
     realised = f"{in_sd_text(one.in_sd(one.realised))} ± {_digits(half, 2)}"
     if not one.raised:
         return realised if one.verdict == "reached" else f"{realised} ({one.verdict})"
-    return f"{realised} of {in_sd_text(one.gain)} ({one.verdict})"
+    known = not one.exact and math.isfinite(expected)
+    by_lam = f", λ gives {in_sd_text(expected)}" if known else ""
+    return f"{realised} of {in_sd_text(one.gain)}{by_lam} ({one.verdict})"
 
 
-def _delivery_numbers(value: str, one: Asked | None) -> dict[str, object]:
-    """The numbers of a cell of `delivery`."""
+def _delivery_numbers(
+    value: str, one: Asked | None, expected: Sequence[float]
+) -> dict[str, object]:
+    """The numbers of a cell of `delivery`; `expected` is the expected gain and its interval."""
     levels = [one.asked, one.realised, one.low, one.high] if one else []
     gains = [one.in_sd(level) for level in levels] if one else [math.nan] * 4
     shares = one.share if one else (math.nan,) * 3
-    names = ("asked_sd", "realised_sd", "low_sd", "high_sd", "share", "share_low", "share_high")
+    names = [
+        *("asked_sd", "realised_sd", "low_sd", "high_sd"),
+        *("expected_sd", "expected_low_sd", "expected_high_sd"),
+        *("share", "share_low", "share_high"),
+    ]
+    found = zip(names, [*gains, *expected, *shares], strict=True)
     return {
-        **{f"{value}_{name}": found for name, found in zip(names, [*gains, *shares], strict=True)},
+        **{f"{value}_{name}": number for name, number in found},
         f"{value}_raised": one.raised if one else False,
         f"{value}_exact": one.exact if one else False,
         f"{value}_outcome": one.verdict if one else "",

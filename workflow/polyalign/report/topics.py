@@ -40,7 +40,7 @@ def by_topic(frame: pd.DataFrame, labels: Mapping[str, str]) -> Topics:
             row[f"{value}_level"], row[f"{value}_se"]
         ),
         "Levels asked": lambda row, value: short(row[f"{value}_asked"]),
-        "Levels expected": lambda row, value: short(row[f"{value}_predicted"]),
+        "Levels expected": _expected,
         "Realised and asked gain (sd)": _gain,
         "Share of the asked gain (%)": lambda row, value: _interval(row, f"{value}_delivered", 0),
         "Win rates (%)": lambda row, value: _interval(row, f"{value}_winrate", 1),
@@ -81,6 +81,12 @@ def _gain(row: pd.Series, value: str) -> str:
     if pd.isna(asked):
         return "–"
     return f"{in_sd_text(realised)} of {in_sd_text(asked)}, {row[f'{value}_outcome']}"
+
+
+def _expected(row: pd.Series, value: str) -> str:
+    """The level that is expected of a policy, with its 95 % interval."""
+    middle, low, high = (row[f"{value}_predicted{end}"] for end in ("", "_low", "_high"))
+    return "–" if pd.isna(middle) else f"{short(middle)} ({short(low)} to {short(high)})"
 
 
 def _interval(row: pd.Series, name: str, digits: int, *, ends: str = "") -> str:

@@ -119,6 +119,35 @@ class EndScore(Score):
         """
 
 
+class _Negated(Score):
+    """A reward function with the other sign."""
+
+    def __init__(self, score: Any) -> None:
+        self.score = score
+
+    def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
+        return -np.asarray(self.score(prompts, responses))
+
+    def incremental(self, encoding: SharedEncoding) -> IncrementalScorer | None:
+        inner = self.score.incremental(encoding)
+        if inner is None:
+            return None
+
+        def negated(*args: Any, **options: Any) -> list[np.ndarray]:
+            return [-rewards for rewards in inner(*args, **options)]
+
+        return negated
+
+
+class _NegatedEnd(_Negated, EndScore):
+    """As `_Negated`, of a reward that reads end tokens."""
+
+    def ended(
+        self, prompts: list[str], responses: list[str], ends: Sequence[str | None]
+    ) -> np.ndarray:
+        return -np.asarray(self.score.ended(prompts, responses, ends))
+
+
 class _Deferred(Score):
     """A reward function that is loaded at its first call."""
 
@@ -163,8 +192,11 @@ def spec_of(spec: dict[str, Any]) -> "ValueSpec":
 
 def load(spec: dict[str, Any]) -> Score:
     """The reward function that the entry of a value in the config describes, ready to be called."""
-    score: Score = module(spec["kind"]).Scorer(spec_of(spec))
-    return score
+    entry = spec_of(spec)
+    score: Score = module(spec["kind"]).Scorer(entry)
+    if entry.sign == 1:
+        return score
+    return _NegatedEnd(score) if isinstance(score, EndScore) else _Negated(score)
 
 
 def deferred(spec: dict[str, Any]) -> Score:

@@ -17,6 +17,10 @@ class ValueSpec(Strict):
     kind: str = Field(description="Kind of reward: a module of polyalign.rewards.kinds.")
     label: Shown = Field(default="", description="Name on axes and in tables (default: the key).")
     unit: Shown = Field(default="", description="Unit on axes, such as `logit` or `nats/token`.")
+    sign: Literal[1, -1] = Field(
+        default=1,
+        description="-1 negates the score, for a reward that measures the opposite of the value.",
+    )
 
     def reads_prompt(self) -> bool:
         """The value's scope: whether it scores prompt and response, or the response alone."""

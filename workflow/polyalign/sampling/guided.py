@@ -118,7 +118,7 @@ class GuidedEngine:
         prompts: Sequence[str],
         encoded: Sequence[list[int]],
         uniform: torch.Tensor,
-        grown: Callable[[int, list[int]], None] | None = None,
+        grown: Callable[[int, list[int]], bool] | None = None,
     ) -> list[Response]:
         """As a call, with random numbers of one's own, so that each text may have its own seed.
 
@@ -126,7 +126,8 @@ class GuidedEngine:
             prompts: b prompts.
             encoded: the rendered prompts.
             uniform: numbers in [0, 1), float64 (`max_new_tokens`, b), as `uniforms` makes them.
-            grown: is told after every token the number of the text and its token ids so far.
+            grown: is told after every token the number of the text and its token ids so far, and
+                says whether the text ends there, because nobody waits for it any more.
 
         Raises:
             InputError: if a reward is not a finite number.
@@ -154,10 +155,9 @@ class GuidedEngine:
             for place, row in enumerate(alive):
                 drawn[row].append(tokens[place])
                 logprob[row] += logs[place]
-                if grown is not None:
-                    grown(row, drawn[row])
+                left = grown is not None and grown(row, drawn[row])
                 ended = self._ended(drawn[row])
-                if ended or step == self.sampling.max_new_tokens - 1:
+                if ended or left or step == self.sampling.max_new_tokens - 1:
                     text = self.texts([drawn[row]])[0]
                     responses[row] = Response(drawn[row], text, not ended, float(logprob[row]))
                 else:

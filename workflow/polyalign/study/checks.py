@@ -25,6 +25,7 @@ def check(made: Partial) -> None:
     _sections(made)
     _palettes(made)
     _policies(made)
+    _learnt(made)
     _reward_models(made)
     _sizes(made)
     _evaluation(made)
@@ -101,6 +102,28 @@ def _policies(made: Partial) -> None:
                 made.add(key, unknown(name, what, made.names(section)))
         for part in policy.parts:
             _model_of(made, policies, policy, part)
+
+
+def _learnt(made: Partial) -> None:
+    """Every λ of a family that samples with the value model weighs values that it learns."""
+    palettes = made.sections.get("palettes", {})
+    for name, section in made.sections.get("policies", {}).items():
+        if not families.family(name).learns or not section.values:
+            continue
+        key = ("policies", name, "values")
+        for value in section.values:
+            if not made.broken("values") and value not in made.names("values"):
+                made.add(key, unknown(value, "value", made.names("values")))
+        for policy in made.policies().values():
+            if policy.family != name:
+                continue
+            weighed = policy.values or palettes.get(policy.palette, {})
+            for value in sorted(set(weighed) - set(section.values)):
+                made.add(
+                    key,
+                    f"lack {value!r}, which {policy.name} weighs; expected every value of its "
+                    "palettes and λ; add it, or leave `values` out",
+                )
 
 
 def _model_of(made: Partial, policies: Mapping[str, Policy], policy: Policy, part: str) -> None:

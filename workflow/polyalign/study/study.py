@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, PrivateAttr, SerializeAsAny
 
 from polyalign.families import BASE, Policy, family
+from polyalign.families.value_d import ValueTraining
 from polyalign.palettes.record import raised_values
 from polyalign.rewards.spec import ModelSpec, ValueSpec
 from polyalign.settings import Name, Strict, unique
@@ -127,6 +128,22 @@ class Study(Strict):
         """The policies of the families of one kind (`train`, `select` or `sample`)."""
         return [made for made in self.all_policies.values() if family(made.family).kind == kind]
 
+    @property
+    def value_training(self) -> ValueTraining | None:
+        """How the study's value model is trained; None if no family samples with one."""
+        for section in self.policies.values():
+            if isinstance(section, ValueTraining):
+                return ValueTraining(**section.model_dump(include={*ValueTraining.model_fields}))
+        return None
+
+    @property
+    def learnt_values(self) -> list[str]:
+        """The values of the value model's λ: as given, or those of palettes and own λ."""
+        given = self.value_training.values if self.value_training else None
+        learning = [made for made in self.all_policies.values() if family(made.family).learns]
+        own = {value for policy in learning for value in policy.values}
+        return [value for value in self.values if value in (given or {*self.explored, *own})]
+
     def weighed(self, policy: Policy) -> list[str]:
         """The values that a policy's λ may weigh: those of its palette, or that it names itself."""
         return list(self.palettes[policy.palette] if policy.palette else policy.values)
@@ -156,6 +173,11 @@ class Study(Strict):
     def columns(self) -> dict[str, str]:
         """Value → column of the table that `rewards` names."""
         return {name: spec.model_dump().get("column") or name for name, spec in self.values.items()}
+
+    @property
+    def negated(self) -> list[str]:
+        """The values whose scores are taken with the other sign."""
+        return [name for name, spec in self.values.items() if spec.sign == -1]
 
     @property
     def labels(self) -> dict[str, str]:

@@ -26,6 +26,7 @@ from polyalign.models.logprobs import encode_responses
 from polyalign.models.sources import ADAPTER
 from polyalign.runtime.files import atomic_write, versions, write_json
 from polyalign.train.divergence import REMEDY, check_number, check_weights
+from polyalign.train.environment import leave_environment_alone
 from polyalign.train.inputs import Run
 from polyalign.train.loading import merged, on_cuda, process_count
 
@@ -38,6 +39,10 @@ NO_METRICS = {
     "train_steps_per_second",
     "train_loss",
     "total_flos",
+    "eval_num_tokens",
+    "eval_runtime",
+    "eval_samples_per_second",
+    "eval_steps_per_second",
 }
 # trl's names for what every trainer measures.
 PLAIN = {
@@ -48,6 +53,8 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
 # What torch says, on a CPU and on CUDA, when it samples from probabilities that are not finite.
 NOT_SAMPLED = ("probability tensor contains", "device-side assert triggered")
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
+
+leave_environment_alone()
 
 
 class StepBar(TrainerCallback):
@@ -120,6 +127,12 @@ def metrics_table(state: TrainerState) -> pd.DataFrame:
     """
     rows = [{key: row[key] for key in row if key not in NO_METRICS} for row in state.log_history]
     rows = [row for row in rows if set(row) - {"step", "epoch"}]
+    # What held-out texts say of a step belongs to its row.
+    for judged in [row for row in rows if "eval_loss" in row]:
+        same = [row for row in rows if row["step"] == judged["step"] and row is not judged]
+        if same:
+            same[0].update(judged)
+            rows.remove(judged)
     if not rows:
         return no_metrics()
     table = pd.DataFrame(rows).rename(columns=PLAIN)

@@ -4,6 +4,7 @@ DPO (Rafailov et al. 2023, arXiv 2305.18290) fits the log-ratio to the base mode
 reward of a Bradley-Terry model. Labelled with the probabilities sigmoid(λ·(r₁ − r₂)) and β = 1, its
 optimum is the policy p_λ ∝ p0 exp(λ·r), which decoding and RL aim at too. The log-probabilities are
 those of the whole distribution at temperature 1, so this holds for candidates sampled in that way.
+Without `pairs`, a palette's policy learns from all candidates at once: see `train.listwise`.
 """
 
 from pathlib import Path
@@ -23,8 +24,9 @@ from polyalign.families.dpo import Dpo, Mixed
 from polyalign.models.endings import Endings, endings
 from polyalign.models.logprobs import response_logprobs
 from polyalign.settings import SamplingRule
-from polyalign.train import common
+from polyalign.train import common, listwise
 from polyalign.train.calibration import held_out
+from polyalign.train.candidates import is_exact
 from polyalign.train.inputs import Run, TrainingInputs
 from polyalign.train.loading import adapters, load, ready
 
@@ -34,6 +36,8 @@ JUDGED_AT_ONCE = 64
 
 def train(inputs: TrainingInputs, output: Path) -> dict[str, Any]:
     """Train the policy's model into `output`; returns the record of the training."""
+    if "pairs" in inputs.settings and inputs.settings["pairs"] is None:
+        return listwise.train(inputs, output)
     section: Dpo
     test = None
     if inputs.preferences:
@@ -167,11 +171,6 @@ def lambda_pairs(
             PREFERENCE: 1 / (1 + np.exp(score[rejected] - score[chosen])),
         }
     )
-
-
-def is_exact(sampling: SamplingRule) -> bool:
-    """Whether candidates sampled so lead to p_λ: DPO's probabilities are those at temperature 1."""
-    return sampling.temperature == 1.0 and sampling.top_k == 0 and sampling.top_p == 1.0
 
 
 class SoftCollator:

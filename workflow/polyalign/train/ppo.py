@@ -14,6 +14,7 @@ from math import lcm
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
@@ -26,6 +27,7 @@ from transformers import (
 from trl.trainer.utils import disable_dropout_in_model
 
 from polyalign.data.keys import batch_seed
+from polyalign.errors import InputError
 from polyalign.families.ppo import Ppo
 from polyalign.models.encoding import render
 from polyalign.models.endings import end_text, end_tokens, sampling_rule, without_end
@@ -40,6 +42,7 @@ from polyalign.train.actor_critic import (
     response_logits,
     token_logprobs,
 )
+from polyalign.train.closed_loop import ClosedLoop, group_covariance
 from polyalign.train.divergence import check_number
 from polyalign.train.inputs import Run, TrainingInputs
 from polyalign.train.loading import adapted, load, ready
@@ -52,7 +55,8 @@ VALUE_SHARE = 0.1
 class PpoTrainer(Trainer):
     """Samples responses, scores them, takes several clipped steps on them, and samples again.
 
-    The order of the prompts of the whole run is drawn at its start. Each process samples and scores
+    The order of the prompts of the whole run is drawn at its start. Where λ is steered, each prompt
+    of a rollout is answered twice. Each process samples and scores
     its share of a rollout, with seeds that depend on the number of the rollout alone, so a run
     resumes at a rollout as if it had never stopped.
 
@@ -104,9 +108,18 @@ class PpoTrainer(Trainer):
         # Noise is drawn one batch at a time, so this must not change when memory is short.
         self.sampled_at_once = common.per_process(section.batch_size, section.accumulation)
         self.per_rollout = batch * section.minibatches
-        self.order = rl.prompt_order(
-            len(encoded), args.max_steps // section.rollout_steps, self.per_rollout, args.seed
-        )
+        rollouts = args.max_steps // section.rollout_steps
+        self.loop = rl.closed_loop(task, self, rollouts)
+        # What λ is steered by is the covariance within a prompt, which takes two responses.
+        self.answers = 2 if self.loop else 1
+        if self.per_rollout % (self.answers * args.world_size):
+            raise InputError(
+                f"a rollout of {self.per_rollout} responses on {args.world_size} processes has not "
+                "two responses for each of its prompts; expected an even number on each process, "
+                "to adapt λ: change batch_size or minibatches, or set adapt to false"
+            )
+        few = self.per_rollout // self.answers
+        self.order = rl.prompt_order(len(encoded), rollouts, few, args.seed).repeat(self.answers)
         self.ends = end_tokens(model.policy.generation_config, tokenizer)
         self.batches: Iterator[Responses] = iter(())
         self.measured: dict[str, list[float]] = {}
@@ -141,7 +154,7 @@ class PpoTrainer(Trainer):
     def rollout(self, number: int) -> Responses:
         """This process's share of a rollout: sampled, scored and judged."""
         rows = self.order[number * self.per_rollout : (number + 1) * self.per_rollout]
-        rows = rows[self.args.process_index :: self.args.world_size]
+        rows = np.split(rows, self.args.world_size)[self.args.process_index]
         asked = [self.encoded[row] for row in rows]
         prompts = [self.task.prompts[row] for row in rows]
         torch.manual_seed(self.seed_of("responses", number))
@@ -179,7 +192,8 @@ class PpoTrainer(Trainer):
         A token's reward is −log(π / p0) / Λ, and that of the last one also Σᵢ (λᵢ/Λ) rᵢ.
         """
         total = sum(self.task.lam.values())
-        weighted = [scores[name] * weight / total for name, weight in self.task.lam.items()]
+        lam = self.loop.named_lam() if self.loop else self.task.lam
+        weighted = [scores[name] * weight / total for name, weight in lam.items()]
         reward = torch.stack(weighted).sum(0)
         self.set_units(reward)
         made = padded(prompts, responses, self.tokenizer.pad_token_id, self.args.device)
@@ -197,6 +211,8 @@ class PpoTrainer(Trainer):
         made.logprobs = old
         made.advantages = advantages(token_rewards, values, made.mask, self.section.gae_lambda)
         made.returns = made.advantages + values
+        if self.loop:
+            self.steer(self.loop, scores, total * token_rewards.sum(1))
         cut = torch.tensor([float(ids[-1] not in self.ends) for ids in responses])
         self.measure(
             responses=torch.ones(len(cut)), tokens=made.mask, reward=reward, kl=kl,
@@ -204,6 +220,21 @@ class PpoTrainer(Trainer):
             **{f"rewards/{name}/mean": score for name, score in scores.items()},
         )  # fmt: skip
         return made
+
+    def steer(self, loop: ClosedLoop, scores: dict[str, torch.Tensor], worth: torch.Tensor) -> None:
+        """Steer λ by the levels of a rollout.
+
+        Args:
+            loop: what steers.
+            scores: value → rewards of this process's responses.
+            worth: λ·r − log(π / p0) of each.
+        """
+        rows = torch.stack([*scores.values(), worth], dim=1)
+        every = self.accelerator.gather(rows).double().cpu().numpy()
+        rewards = every[:, :-1]
+        pending = group_covariance(rewards, every[:, -1], self.answers)
+        for name, number in loop.update(rewards.mean(axis=0), pending).items():
+            self.measured.setdefault(name, []).append(number)
 
     def base_logprobs(self, batch: Responses) -> torch.Tensor:
         """Log-probabilities (b, T) of the tokens under the base model."""
@@ -302,7 +333,7 @@ def train_ppo(task: rl.Task, section: Ppo, run: Run, output: Path) -> dict[str, 
     Raises:
         InputError: if model, tokenizer, template, prompts, λ, rewards or batch do not fit.
     """
-    weights = rl.active_weights(task.lam, task.rewards)
+    weights = rl.weighed(task)
     settings = {
         "model": task.model,
         "revision": task.revision,
@@ -343,7 +374,8 @@ def train_ppo(task: rl.Task, section: Ppo, run: Run, output: Path) -> dict[str, 
     record = common.train_and_save(
         trainer, tokenizer, output, run.work, settings, model=actor.policy
     )
-    return {**record, "exact_target": rl.is_exact(task.sampling)}
+    exact = rl.is_exact(task.sampling)
+    return {**record, "exact_target": exact, **rl.steered(trainer.loop)}
 
 
 def trainer_arguments(

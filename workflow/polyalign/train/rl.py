@@ -1,7 +1,8 @@
 """What the reinforcement learning trainers share: the task, rewards, prompts, the empty case.
 
 All of them maximise E[Σᵢ (λᵢ/Λ) rᵢ] − (1/Λ) KL(π ‖ p0) with Λ = Σᵢ λᵢ. Its optimum is
-p_λ ∝ p0 exp(λ·r), on a reward scale that does not depend on Λ.
+p_λ ∝ p0 exp(λ·r), on a reward scale that does not depend on Λ. Where λ moves while training (see
+`closed_loop`), Λ stays that of the start.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers import (
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_callback import ExportableState
 
 from polyalign.errors import InputError
 from polyalign.models.encoding import check_lengths, max_positions
@@ -19,6 +28,7 @@ from polyalign.runtime.files import versions
 from polyalign.runtime.job import is_main_process
 from polyalign.settings import SamplingRule
 from polyalign.train import common
+from polyalign.train.closed_loop import Aim, ClosedLoop, aim_of
 from polyalign.train.inputs import TrainingInputs
 from polyalign.train.loading import process_count, take_own_gpu
 
@@ -35,6 +45,7 @@ class Task:
         rewards: value → reward function.
         lam: value → λ ≥ 0; values with λ = 0 are left out of the reward.
         sampling: how the base model's candidates were sampled.
+        aim: the levels that λ is steered to while training; None keeps λ.
     """
 
     model: str
@@ -44,13 +55,19 @@ class Task:
     rewards: Mapping[str, Score]
     lam: Mapping[str, float]
     sampling: SamplingRule
+    aim: Aim | None = None
 
 
 def task_of(inputs: TrainingInputs) -> Task:
-    """The task of a policy: the λ for training of its palette, and the rewards that have one."""
+    """The task of a policy: the λ for training of its palette, and the rewards that it needs.
+
+    Where λ is steered, a value without weight may get one, so that all are scored.
+    """
     take_own_gpu()
     lam = lam_of(inputs.palette, "lam_train")
-    rewards = {name: load(spec) for name, spec in inputs.values.items() if lam.get(name, 0) > 0}
+    aim = aim_of(inputs.palette) if inputs.settings["adapt"] else None
+    scored = lam if aim and any(lam.values()) else [name for name in lam if lam[name] > 0]
+    rewards = {name: load(spec) for name, spec in inputs.values.items() if name in scored}
     return Task(
         model=inputs.model["source"],
         revision=inputs.model["revision"],
@@ -59,7 +76,66 @@ def task_of(inputs: TrainingInputs) -> Task:
         rewards=rewards,
         lam={name: lam[name] for name in rewards},
         sampling=SamplingRule(**inputs.sampling),
+        aim=aim,
     )
+
+
+class Steering(TrainerCallback, ExportableState):
+    """Ends a training when its closed loop has arrived; the loop's state is in every checkpoint."""
+
+    def __init__(self, loop: ClosedLoop) -> None:
+        self.loop = loop
+
+    def state(self) -> dict[str, Any]:
+        """The state of the loop; the trainer writes it with its own."""
+        return self.loop.state()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Go on from the state of the checkpoint, if there is one."""
+        # The trainer has it by the names of the callbacks, which its annotation does not say.
+        states: Any = state.stateful_callbacks
+        self.loop.restore(states[type(self).__name__])
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """End the training if the levels are met."""
+        if self.loop.arrived:
+            control.should_training_stop = True
+
+
+def closed_loop(task: Task, trainer: Trainer, batches: int) -> ClosedLoop | None:
+    """The loop that steers λ of a training, if its task has an aim.
+
+    Args:
+        task: with an aim for all values that are rewarded.
+        trainer: of the policy.
+        batches: batches of responses of the whole training.
+    """
+    if task.aim is None:
+        return None
+    loop = ClosedLoop(task.aim, batches)
+    trainer.add_callback(Steering(loop))
+    return loop
+
+
+def steered(loop: ClosedLoop | None) -> dict[str, Any]:
+    """What a record says of a training whose λ was steered: `closed_loop`."""
+    return {} if loop is None else {"closed_loop": loop.record()}
+
+
+def weighed(task: Task) -> dict[str, float]:
+    """λ at the start of the values that are rewarded; empty if every λ is 0.
+
+    Raises:
+        InputError: on a negative or infinite λ, or one without a reward function.
+    """
+    active = active_weights(task.lam, task.rewards)
+    if task.aim is None or not active:
+        return active
+    return {name: float(task.lam[name]) for name in task.aim.values}
 
 
 def scored(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import torch
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from polyalign.families.rloo import Rloo
@@ -23,6 +24,7 @@ from polyalign.models.encoding import render
 from polyalign.models.endings import end_text, end_tokens, without_end
 from polyalign.rewards import Score
 from polyalign.train import common, rl
+from polyalign.train.closed_loop import ClosedLoop, group_covariance
 from polyalign.train.inputs import Run, TrainingInputs
 from polyalign.train.loading import adapters, load, ready
 
@@ -43,12 +45,60 @@ class ResponseKl:
         super().log(logs, *arguments)  # type: ignore[misc]
 
 
-class RlooTrainer(ResponseKl, RLOOTrainer):
-    """trl's RLOO with the KL in nats per response in its metrics."""
+class Steered:
+    """Rewards each batch with the λ so far, and then steers λ by the levels of the batch."""
+
+    loop: ClosedLoop | None = None
+    rewarded: torch.Tensor
+
+    def _calculate_rewards(self, *arguments: Any) -> torch.Tensor:
+        # Of all processes, one column per value.
+        self.rewarded = super()._calculate_rewards(*arguments)  # type: ignore[misc]
+        return self.rewarded
+
+    def _generate_and_score_completions(self, inputs: Any) -> Any:
+        trainer: Any = self
+        if self.loop is not None:
+            trainer.reward_weights = torch.tensor(self.loop.lam * trainer.beta).float()
+        output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+        if self.loop is not None:
+            rewards = self.rewarded.double().cpu().numpy()
+            worth = trainer.accelerator.gather(self.worth(output)).double().cpu().numpy()
+            pending = group_covariance(rewards, worth / trainer.beta, trainer.num_generations)
+            for name, number in self.loop.update(rewards.mean(axis=0), pending).items():
+                trainer._metrics["train"][name].append(number)
+        return output
+
+    def worth(self, output: Any) -> torch.Tensor:
+        """(λ·r − log(π / p0)) / Λ of this process's responses, but for a constant per prompt."""
+        raise NotImplementedError
 
 
-class GrpoTrainer(ResponseKl, GRPOTrainer):
-    """trl's GRPO with the KL in nats per response in its metrics."""
+class RlooTrainer(Steered, ResponseKl, RLOOTrainer):
+    """trl's RLOO with the KL in nats per response in its metrics, and a λ that may be steered."""
+
+    def worth(self, output: Any) -> torch.Tensor:
+        """The advantage; its baseline leaves the response itself out."""
+        advantages: torch.Tensor = output["advantages"]
+        size: Any = self.num_generations
+        return advantages * (size - 1) / size
+
+
+class GrpoTrainer(Steered, ResponseKl, GRPOTrainer):
+    """trl's GRPO with the KL in nats per response in its metrics, and a λ that may be steered."""
+
+    def worth(self, output: Any) -> torch.Tensor:
+        """The advantage without the KL, which GRPO has in the loss, and the KL."""
+        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
+        mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
+        length = output["completion_ids"].shape[1]
+        with torch.no_grad():
+            logprobs, _, _ = self._get_per_token_logps_and_entropies(
+                self.model, ids, mask, length, batch_size=self.args.per_device_train_batch_size
+            )
+        ratio = (logprobs - output["ref_per_token_logps"]) * output["completion_mask"]
+        worth: torch.Tensor = output["advantages"] - self.beta * ratio.sum(1)
+        return worth
 
 
 # Trainer, its arguments, and the values of those in which the two differ.
@@ -112,7 +162,7 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
     Raises:
         InputError: if model, tokenizer, template, prompts, λ, rewards or batch do not fit.
     """
-    weights = rl.active_weights(task.lam, task.rewards)
+    weights = rl.weighed(task)
     total = sum(weights.values())
     settings = {
         "model": task.model,
@@ -162,6 +212,7 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
     )
     if trainer.ref_model is not None:
         ready(trainer.accelerator.unwrap_model(trainer.ref_model))
+    trainer.loop = rl.closed_loop(task, trainer, section.steps)
     record = common.train_and_save(trainer, tokenizer, output, run.work, settings)
     exact = rl.is_exact(task.sampling) and section.algorithm == "rloo"
-    return {**record, "exact_target": exact}
+    return {**record, "exact_target": exact, **rl.steered(trainer.loop)}

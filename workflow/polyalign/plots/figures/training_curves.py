@@ -1,6 +1,8 @@
 """How the models were trained: loss or reward, KL, entropy and length, step by step.
 
-One panel per family and metric, one line per model. Thin lines are the numbers as they were logged;
+One panel per family and metric, one line per model. Where λ moved while training, there is one line
+per value too: its λ relative to that at the start, and how far the level is below the one asked, in
+the reward's units. Thin lines are the numbers as they were logged;
 thick lines are their running median over a twentieth of the training.
 """
 
@@ -25,6 +27,11 @@ METRICS = {
     "length": "length (tokens)",
     "truncated": "truncated (share)",
 }
+# One column of the metrics per value, behind the prefix.
+BY_VALUE = {
+    "lam/": "λ relative to the start",
+    "gap/": "asked level − level",
+}
 ACROSS = 3
 WINDOW = 20  # a running median spans one part in so many
 
@@ -43,15 +50,12 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         )
     with theme.tiles(output, len(panels_of), ACROSS, aspect=0.78, foot=0.0) as (_, panels):
         for axes, (family, metric) in zip(panels, panels_of, strict=True):
-            members = {
-                name: table
-                for name, table in data.training.items()
-                if family_of(name) == family and metric in table
-            }
-            styles = theme.series_styles(members)
-            for name, table in members.items():
-                _curve(axes, table, metric, styles[name], variant_of(name))
-            axes.set(title=f"{family}: {METRICS[metric]}", xlabel="step")
+            lines = _lines(data, family, metric)
+            styles = theme.series_styles(lines)
+            for label, rows in lines.items():
+                _curve(axes, rows, styles[label], label)
+            title = {**METRICS, **BY_VALUE}[metric]
+            axes.set(title=f"{family}: {title}", xlabel="step")
             theme.grid(axes)
             axes.margins(x=0.02)
             axes.legend(fontsize=6, handlelength=1.2)
@@ -77,21 +81,40 @@ def panels_shown(data: FigureData) -> list[tuple[str, str]]:
     return [
         (family, metric)
         for family in families
-        for metric in METRICS
-        if any(
-            family_of(name) == family and metric in table and table[metric].notna().any()
-            for name, table in data.training.items()
-        )
+        for metric in (*METRICS, *BY_VALUE)
+        if _lines(data, family, metric)
     ]
 
 
-def _curve(
-    axes: "Axes", table: "pd.DataFrame", metric: str, style: theme.Style, label: str
-) -> None:
-    rows = table[["step", metric]].dropna()
+def _lines(data: FigureData, family: str, metric: str) -> dict[str, "pd.DataFrame"]:
+    """Label → `step` and `y` of each line of a panel, rows without a number left out."""
+    members = {
+        variant_of(name): table
+        for name, table in data.training.items()
+        if family_of(name) == family
+    }
+    found = {}
+    for variant, table in members.items():
+        names = [str(name) for name in table]
+        columns = [name for name in names if name == metric]
+        if metric in BY_VALUE:
+            columns = [name for name in names if name.startswith(metric)]
+        for column in columns:
+            rows = table[["step", column]].set_axis(["step", "y"], axis=1).dropna()
+            if metric == "lam/":
+                # A value that starts without weight has no λ to compare with.
+                first = rows["y"].iloc[:1].sum()
+                rows = rows.assign(y=rows["y"] / first) if first > 0 else rows[:0]
+            if len(rows):
+                value = column.removeprefix(metric)
+                found[f"{variant} {data.labels.get(value, value)}".strip()] = rows
+    return found
+
+
+def _curve(axes: "Axes", rows: "pd.DataFrame", style: theme.Style, label: str) -> None:
     window = max(1, len(rows) // WINDOW)
-    smooth = rows[metric].rolling(window, center=True, min_periods=1).median()
-    axes.plot(rows["step"], rows[metric], color=style.colour, linewidth=0.5, alpha=0.35)
+    smooth = rows["y"].rolling(window, center=True, min_periods=1).median()
+    axes.plot(rows["step"], rows["y"], color=style.colour, linewidth=0.5, alpha=0.35)
     axes.plot(
         rows["step"],
         smooth,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FIGURE = FigureSpec(needs=("jobs",))
 SWEEPS = 12  # passes of ordering by the neighbours' places
 STAGES = (  # what rules do, how their names start, and their colour; the first that fits
-    ("training", ("train", "base_model", "reward_model"), theme.COLOURS[1]),
+    ("training", ("train", "base_model", "reward_model", "value_model"), theme.COLOURS[1]),
     ("sampling", ("generate", "annotate", "merge", "decode", "import"), theme.COLOURS[0]),
     ("solving", ("solve", "explore"), theme.COLOURS[2]),
     ("judging", ("levels", "winrate", "tables", "families", "mixing"), theme.COLOURS[3]),

@@ -68,10 +68,6 @@ class Spec(ModelSpec):
     padding_side: Literal["right", "left"] = Field(
         default="right", description="Side on which shorter texts of a batch are padded."
     )
-    sign: Literal[1, -1] = Field(
-        default=1,
-        description="-1 negates the score, for a model that scores the opposite of the value.",
-    )
 
     def trained_template(self) -> str | None:
         """The template of prompts that the model reads as in its training; None for another one.
@@ -438,4 +434,4 @@ class Scorer(Score):
             logits = (
                 torch.nn.functional.logsigmoid(logits) if self.sigmoid else logits.log_softmax(-1)
             )
-        return self.spec.sign * logits[:, self.index]
+        return logits[:, self.index]

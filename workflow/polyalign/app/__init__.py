@@ -1,0 +1,1 @@
+"""The app in the browser: a palette explorer, which needs a table of rewards alone"""

@@ -1,0 +1,83 @@
+"""`polyalign app`: explore palettes in the browser, on tables of rewards or on a study."""
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from polyalign.cli import Parser
+from polyalign.errors import InputError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Show the app until SIGINT or SIGTERM; 0, or 2 with one line on stderr on bad input.
+
+    Raises:
+        SystemExit: after `--help`.
+    """
+    try:
+        options = _parser().parse_args(argv)
+        if not options.table and options.study is None:
+            raise InputError("nothing to explore; expected TABLE… or --study results/<study>")
+        if find_spec("gradio") is None:
+            raise InputError(
+                "gradio is not installed; expected it for `polyalign app`; "
+                "pip install 'polyalign[app]'"
+            )
+        from polyalign.app.tables import read_study, read_tables, with_common_values
+
+        # Paths of tables start at the working folder, which a study's folder changes.
+        tables = read_tables(options.table)
+        more: dict[str, Callable[[], None]] = {}
+        if options.study is not None:
+            from polyalign.answer.ways import open_study
+
+            study = open_study(options.study)
+            tables = [read_study(study), *tables]
+            # The place for another tab, of a study that has models: more[title] = what fills it.
+        tables = with_common_values(tables)
+        with tempfile.TemporaryDirectory(prefix="polyalign-app-") as folder:
+            # Gradio's own copies of files for download go there too, and are gone at the end.
+            os.environ["GRADIO_TEMP_DIR"] = folder
+            from polyalign.app.page import make_page, start_server
+
+            page = make_page(tables, Path(folder), more)
+            try:
+                address = start_server(page, host=options.host, port=options.port)
+            except OSError as fault:
+                raise InputError(
+                    f"port {options.port} of {options.host} cannot be used ({fault}); "
+                    "expected a free one; name another with --port"
+                ) from fault
+            print(f"polyalign app: {address} (Ctrl-C ends it)", flush=True)
+            _wait()
+            page.close(verbose=False)
+    except InputError as error:
+        print("polyalign: " + " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    return 0
+
+
+def _wait() -> None:
+    """Wait for SIGINT or SIGTERM."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    ended.wait()
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="polyalign app", description=__doc__)
+    parser.add_argument(
+        "table", nargs="*", help="rewards: .parquet, .csv, .jsonl, or MAP's .json; several compare"
+    )
+    parser.add_argument("--study", help="results/<study>, or a config: its pool and its palettes")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address (default: 127.0.0.1, this machine alone)"
+    )
+    parser.add_argument("--port", type=int, default=7860, help="port (default: 7860)")
+    return parser

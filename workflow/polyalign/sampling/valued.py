@@ -1,0 +1,43 @@
+"""Guidance by learnt soft values: p0(v) exp(V(x, yv, λ) − V(x, y, λ)), one pass per token.
+
+The value model gives log p0 plus that difference as its own log-probabilities (see
+`polyalign.models.value_model`), so a policy of λ is sampled like any model. With the exact soft
+value the factors telescope over the response, and what is sampled is p_λ ∝ p0 exp(λ·r) exactly.
+"""
+
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from polyalign.models.value_model import load_value_model
+from polyalign.palettes.record import lam_of
+from polyalign.sampling.guided import GuidedEngine
+from polyalign.settings import SamplingRule
+
+
+def engine(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sampling: SamplingRule,
+    palette: dict[str, Any],
+    *,
+    settings: dict[str, Any],
+    value_model: str,
+) -> GuidedEngine:
+    """The engine that samples a policy of the family value-d: no reward guides it.
+
+    Args:
+        model: the base model.
+        tokenizer: its tokenizer.
+        sampling: the sampling rule of p0; what it excludes, it excludes of the tilted model.
+        palette: the solved palette, whose λ for training is taken; empty if the settings have
+            `lam`.
+        settings: the policy's settings: maybe `lam`.
+        value_model: folder of the study's value model.
+
+    Raises:
+        InputError: if the value model cannot be read, or does not know a value that λ weighs.
+    """
+    lam: dict[str, float] = settings.get("lam") or lam_of(palette, "lam_train")
+    tilted = load_value_model(value_model, model).merged(model, lam)
+    return GuidedEngine(tilted, tokenizer, sampling, {}, {}, interval=1, top_k=1, stop=())

@@ -1,0 +1,185 @@
+"""λ that moves while a policy is trained, so that the policy realises the levels asked.
+
+Training with the reward λ·r leads to p_λ, whose levels are those asked only if λ is right. The loop
+measures the levels of every batch of responses and takes a step of dual ascent. Three things make
+the step robust:
+
+- **Curvature.** The gradient is divided by the covariance of the rewards under p_λ, known from the
+  pool: d level / d λ. So one step goes where the levels are met, to first order (Newton).
+- **Lag.** A policy follows λ slowly, and an integral of the bare gap winds up meanwhile. So the gap
+  is counted less what the present reward will still bring. Write A = λ·r − log(π / p0), the reward
+  that the trainer maximises. p_λ is π exp(A) up to a constant, so to first order its levels are
+  those of π plus Cov(r, A) within a prompt, and Cov(r, A) vanishes as π arrives. The correction
+  fades with the training, because less and less can still be learnt: at the end only the levels of
+  the policy itself count, and a trainer whose optimum is not quite p_λ ends at the levels too.
+- **Noise.** The gain falls as 2 / (t + m), which weighs the batches in proportion to their number
+  (Polyak and Juditsky 1992; Lacoste-Julien, Schmidt and Bach 2012, arXiv 1212.2002); the start
+  counts as m batches, a tenth of the training. A share of 1/120 is left of its error.
+
+λ ≥ 0 is met by projection in the metric of the curvature, which a cut of each component is not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+
+SETTLED = 0.95  # of the batches: before, the learning rate is too high for a steady policy
+LAST = 0.25  # of the batches: what the final λ and the levels are averaged over
+WORTH = 0.1  # of the batches: what the λ at the start counts as
+STEP = 0.5  # longest step, and
+REACH = 3.0  # greatest λ, in lengths of the λ at the start (sd of λ·r under the policy)
+STABLE = 0.05  # λ is stable if it stays so near its average, relative to its length
+LEVELS_MET = "every level is inside its interval and λ is stable"
+STEPS_USED = "all steps are used"
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What the loop steers to; arrays are in the order of `values`, in the rewards' units.
+
+    Attributes:
+        values: names of the k values.
+        start: (k,) λ ≥ 0 that the training starts with.
+        target: (k,) levels that the policy must reach.
+        low: (k,) lower ends of the levels' intervals.
+        high: (k,) upper ends; only a value with λ > 0 can be above its own.
+        curvature: (k, k) covariance of the rewards under p_λ within a prompt: d level / d λ.
+    """
+
+    values: list[str]
+    start: np.ndarray
+    target: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    curvature: np.ndarray
+
+
+def aim_of(palette: Mapping[str, Any]) -> Aim:
+    """The aim of a solved palette: its levels, and λ, curvature and intervals for training."""
+    target, half = np.array(palette["target"]), 1.96 * np.array(palette["level_se_train"])
+    return Aim(
+        values=list(palette["values"]),
+        start=np.array(palette["lam_train"]),
+        target=target,
+        low=target - half,
+        high=target + half,
+        curvature=np.array(palette["curvature_train"]),
+    )
+
+
+class ClosedLoop:
+    """The state of the loop: λ, and the path of λ and of the levels.
+
+    Args:
+        aim: what it steers to.
+        batches: batches of a whole training.
+    """
+
+    def __init__(self, aim: Aim, batches: int) -> None:
+        self.aim, self.batches = aim, batches
+        self.lam = aim.start.astype(np.float64)
+        self.path: list[list[float]] = []  # λ of each batch
+        self.levels: list[list[float]] = []  # levels of each batch
+        # A value that does not vary cannot be steered: its λ stays.
+        self.moves = np.flatnonzero(np.diag(aim.curvature) > 0)
+        part = aim.curvature[np.ix_(self.moves, self.moves)]
+        part = part + 1e-6 * np.diag(np.diag(part))
+        self.root = np.linalg.cholesky(part).T  # (m, m), rootᵀ root = curvature
+
+    def named_lam(self) -> dict[str, float]:
+        """Value → λ for the next batch."""
+        return dict(zip(self.aim.values, self.lam.tolist(), strict=True))
+
+    def update(self, level: np.ndarray, pending: np.ndarray) -> dict[str, float]:
+        """Take the step that a batch of responses asks for.
+
+        Args:
+            level: (k,) mean rewards of the batch.
+            pending: (k,) Cov(r, λ·r − log(π / p0)) within a prompt, at the λ of the batch.
+
+        Returns:
+            The batch in the metrics: `lam/{value}`, its λ, and `gap/{value}`, asked level − level.
+        """
+        found = {f"lam/{name}": weight for name, weight in self.named_lam().items()}
+        gaps = zip(self.aim.values, (self.aim.target - level).tolist(), strict=True)
+        found |= {f"gap/{name}": gap for name, gap in gaps}
+        done = len(self.path)
+        self.path.append(self.lam.tolist())
+        self.levels.append(np.asarray(level, dtype=np.float64).tolist())
+        left = max(0.0, 1 - done / self.batches)
+        gain = 2 / (done + 2 + WORTH * self.batches)
+        gap = (self.aim.target - level - left * pending)[self.moves]
+        old = self.lam[self.moves]
+        goal = self.root @ old + gain * np.linalg.solve(self.root.T, gap)
+        step = self.root @ (nnls(self.root, goal)[0] - old)
+        length = float(np.linalg.norm(self.root @ self.aim.start[self.moves]))
+        step *= _shrink(step, STEP * length)
+        new = old + np.linalg.solve(self.root, step)
+        new *= _shrink(self.root @ new, REACH * length)
+        self.lam[self.moves] = np.maximum(new, 0.0)  # rounding
+        return found
+
+    @property
+    def window(self) -> int:
+        """Batches that the final λ and levels are averaged over."""
+        return max(1, round(LAST * self.batches))
+
+    @property
+    def final(self) -> np.ndarray:
+        """λ (k,) averaged over the last part of the training."""
+        return np.mean(self.path[-self.window :] or [self.lam.tolist()], axis=0)
+
+    @property
+    def arrived(self) -> bool:
+        """Whether every level is inside its interval at a stable λ, near the end."""
+        if len(self.path) < max(1, SETTLED * self.batches):
+            return False
+        level = np.mean(self.levels[-self.window :], axis=0)
+        above = (level > self.aim.high) & (self.final > 0)
+        moved = np.abs(
+            self.root @ (np.array(self.path[-self.window :]) - self.final)[:, self.moves].T
+        )
+        length = np.linalg.norm(self.root @ self.final[self.moves])
+        stable = np.linalg.norm(moved, axis=0).max() <= STABLE * length
+        return bool(stable and not above.any() and (level >= self.aim.low).all())
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold, as JSON."""
+        return {"lam": self.lam.tolist(), "path": self.path, "levels": self.levels}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self.lam = np.array(state["lam"])
+        self.path, self.levels = list(state["path"]), list(state["levels"])
+
+    def record(self) -> dict[str, Any]:
+        """What the manifest says: λ at the start and at the end, levels, and why it stopped."""
+        named = lambda numbers: dict(zip(self.aim.values, map(float, numbers), strict=True))  # noqa: E731
+        levels = self.levels[-self.window :]
+        return {
+            "lam_start": named(self.aim.start),
+            "lam": named(self.final),
+            "moved": named(self.final - self.aim.start),
+            "target": named(self.aim.target),
+            "levels": named(np.mean(levels, axis=0)),
+            "batches": len(self.path),
+            "averaged": len(levels),
+            "stopped": LEVELS_MET if self.arrived else STEPS_USED,
+        }
+
+
+def _shrink(vector: np.ndarray, longest: float) -> float:
+    """Factor that makes a vector no longer than that."""
+    length = float(np.linalg.norm(vector))
+    return longest / length if length > longest else 1.0
+
+
+def group_covariance(rewards: np.ndarray, scores: np.ndarray, size: int) -> np.ndarray:
+    """Unbiased covariance (k,) of rewards (n, k) and scores (n,) within groups of `size` rows."""
+    r = rewards.reshape(-1, size, rewards.shape[1])
+    s = scores.reshape(-1, size, 1)
+    s = (s - s.mean(axis=1, keepdims=True)) * size / (size - 1)
+    return np.asarray((r * s).mean(axis=(0, 1)))

@@ -1,0 +1,125 @@
+"""DPO on all candidates of a prompt at once: a listwise loss whose optimum is p_λ.
+
+The K candidates y_k of a prompt are drawn from p0. The loss is the cross-entropy between two
+distributions over them,
+
+    w = softmax(λ·r_k)    and    v = softmax(β (log π(y_k) − log p0(y_k))),    β = 1,
+
+less the entropy of w: KL(w ‖ v), at least 0. v are the importance weights of the draws for π, and w
+those for p_λ, so w = v for any candidates if π = p_λ ∝ p0 exp(λ·r). A response that was drawn twice
+has two entries in both, as the draws stand for p0; putting them together would count it once. With
+another β the optimum would be p0 exp(λ·r / β), so β is 1 and no option.
+
+It is InfoNCA of Chen et al. 2024 (Noise contrastive alignment of language models with explicit
+rewards, arXiv 2402.05369) with the rewards λ·r and α = β = 1, and for K = 2 it is DPO
+with soft labels. trl has it for pairs at most.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate.utils import gather_object
+from datasets import Dataset
+
+from polyalign.families.dpo import Labels
+from polyalign.settings import SamplingRule
+from polyalign.train.candidates import (
+    CandidateTrainer,
+    by_prompt,
+    is_exact,
+    scored_candidates,
+    train_on_candidates,
+)
+from polyalign.train.inputs import TrainingInputs
+
+
+def train(inputs: TrainingInputs, output: Path) -> dict[str, Any]:
+    """Train the policy's model into `output`; returns the record of the training."""
+    frame, held_out = scored_candidates(inputs)
+    record = train_on_candidates(
+        ListwiseTrainer,
+        inputs.model["source"],
+        frame,
+        held_out,
+        Labels(**inputs.settings),
+        inputs.run,
+        output,
+        template=inputs.template,
+        max_new_tokens=inputs.sampling["max_new_tokens"],
+        revision=inputs.model["revision"],
+    )
+    return {**record, "exact_target": is_exact(SamplingRule(**inputs.sampling))}
+
+
+class ListwiseTrainer(CandidateTrainer):
+    """The listwise loss; all candidates of a prompt in one row."""
+
+    @staticmethod
+    def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+        """One prompt per row, with softmax(λ·r) over its candidates as weights."""
+        score = frame["score"].to_numpy(np.float64)
+        prompts, responses = frame["prompt_ids"].to_numpy(), frame["response_ids"].to_numpy()
+        found = []
+        for rows in by_prompt(frame):
+            logs = score[rows] - np.logaddexp.reduce(score[rows])
+            found.append(
+                {
+                    "prompt_ids": prompts[rows[0]],
+                    "response_ids": list(responses[rows]),
+                    "weights": np.exp(logs).tolist(),
+                }
+            )
+        return found
+
+    def train(self, *arguments: Any, **named: Any) -> Any:
+        """Train; the log-probabilities under the base model are computed before the first step.
+
+        At this point the policy is the base model, also with adapters, which start at zero, and
+        when a run is resumed, which loads its checkpoint later. So no second model is in memory.
+        """
+        self.train_dataset = self.with_reference(self.train_dataset)
+        if self.eval_dataset is not None:
+            self.eval_dataset = self.with_reference(self.eval_dataset)
+        return super().train(*arguments, **named)
+
+    @torch.no_grad()
+    def with_reference(self, data: Any) -> Dataset:
+        """The data with the column `reference`: log p0 of each candidate, in nats."""
+        model = self.accelerator.unwrap_model(self.model).eval()
+        # Each process reads every so many-th prompt.
+        first, processes = self.accelerator.process_index, self.accelerator.num_processes
+        found: list[list[float]] = []
+        size = self.args.per_device_train_batch_size
+        mine = range(first, len(data), processes)
+        for start in range(0, len(mine), size):
+            batch = self.data_collator([data[at] for at in mine[start : start + size]])
+            on_device = {name: part.to(self.args.device) for name, part in batch.items()}
+            with self.compute_loss_context_manager():
+                logprobs, _ = self.logprobs(model, on_device)
+            found += [part.tolist() for part in logprobs.cpu().split(batch["sizes"].tolist())]
+        places = [at for rank in range(processes) for at in range(rank, len(data), processes)]
+        # Every process starts its list at its own number, so the lists are one after the other.
+        everyone: list[list[float]] = gather_object(found)
+        in_order: list[list[float]] = [[]] * len(data)
+        for at, part in zip(places, everyone, strict=True):
+            in_order[at] = part
+        return data.add_column("reference", in_order)
+
+    def candidate_loss(self, logprobs: torch.Tensor, batch: dict[str, Any]) -> torch.Tensor:
+        """Mean over the prompts of KL(w ‖ v), in nats.
+
+        Also measures `kl`, the KL of the policy from the base model as its weights v of the
+        candidates say it: Σ v log(K v), nats per response.
+        """
+        ratio = logprobs - batch["reference"]
+        sizes = batch["sizes"].tolist()
+        losses, spent = [], []
+        for log_v, w in zip(ratio.split(sizes), batch["weights"].split(sizes), strict=True):
+            v = log_v.log_softmax(0)
+            losses.append(torch.nn.functional.kl_div(v, w, reduction="sum"))
+            spent.append((v.exp() * (v + np.log(len(v)))).sum())
+        self.measure(kl=torch.stack(spent).mean())
+        return torch.stack(losses).mean()
