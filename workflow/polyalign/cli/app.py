@@ -1,4 +1,4 @@
-"""`polyalign app`: explore palettes in the browser, on tables of rewards or on a study."""
+"""`polyalign app`: explore palettes in the browser, and answers of a study side by side."""
 
 import os
 import signal
@@ -6,11 +6,18 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
 from polyalign.cli import Parser
+from polyalign.cli.answer import QUIET
 from polyalign.errors import InputError
+from polyalign.paths import Paths
+from polyalign.study import Study
+
+WAITING = 256
+"""Most requests of all open pages that wait at once."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,15 +39,20 @@ def main(argv: list[str] | None = None) -> int:
 
         # Paths of tables start at the working folder, which a study's folder changes.
         tables = read_tables(options.table)
-        more: dict[str, Callable[[], None]] = {}
+        study = None
         if options.study is not None:
             from polyalign.answer.ways import open_study
 
             study = open_study(options.study)
             tables = [read_study(study), *tables]
-            # The place for another tab, of a study that has models: more[title] = what fills it.
         tables = with_common_values(tables)
-        with tempfile.TemporaryDirectory(prefix="polyalign-app-") as folder:
+        with ExitStack() as open_until_end:
+            folder = open_until_end.enter_context(
+                tempfile.TemporaryDirectory(prefix="polyalign-app-")
+            )
+            more: dict[str, Callable[[], None]] = {}
+            if study is not None and study.model is not None:
+                more["Side by side"] = _side_by_side(study, open_until_end)
             # Gradio's own copies of files for download go there too, and are gone at the end.
             os.environ["GRADIO_TEMP_DIR"] = folder
             from polyalign.app.page import make_page, start_server
@@ -60,6 +72,24 @@ def main(argv: list[str] | None = None) -> int:
         print("polyalign: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
     return 0
+
+
+def _side_by_side(study: Study, open_until_end: ExitStack) -> Callable[[], None]:
+    """What fills the tab of a study that has models; they are loaded here.
+
+    Raises:
+        InputError: if the base model cannot be loaded.
+    """
+    os.environ.update(QUIET)
+    from polyalign.answer.answers import Answerer
+    from polyalign.answer.waiting import Waiting
+    from polyalign.app.side_by_side import tab
+
+    answerer = Answerer(study)
+    waiting = Waiting(answerer, WAITING, answerer.at_once)
+    open_until_end.callback(waiting.close)
+    votes = Path(Paths(study.study).file("votes.jsonl"))
+    return lambda: tab(study, waiting, votes)
 
 
 def _wait() -> None:

@@ -58,7 +58,7 @@ def by_prompt(frame: pd.DataFrame) -> list[np.ndarray]:
         InputError: if there is no such prompt.
     """
     members = frame.groupby("prompt_id", sort=False).indices.values()
-    several = [rows for rows in members if len(rows) > 1]
+    several = [np.asarray(rows) for rows in members if len(rows) > 1]
     if len(frame) and not several:
         raise InputError(
             "nothing can be learnt from candidates: no prompt has two; expected several candidates "
@@ -113,7 +113,10 @@ def tokenise(
             flush=True,
         )
     ids = [ids[: max(0, room)] for (_, ids), room in zip(pairs, rooms, strict=True)]
-    made = frame.assign(prompt_ids=[prompt for prompt, _ in pairs], response_ids=ids)
+    made = frame.assign(
+        prompt_ids=pd.Series([prompt for prompt, _ in pairs], index=frame.index, dtype=object),
+        response_ids=pd.Series(ids, index=frame.index, dtype=object),
+    )
     return made[kept].reset_index(drop=True), counts
 
 
@@ -179,7 +182,9 @@ class CandidateTrainer(SFTTrainer):
 
     def measure(self, **numbers: torch.Tensor) -> None:
         """Keep means over all processes for the next row of metrics."""
-        kept: dict[str, list[float]] = self._metrics["train" if self.model.training else "eval"]
+        kept: dict[str, list[float]] = self._metrics[
+            "train" if self.model is not None and self.model.training else "eval"
+        ]
         for name, number in numbers.items():
             every: Any = self.accelerator.gather_for_metrics(number.detach().float().reshape(1))
             kept[name].append(every.mean().item())
