@@ -219,7 +219,6 @@ def figure_data(policies: list[str] | None = None) -> FigureData:
         jobs=JOBS,
         tables={"families": judged, "calibration": calibrated(), **explored(base_pool)},
         evaluate_only=["coherence"],
-        compared_first=["helpful", "harmless"],
         mixtures={
             "dpo/beta-0.1_harmless-0.1": {"harmless": 0.1, "helpful": 0.9},
             "dpo/beta-0.1_harmless-0.9": {"harmless": 0.9, "helpful": 0.1},

@@ -32,8 +32,6 @@ class FigureData:
         jobs: pairs of rules; the first makes a file that the second reads.
         tables: the study's other tables, by name.
         chosen: the values in which a policy has to be better.
-        compared_first: the values that figures of pairs show first (`evaluation.values`).
-        opponent: the policy that win rates compare with.
         evaluate_only: the values that λ never weighs.
         mixtures: policy → shares of the preferences, or weights of the policies, it is made from.
         policy: the policy that a figure of one policy is of.
@@ -52,8 +50,6 @@ class FigureData:
     jobs: Sequence[tuple[str, str]] = ()
     tables: Mapping[str, "pd.DataFrame"] = field(default_factory=dict)
     chosen: Sequence[str] = ()
-    compared_first: Sequence[str] = ()
-    opponent: str = BASE.name
     evaluate_only: Sequence[str] = ()
     mixtures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     policy: str | None = None
