@@ -1,5 +1,6 @@
 """Points of policies that several figures share: numbered, with intervals, and their key."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,18 @@ def number_policies(policies: Iterable[str]) -> dict[str, str]:
     if len(policies) > MOST_NUMBERED:
         return dict.fromkeys(policies, "")
     return {name: str(i) for i, name in enumerate(policies, start=1)}
+
+
+def in_base_sd(data: FigureData, policy: str, value: str) -> list[float]:
+    """A policy's level, low and high end of its interval, above the base level in base sd.
+
+    NaN for a value that does not vary.
+    """
+    from polyalign.evaluate.delivery import best_known
+
+    base = data.levels[BASE.name].loc[value]
+    ends = best_known(data.levels[policy], value)[:3]
+    return [(end - float(base["mean"])) / (float(base["sd"]) or math.nan) for end in ends]
 
 
 def interval_point(

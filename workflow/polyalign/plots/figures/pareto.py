@@ -18,7 +18,13 @@ from polyalign.families import BASE
 from polyalign.plots import FigureSpec, theme
 from polyalign.plots.data import FigureData, family_of, shown_of
 from polyalign.plots.places import label_points
-from polyalign.plots.points import interval_point, key_height, number_policies, policy_legend
+from polyalign.plots.points import (
+    in_base_sd,
+    interval_point,
+    key_height,
+    number_policies,
+    policy_legend,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +53,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
                 styles = theme.family_styles(data.families)
                 label_points(
                     axes,
-                    [tuple(place(data, name, v)[0] for v in (across, up)) for name in numbers],
+                    [tuple(in_base_sd(data, name, v)[0] for v in (across, up)) for name in numbers],
                     list(numbers.values()),
                     [styles[family_of(name)].colour for name in numbers],
                 )
@@ -60,7 +66,7 @@ def title(data: FigureData) -> str:
         filter(None, (", ".join(data.labels[v] for v in values[:-1]), data.labels[values[-1]]))
     )
     policies = [name for name in data.policies if name != BASE.name]
-    better = [name for name in policies if all(place(data, name, v)[1] > 0 for v in values)]
+    better = [name for name in policies if all(in_base_sd(data, name, v)[1] > 0 for v in values)]
     return (
         f"{len(better)} of {len(policies)} policies have their whole interval above the base level "
         f"in {names}"
@@ -73,7 +79,7 @@ def finding(data: FigureData) -> str:
     better = [
         name
         for name in data.policies
-        if name != BASE.name and all(place(data, name, value)[1] > 0 for value in values)
+        if name != BASE.name and all(in_base_sd(data, name, value)[1] > 0 for value in values)
     ]
     told = [f"{name} ({nats(data, name)} nats)" if nats(data, name) else name for name in better]
     parts = [f"{title(data)}{': ' + ', '.join(told) if told else ''}."]
@@ -92,15 +98,6 @@ def shown_pairs(data: FigureData) -> list[tuple[str, str]]:
 def traded(data: FigureData) -> list[str]:
     """The values of the panels, in their order."""
     return list(dict.fromkeys(value for pair in shown_pairs(data) for value in pair))
-
-
-def place(data: FigureData, policy: str, value: str) -> list[float]:
-    """A policy's level, low and high end of its interval, above the base level in base sd."""
-    from polyalign.evaluate.delivery import best_known
-
-    base = data.levels[BASE.name].loc[value]
-    ends = best_known(data.levels[policy], value)[:3]
-    return [(end - float(base["mean"])) / (float(base["sd"]) or math.nan) for end in ends]
 
 
 def nats(data: FigureData, policy: str) -> str:
@@ -145,7 +142,9 @@ def _panel(axes: "Axes", data: FigureData, across: str, up: str) -> None:
     for name in data.policies:
         if name != BASE.name:
             style = styles[family_of(name)]
-            interval_point(axes, place(data, name, across), place(data, name, up), style, "")
+            interval_point(
+                axes, in_base_sd(data, name, across), in_base_sd(data, name, up), style, ""
+            )
     axes.plot(0, 0, marker="*", color="black", markersize=9, linestyle="", zorder=8)
     left, right = axes.get_xlim()
     low, high = axes.get_ylim()
