@@ -121,7 +121,8 @@ def test_a_palette_reruns_its_lambda_and_what_hangs_on_it(study: Path) -> None:
         "explore_rounds",
         "explore_paths",
         *ENDS,
-        *(PLOTS - RANDOM - OF_RLOO - {"plot:workflow_dag", "plot:training_curves"}),
+        "explore_fronts",
+        *(PLOTS - RANDOM - OF_RLOO - {"plot:workflow_dag", "plot:value_calibration"}),
     }
 
 
@@ -306,7 +307,7 @@ def test_what_is_said_of_a_lambda_remakes_nothing_that_is_made_with_it(
     config["map"][key] = value
     (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     palettes = {f"diagnose:{palette}" for palette in config["palettes"]}
-    explored = {"explore_rounds", "explore_paths"}
+    explored = {"explore_rounds", "explore_paths", "explore_fronts"}
     assert planned(study) == {*palettes, *explored, "resolved_config", *ENDS, *OF_PALETTES}
 
 

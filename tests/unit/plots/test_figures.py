@@ -207,9 +207,10 @@ def test_labels_beside_points_cover_neither_each_other_nor_a_point(
     with theme.sheet([tmp_path / "a.png"], 1, 1, width=3, height=3) as (figure, panels):
         axes = panels[0, 0]
         axes.set(xlim=(0, 1), ylim=(0, 1))
+        figure.get_layout_engine().execute(figure)
         label_points(axes, spots, [str(i) for i in range(6)], ["black"] * 6)
         assert [text.xy for text in axes.texts] == spots
-        boxes = [text.get_window_extent(figure.canvas.get_renderer()) for text in axes.texts]
+        boxes = [text.get_window_extent() for text in axes.texts]
         for i, box in enumerate(boxes):
             assert not any(box.overlaps(other) for other in boxes[:i])
             assert not any(box.contains(*axes.transData.transform(spot)) for spot in spots)
@@ -320,8 +321,10 @@ def test_a_bound_of_the_kl_is_not_taken_for_a_measurement(
     data = replace(study(), levels={**study().levels, "map-d/hhh-60": chosen})
     reward_vs_kl.draw(data, [tmp_path / "figure.pdf"])
     white = [line for line in drawn[0].axes[0].lines if line.get_markerfacecolor() == "white"]
-    nats, level = chosen["kl"].iloc[0], chosen["mean"]["humor"]
-    assert [tuple(*line.get_xydata()) for line in white] == [(nats, level)]
+    base = data.levels["base/base"].loc["humor"]
+    level = (chosen["mean"]["humor"] - base["mean"]) / base["sd"]
+    (point,) = (tuple(*line.get_xydata()) for line in white)
+    assert point == pytest.approx((math.sqrt(chosen["kl"].iloc[0]), level))
     key = [text.get_text() for text in drawn[0].legends[0].get_texts()]
     assert key[-1] == "KL at most this: chooses among candidates"
     found = reward_vs_kl.finding(data)
@@ -360,6 +363,10 @@ def many(policies: int, values: int) -> FigureData:
         labels={name: name.upper() for name in names},
         policies={"base/base": None, **made},
         palettes=palettes,
+        winrates={
+            name: pd.DataFrame({"low": 0.4 + 0.01 * i, "even_low": 0.45}, index=names)
+            for i, name in enumerate(made)
+        },
         levels={"base/base": base, **levels},
     )
 
@@ -568,8 +575,20 @@ def test_mixtures_are_ordered_by_their_share(drawn: list[Figure], tmp_path: Path
         ],
         "soup": [(0.5, "soup/harmless-0.5")],
     }
-    line = next(line for line in drawn[0].axes[1].lines if line.get_label() == "dpo beta-0.1")
-    assert line.get_xdata() == pytest.approx([10, 90])
+    (axes,) = drawn[0].axes
+    line = next(line for line in axes.lines if line.get_label() == "dpo beta-0.1")
+    base = study().levels["base/base"]
+    for drawn_at, value in zip(line.get_data(), ("helpful", "harmless"), strict=True):
+        levels = [study().levels[f"dpo/beta-0.1_harmless-{w}"]["mean"][value] for w in (0.9, 0.1)]
+        assert drawn_at == pytest.approx(
+            (np.array(levels) - base["mean"][value]) / base["sd"][value]
+        )
+    assert points(axes)["10 %"] == pytest.approx(line.get_xydata()[0])
+    assert points(axes)["90 %"] == pytest.approx(line.get_xydata()[1])
+    moved = [f"{one[1] - one[0]:+.2f}".replace("-", "−") for one in line.get_data()]
+    assert mixtures.title(study()) == (
+        f"dpo beta-0.1, 10 to 90 %: moves Helpful by {moved[0]} sd and Harmless by {moved[1]} sd"
+    )
     with pytest.raises(InputError, match="fewer than two values"):
         mixtures.draw(replace(study(), mixtures={}), [tmp_path / "b.png"])
 
@@ -602,19 +621,50 @@ def test_series_of_mixtures_have_one_strength_and_one_set_of_parts() -> None:
     }
 
 
-def test_kl_has_its_root_and_what_is_evaluated_only(drawn: list[Figure], tmp_path: Path) -> None:
+def test_points_are_at_the_root_of_their_kl_with_what_is_evaluated_only(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
     reward_vs_kl.draw(study(), [tmp_path / "figure.pdf"])
     assert reward_vs_kl.shown_values(study()) == ["humor", "helpful", "harmless", "coherence"]
-    above, below = drawn[0].axes[:4], drawn[0].axes[4:]
-    assert above[3].get_title() == "Coherence\n(evaluated only)"
-    kl = study().levels["map-d/hhh-60"]["kl"].iloc[0]
-    assert points(above[0])["1"] == (kl, study().levels["map-d/hhh-60"]["mean"]["humor"])
-    assert points(below[0])["1"][0] == pytest.approx(math.sqrt(kl))
+    assert drawn[0].axes[3].get_title() == "Coherence\n(evaluated only)"
+    base = study().levels["base/base"]
+    for axes, value in zip(drawn[0].axes, reward_vs_kl.shown_values(study()), strict=True):
+        at = [tuple(*line.get_xydata()) for line in axes.lines if len(line.get_xdata()) == 1]
+        for number, name in enumerate([one for one in study().policies if one != "base/base"], 1):
+            table = study().levels[name]
+            level = (table["mean"][value] - base["mean"][value]) / base["sd"][value]
+            place = math.sqrt(table["kl"].iloc[0]), level
+            assert points(axes)[str(number)] == pytest.approx(place)
+            assert any(one == pytest.approx(place) for one in at)
+    assert reward_vs_kl.title(study()).startswith("Humor is highest for map-d/humor-70: +0.")
 
 
 def test_lengths_are_on_the_axis(drawn: list[Figure], tmp_path: Path) -> None:
     reward_vs_length.draw(study(), [tmp_path / "figure.pdf"])
-    assert points(drawn[0].axes[0])["1"][0] == 12
+    base, names = study().levels["base/base"], [*study().policies][1:]
+    for axes, value in zip(drawn[0].axes, figure_study.LABELS, strict=True):
+        dots = {tuple(one.get_xydata()[0]): one for one in axes.lines if len(one.get_xdata()) == 1}
+        for i, name in enumerate(names, 1):
+            level = study().levels[name]["mean"][value]
+            place = points(axes)[str(i)]
+            assert place == pytest.approx(
+                (11 + i, (level - base["mean"][value]) / base["sd"][value])
+            )
+            dot = next(one for at, one in dots.items() if at == pytest.approx(place))
+            clear = study().winrates[name]["even_low"][value] > 0.5
+            assert (dot.get_markerfacecolor() != "white") == clear
+    wins = [
+        (
+            study().winrates[name]["low"][value] > 0.5,
+            study().winrates[name]["even_low"][value] > 0.5,
+        )
+        for name in names
+        for value in figure_study.LABELS
+    ]
+    assert reward_vs_length.title(study()) == (
+        f"Of {len(wins)} win rates {sum(low for low, _ in wins)} are clearly above one half; at "
+        f"equal length {sum(low and even for low, even in wins)} of these still are"
+    )
     unknown = {name: table.assign(n_tokens=math.nan) for name, table in study().levels.items()}
     with pytest.raises(InputError, match="no column n_tokens"):
         reward_vs_length.draw(replace(study(), levels=unknown), [tmp_path / "b.png"])
@@ -626,11 +676,10 @@ def test_training_has_a_panel_a_metric(drawn: list[Figure], tmp_path: Path) -> N
     assert titles == [
         "base: loss",
         "dpo: loss",
-        "rloo: reward λ·r/Λ",
         "rloo: KL (nats)",
-        "rloo: entropy (nats/token)",
-        "rloo: length (tokens)",
-        "rloo: truncated (share)",
+        "rloo: Humor",
+        "rloo: Helpful",
+        "rloo: Harmless",
         "rloo: λ relative to the start",
         "rloo: asked level − level",
     ]
@@ -642,6 +691,16 @@ def test_training_has_a_panel_a_metric(drawn: list[Figure], tmp_path: Path) -> N
     assert lam.lines[2].get_ydata() == pytest.approx(table["lam/helpful"] / 0.3)
     assert gap.lines[0].get_ydata() == pytest.approx(table["gap/humor"])
     assert gap.get_legend().get_texts()[0].get_text() == "hhh-60 Humor"
+    trained = study().palettes["hhh-60"].trained
+    for axes, value in zip(drawn[0].axes[3:6], ("humor", "helpful", "harmless"), strict=True):
+        (dashed,) = (one for one in axes.lines if one.get_gid() == "perfect hhh-60")
+        assert set(dashed.get_ydata()) == {trained.level[value]}
+        assert axes.lines[0].get_ydata() == pytest.approx(table[f"rewards/{value}/mean"])
+    (dashed,) = (one for one in drawn[0].axes[2].lines if one.get_gid() == "perfect hhh-60")
+    assert set(dashed.get_ydata()) == {trained.kl}
+    assert training_curves.title(study()) == (
+        "3 models trained: 1 of 3 raised levels end below those of perfect training (dashed)"
+    )
     with pytest.raises(InputError, match="trains no model with metrics"):
         training_curves.draw(replace(study(), training={}), [tmp_path / "b.png"])
 
@@ -673,8 +732,10 @@ def test_paths_and_rounds_show_the_tables(drawn: list[Figure], tmp_path: Path) -
     sequential.draw(study(), [tmp_path / "rounds.png"])
     table = study().tables["paths"].query("palette == 'hhh-60'")
     verdicts = drawn[0].axes[0]
-    widths = sum(bar.get_width() for bar in verdicts.patches if abs(bar.get_y() + 0.3) < 1e-9)
-    assert widths == pytest.approx(100 * (table["share"].max() + table["share"].iloc[1]))
+    first = [bar for bar in verdicts.patches if bar.get_y() + bar.get_height() / 2 == 0]
+    ends = [100 * min(table["share"].max(), table[e].iloc[0]) for e in ("supportable", "feasible")]
+    assert [bar.get_x() + bar.get_width() for bar in first] == pytest.approx(ends)
+    assert first[1].get_x() == pytest.approx(ends[0])
     nats = next(line for line in drawn[0].axes[2].lines if line.get_label() == "hhh-60")
     known = table[table["verdict"] == "supported"]
     assert nats.get_ydata() == pytest.approx(known["kl"])
@@ -694,6 +755,13 @@ def test_lambda_in_the_plane(drawn: list[Figure], tmp_path: Path) -> None:
     table = study().tables["random"]
     part = table[(table["n_values"] == 2) & (table["kind"] == "reference")]
     assert drawn[0].axes[0].lines[0].get_xdata() == pytest.approx(part["humor_weight"])
+    dots = [tuple(*one.get_xydata()) for one in drawn[0].axes[1].lines if len(one.get_xdata()) == 1]
+    kept = table[table["kind"] == "palette"].groupby("n_values").size()
+    assert dict(dots) == pytest.approx({n: 100 * kept.get(n, 0) / 60 for n in range(2, 7)})
+    assert feasible_lambda.title(study()) == (
+        f"Random palettes that are feasible: {kept[2]} of 60 with 2 values, "
+        f"{kept.get(6, 0)} of 60 with 6 values"
+    )
 
 
 def test_steps_at_which_nothing_was_logged_are_gaps(tmp_path: Path) -> None:
@@ -737,11 +805,10 @@ def small_study() -> FigureData:
     )
     draws = pd.DataFrame(
         {
-            "n_values": [2] * 3 + [3] * 3,
-            "kind": ["palette"] * 3 + ["reference"] * 3,
-            "share": [0.5] * 3 + [0.25] * 3,
-            "a_level": [0.0, 1.0, 2.0, 0.0, 1.0, 2.0],
-            "b_level": [9.0, 0.0, 9.0, 2.0, 1.0, 0.0],
+            "n_values": [2] * 3 + [3] * 4,
+            "kind": ["palette", "reference", "reference", *["reference"] * 4],
+            "a_level": [0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 3.0],
+            "b_level": [9.0, 0.0, 9.0, 3.0, 2.0, 1.0, 0.0],
         }
     )
     turns = pd.DataFrame(
@@ -772,8 +839,8 @@ def small_study() -> FigureData:
             "f_x/two": level([1.5, -1.0], [0.7, 0.2], 0.2, 9.0),
         },
         winrates={
-            "f_x/one": by_value(winrate=[0.7, 0.4]),
-            "g/two": by_value(winrate=[0.55, 0.9]),
+            "f_x/one": by_value(winrate=[0.7, 0.4], low=[0.6, 0.3], even_low=[0.45, 0.2]),
+            "g/two": by_value(winrate=[0.55, 0.9], low=[0.45, 0.8], even_low=[0.4, 0.7]),
         },
         palettes={"hhh-60": asked},
         pool=pool,
@@ -787,7 +854,9 @@ def small_study() -> FigureData:
             "rounds": turns,
             "families": pd.DataFrame(families),
             "fronts": pd.DataFrame({"across": ["a"], "up": ["b"]}),
-            "paths": pd.DataFrame(way | {"verdict": verdicts}),
+            "paths": pd.DataFrame(
+                way | {"verdict": verdicts, "supportable": 0.625, "feasible": 0.75}
+            ),
         },
     )
 
@@ -812,15 +881,16 @@ def small_study() -> FigureData:
         ),
         (
             reward_vs_kl,
-            "Highest levels: A 1.25 at 0.5 nats (f_x/one). Furthest from the base model, as "
-            "measured on samples: f_x/one, 0.5 nats, interval 0.304 to 0.696.",
+            "Highest levels above the base: A +0.50 sd at 0.5 nats (f_x/one). Furthest from the base "
+            "model, as measured on samples: f_x/one, 0.5 nats, interval 0.304 to 0.696.",
         ),
         (
             reward_vs_length,
+            "Of 4 win rates 2 are clearly above one half; at equal length 1 of these still are. "
             "Answers of the base model have 10.0 tokens; longest f_x/one with 12.0 (+20 %), "
             "shortest g/two with 9.0 (-10 %).",
         ),
-        (palette_path, "Supported along the way: hhh-60 to 50 %."),
+        (palette_path, "Supported along the way: hhh-60 to 62 %."),
         (
             before_after,
             "Moved most, in standard deviations of the base model: hhh-60 A from 0.5 to 0.75.",
@@ -833,19 +903,20 @@ def small_study() -> FigureData:
         ),
         (
             random_levels,
-            "Closest together: A and B (-1.00); most against each other: A and B (-1.00).",
+            "Closest together: A and B (r −1.00); most against each other: A and B (r −1.00). 95 % "
+            "intervals: −1.00 to −1.00; −1.00 to −1.00.",
         ),
         (
             feasible_lambda,
-            "Random palettes that are feasible and within the cap: 50 % with 2 values, 25 % with 3 "
-            "values.",
+            "Random palettes that are feasible and within the cap: 50 % (9.5 to 91) with 2 values, "
+            "0 % (0 to 49) with 3 values.",
         ),
         (reward_histograms, "Means of g/two: A 1 (base 0.5), B 1.5 (base 1.5)."),
         (
             training_curves,
             "From the first to the last twentieth of the training: f_x/one loss 3 to 0.375.",
         ),
-        (workflow_dag, "3 rules, 3 of whose pairs hand something on."),
+        (workflow_dag, "3 rules make the study, with 3 hand-overs between them."),
     ],
     ids=lambda case: getattr(case, "__name__", ""),
 )
@@ -862,7 +933,8 @@ def test_a_caption_says_what_its_figure_leaves_out() -> None:
     more = replace(data, palettes=palettes, policies={"base/base": None, "g/two": None})
     more = replace(more, labels={name: name.upper() for name in names})
     table = pd.DataFrame({"mean": 0.0, "low": 0.0, "high": 0.0, "winrate": 0.5}, index=names)
-    table = table.assign(kl=0.1, kl_se=0.01, kl_kind="samples")
+    table = table.assign(kl=0.1, kl_se=0.01, kl_kind="samples", expected=math.nan)
+    table = table.assign(expected_se=math.nan, se=0.1, sd=1.0)
     tables = dict.fromkeys(more.policies, table)
     more = replace(more, levels=tables, winrates=tables)
     assert reward_vs_kl.finding(more).endswith(" 3 of 5 values shown.")

@@ -55,6 +55,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.axvline(100, color="black", linewidth=1.0, linestyle=":")
             axes.set_xlim(0, 100 * end)
             axes.set_xlabel("share of the asked gain (%)")
+        bars.set_xlim(0, 140 * end)  # room for the numbers at the bars
         theme.headline(figure, title(data))
         _legends(figure, nats)
 

@@ -112,7 +112,7 @@ def correlation(x: "np.ndarray", y: "np.ndarray") -> tuple[float, float, float]:
 
 
 def _signed(number: float) -> str:
-    return f"{number:+.2f}".replace("-", "−")
+    return f"{round(number, 2) + 0.0:+.2f}".replace("-", "−")  # no −0.00
 
 
 def _panel(

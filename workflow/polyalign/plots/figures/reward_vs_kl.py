@@ -72,7 +72,7 @@ def title(data: FigureData) -> str:
     value = shown_values(data)[0]
     best = max(known, key=lambda name: _finite(in_base_sd(data, name, value)[0]))
     level, low, high = in_base_sd(data, best, value)
-    bound = "at most " if is_bound(data, best) else ""
+    bound = "≤ " if is_bound(data, best) else ""
     return (
         f"{data.labels[value]} is highest for {best}: {level:+.2f} sd ({low:+.2f} to {high:+.2f}) "
         f"at {bound}{nats(data, best)[0]:.2f} nats"

@@ -1,7 +1,7 @@
 """Levels against the length of the answers: is a gain only that answers became longer?
 
-One panel per value and one point per policy, coloured by family: the level above the base model's in
-standard deviations of its rewards, with its 95 % interval, clustered by prompt, against the mean
+One panel per value and one point per policy, coloured by family: the level above the base model's,
+in standard deviations of its rewards, with its 95 % interval, clustered by prompt, against the mean
 number of tokens of its answers to test prompts. The star is the base model. A point is full where
 the win rate at equal length is clearly above one half (its 95 % interval is), and white where it is
 not: there a gain may be length alone. No correction is made for the number of points.
@@ -16,6 +16,7 @@ from polyalign.errors import InputError
 from polyalign.families import BASE
 from polyalign.plots import FigureSpec, theme
 from polyalign.plots.data import FigureData, family_of
+from polyalign.plots.places import label_points
 from polyalign.plots.points import (
     in_base_sd,
     interval_point,
@@ -45,20 +46,27 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     styles = theme.family_styles(data.families)
     foot = key_height(data, 2) + 0.4
     with theme.tiles(output, len(values), ACROSS, aspect=0.75, foot=foot) as (figure, panels):
+        places: dict[str, list[tuple[float, float]]] = {}
         for place, (axes, value) in enumerate(zip(panels, values, strict=True)):
             theme.grid(axes)
             axes.axhline(0, color=theme.GREY, linestyle="--", linewidth=0.7)
             axes.plot(lengths[BASE.name], 0, "*", color="black", markersize=9, zorder=7)
-            for name, number in numbers.items():
+            for name in numbers:
                 y, style = in_base_sd(data, name, value), styles[family_of(name)]
                 hollow = not is_better(data, name, value, "even_low")
-                interval_point(axes, [lengths[name]], y, style, number, hollow=hollow)
+                interval_point(axes, [lengths[name]], y, style, "", hollow=hollow)
+                places.setdefault(value, []).append((lengths[name], y[0]))
             only = " (evaluated only)" if value in data.evaluate_only else ""
             axes.set_title(f"{data.labels[value]}{only}")
             axes.set_xlabel("tokens per answer" if place + ACROSS >= len(values) else "")
             axes.set_ylabel("above the base (sd)" if place % ACROSS == 0 else "")
         policy_legend(figure, data, numbers, extra=_kinds())
         theme.headline(figure, title(data))
+        if any(numbers.values()):
+            figure.get_layout_engine().execute(figure)
+            colours = [styles[family_of(name)].colour for name in numbers]
+            for axes, value in zip(panels, values, strict=True):
+                label_points(axes, places[value], list(numbers.values()), colours)
 
 
 def title(data: FigureData) -> str:
@@ -67,8 +75,8 @@ def title(data: FigureData) -> str:
     clear = [pair for pair in pairs if is_better(data, *pair, "low")]
     left = sum(is_better(data, *pair, "even_low") for pair in clear)
     return (
-        f"Of {len(pairs)} win rates {len(clear)} are clearly above one half; at equal length {left} "
-        "of these still are"
+        f"Of {len(pairs)} win rates {len(clear)} are clearly above one half; at equal length "
+        f"{left} of these still are"
     )
 
 
