@@ -101,7 +101,8 @@ HHH = {
 
 def test_the_report_names_what_failed(finished: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "copy", symlinks=True))
-    write_study(folder, "configs/scores-only.yaml.new", plots=["heat_map", "training_curves"], seed=2)
+    shown = ["heat_map", "training_curves"]
+    write_study(folder, "configs/scores-only.yaml.new", plots=shown, seed=2)
     (folder / "configs/scores-only.yaml.new").rename(folder / "configs/scores-only.yaml")
     source = folder / "workflow/polyalign/families/best_of.py"
     text = source.read_text()

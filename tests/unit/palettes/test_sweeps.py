@@ -101,7 +101,7 @@ def test_fronts_have_the_budgets_of_the_palettes() -> None:
     assert fronts.palette_budgets({"0.3": {"status": "solved", "kl": 0.3}}) == [0.3]
     table = fronts.compute(pool(), palettes, **{**FRONTS, "budgets": None})
     assert sorted(set(table["budget"])) == [0.2, 0.5, 0.7]
-    with pytest.raises(InputError, match="give `explore.budgets`"):
+    with pytest.raises(InputError, match=r"give `explore\.budgets`"):
         fronts.palette_budgets({"none": palettes["none"]})
 
 

@@ -881,8 +881,8 @@ def small_study() -> FigureData:
         ),
         (
             reward_vs_kl,
-            "Highest levels above the base: A +0.50 sd at 0.5 nats (f_x/one). Furthest from the base "
-            "model, as measured on samples: f_x/one, 0.5 nats, interval 0.304 to 0.696.",
+            "Highest levels above the base: A +0.50 sd at 0.5 nats (f_x/one). Furthest from the "
+            "base model, as measured on samples: f_x/one, 0.5 nats, interval 0.304 to 0.696.",
         ),
         (
             reward_vs_length,

@@ -67,8 +67,6 @@ RC: dict[Any, Any] = {
     "savefig.dpi": 300,
 }
 UNDATED = {".pdf": {"CreationDate": None}}
-
-
 TITLE_LETTERS = 13.5  # of a headline that fit in an inch
 
 
@@ -198,9 +196,8 @@ def signed_colours() -> "Colormap":
     """Colours of signed numbers: brown below 0, white, blue above; missing ones are grey."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    colours = LinearSegmentedColormap.from_list("signed", ["#7F4A1E", "#FFFFFF", "#1F4E79"])
-    colours.set_bad("#EEEEEE")
-    return colours
+    ends = ["#7F4A1E", "#FFFFFF", "#1F4E79"]
+    return LinearSegmentedColormap.from_list("signed", ends).with_extremes(bad="#EEEEEE")
 
 
 def grid(axes: "Axes") -> None:
