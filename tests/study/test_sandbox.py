@@ -86,7 +86,22 @@ def test_more_harmless_pairs_make_a_more_harmless_model(summary: pd.DataFrame) -
     assert more["harmless_level"] - less["harmless_level"] > 3 * se
 
 
-AIMED = ["rloo/hhh-60", "ppo/hhh-60", "dpo/hhh-60"]
+def test_perfect_training_would_deliver_what_the_palette_asks() -> None:
+    """λ for training is that of K → ∞: below the one of 12 candidates, and on target."""
+    palette = json.loads((STUDY / "palettes/hhh-60.json").read_text())
+    level_se = np.array(palette["interval"]["level_se"])
+    raised = np.array(palette["target"]) > np.array(palette["base"]) + level_se
+    lam, bias = np.array(palette["lam"])[raised], np.array(palette["lam_bias"])[raised]
+    assert raised.sum() >= 2
+    assert np.all(bias > 0.08 * lam)
+    assert np.all(bias < 0.25 * lam)
+    trained = palette["trained"]
+    se = np.hypot(trained["se"], level_se)
+    z = (np.array(trained["expected"]) - palette["target"]) / se
+    assert np.all(np.abs(z[raised]) < 3), z
+
+
+AIMED = ["rloo/hhh-60", "ppo/hhh-60", "dpo/hhh-60", "value-d/hhh-60"]
 
 
 @pytest.mark.parametrize("policy", AIMED)
@@ -134,7 +149,9 @@ def test_training_spends_about_the_kl_of_its_optimum(summary: pd.DataFrame, poli
     assert max(expected / 2 - min(error, 0.05), error) < kl < 2 * expected + 0.05
 
 
-@pytest.mark.parametrize("policy", [*AIMED, "dpo/beta-0.1_harmless-0.9", "reward/helpful"])
+@pytest.mark.parametrize(
+    "policy", [*AIMED[:-1], "value/pool", "dpo/beta-0.1_harmless-0.9", "reward/helpful"]
+)
 def test_every_model_has_its_metrics_beside_it(policy: str) -> None:
     metrics = pd.read_csv(STUDY / f"models/{policy}.csv")
     assert metrics["step"].is_monotonic_increasing

@@ -34,7 +34,7 @@ def page_of(study: Study, answerer: Any, votes: Path) -> Iterator[str]:
         server_name="127.0.0.1", share=False, prevent_thread_lock=True, quiet=True,
         inbrowser=False, footer_links=[], ssr_mode=False,
         theme=gr.themes.Default(
-            font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")
+            primary_hue="blue", font=("system-ui", "sans-serif"), font_mono=("ui-monospace",)
         ),
     )  # fmt: skip
     try:

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from polyalign import cli
-from polyalign.cli import table as table_commands
+from polyalign.cli.table import WITH_PALETTE, reading
+from polyalign.cli.table.output import PRINTED_ROWS, cell
 from polyalign.map import solve
 from polyalign.palettes import streamed as streamed_pool
 
@@ -237,7 +238,7 @@ def test_every_format_gives_the_same_answer(capsys, table, tmp_path, ending):
 @pytest.mark.parametrize("bad", [np.nan, "x"])
 def test_a_text_or_nan_is_named_with_its_row(capsys, monkeypatch, table, tmp_path, ending, bad):
     if ending == "streamed.parquet":
-        monkeypatch.setattr(table_commands, "STREAM_CELLS", 10)
+        monkeypatch.setattr(reading, "STREAM_CELLS", 10)
         monkeypatch.setattr(streamed_pool, "BATCH_ROWS", 3)
     frame = pd.read_csv(table)
     frame["humor"] = frame["humor"].astype(object)
@@ -259,8 +260,8 @@ def test_a_long_list_is_cut_as_text_but_not_as_json(capsys, table):
     arguments = ("random", table, "--count", "200", "--cap", "9")
     record = json.loads(run(capsys, *arguments, "--json")[1])
     lines = run(capsys, *arguments)[1].splitlines()
-    assert len(record["lam"]) > table_commands.PRINTED_ROWS == len(lines) - 3
-    assert f"and {len(record['lam']) - table_commands.PRINTED_ROWS} more" in lines[-1]
+    assert len(record["lam"]) > PRINTED_ROWS == len(lines) - 3
+    assert f"and {len(record['lam']) - PRINTED_ROWS} more" in lines[-1]
 
 
 def test_pareto_random_sequential_and_levels(capsys, table):
@@ -328,7 +329,7 @@ def test_large_parquet_tables_are_streamed_to_the_same_answer(capsys, table, mon
     frame.to_parquet(path)
     arguments = ("solve", path, "--target", "humor=q70", "--json")
     memory = json.loads(run(capsys, *arguments)[1])
-    monkeypatch.setattr(table_commands, "STREAM_CELLS", 10)
+    monkeypatch.setattr(reading, "STREAM_CELLS", 10)
     streamed = json.loads(run(capsys, *arguments)[1])
     np.testing.assert_allclose(streamed["lam"], memory["lam"], atol=1e-8)
     assert streamed["n_prompts"] == 30
@@ -341,7 +342,7 @@ def test_a_streamed_split_is_derived_as_in_memory(capsys, table, monkeypatch, tm
     pd.read_csv(table).to_parquet(path)  # without a column `split`
     arguments = ("solve", path, "--target", "humor=q70", "--split", split, "--json")
     memory = json.loads(run(capsys, *arguments)[1])
-    monkeypatch.setattr(table_commands, "STREAM_CELLS", 10)
+    monkeypatch.setattr(reading, "STREAM_CELLS", 10)
     monkeypatch.setattr(streamed_pool, "BATCH_ROWS", 7)
     streamed = json.loads(run(capsys, *arguments)[1])
     assert 0 < streamed["n_samples"] == memory["n_samples"] < 300
@@ -373,7 +374,7 @@ def test_a_table_that_is_refused_in_memory_is_refused_in_parts(
     capsys, table, monkeypatch, tmp_path, spoil, message, streamed
 ):
     if streamed:
-        monkeypatch.setattr(table_commands, "STREAM_CELLS", 10)
+        monkeypatch.setattr(reading, "STREAM_CELLS", 10)
         monkeypatch.setattr(streamed_pool, "BATCH_ROWS", 7)
     path = tmp_path / "rewards.parquet"
     spoil(pd.read_csv(table)).to_parquet(path)
@@ -383,7 +384,7 @@ def test_a_table_that_is_refused_in_memory_is_refused_in_parts(
 
 
 def test_different_keys_with_equal_hashes_are_not_duplicates(capsys, table, monkeypatch, tmp_path):
-    monkeypatch.setattr(table_commands, "STREAM_CELLS", 10)
+    monkeypatch.setattr(reading, "STREAM_CELLS", 10)
     monkeypatch.setattr(streamed_pool, "_hashes", lambda keys: np.zeros(len(keys), dtype=np.uint64))
     frame = pd.read_csv(table)
     frame["candidate"] = frame.groupby("prompt").cumcount()
@@ -404,7 +405,7 @@ def test_help_starts_without_heavy_modules():
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_solve_warns_of_what_lam_cannot_change(capsys, table, ending, monkeypatch):
     """In memory, and streamed as a large table is."""
-    monkeypatch.setattr(table_commands, "STREAM_CELLS", 0)
+    monkeypatch.setattr(reading, "STREAM_CELLS", 0)
     frame = pd.read_csv(table).assign(flat=0.5, rare=[float(row % 10 == 0) for row in range(300)])
     path = table.with_suffix(f".{ending}")
     frame.to_csv(path, index=False) if ending == "csv" else frame.to_parquet(path)
@@ -454,7 +455,7 @@ def test_every_command_is_known_and_its_help_has_an_example(capsys):
             shown = parser.format_help()
             assert f"example: polyalign {name} " in shown
             assert ("3 the palette is infeasible" in " ".join(shown.split())) == (
-                name in table_commands.WITH_PALETTE
+                name in WITH_PALETTE
             )
 
 
@@ -487,7 +488,7 @@ def test_an_answer_is_written_to_a_file_in_full(capsys, table, tmp_path, ending)
         assert json.loads(output.read_text()) == record
         return
     frame = pd.read_csv(output) if ending == "csv" else pd.read_parquet(output)
-    assert len(frame) == len(record["targets"]) > table_commands.PRINTED_ROWS
+    assert len(frame) == len(record["targets"]) > PRINTED_ROWS
     np.testing.assert_array_equal(frame[["humor", "helpful"]], record["targets"])
     np.testing.assert_array_equal(frame["KL"], record["kl"])
 
@@ -502,7 +503,7 @@ def test_a_split_that_the_table_does_not_have_is_said(capsys, table, monkeypatch
     path = tmp_path / "rewards.parquet"
     frame = pd.read_csv(table)
     frame.to_parquet(path)
-    monkeypatch.setattr(table_commands, "STREAM_CELLS", 10)
+    monkeypatch.setattr(reading, "STREAM_CELLS", 10)
     assert "has no column 'split'" in run(capsys, "solve", path, *arguments)[2]
     frame.assign(split="test").to_parquet(path)
     assert run(capsys, "solve", path, *arguments)[2] == ""
@@ -551,4 +552,4 @@ def test_the_name_of_a_value_may_have_an_equals_sign(capsys, table, tmp_path):
     ],
 )
 def test_large_counts_have_no_exponent(number, text):
-    assert table_commands._cell(number) == text
+    assert cell(number) == text

@@ -456,7 +456,7 @@ def test_bad_weights_of_prompts_are_one_clear_error(weights, message):
 def test_solving_and_judging_a_study_imports_no_torch():
     code = (
         "import sys, polyalign.palettes.solve, polyalign.palettes.diagnose, polyalign.map.front\n"
-        "import polyalign.map.sequential, polyalign.palettes.streamed, polyalign.cli.table\n"
+        "import polyalign.map.sequential, polyalign.palettes.streamed, polyalign.cli.table.solve\n"
         "print({'torch', 'transformers'} & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,20 +12,23 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from polyalign import __version__
+from polyalign.cli import table
 from polyalign.errors import InputError, nearest
 
 HELPERS = {
+    "init": "write a commented config of a new study",
     "check": "check a study's config and print the plan",
     "run": "run a study, with one line of progress",
     "status": "what runs, what failed and why, what jobs took",
     "why": "what changed since a file was made",
+    "compare": "several finished studies side by side",
     "answer": "answer a prompt by the base model, and by a policy, a palette or a λ of a study",
     "app": "explore palettes in the browser, on tables of rewards or on a study",
     "serve": "answer prompts over HTTP, as OpenAI's API does",
 }
 """Command → its help. Each is a module of this package with `main(argv) -> exit status`."""
 
-COMMANDS = ("solve", "feasible", "pareto", "random", "sequential", "levels", *HELPERS)
+COMMANDS = (*table.NAMES, *HELPERS)
 
 STATUSES = (
     "exit status: 0 done, also if the palette is unsupported; 1 the palette is at the edge of what "
@@ -96,8 +99,6 @@ def _run(arguments: list[str]) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; it imports nothing heavy."""
-    from polyalign.cli import table
-
     parser = Parser(prog="polyalign", description="Align a language model to several values.")
     parser.add_argument("--version", action="version", version=f"polyalign {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)

@@ -4,7 +4,7 @@ Each Newton step is one pass over the value columns. A thinned sample that fits 
 first guess, so that few passes are needed; the certificate is that of the whole table.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,8 @@ class Stream(Units):
         scope: `prompt`, `joint` or `auto`.
         split: `all`, or the rows whose column `split` says so; without that column it is derived
             from `prompt`, as `polyalign.data.rewards_table.read_rewards` does.
+        report: told, with every batch, the number of the pass over the file and the share of the
+            rows that this pass has read.
 
     Raises:
         InputError: if the file or a column is missing, no rows are left, a cell is not a finite
@@ -55,7 +57,15 @@ class Stream(Units):
             they must be.
     """
 
-    def __init__(self, path: str | Path, values: list[str], scope: str, split: str = "all") -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        values: list[str],
+        scope: str,
+        split: str = "all",
+        report: Callable[[int, float], None] | None = None,
+    ) -> None:
+        self.report, self.passes = report, 0
         self.path, self.values, self.split = Path(path), list(values), split
         if scope not in SCOPES:
             raise InputError(f"scope: {scope!r} is unknown; expected one of {', '.join(SCOPES)}")
@@ -163,8 +173,12 @@ class Stream(Units):
 
     def _pieces(self, columns: list[str]) -> Iterator[pa.Table]:
         # With `pre_buffer`, the default, what was read stays in memory until the file is closed.
+        self.passes, row = self.passes + 1, 0
         with pq.ParquetFile(self.path, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
+                row += batch.num_rows
+                if self.report is not None:
+                    self.report(self.passes, row / file.metadata.num_rows)
                 yield pa.Table.from_batches([batch])
 
     def _survey(self, scope: str) -> None:
@@ -233,22 +247,23 @@ class Stream(Units):
 
         Without `prompts` each row counts as a separate prompt.
         """
-        key = self.id or ""
-        columns = [*self.values, *([key] if prompts else [])]
-        if self.split != "all" and self.mask is None:
-            columns.append("split")
-        rest: pa.Table | None = None
-        row = 0
-        for piece in self._pieces(columns):
-            rows, row = slice(row, row + piece.num_rows), row + piece.num_rows
-            if self.mask is not None:
-                piece = piece.filter(pa.array(self.mask[rows]))
-            elif self.split != "all":
-                piece = piece.filter(pc.equal(piece["split"], self.split))
-            if not prompts:
+        if not prompts:
+            for piece in self._rows(self.values):
                 if piece.num_rows:
                     yield self._numbers(piece), np.arange(piece.num_rows), None
-                continue
+            return
+        for whole, starts in self.whole_prompts(self.values):
+            yield self._numbers(whole), starts, whole[self.id].take(starts)
+
+    def whole_prompts(self, columns: list[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        """Rows of the split in pieces of whole prompts, and the first row of each prompt in them.
+
+        Args:
+            columns: names of the columns to read, besides that of the prompts.
+        """
+        key = str(self.id)
+        rest: pa.Table | None = None
+        for piece in self._rows([*columns, key]):
             piece = piece if rest is None else pa.concat_tables([rest, piece])
             starts = _starts(piece[key])
             if not starts.size:
@@ -256,10 +271,21 @@ class Stream(Units):
             # The last prompt may go on in the next batch.
             rest = piece.slice(int(starts[-1]))
             if starts.size > 1:
-                whole = piece.slice(0, int(starts[-1]))
-                yield self._numbers(whole), starts[:-1], whole[key].take(starts[:-1])
+                yield piece.slice(0, int(starts[-1])), starts[:-1]
         if rest is not None and rest.num_rows:
-            yield self._numbers(rest), np.zeros(1, dtype=np.intp), rest[key].take([0])
+            yield rest, np.zeros(1, dtype=np.intp)
+
+    def _rows(self, columns: list[str]) -> Iterator[pa.Table]:
+        """Batches of the rows of the split; they have the column `split` where the file has it."""
+        filtered = self.split != "all" and self.mask is None
+        row = 0
+        for piece in self._pieces(list(dict.fromkeys([*columns, *["split"] * filtered]))):
+            rows, row = slice(row, row + piece.num_rows), row + piece.num_rows
+            if self.mask is not None:
+                piece = piece.filter(pa.array(self.mask[rows]))
+            elif filtered:
+                piece = piece.filter(pc.equal(piece["split"], self.split))
+            yield piece
 
     def _numbers(self, table: pa.Table) -> np.ndarray:
         numbers = np.empty((self.k, table.num_rows))

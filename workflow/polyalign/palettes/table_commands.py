@@ -1,6 +1,7 @@
-"""What the commands `polyalign feasible` and `polyalign levels` compute from a table of rewards."""
+"""What `polyalign feasible`, `levels` and `quantile` compute from a table of rewards."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from polyalign.map.base import Base, base_probabilities
 from polyalign.map.diagnostics import assess_many
 from polyalign.map.dual import Limits
 from polyalign.map.feasibility import Feasibility, feasibility_on, furthest_on_segment
-from polyalign.map.palette import weighted_quantile
+from polyalign.map.palette import SPREAD, weighted_quantile
 from polyalign.map.search import highest_levels, supportable_share
 
 SHARES = (50, 60, 70, 80, 90, 99)
@@ -117,3 +118,76 @@ def level_table(base: Base, rewards: np.ndarray, groups: np.ndarray, lam: np.nda
         ess=float(found.ess[0]),
         max_weight=float(found.max_weight[0]),
     )
+
+
+class Places(NamedTuple):
+    """Where levels are among the base policy's rewards; arrays (k,).
+
+    Attributes:
+        below: share of the rewards that are lower.
+        at_or_below: share of those that are not higher.
+        quantile: the share whose quantile is the level (of several, the lowest); NaN outside the
+            range of the rewards.
+        in_sd: standard deviations from the mean; NaN where all rewards are the same.
+        in_per_cent: per cent of the spread from q5 to q95, from the mean; NaN without a spread.
+    """
+
+    below: np.ndarray
+    at_or_below: np.ndarray
+    quantile: np.ndarray
+    in_sd: np.ndarray
+    in_per_cent: np.ndarray
+
+
+def places(rewards: np.ndarray, groups: np.ndarray, levels: np.ndarray, *, scope: str) -> Places:
+    """Where levels are among the base policy's rewards, in every way that a palette writes levels.
+
+    Args:
+        rewards: (n, k) rewards.
+        groups: (n,) prompt index of each sample.
+        levels: (k,) levels in the rewards' units.
+        scope: in scope `prompt` all prompts count alike, in scope `joint` all samples.
+    """
+    probability = base_probabilities(len(rewards), groups, scope)
+    rows = []
+    for column, level in zip(rewards.T, levels, strict=True):
+        mean = probability @ column
+        sd = np.sqrt(probability @ (column - mean) ** 2)
+        low, high = (weighted_quantile(column, probability, share) for share in SPREAD)
+        rows.append(
+            (
+                probability[column < level].sum(),
+                probability[column <= level].sum(),
+                quantile_of(column, probability, level),
+                (level - mean) / sd if sd > 0 else np.nan,
+                100 * (level - mean) / (high - low) if high > low else np.nan,
+            )
+        )
+    return Places(*np.array(rows, dtype=np.float64).T)
+
+
+def quantile_of(sample: np.ndarray, probability: np.ndarray, level: float) -> float:
+    """The share in [0, 1] whose `weighted_quantile` is `level`: its inverse.
+
+    Args:
+        sample: (n,) numbers.
+        probability: (n,) weights >= 0; those of weight 0 do not count.
+        level: any number.
+
+    Returns:
+        Of several such shares (where numbers are equal) the lowest; NaN if `level` is outside the
+        numbers, or if there is one number alone.
+    """
+    keep = probability > 0
+    order = np.argsort(sample[keep], kind="stable")
+    ordered, weight = sample[keep][order], probability[keep][order]
+    last = ordered.size - 1
+    position = np.arange(ordered.size) * weight + last * (np.cumsum(weight) - weight)
+    right = int(np.searchsorted(ordered, level, side="left"))
+    if right > last or level < ordered[0] or last == 0:
+        return float("nan")
+    found = position[right]
+    if ordered[right] > level:
+        gap = (level - ordered[right - 1]) / (ordered[right] - ordered[right - 1])
+        found = position[right - 1] + gap * (position[right] - position[right - 1])
+    return float(found / position[last])
