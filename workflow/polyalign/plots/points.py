@@ -33,9 +33,9 @@ def in_base_sd(data: FigureData, policy: str, value: str) -> list[float]:
     """
     from polyalign.evaluate.delivery import best_known
 
-    base = data.levels[BASE.name].loc[value]
+    base = {name: float(data.levels[BASE.name][name][value]) for name in ("mean", "sd")}
     ends = best_known(data.levels[policy], value)[:3]
-    return [(end - float(base["mean"])) / (float(base["sd"]) or math.nan) for end in ends]
+    return [(end - base["mean"]) / (base["sd"] or math.nan) for end in ends]
 
 
 def interval_point(

@@ -192,6 +192,13 @@ def headline(figure: "Figure", text: str) -> None:
     )
 
 
+def lay_out(figure: "Figure") -> None:
+    """Put panels where they will be, before what depends on their places is drawn."""
+    layout = figure.get_layout_engine()
+    assert layout is not None
+    layout.execute(figure)
+
+
 def signed_colours() -> "Colormap":
     """Colours of signed numbers: brown below 0, white, blue above; missing ones are grey."""
     from matplotlib.colors import LinearSegmentedColormap

@@ -77,11 +77,13 @@ def shares(data: FigureData) -> dict[int, tuple[int, int, float, float]]:
     from polyalign.evaluate.winrate import wilson
 
     found = {}
-    for number, part in data.tables["random"].groupby("n_values"):
+    table = data.tables["random"]
+    for number in sorted(map(int, table["n_values"].unique())):
+        part = table[table["n_values"] == number]
         # As many λ are drawn without a palette as palettes are.
         kept, drawn = (int((part["kind"] == kind).sum()) for kind in ("palette", "reference"))
         low, high = wilson(np.array([kept / drawn]), drawn)
-        found[int(number)] = kept, drawn, max(0.0, float(low[0])), float(high[0])
+        found[number] = kept, drawn, max(0.0, float(low[0])), float(high[0])
     return found
 
 

@@ -128,12 +128,12 @@ def change(data: FigureData, policy: str, value: str) -> tuple[float, float]:
     """
     from polyalign.evaluate.delivery import best_known
 
-    base = data.levels[BASE.name].loc[value]
+    base = {one: float(data.levels[BASE.name][one][value]) for one in ("mean", "sd", "se")}
     level, _, _, se, _ = best_known(data.levels[policy], value)
-    sd = float(base["sd"])
+    sd = base["sd"]
     if not sd > 0:
         return math.nan, math.nan
-    return (level - float(base["mean"])) / sd, math.hypot(se, float(base["se"])) / sd
+    return (level - base["mean"]) / sd, math.hypot(se, base["se"]) / sd
 
 
 def is_clear(gain: float, se: float) -> bool:

@@ -60,7 +60,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         axes.margins(0.12)
         theme.headline(figure, title(data))
         figure.legend(loc="outside lower left")
-        figure.get_layout_engine().execute(figure)
+        theme.lay_out(figure)
         label_points(axes, spots, texts, colours)
 
 

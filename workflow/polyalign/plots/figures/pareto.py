@@ -47,13 +47,16 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             figure, data, dict.fromkeys(numbers, ""), keys=_keys(data, numbers), base=BASE_KEY
         )
         theme.headline(figure, title(data))
-        figure.get_layout_engine().execute(figure)
+        theme.lay_out(figure)
         for axes, (across, up) in zip(panels[0], pairs, strict=True):
             if any(numbers.values()):
                 styles = theme.family_styles(data.families)
                 label_points(
                     axes,
-                    [tuple(in_base_sd(data, name, v)[0] for v in (across, up)) for name in numbers],
+                    [
+                        (in_base_sd(data, name, across)[0], in_base_sd(data, name, up)[0])
+                        for name in numbers
+                    ],
                     list(numbers.values()),
                     [styles[family_of(name)].colour for name in numbers],
                 )
@@ -117,7 +120,7 @@ def _keys(data: FigureData, numbers: dict[str, str]) -> dict[str, str]:
 
 
 def _panel(axes: "Axes", data: FigureData, across: str, up: str) -> None:
-    base = {value: data.levels[BASE.name].loc[value] for value in (across, up)}
+    base = data.levels[BASE.name]
     axes.axhline(0, color=theme.SOFT, linewidth=0.7, zorder=0)
     axes.axvline(0, color=theme.SOFT, linewidth=0.7, zorder=0)
     fronts = data.tables["fronts"]
@@ -125,8 +128,8 @@ def _panel(axes: "Axes", data: FigureData, across: str, up: str) -> None:
         "budget"
     ):
         x, y = (
-            (front[f"{value}_level"].to_numpy() - float(base[value]["mean"]))
-            / float(base[value]["sd"])
+            (front[f"{value}_level"].to_numpy() - float(base["mean"][value]))
+            / float(base["sd"][value])
             for value in (across, up)
         )
         axes.plot(x, y, color="black", linewidth=0.9, zorder=2, gid=f"front {budget:g}")

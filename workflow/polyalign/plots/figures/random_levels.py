@@ -79,7 +79,9 @@ def finding(data: FigureData) -> str:
 def measured(data: FigureData) -> list[str]:
     """The values that have levels, in the table's order: that of `evaluation.values`."""
     ends = "_level"
-    columns = [name.removesuffix(ends) for name in data.tables["random"] if name.endswith(ends)]
+    columns = [
+        name.removesuffix(ends) for name in map(str, data.tables["random"]) if name.endswith(ends)
+    ]
     return [name for name in columns if name in data.labels]
 
 

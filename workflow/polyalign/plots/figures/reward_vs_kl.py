@@ -58,7 +58,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         policy_legend(figure, data, numbers, extra=_kinds(data, known))
         theme.headline(figure, title(data))
         if any(numbers.values()):
-            figure.get_layout_engine().execute(figure)
+            theme.lay_out(figure)
             colours = [styles[family_of(name)].colour for name in numbers]
             for axes, value in zip(panels[0], values, strict=True):
                 label_points(axes, places[value], list(numbers.values()), colours)
