@@ -44,7 +44,11 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         for axes, (across, up) in zip(panels[0], pairs, strict=True):
             _panel(axes, data, across, up)
         policy_legend(
-            figure, data, dict.fromkeys(numbers, ""), keys=_keys(data, numbers), base=BASE_KEY
+            figure,
+            data,
+            dict.fromkeys(numbers, ""),
+            keys=_keys(data, numbers),
+            base=BASE_KEY if numbers else "base model",
         )
         theme.headline(figure, title(data))
         theme.lay_out(figure)
@@ -69,6 +73,8 @@ def title(data: FigureData) -> str:
         filter(None, (", ".join(data.labels[v] for v in values[:-1]), data.labels[values[-1]]))
     )
     policies = [name for name in data.policies if name != BASE.name]
+    if not policies:
+        return f"The best levels of {names} that a KL buys"
     better = [name for name in policies if all(in_base_sd(data, name, v)[1] > 0 for v in values)]
     return (
         f"{len(better)} of {len(policies)} policies have their whole interval above the base level "
