@@ -83,7 +83,7 @@ def study(policies: int) -> dict[str, object]:
                 "mixtures": {"pairs": {"pairs": 1.0}},
             },
         },
-        "plots": ["radar", "winrate_scatter"],
+        "plots": ["heat_map", "pareto"],
     }
 
 

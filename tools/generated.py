@@ -55,6 +55,7 @@ ENTRIES = {
     "workflow/report/": "captions and style of the report",
     "workflow/schemas/": "the schema of the config, generated",
     "tools/generated.py": "writes every file that is generated",
+    "tools/gallery.py": "writes docs/figures.md and its thumbnails from a finished study",
     "tools/install.py": "installs requirements.lock, without CUDA libraries where there is no GPU",
     "benchmarks/": "speed and memory, against what people would use instead",
     "tests/": "see CONTRIBUTING.md",

@@ -44,7 +44,7 @@ def tiny(config: Path) -> dict[str, Any]:
         },
     }
     study["evaluation"] = {"bootstrap": 50}
-    study["plots"] = ["radar"]
+    study["plots"] = ["heat_map"]
     return study
 
 

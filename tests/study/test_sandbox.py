@@ -211,7 +211,7 @@ def test_the_report_opens_in_a_browser(tmp_path: Path) -> None:
         shown = figures_shown(driver)
         assert set(shown) == set(plots)
         assert min(shown.values()) >= 1000
-        assert search(driver, "radar") == ["radar"]
+        assert search(driver, "heat_map") == ["heat_map"]
         assert faults(driver) == []
 
 

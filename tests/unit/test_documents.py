@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from polyalign import plots
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -28,3 +30,12 @@ def test_commands_of_the_readme_exist() -> None:
     called = set(re.findall(r"`make (\w+)", text)) | set(re.findall(r"^    make (\w+)", text, re.M))
     assert called
     assert called <= targets
+
+
+def test_the_gallery_has_every_figure() -> None:
+    text = (ROOT / "docs/figures.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (\w+)$", text, re.M) == plots.names()
+    for name in plots.names():
+        assert (plots.module(name).__doc__ or "").splitlines()[0] in text
+    sizes = [path.stat().st_size for path in (ROOT / "docs/figures/gallery").glob("*.png")]
+    assert 0 < sum(sizes) < 1_000_000

@@ -31,10 +31,10 @@ def test_lambda_of_ones_own_waits_for_no_palette(checkout: Path) -> None:
     config = yaml.safe_load((checkout / "config.yaml").read_text())
     own = {"mine": {"humor": 1.5, "harmless": 0.5}}
     config["policies"] = {name: {"lam": own} for name in ("map-d", "token-d")}
-    config |= {"palettes": {}, "plots": ["radar"]}
+    config |= {"palettes": {}, "plots": ["heat_map"]}
     (checkout / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     found = planned(checkout)
-    assert {"decode_map_d:mine", "generate_token_d:mine:0:1", "overview", "plot:radar"} <= found
+    assert {"decode_map_d:mine", "generate_token_d:mine:0:1", "overview", "plot:heat_map"} <= found
     assert not {job for job in found if job.startswith(("solve", "diagnose"))}
     assert {job for job in found if job.startswith("reward_model")} >= {"reward_model:humor"}
 
@@ -267,6 +267,6 @@ def test_a_study_given_on_the_command_line_stands_alone(plan: Plan) -> None:
     assert not {job for job in found if job.startswith(("world", "generate", "annotate", "train"))}
 
 
-@pytest.mark.parametrize("target", ["results/sandbox/plots/radar.pdf", "palettes", "models"])
+@pytest.mark.parametrize("target", ["results/sandbox/plots/heat_map.pdf", "palettes", "models"])
 def test_targets_can_be_asked_for_by_name(plan: Plan, target: str) -> None:
     assert jobs(plan(*PLAIN, target))

@@ -22,7 +22,7 @@ def write_study(folder: Path, name: str, **changes: Any) -> None:
         "map-d": {"palettes": ["hhh-60", "impossible"]},
         "best-of": {"palettes": ["hhh-60"]},
     }
-    study["plots"] = ["radar", "before_after", "reward_histograms/map-d/impossible"]
+    study["plots"] = ["heat_map", "before_after", "reward_histograms/map-d/impossible"]
     (folder / name).write_text(yaml.safe_dump({**study, **changes}))
 
 
@@ -47,7 +47,7 @@ def test_all_is_made_but_what_needs_the_palette(finished: Path) -> None:
     verdicts = pd.read_csv(tables / "lambda.csv").set_index("palette")["verdict"]
     assert verdicts.to_dict() == {"hhh-60": "supported", "impossible": "infeasible"}
     said = "Left out: map-d/impossible (palette impossible is infeasible)."
-    assert (finished / RESULTS / "plots/radar.txt").read_text().endswith(said)
+    assert (finished / RESULTS / "plots/heat_map.txt").read_text().endswith(said)
     for name in ("overview.html", "report.html"):
         page = (finished / RESULTS / name).read_text()
         assert said in page
@@ -101,7 +101,8 @@ HHH = {
 
 def test_the_report_names_what_failed(finished: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "copy", symlinks=True))
-    write_study(folder, "configs/scores-only.yaml.new", plots=["radar", "training_curves"], seed=2)
+    shown = ["heat_map", "training_curves"]
+    write_study(folder, "configs/scores-only.yaml.new", plots=shown, seed=2)
     (folder / "configs/scores-only.yaml.new").rename(folder / "configs/scores-only.yaml")
     source = folder / "workflow/polyalign/families/best_of.py"
     text = source.read_text()

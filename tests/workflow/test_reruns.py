@@ -62,12 +62,12 @@ def change(folder: Path, name: str) -> None:
 ENDS = {"tables", "overview", "report"}
 STUDY = load(REPOSITORY / "config.yaml")
 PLOTS = {f"plot:{name}" for name in STUDY.plots}
-RANDOM = {f"plot:{name}" for name in ("random_levels", "feasible_lambda", "feasible_lambda_3d")}
+RANDOM = {f"plot:{name}" for name in ("random_levels", "feasible_lambda")}
 OF_RLOO = {name for name in PLOTS if "rloo" in name}
 OF_PALETTES = {
     f"plot:{name}"
     for name in STUDY.plots
-    if {"palettes", "rounds", "paths"} & set(plots.figure(name).needs)
+    if {"palettes", "rounds", "paths", "fronts"} & set(plots.figure(name).needs)
 }
 
 
@@ -98,8 +98,8 @@ def test_touched_sources_rerun_nothing(study: Path) -> None:
 
 
 def test_a_deleted_plot_is_drawn_again(study: Path) -> None:
-    (study / "results/sandbox/plots/radar.pdf").unlink()
-    assert planned(study) == {"plot:radar", *on_page("radar"), "report"}
+    (study / "results/sandbox/plots/heat_map.pdf").unlink()
+    assert planned(study) == {"plot:heat_map", *on_page("heat_map"), "report"}
 
 
 @pytest.mark.parametrize("caption", ["figure", "overview", "winrates", "workflow"])
@@ -121,7 +121,8 @@ def test_a_palette_reruns_its_lambda_and_what_hangs_on_it(study: Path) -> None:
         "explore_rounds",
         "explore_paths",
         *ENDS,
-        *(PLOTS - RANDOM - OF_RLOO - {"plot:workflow_dag", "plot:training_curves"}),
+        "explore_fronts",
+        *(PLOTS - RANDOM - OF_RLOO - {"plot:workflow_dag", "plot:value_calibration"}),
     }
 
 
@@ -256,7 +257,7 @@ def test_why_a_file_would_be_made_again(study: Path) -> None:
     change(study, "workflow/polyalign/train/rloo.py")
     edited = study / "results/sandbox/world/hh/helpful-base/train.jsonl.gz"
     edited.write_text("other")
-    (study / "results/sandbox/plots/radar.pdf").unlink()
+    (study / "results/sandbox/plots/heat_map.pdf").unlink()
     text = "\n".join(why(study, "rloo/hhh-60"))
     assert text.startswith(
         f"{model} would be made, after 4 other jobs:\n"
@@ -269,8 +270,8 @@ def test_why_a_file_would_be_made_again(study: Path) -> None:
         "results/sandbox/models/reward/helpful (reward_model):\n"
         f"  input {edited.relative_to(study)}: its content changed (of 20"
     ) in text
-    assert "radar" not in text
-    assert why(study, "radar")[1] == "  missing: results/sandbox/plots/radar.pdf"
+    assert "heat_map" not in text
+    assert why(study, "heat_map")[1] == "  missing: results/sandbox/plots/heat_map.pdf"
 
 
 def test_a_label_redraws_without_scoring(study: Path) -> None:
@@ -279,8 +280,8 @@ def test_a_label_redraws_without_scoring(study: Path) -> None:
 
 
 def test_a_figure_module_redraws_that_figure(study: Path) -> None:
-    change(study, "workflow/polyalign/plots/figures/radar.py")
-    assert planned(study) == {"plot:radar", *on_page("radar"), "report"}
+    change(study, "workflow/polyalign/plots/figures/heat_map.py")
+    assert planned(study) == {"plot:heat_map", *on_page("heat_map"), "report"}
 
 
 def test_the_dual_reruns_lambda_and_no_generation_of_the_pool(study: Path) -> None:
@@ -306,7 +307,7 @@ def test_what_is_said_of_a_lambda_remakes_nothing_that_is_made_with_it(
     config["map"][key] = value
     (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     palettes = {f"diagnose:{palette}" for palette in config["palettes"]}
-    explored = {"explore_rounds", "explore_paths"}
+    explored = {"explore_rounds", "explore_paths", "explore_fronts"}
     assert planned(study) == {*palettes, *explored, "resolved_config", *ENDS, *OF_PALETTES}
 
 
@@ -472,7 +473,7 @@ def test_the_cut_of_a_data_set_reruns_what_is_trained_on_it(study: Path) -> None
 
 
 def test_a_dropped_figure_drops_its_job(study: Path) -> None:
-    edit(study, "config.yaml", "  - radar\n", "")
+    edit(study, "config.yaml", "  - heat_map\n", "")
     assert planned(study) == {"resolved_config", "overview", "report"}
 
 
@@ -488,8 +489,7 @@ def test_explored_curves_rerun_by_their_own_settings_and_code(study: Path) -> No
     config = yaml.safe_load((study / "config.yaml").read_text())
     config["explore"]["draws"] += 1
     (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    pareto = {"plot:pareto", "plot:pareto_quantiles"}
-    drawn = {"explore_random", *RANDOM, *pareto, "resolved_config", "overview", "report"}
+    drawn = {"explore_random", *RANDOM, "resolved_config", "overview", "report"}
     assert planned(study) == drawn
     change(study, "workflow/polyalign/palettes/sweeps/paths.py")
     assert planned(study) == drawn | {"explore_paths", "plot:palette_path"}
@@ -499,9 +499,8 @@ def test_slack_and_opponent_judge_again_and_score_nothing(study: Path) -> None:
     config = yaml.safe_load((study / "config.yaml").read_text())
     config["evaluation"]["slack"] = "published-0.03"
     (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    scatters = {"plot:winrate_scatter", "plot:level_scatter"}
     judged = {"families", "mixing", "tables"}
-    assert planned(study) == {*judged, *scatters, "resolved_config", "overview", "report"}
+    assert planned(study) == {*judged, "resolved_config", "overview", "report"}
     config["evaluation"]["opponent"] = "soup/harmless-0.5"
     (study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     found = planned(study)

@@ -95,7 +95,7 @@ def test_the_shipped_study_runs_to_its_report(shipped: Path) -> None:
     assert means > 0
     methods = (shipped / "overview.html").read_text()
     assert "lam (even (humor: 0.5, helpful: 0.5, harmless: 0.5))" in methods
-    assert (shipped / "plots/radar.pdf").read_bytes().startswith(b"%PDF")
+    assert (shipped / "plots/heat_map.pdf").read_bytes().startswith(b"%PDF")
     for table in ("winrates", "levels", "lambda", "quantiles", "realised_quantiles", "families"):
         assert r"\toprule" in (shipped / f"tables/{table}.tex").read_text()
         assert len(pd.read_csv(shipped / f"tables/{table}.csv"))
@@ -126,7 +126,7 @@ def test_the_report_opens_in_a_browser(shipped: Path, tmp_path: Path) -> None:
         shown = figures_shown(driver)
         assert set(shown) == set(config["plots"])
         assert min(shown.values()) >= 1000
-        assert search(driver, "winrate_scatter") == ["winrate_scatter"]
+        assert search(driver, "palette_path") == ["palette_path"]
         assert faults(driver) == []
 
 

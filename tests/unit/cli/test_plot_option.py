@@ -58,9 +58,11 @@ def test_the_front_is_drawn_where_it_is(capsys, table, drawn, tmp_path):
     (axes,) = drawn[0].axes
     black = [line for line in axes.lines if line.get_color() == "black"]
     front = next(line for line in black if len(line.get_xdata()) > 1)
-    np.testing.assert_allclose(front.get_xydata(), found["levels"])
+    sd = record_of(capsys, "levels", table, *BOTH)["sd"]
+    above = (np.array(found["levels"]) - found["base"]) / sd
+    np.testing.assert_allclose(front.get_xydata(), above, rtol=1e-6)
     star = next(line for line in axes.lines if line.get_marker() == "*")
-    np.testing.assert_allclose(star.get_xydata(), [found["base"]])
+    np.testing.assert_allclose(star.get_xydata(), [[0, 0]])
 
 
 @pytest.mark.parametrize("command", ["solve", "feasible"])
@@ -88,10 +90,11 @@ def test_rounds_are_drawn_in_standard_deviations(capsys, table, drawn, tmp_path)
 def test_random_palettes_are_drawn_at_their_lam(capsys, table, drawn, tmp_path):
     found = record_of(capsys, "random", table, "--count", "50", "--plot", tmp_path / "random.png")
     sd = record_of(capsys, "levels", table)["sd"]
-    (axes,) = drawn[0].axes
-    for line, lam in zip(axes.lines, (found["reference_lam"], found["lam"]), strict=True):
+    plane, shares = drawn[0].axes
+    for line, lam in zip(plane.lines, (found["reference_lam"], found["lam"]), strict=True):
         np.testing.assert_allclose(line.get_xydata(), np.array(lam) * sd)
-    assert axes.get_title() == f"2 values ({100 * found['success']:.2g} % kept)"
+    (dot,) = (line for line in shares.lines if line.get_marker() == "o")
+    np.testing.assert_allclose(dot.get_xydata(), [[2, 100 * found["success"]]])
 
 
 def test_what_cannot_be_drawn_is_one_line(capsys, table, tmp_path, monkeypatch):

@@ -93,6 +93,18 @@ def test_random_palettes_need_the_lambda_they_are_shown_with() -> None:
     assert solve(rewards, target, groups=groups, scope="prompt").lam == pytest.approx(lam, rel=1e-5)
 
 
+def test_fronts_have_the_budgets_of_the_palettes() -> None:
+    spent = (0.4, 0.2, 0.21, 0.0, 0.5, 0.7)
+    palettes = {str(kl): {"status": "solved", "kl": kl} for kl in spent}
+    palettes["none"] = {"status": "infeasible", "kl": None}
+    assert fronts.palette_budgets(palettes) == [0.2, 0.5, 0.7]
+    assert fronts.palette_budgets({"0.3": {"status": "solved", "kl": 0.3}}) == [0.3]
+    table = fronts.compute(pool(), palettes, **{**FRONTS, "budgets": None})
+    assert sorted(set(table["budget"])) == [0.2, 0.5, 0.7]
+    with pytest.raises(InputError, match=r"give `explore\.budgets`"):
+        fronts.palette_budgets({"none": palettes["none"]})
+
+
 def test_fronts_spend_their_budget_and_end_at_single_values() -> None:
     frame = pool()
     table = fronts.compute(frame, {}, **FRONTS)

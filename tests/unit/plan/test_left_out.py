@@ -108,13 +108,13 @@ def test_a_soup_is_left_out_with_a_part_that_stands_behind_it() -> None:
 def test_figures_that_need_what_is_not_there_are_left_out(study: Study) -> None:
     none = kept(study, dict.fromkeys(study.palettes, "infeasible"), Failed())
     assert {"delivery", "before_after", "sequential"} <= set(study.plots) - set(none.plots)
-    assert {"palette_path", "radar", "random_levels"} <= set(none.plots)
-    failed = Failed(figures={"radar": "r.log"}, tables={"random": "x.log"})
+    assert {"palette_path", "heat_map", "random_levels"} <= set(none.plots)
+    failed = Failed(figures={"heat_map": "r.log"}, tables={"random": "x.log"})
     rest = kept(study, {}, failed)
-    assert set(study.plots) - set(rest.plots) >= {"radar", "random_levels", "feasible_lambda"}
+    assert set(study.plots) - set(rest.plots) >= {"heat_map", "random_levels", "feasible_lambda"}
     assert rest.left_out == {}
     assert failed.sentences() == [
-        "The figure radar is missing, since its job failed; its log is r.log.",
+        "The figure heat_map is missing, since its job failed; its log is r.log.",
         "The table random is missing, since its job failed; its log is x.log.",
     ]
 

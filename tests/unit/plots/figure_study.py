@@ -8,7 +8,7 @@ import pandas as pd
 from polyalign.evaluate.levels import levels
 from polyalign.evaluate.navigation import families
 from polyalign.evaluate.winrate import winrate
-from polyalign.palettes.record import Diagnosis, Palette
+from polyalign.palettes.record import Diagnosis, Palette, Trained
 from polyalign.palettes.solve import solve_palette
 from polyalign.palettes.sweeps import fronts, paths, random_lambda, rounds
 from polyalign.plots.data import FigureData
@@ -92,6 +92,7 @@ def palette(name: str) -> Palette:
         kl=0.21,
         ess=812.0,
         diagnosis=Diagnosis([], {}, {}, 1e-9, 0.1, 0.2, {}),
+        trained=Trained(level=dict(asked), kl=0.25),
     )
 
 
@@ -151,6 +152,9 @@ def training() -> dict[str, pd.DataFrame]:
                 "entropy": 2.4 - 0.006 * steps + 0.05 * noise[1],
                 "truncated": np.clip(0.05 + 0.001 * steps + 0.01 * noise[2], 0, 1),
                 "grad_norm": np.abs(noise[0]),
+                "rewards/humor/mean": 0.5 + 0.01 * steps,
+                "rewards/helpful/mean": -1 + 0.004 * steps,
+                "rewards/harmless/mean": 1.3 + 0.001 * steps,
                 "lam/humor": 0.3 + 0.002 * steps,
                 "lam/helpful": 0.4 - 0.1 / steps,
                 "lam/harmless": 0.0 * steps,
@@ -219,7 +223,6 @@ def figure_data(policies: list[str] | None = None) -> FigureData:
         jobs=JOBS,
         tables={"families": judged, "calibration": calibrated(), **explored(base_pool)},
         evaluate_only=["coherence"],
-        compared_first=["helpful", "harmless"],
         mixtures={
             "dpo/beta-0.1_harmless-0.1": {"harmless": 0.1, "helpful": 0.9},
             "dpo/beta-0.1_harmless-0.9": {"harmless": 0.9, "helpful": 0.1},
@@ -228,6 +231,5 @@ def figure_data(policies: list[str] | None = None) -> FigureData:
                 "dpo/beta-0.1_harmless-0.9": 0.5,
             },
         },
-        log_probabilities=["perplexity"],
         policy="rloo/hhh-60",
     )

@@ -1,16 +1,20 @@
 """The overview in a real browser, with hostile texts: nothing is hidden, lost, live or fetched."""
 
 import base64
+import io
 import re
 from typing import Any
 
 import pytest
 from browser import faults, needs_browser, opened
+from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from test_page import LABELS, POLICIES, frame, page
 
 from polyalign.report import answers
+from polyalign.report import page as page_module
+from polyalign.report.page import Picture
 
 pytestmark = needs_browser
 HOSTILE = {
@@ -67,6 +71,41 @@ def test_the_page_is_as_wide_as_the_window(driver: Any, width: int) -> None:
     assert width > 390 or all(driver.execute_script(wide, box) for box in boxes)
     top = "return document.querySelector('p').getBoundingClientRect().top + window.scrollY"
     assert 0 <= driver.execute_script(top) < 300
+
+
+def test_a_figure_has_its_natural_size_on_a_phone_and_scrolls_in_its_box(tmp_path: Any) -> None:
+    png = io.BytesIO()
+    Image.new("RGB", (2100, 300)).save(png, "PNG")
+    html = re.sub(
+        r"<figure id=.*?</figure>",
+        page_module._picture(Picture("one", png.getvalue(), "Found.")),
+        page(),
+        count=1,
+        flags=re.DOTALL,
+    )
+    (tmp_path / "page.html").write_text(html, encoding="utf-8")
+    with opened(tmp_path / "page.html", tmp_path / "profile") as browser:
+        size(browser, 390, 844)
+        image = browser.find_element(By.CSS_SELECTOR, "figure img")
+        assert browser.execute_script("return arguments[0].clientWidth", image) == 672
+        wide = "const box = arguments[0].parentNode; return box.scrollWidth > box.clientWidth"
+        assert browser.execute_script(wide, image)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+        size(browser, 1280, 900)
+        assert browser.execute_script("return arguments[0].clientWidth", image) > 1000
+
+
+def test_heads_of_numbers_stand_above_them(driver: Any) -> None:
+    size(driver, 1280, 900)
+    script = """
+      const table = document.querySelector("table.sorts"), cells = table.tBodies[0].rows[0].cells;
+      const look = one => getComputedStyle(one).textAlign;
+      return [...cells].map((cell, i) => [
+        cell.classList.contains("number"), look(table.tHead.rows[0].cells[i].firstChild)]);
+    """
+    found = driver.execute_script(script)
+    assert {number for number, _ in found} == {True, False}
+    assert all((align == "right") == number for number, align in found)
 
 
 def test_no_script_of_an_answer_runs_and_all_is_visible(driver: Any) -> None:

@@ -187,7 +187,7 @@ def test_shipped_studies_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -
 def test_figures_are_found_by_their_files() -> None:
     folder = ROOT / "workflow/polyalign/plots/figures"
     found = {file.stem for file in folder.glob("*.py")} - {"__init__"}
-    assert set(plots.names()) == found >= {"winrate_scatter", "radar", "delivery"}
+    assert set(plots.names()) == found >= {"heat_map", "pareto", "delivery"}
 
 
 def test_the_config_imports_nothing_heavy() -> None:
@@ -229,11 +229,3 @@ def test_without_palettes_all_values_count_but_those_evaluated_only(text: str, w
     assert study.maintained == []
     assert study.slack == 0.06
     assert load(write(text)).slack == 0.0
-
-
-def test_rewards_that_are_logs_of_probabilities(text: str, write) -> None:
-    assert load(write(text)).log_probabilities == []
-    asked = text.replace("index: 1", "index: 1\n    output: log_probability")
-    assert load(write(asked)).log_probabilities == ["humor"]
-    # The exponential of a negated one is no probability.
-    assert load(write(asked.replace("index: 1", "index: 1\n    sign: -1"))).log_probabilities == []

@@ -141,15 +141,12 @@ def figure_settings(study: Study, figure: FigureSpec) -> Settings:
     """What a figure shows besides its tables: what it asks for, and nothing of the others'."""
     known: dict[str, Callable[[], Any]] = {
         "chosen": lambda: study.chosen,
-        "compared_first": lambda: study.evaluation.values,
-        "opponent": lambda: study.evaluation.opponent,
         "evaluate_only": lambda: study.evaluation.evaluate_only,
         "mixtures": lambda: {
             policy.name: policy.settings.get("mixture") or policy.settings.get("weights")
             for policy in study.all_policies.values()
             if policy.preferences or policy.parts
         },
-        "log_probabilities": lambda: study.log_probabilities,
     }
     asked = {name: known[name]() for name in figure.shows}
     if not figure.of_a_policy and {"levels", "winrate", "rewards"} & set(figure.needs):

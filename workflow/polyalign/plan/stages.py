@@ -589,6 +589,7 @@ SWEEPS = {
             "scope": study.map.scope,
             **pick(study.explore, "budgets", "points"),
         },
+        of_palettes=True,
     ),
     "rounds": Sweep("rounds", lambda study: pick(study.explore, "rounds"), of_palettes=True),
     "paths": Sweep(

@@ -32,11 +32,8 @@ class FigureData:
         jobs: pairs of rules; the first makes a file that the second reads.
         tables: the study's other tables, by name.
         chosen: the values in which a policy has to be better.
-        compared_first: the values that figures of pairs show first (`evaluation.values`).
-        opponent: the policy that win rates compare with.
         evaluate_only: the values that λ never weighs.
         mixtures: policy → shares of the preferences, or weights of the policies, it is made from.
-        log_probabilities: the values whose rewards are logs of probabilities.
         policy: the policy that a figure of one policy is of.
         left_out: a sentence on policies that are not among `policies`; empty if all are.
     """
@@ -53,11 +50,8 @@ class FigureData:
     jobs: Sequence[tuple[str, str]] = ()
     tables: Mapping[str, "pd.DataFrame"] = field(default_factory=dict)
     chosen: Sequence[str] = ()
-    compared_first: Sequence[str] = ()
-    opponent: str = BASE.name
     evaluate_only: Sequence[str] = ()
     mixtures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    log_probabilities: Sequence[str] = ()
     policy: str | None = None
     left_out: str = ""
 
@@ -129,6 +123,11 @@ def family_of(policy: str) -> str:
 def variant_of(policy: str) -> str:
     """`beta-0.1` of `dpo/beta-0.1`."""
     return Policy.parse(policy).variant
+
+
+def shortened(name: str, letters: int) -> str:
+    """A name that has at most so many letters, its end cut off."""
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
 def shown_of(shown: int, every: Sequence[str], what: str = "values") -> str:

@@ -1,6 +1,7 @@
 """Points of policies that several figures share: numbered, with intervals, and their key."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -25,22 +26,16 @@ def number_policies(policies: Iterable[str]) -> dict[str, str]:
     return {name: str(i) for i, name in enumerate(policies, start=1)}
 
 
-def highest_levels(
-    data: FigureData,
-    values: Iterable[str],
-    tell: Callable[[str, float], str] = lambda value, level: f"{level:.3g}",
-) -> str:
-    """The highest level of each value, with its policy, beside the base level, as a sentence."""
-    policies = [name for name in data.policies if name != BASE.name]
-    if not policies:
-        return ""
-    parts = []
-    for value in values:
-        level = {name: float(data.levels[name]["mean"][value]) for name in data.policies}
-        best = max(policies, key=level.__getitem__)
-        told, base = tell(value, level[best]), tell(value, level[BASE.name])
-        parts.append(f"{data.labels[value]} {told} ({best}; base {base})")
-    return f"Highest levels: {', '.join(parts)}."
+def in_base_sd(data: FigureData, policy: str, value: str) -> list[float]:
+    """A policy's level, low and high end of its interval, above the base level in base sd.
+
+    NaN for a value that does not vary.
+    """
+    from polyalign.evaluate.delivery import best_known
+
+    base = {name: float(data.levels[BASE.name][name][value]) for name in ("mean", "sd")}
+    ends = best_known(data.levels[policy], value)[:3]
+    return [(end - base["mean"]) / (base["sd"] or math.nan) for end in ends]
 
 
 def interval_point(
@@ -88,26 +83,6 @@ def interval_point(
     )
 
 
-def family_means(
-    axes: "Axes", places: Mapping[str, tuple[float, float]], styles: Mapping[str, theme.Style]
-) -> None:
-    """A cross at the mean of each family that has several policies.
-
-    Args:
-        axes: the panel.
-        places: policy → its point.
-        styles: family → its style.
-    """
-    for family, style in styles.items():
-        members = [place for name, place in places.items() if family_of(name) == family]
-        if len(members) > 1:
-            x, y = (sum(one) / len(members) for one in zip(*members, strict=True))
-            for size, colour in ((7.0, "white"), (6.0, style.colour)):
-                axes.plot(
-                    x, y, "x", color=colour, markersize=size, markeredgewidth=size - 4.2, zorder=4
-                )
-
-
 def key_height(data: FigureData, more: int = 0) -> float:
     """Inches that `policy_legend` needs: one line per family, the base model, and `more` lines."""
     return LINE * (len(data.families) + 1 + more) + 0.1
@@ -119,8 +94,7 @@ def policy_legend(
     numbers: dict[str, str],
     *,
     base: str = "base model",
-    notes: Mapping[str, str] | None = None,
-    means: bool = False,
+    keys: Mapping[str, str] | None = None,
     extra: Iterable[Any] = (),
 ) -> None:
     """The key below the panels: one block per family, with its policies by number.
@@ -130,8 +104,7 @@ def policy_legend(
         data: the study.
         numbers: policy → the number in its point.
         base: what the star is.
-        notes: family → text at the end of its key.
-        means: whether families have a cross at their mean.
+        keys: policy → what it is called in the key (default: its number and its variant).
         extra: handles of what is not a policy.
     """
     from matplotlib.lines import Line2D
@@ -142,17 +115,13 @@ def policy_legend(
         members = [name for name in numbers if family_of(name) == family]
         if not members:
             continue
-        keys = [f"{numbers[name]} {data.variant(name)}" for name in members if numbers[name]]
-        text = f"{family}: {',  '.join(keys)}" if keys else f"{family} ({len(members)} policies)"
-        if notes and family in notes:
-            text = f"{text} ({notes[family]})"
+        own = [f"{numbers[name]} {data.variant(name)}" for name in members if numbers[name]]
+        if keys:
+            own = [keys[name] for name in members]
+        text = f"{family}: {',  '.join(own)}" if own else f"{family} ({len(members)} policies)"
         style = styles[family]
         handles.append(
             Line2D([], [], marker=style.marker, color=style.colour, linestyle="", label=text)
-        )
-    if means:
-        handles.append(
-            Line2D([], [], marker="x", color=theme.GREY, linestyle="", label="mean of a family")
         )
     handles += extra
     room = int(LETTERS * figure.get_figwidth())

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from polyalign import families
@@ -16,11 +17,13 @@ from polyalign.runtime.files import atomic_write
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 COLUMN = 3.4  # inches: one column of a two-column page
 PAGE = 7.0  # inches: both columns
 GREY = "#666666"
+GREEN, SHADE = "#2C7A4B", "#DCEFE6"  # what is asked, reached, supported or better
 LIGHT = "#DDDDDD"
 SOFT = "#B5B5B5"  # points in a cloud
 VERDICTS = {"supported": "#009E73", "unsupported": "#E69F00", "infeasible": "#D55E00"}
@@ -64,6 +67,7 @@ RC: dict[Any, Any] = {
     "savefig.dpi": 300,
 }
 UNDATED = {".pdf": {"CreationDate": None}}
+TITLE_LETTERS = 13.5  # of a headline that fit in an inch
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,33 @@ def tiles(
         for axes in panels.flat[number:]:
             axes.remove()
         yield figure, list(panels.flat[:number])
+
+
+def headline(figure: "Figure", text: str) -> None:
+    """The figure's finding above its panels, at the left, in as many lines as it needs."""
+    room = int(TITLE_LETTERS * figure.get_figwidth())
+    figure.suptitle(
+        fill(text, room),
+        x=0.01,
+        ha="left",
+        fontsize=RC["axes.titlesize"],
+        fontweight="bold",
+    )
+
+
+def lay_out(figure: "Figure") -> None:
+    """Put panels where they will be, before what depends on their places is drawn."""
+    layout = figure.get_layout_engine()
+    assert layout is not None
+    layout.execute(figure)
+
+
+def signed_colours() -> "Colormap":
+    """Colours of signed numbers: brown below 0, white, blue above; missing ones are grey."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    ends = ["#7F4A1E", "#FFFFFF", "#1F4E79"]
+    return LinearSegmentedColormap.from_list("signed", ends).with_extremes(bad="#EEEEEE")
 
 
 def grid(axes: "Axes") -> None:

@@ -38,6 +38,7 @@ th[aria-sort=ascending] button::after { content: " \\25B2"; color: inherit; }
 th[aria-sort=descending] button::after { content: " \\25BC"; color: inherit; }
 td { max-width: 34rem; } td.text { overflow-wrap: anywhere; min-width: 5rem; }
 td.name { white-space: nowrap; }
+th.number button { text-align: right; }
 td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 td.reached { background: #d9f0e6; } td.undecided { background: #fff3d6; }
 td.missed { background: #fbdcdc; }
@@ -49,6 +50,9 @@ input, select, .pages button { font: inherit; padding: .2rem .5rem; margin: 0 .4
   max-width: 100%; }
 .found, .note { color: #555; font-size: 13px; }
 figure { margin: 1rem 0; } figure img { max-width: 100%; height: auto; }
+@media screen and (max-width: 700px) {  /* a figure is read by scrolling in its box */
+  figure img { width: var(--natural); max-width: none; }
+}
 figcaption { font-size: 13px; color: #333; max-width: 48rem; }
 pre { white-space: pre-wrap; font-size: 12px; }
 nav li { display: inline-block; margin-right: 1rem; } nav ul { padding: 0; list-style: none; }
@@ -217,10 +221,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, search: bool) -
                 breaks = "name" if len(text) <= NAME else "text"
                 cells.append(f'<td class="{breaks}">{escape(text)}</td>')
         lines.append(f"<tr>{''.join(cells)}</tr>")
+    # The head of a column of numbers stands above their right ends, as they do.
+    numbers = {i for row in rows for i, cell in enumerate(row) if isinstance(cell, tuple)}
     titles = "".join(
-        f'<th scope="col" aria-sort="none"><button type="button">{escape(one_line(title))}'
-        "</button></th>"
-        for title in head
+        f'<th scope="col" class="{"number" if i in numbers else "words"}" aria-sort="none">'
+        f'<button type="button">{escape(one_line(title))}</button></th>'
+        for i, title in enumerate(head)
     )
     field = (
         '<input class="filter" type="search" placeholder="words, in any order" '

@@ -271,9 +271,12 @@ def _with_links(work: str) -> str:
 def _picture(picture: Picture) -> str:
     data = base64.b64encode(picture.png).decode("ascii")
     finding = escape(one_line(picture.finding))
+    # Its width at 300 dpi in CSS pixels, of which an inch has 96; a PNG has it in its first chunk.
+    natural = round(int.from_bytes(picture.png[16:20], "big") / 300 * 96)
     return (
         f'<figure id="figure-{escape(picture.name.replace("/", "-"))}">'
-        f'<img alt="{finding}" src="data:image/png;base64,{data}">'
+        f'<div class="wide" tabindex="0"><img alt="{finding}" style="--natural: {natural}px" '
+        f'src="data:image/png;base64,{data}"></div>'
         f"<figcaption><b>{escape(picture.name)}.</b> {finding}</figcaption></figure>"
     )
 

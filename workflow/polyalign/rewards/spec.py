@@ -26,10 +26,6 @@ class ValueSpec(Strict):
         """The value's scope: whether it scores prompt and response, or the response alone."""
         return True
 
-    def is_log_probability(self) -> bool:
-        """Whether the scores, before their sign, are logs of probabilities."""
-        return False
-
     def user_code(self) -> str:
         """The user's own code that the reward runs, as `file=hash`; empty for most kinds.
 

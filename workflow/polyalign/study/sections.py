@@ -303,7 +303,7 @@ class Evaluation(Strict):
         default=[],
         description="The values in which a policy has to be better: those of the joint claim, of "
         "navigation efficiency and of hypervolume (default: those that a palette raises). Figures "
-        "of two values show them in this order.",
+        "of two values and of λ take their axes from them, in this order.",
     )
     evaluate_only: Annotated[list[str], AfterValidator(unique)] = Field(
         default=[],
@@ -328,8 +328,10 @@ class Explore(Strict):
     max_norm: Positive = Field(
         default=5.0, description="Largest Σλ of a random λ, in base standard deviations."
     )
-    budgets: Numbers = Field(
-        default=[0.1, 0.3], description="KL budgets (nats) of the exact fronts."
+    budgets: Numbers | None = Field(
+        default=None,
+        description="KL budgets (nats) of the exact fronts (default: the KL of the palettes, so "
+        "that their policies are compared with a front of their own KL).",
     )
     points: Annotated[int, Field(ge=2)] = Field(
         default=25, description="Points of each front between two values."

@@ -73,7 +73,7 @@ class Study(Strict):
         default=Explore(), description="Sweeps, fronts and paths that figures are drawn from."
     )
     plots: Annotated[list[str], AfterValidator(unique)] = Field(
-        default=["delivery", "winrate_scatter", "radar"],
+        default=["delivery", "palette_path", "heat_map"],
         description="Figures to draw: modules of polyalign.plots. Those of one policy take its "
         "name behind a slash (`reward_histograms/rloo/hhh-60`; default: the base model).",
     )
@@ -208,25 +208,20 @@ class Study(Strict):
 
     @property
     def explored(self) -> list[str]:
-        """The values that λ may weigh: those in palettes (else all), raised ones first."""
+        """The values that λ may weigh, those in palettes (else all).
+
+        First those of `evaluation.values` in its order, which figures take their axes from, then
+        raised ones.
+        """
         named = {value for levels in self.palettes.values() for value in levels} or set(self.values)
-        order = [*self.raised, *(value for value in self.values if value not in self.raised)]
+        order = dict.fromkeys([*self.evaluation.values, *self.raised, *self.values])
         only = self.evaluation.evaluate_only
         return [value for value in order if value in named and value not in only]
 
     @property
     def traded(self) -> list[str]:
         """The values whose fronts are drawn: the first three chosen ones that λ may weigh."""
-        return [value for value in self.chosen if value in self.explored][:3]
-
-    @property
-    def log_probabilities(self) -> list[str]:
-        """The values whose rewards are logs of probabilities."""
-        return [
-            name
-            for name, spec in self.values.items()
-            if spec.is_log_probability() and spec.sign == 1
-        ]
+        return [value for value in self.explored if value in self.chosen][:3]
 
     @property
     def slack(self) -> float:

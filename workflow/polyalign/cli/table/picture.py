@@ -21,9 +21,6 @@ PICTURES = (".pdf", ".png", ".svg")
 ASKED = "palette"
 """What a figure calls the palette of `--target`."""
 
-CLOUD = 2.0
-"""Largest sum of the random λ behind a front, in 1 / standard deviations."""
-
 
 def add_plot(parser: argparse.ArgumentParser, what: str) -> None:
     """Add `--plot`; `what` says what it draws."""
@@ -42,9 +39,7 @@ def draw_front(path: str, table: "Table", kl: float, points: int) -> None:
     """The exact front of each pair of the values, and the base level."""
     import pandas as pd
 
-    from polyalign.map.diagnostics import assess_many
     from polyalign.map.front import front
-    from polyalign.map.search import dirichlet_lam
 
     names = table.names
     fronts = []
@@ -52,10 +47,7 @@ def draw_front(path: str, table: "Table", kl: float, points: int) -> None:
         found = front(table.base, [across, up], kl, points=points)
         levels = _columns(names, level=found.levels)
         fronts.append(levels.assign(across=names[across], up=names[up], budget=kl))
-    lam = dirichlet_lam(len(names), 1000, seed=1, cap=CLOUD) / table.base.scale
-    cloud = _columns(names, level=assess_many(table.base, lam).levels)
-    cloud = cloud.assign(kind="reference", n_values=len(names))
-    _draw(path, "pareto", table, fronts=pd.concat(fronts), random=cloud)
+    _draw(path, "pareto", table, fronts=pd.concat(fronts))
 
 
 def draw_path(path: str, table: "Table", target: "np.ndarray", limits: "Limits") -> None:
@@ -77,6 +69,8 @@ def draw_path(path: str, table: "Table", target: "np.ndarray", limits: "Limits")
             "kl": found.kl,
             "ess_share": found.ess / table.base.n_samples,
             "max_weight": found.max_weight,
+            "supportable": found.supportable,
+            "feasible": found.feasible,
         }
     )
     _draw(path, "palette_path", table, paths=paths)
@@ -134,7 +128,7 @@ def _draw(path: str, figure: str, table: "Table", **tables: Any) -> None:
     from polyalign.plots.data import FigureData
 
     center = table.base.center
-    levels = pd.DataFrame({"mean": center, "low": center, "high": center}, index=table.names)
+    levels = pd.DataFrame({"mean": center, "sd": table.base.scale}, index=table.names)
     data = FigureData(
         labels={name: name for name in table.names},
         units={},

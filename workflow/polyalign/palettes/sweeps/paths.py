@@ -32,7 +32,8 @@ def compute(
     Returns:
         One row per palette and step: `palette`, `share`, `verdict`, `kl` (nats), `ess_share`
         (effective sample size over the number of samples), `max_weight`; NaN where the point is
-        infeasible.
+        infeasible. `supportable` and `feasible` are the palette's edges, as shares: where support
+        ends (looked for up to the path's end) and where feasibility ends (inf if nothing binds).
 
     Raises:
         InputError: if `palettes` is empty.
@@ -57,6 +58,8 @@ def compute(
                     "kl": found.kl,
                     "ess_share": found.ess / base.n_samples,
                     "max_weight": found.max_weight,
+                    "supportable": found.supportable,
+                    "feasible": found.feasible,
                 }
             )
         )

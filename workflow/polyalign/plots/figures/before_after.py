@@ -43,7 +43,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         )
     values = data.raised[:ACROSS]
     width = theme.PAGE if len(values) > 1 else theme.COLUMN
-    height = 1.35 * len(palettes) + 0.5
+    height = 1.35 * len(palettes) + 0.8
     shape = (len(palettes), len(values))
     sheet = theme.sheet(output, *shape, width=width, height=height, sharex="col")
     with sheet as (figure, panels):
@@ -60,29 +60,47 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             panels[row, 0].set_ylabel(
                 palette.name + data.adjusted(palette.name).replace(" (", "\n(")
             )
+        theme.headline(figure, title(data))
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=5, columnspacing=1.2)
 
 
+def title(data: FigureData) -> str:
+    """The largest move of all."""
+    name, value, start, end, sd = max(moves(data), key=lambda one: abs(one[3] - one[2]) / one[4])
+    shift = f"{(end - start) / sd:+.2f}".replace("-", "−")
+    return (
+        f"λ moves the base model's own samples: {data.labels[value]} by {shift} sd in {name}, the "
+        f"largest of {len(solved(data)[:MOST])} × {len(data.raised[:ACROSS])} moves"
+    )
+
+
 def finding(data: FigureData) -> str:
     """Where each palette that is shown takes the value that it moves most."""
-    import numpy as np
-
-    parts = []
-    for palette in solved(data)[:MOST]:
-        rows, weights = weighted(data, palette)
-        moves = {}
-        for value in data.raised[:ACROSS]:
-            rewards = rows[value].to_numpy()
-            start, end = float(rewards.mean()), float(np.average(rewards, weights=weights))
-            moves[value] = (abs(end - start) / (float(rewards.std()) or 1.0), start, end)
-        value = max(moves, key=moves.__getitem__)
-        _, start, end = moves[value]
-        parts.append(f"{palette.name} {data.labels[value]} from {start:.3g} to {end:.3g}")
+    parts = [
+        f"{name} {data.labels[value]} from {start:.3g} to {end:.3g}"
+        for name, value, start, end, _ in moves(data)
+    ]
     text = f"Moved most, in standard deviations of the base model: {'; '.join(parts)}."
     palettes = shown_of(len(parts), [one.name for one in solved(data)], "palettes")
     values = shown_of(len(data.raised[:ACROSS]), data.raised)
     return " ".join(filter(None, (text, palettes, values)))
+
+
+def moves(data: FigureData) -> list[tuple[str, str, float, float, float]]:
+    """Of each palette the value that it moves most in sd: (palette, value, start, end, sd)."""
+    import numpy as np
+
+    most = []
+    for palette in solved(data)[:MOST]:
+        rows, weights = weighted(data, palette)
+        found = []
+        for value in data.raised[:ACROSS]:
+            rewards = rows[value].to_numpy()
+            start, end = float(rewards.mean()), float(np.average(rewards, weights=weights))
+            found.append((palette.name, value, start, end, float(rewards.std()) or 1.0))
+        most.append(max(found, key=lambda one: abs(one[3] - one[2]) / one[4]))
+    return most
 
 
 def solved(data: FigureData) -> list["Palette"]:

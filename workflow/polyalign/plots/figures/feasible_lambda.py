@@ -1,10 +1,10 @@
 """Where λ can be: the λ of random palettes that are feasible, beside λ drawn at random.
 
-One panel for each number of values: the weights of the first two, in units of one over the base
-model's standard deviation. Colour is the λ of a palette drawn between the base levels and each
-value's maximum, where it is feasible and Σλ is within the cap; grey is a Dirichlet direction times
-a uniform norm. Drawing λ directly leaves parts of the feasible region empty, and fills other parts
-that no palette asks for. The title says what share of the palettes was kept.
+Left: λ of the first two values, in units of one over the base model's standard deviation. Colour is
+the λ of a palette drawn between the base levels and each value's maximum, where it is feasible and
+Σλ is within the cap; grey is a Dirichlet direction times a uniform norm. Drawing λ directly leaves
+parts of the feasible region empty, and fills other parts that no palette asks for. Right: the share
+of random palettes that is kept, against the number of values, with Wilson's 95 % intervals.
 """
 
 from collections.abc import Sequence
@@ -15,53 +15,76 @@ from polyalign.plots import FigureSpec, theme
 from polyalign.plots.data import FigureData
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from matplotlib.axes import Axes
 
 FIGURE = FigureSpec(needs=("random",))
-ACROSS = 3
-
-
-def draw(data: FigureData, output: Sequence[Path]) -> None:
-    """Draw the figure to every path of `output`."""
-    table = data.tables["random"]
-    numbers = sorted(table["n_values"].unique())
-    across, up = weighed(data)[:2]
-    top = 1.04 * table[[f"{across}_weight", f"{up}_weight"]].max().max()
-    with theme.tiles(output, len(numbers), ACROSS, aspect=1.0, foot=0.3) as (figure, panels):
-        for place, (axes, number) in enumerate(zip(panels, numbers, strict=True)):
-            part = table[table["n_values"] == number]
-            for kind, label, colour, size in KINDS:
-                cloud = part[part["kind"] == kind]
-                axes.plot(
-                    cloud[f"{across}_weight"],
-                    cloud[f"{up}_weight"],
-                    ".",
-                    color=colour,
-                    markersize=size,
-                    label=label,
-                )
-            axes.set_title(title(part, int(number)))
-            axes.set_xlabel(f"λ {data.labels[across]} · sd")
-            axes.set_ylabel(f"λ {data.labels[up]} · sd" if place % ACROSS == 0 else "")
-            axes.set(aspect="equal", xlim=(-0.03 * top, top), ylim=(-0.03 * top, top))
-            axes.locator_params(nbins=6)
-        handles, labels = panels[0].get_legend_handles_labels()
-        columns = min(2, len(numbers))  # one panel is too narrow for two
-        figure.legend(handles, labels, loc="outside lower left", ncols=columns, markerscale=2)
-
-
-def finding(data: FigureData) -> str:
-    """What share of the random palettes was kept, for each number of values."""
-    table = data.tables["random"]
-    kept = table.groupby("n_values")["share"].first().sort_index()
-    parts = [f"{100 * share:.2g} % with {number} values" for number, share in kept.items()]
-    return f"Random palettes that are feasible and within the cap: {', '.join(parts)}."
-
-
 KINDS = (
     ("reference", "Dirichlet direction, uniform norm", theme.SOFT, 3.0),
     ("palette", "λ of a feasible random palette", theme.COLOURS[0], 3.5),
 )
+
+
+def draw(data: FigureData, output: Sequence[Path]) -> None:
+    """Draw the figure to every path of `output`."""
+    with theme.sheet(output, 1, 2, width=theme.PAGE, height=3.4) as (figure, panels):
+        plane, bars = panels[0]
+        _plane(plane, data)
+        found = shares(data)
+        for number, (kept, drawn, low, high) in found.items():
+            share = 100 * kept / drawn
+            bars.plot([number] * 2, [100 * low, 100 * high], color=theme.COLOURS[0], linewidth=1.1)
+            bars.plot(number, share, "o", color=theme.COLOURS[0], markersize=4.5)
+            bars.annotate(
+                f"{kept} of {drawn}",
+                (number, 100 * high),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=6,
+            )
+        bars.set_xticks(list(found))
+        bars.set(xlabel="values", ylabel="random palettes kept (%)")
+        bars.set_ylim(bottom=0)
+        bars.margins(x=0.1, y=0.12)
+        theme.headline(figure, title(data))
+        handles, labels = plane.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower left", ncols=2, markerscale=2)
+
+
+def title(data: FigureData) -> str:
+    """How many random palettes of the fewest and of the most values are kept."""
+    found = shares(data)
+    parts = [
+        f"{found[number][0]} of {found[number][1]} with {number} values"
+        for number in dict.fromkeys((min(found), max(found)))
+    ]
+    return f"Random palettes that are feasible: {', '.join(parts)}"
+
+
+def finding(data: FigureData) -> str:
+    """What share of the random palettes was kept, for each number of values."""
+    parts = [
+        f"{100 * kept / drawn:.2g} % ({100 * low:.2g} to {100 * high:.2g}) with {number} values"
+        for number, (kept, drawn, low, high) in shares(data).items()
+    ]
+    return f"Random palettes that are feasible and within the cap: {', '.join(parts)}."
+
+
+def shares(data: FigureData) -> dict[int, tuple[int, int, float, float]]:
+    """Number of values → palettes kept, palettes drawn, and Wilson's 95 % interval of the share."""
+    import numpy as np
+
+    from polyalign.evaluate.winrate import wilson
+
+    found = {}
+    table = data.tables["random"]
+    for number in sorted(map(int, table["n_values"].unique())):
+        part = table[table["n_values"] == number]
+        # As many λ are drawn without a palette as palettes are.
+        kept, drawn = (int((part["kind"] == kind).sum()) for kind in ("palette", "reference"))
+        low, high = wilson(np.array([kept / drawn]), drawn)
+        found[number] = kept, drawn, max(0.0, float(low[0])), float(high[0])
+    return found
 
 
 def weighed(data: FigureData) -> list[str]:
@@ -71,7 +94,16 @@ def weighed(data: FigureData) -> list[str]:
     return [name.removesuffix(ends) for name in table.columns if name.endswith(ends)]
 
 
-def title(part: "pd.DataFrame", number: int) -> str:
-    """Title of a panel: its number of values, and the share of palettes kept."""
-    share = 100 * float(part["share"].iloc[0])
-    return f"{number} values ({share:.2g} % kept)"
+def _plane(axes: "Axes", data: FigureData) -> None:
+    table = data.tables["random"]
+    part = table[table["n_values"] == table["n_values"].min()]
+    across, up = weighed(data)[:2]
+    for kind, label, colour, size in KINDS:
+        cloud = part[part["kind"] == kind]
+        x, y = cloud[f"{across}_weight"], cloud[f"{up}_weight"]
+        axes.plot(x, y, ".", color=colour, markersize=size, label=label)
+    top = 1.04 * part[[f"{across}_weight", f"{up}_weight"]].max().max()
+    axes.set_xlabel(f"λ {data.labels[across]} · sd")
+    axes.set_ylabel(f"λ {data.labels[up]} · sd")
+    axes.set(aspect="equal", xlim=(-0.03 * top, top), ylim=(-0.03 * top, top))
+    axes.locator_params(nbins=6)

@@ -1,10 +1,10 @@
 """Two values against the share of training data for one of them: mixtures of data, and soups.
 
-Left: the two levels against each other. Right: each level against the share of the first value's
-preference pairs. For a soup this is the mean share of its parts, weighted as the soup weights them;
-where its parts are not mixtures, it is the weight of the part that the key names. Lines join
-policies that differ only in the share. Intervals are 95 %, clustered by prompt. The star and the
-dashed lines are the base model.
+The two levels against each other, above those of the base model (the star) in standard deviations
+of its rewards. The number at a point is the share of the first value's preference pairs. For a soup
+this is the mean share of its parts, weighted as the soup weights them; where its parts are not
+mixtures, it is the weight of the part that the key names. Lines join policies that differ only in
+the share. Intervals are 95 %, clustered by prompt.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polyalign.errors import InputError
-from polyalign.families import BASE
 from polyalign.plots import FigureSpec, theme
-from polyalign.plots.data import FigureData, family_of, interval, variant_of
+from polyalign.plots.data import FigureData, family_of, variant_of
+from polyalign.plots.places import label_points
+from polyalign.plots.points import in_base_sd
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,20 +37,50 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             "`dpo` with several `mixtures`, or leave the figure out of `plots`"
         )
     styles = theme.family_styles(data.families)
-    with theme.tiles(output, 3, 3, aspect=0.92, foot=0.3) as (figure, panels):
+    height = 3.6 + 0.16 * len(series)
+    with theme.sheet(output, 1, 1, width=theme.COLUMN, height=height) as (figure, panels):
+        axes = panels[0, 0]
+        spots: list[tuple[float, float]] = []
+        texts, colours = [], []
         for place, (name, members) in enumerate(series.items()):
             style, dash = styles[name.split(" ")[0]], ("-", "--", ":", "-.")[place % 4]
-            shares = [100 * share for share, _ in members]
-            levels = {
-                value: [interval(data.levels[policy], value, "mean") for _, policy in members]
+            x, y = (
+                [in_base_sd(data, policy, value) for _, policy in members]
                 for value in (first, second)
-            }
-            _line(panels[0], levels[first], levels[second], style, dash, name)
-            for axes, value in zip(panels[1:], (first, second), strict=True):
-                _line(axes, [[share] for share in shares], levels[value], style, dash, name)
-        _frame(panels, data, first, second)
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=4)
+            )
+            _line(axes, x, y, style, dash if len(members) > 1 else "", name)
+            for (part, _), across, up in zip(members, x, y, strict=True):
+                spots.append((across[0], up[0]))
+                texts.append(f"{100 * part:.0f} %")
+                colours.append(style.colour)
+        axes.axhline(0, color=theme.SOFT, linewidth=0.7, zorder=0)
+        axes.axvline(0, color=theme.SOFT, linewidth=0.7, zorder=0)
+        axes.plot(0, 0, "*", color="black", markersize=9, zorder=6)
+        axes.set(xlabel=f"{data.labels[first]} (sd)", ylabel=f"{data.labels[second]} (sd)")
+        axes.margins(0.12)
+        theme.headline(figure, title(data))
+        figure.legend(loc="outside lower left")
+        theme.lay_out(figure)
+        label_points(axes, spots, texts, colours)
+
+
+def title(data: FigureData) -> str:
+    """What the longest series does to the two values, in base standard deviations."""
+    first, second = traded(data)
+    series = curves(data, first)
+    name = max(series, key=lambda one: len(series[one]))
+    members = series[name]
+    if len(members) < 2:
+        return f"{data.labels[second]} against {data.labels[first]}, by what was mixed"
+    moves = [
+        in_base_sd(data, members[-1][1], value)[0] - in_base_sd(data, members[0][1], value)[0]
+        for value in (first, second)
+    ]
+    told = " and ".join(
+        f"{data.labels[value]} by {move:+.2f} sd"
+        for value, move in zip((first, second), moves, strict=True)
+    ).replace("-", "−")
+    return f"{name}, {100 * members[0][0]:.0f} to {100 * members[-1][0]:.0f} %: moves {told}"
 
 
 def finding(data: FigureData) -> str:
@@ -162,11 +193,10 @@ def _line(
     dash: str,
     label: str,
 ) -> None:
-    """Points joined by a line, each [centre, low, high] or a centre alone."""
+    """Points joined by a line, each [centre, low, high]."""
     for x, y in zip(across, up, strict=True):
         axes.plot([x[0]] * 2, y[1:], color=style.colour, linewidth=0.8, alpha=0.7)
-        if len(x) == 3:
-            axes.plot(x[1:], [y[0]] * 2, color=style.colour, linewidth=0.8, alpha=0.7)
+        axes.plot(x[1:], [y[0]] * 2, color=style.colour, linewidth=0.8, alpha=0.7)
     axes.plot(
         [x[0] for x in across],
         [y[0] for y in up],
@@ -176,17 +206,3 @@ def _line(
         markersize=4.5,
         label=label,
     )
-
-
-def _frame(panels: Sequence["Axes"], data: FigureData, first: str, second: str) -> None:
-    base = {value: float(data.levels[BASE.name]["mean"][value]) for value in (first, second)}
-    panels[0].plot(base[first], base[second], "*", color="black", markersize=9, zorder=6)
-    panels[0].locator_params(axis="x", nbins=4)
-    panels[0].set(xlabel=f"level: {data.labels[first]}", ylabel=f"level: {data.labels[second]}")
-    for axes, value in zip(panels[1:], (first, second), strict=True):
-        axes.axhline(base[value], color=theme.GREY, linestyle="--", linewidth=0.8)
-        axes.set_xlabel(f"share of {data.labels[first]} (%)")
-        axes.set_ylabel(f"level: {data.labels[value]}")
-        axes.set_xlim(-4, 104)
-    for axes in panels:
-        theme.grid(axes)

@@ -1,36 +1,163 @@
-"""Trade-offs between the raised values, two by two: policies beside the exact fronts.
+"""Trade-offs between the values, two by two: policies beside the exact fronts of their KL.
 
-One panel per pair of values. Black lines are the exact fronts: the best levels that any policy
-within so many nats of the base model reaches by choosing among its samples, found on fit prompts
-and measured on test prompts. Grey points are random λ. Coloured points are policies with 95 %
-intervals. An arrow goes from the base model, the star, to each policy that realises a palette; it
-is dashed where the palette raises a single value.
+One panel per pair of values, in standard deviations of the base model's rewards; 0 is the base
+model's level on the test prompts, the star. Black lines are the exact fronts: the best levels of
+two values that any policy within so many nats of the base model reaches by choosing among its
+samples, found on fit prompts and measured on test prompts. Their nats are those of the palettes:
+compare a policy with the front of its own KL, which the key gives. Points are policies with 95 %
+intervals, clustered by prompt: exact expectations over the candidates where they are known. Up and
+to the right of the star a policy is better in both values.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polyalign.plots import FigureSpec
-from polyalign.plots.data import FigureData
-from polyalign.plots.points import highest_levels
-from polyalign.plots.tradeoffs import draw_pairs, part_shown, traded
+from polyalign.families import BASE
+from polyalign.plots import FigureSpec, theme
+from polyalign.plots.data import FigureData, family_of, shown_of
+from polyalign.plots.places import label_points
+from polyalign.plots.points import (
+    in_base_sd,
+    interval_point,
+    key_height,
+    number_policies,
+    policy_legend,
+)
 
 if TYPE_CHECKING:
-    import numpy as np
+    from matplotlib.axes import Axes
 
-FIGURE = FigureSpec(needs=("levels", "palettes", "random", "fronts"), shows=("chosen",))
+FIGURE = FigureSpec(needs=("levels", "palettes", "fronts"), shows=("chosen",))
+MOST = 3  # panels
+BASE_KEY = "base model. After each name below: its KL in nats"
 
 
 def draw(data: FigureData, output: Sequence[Path]) -> None:
     """Draw the figure to every path of `output`."""
+    pairs = shown_pairs(data)
+    numbers = number_policies(data.policies)
+    width = theme.PAGE if len(pairs) > 1 else theme.COLUMN
+    height = 0.95 * width / len(pairs) + key_height(data, 2) + 0.35
+    with theme.sheet(output, 1, len(pairs), width=width, height=height) as (figure, panels):
+        for axes, (across, up) in zip(panels[0], pairs, strict=True):
+            _panel(axes, data, across, up)
+        policy_legend(
+            figure,
+            data,
+            dict.fromkeys(numbers, ""),
+            keys=_keys(data, numbers),
+            base=BASE_KEY if numbers else "base model",
+        )
+        theme.headline(figure, title(data))
+        theme.lay_out(figure)
+        for axes, (across, up) in zip(panels[0], pairs, strict=True):
+            if any(numbers.values()):
+                styles = theme.family_styles(data.families)
+                label_points(
+                    axes,
+                    [
+                        (in_base_sd(data, name, across)[0], in_base_sd(data, name, up)[0])
+                        for name in numbers
+                    ],
+                    list(numbers.values()),
+                    [styles[family_of(name)].colour for name in numbers],
+                )
 
-    def raw(value: str, levels: "np.ndarray") -> "np.ndarray":
-        return levels
 
-    draw_pairs(data, output, raw, "level: {}")
+def title(data: FigureData) -> str:
+    """Whose interval is above the base level in every value that the panels trade."""
+    values = traded(data)
+    names = " and ".join(
+        filter(None, (", ".join(data.labels[v] for v in values[:-1]), data.labels[values[-1]]))
+    )
+    policies = [name for name in data.policies if name != BASE.name]
+    if not policies:
+        return f"The best levels of {names} that a KL buys"
+    better = [name for name in policies if all(in_base_sd(data, name, v)[1] > 0 for v in values)]
+    return (
+        f"{len(better)} of {len(policies)} policies have their whole interval above the base level "
+        f"in {names}"
+    )
 
 
 def finding(data: FigureData) -> str:
-    """The highest levels of the values that the fronts trade."""
-    return f"{highest_levels(data, traded(data))} {part_shown(data)}".strip()
+    """The title, and the policies that it counts with their KL."""
+    values = traded(data)
+    better = [
+        name
+        for name in data.policies
+        if name != BASE.name and all(in_base_sd(data, name, value)[1] > 0 for value in values)
+    ]
+    told = [f"{name} ({nats(data, name)} nats)" if nats(data, name) else name for name in better]
+    parts = [f"{title(data)}{': ' + ', '.join(told) if told else ''}."]
+    if better:
+        parts.append("Not corrected for the number of policies.")
+    parts.append(shown_of(len(values), data.chosen))
+    return " ".join(filter(None, parts))
+
+
+def shown_pairs(data: FigureData) -> list[tuple[str, str]]:
+    """The pairs of values that have fronts, in the order of `evaluation.values`."""
+    fronts = data.tables["fronts"]
+    return list(dict.fromkeys(zip(fronts["across"], fronts["up"], strict=True)))[:MOST]
+
+
+def traded(data: FigureData) -> list[str]:
+    """The values of the panels, in their order."""
+    return list(dict.fromkeys(value for pair in shown_pairs(data) for value in pair))
+
+
+def nats(data: FigureData, policy: str) -> str:
+    """KL of a policy in nats, as text; `≤` where it is an upper bound, empty where unknown."""
+    first = data.levels[policy].iloc[0]
+    kl = float(first["kl"])
+    bound = "≤ " if first["kl_kind"] == "choice" else ""
+    return "" if math.isnan(kl) else f"{bound}{kl:.2f}"
+
+
+def _keys(data: FigureData, numbers: dict[str, str]) -> dict[str, str]:
+    return {
+        name: f"{number} {data.variant(name)} {nats(data, name)}".rstrip()
+        for name, number in numbers.items()
+        if number
+    }
+
+
+def _panel(axes: "Axes", data: FigureData, across: str, up: str) -> None:
+    base = data.levels[BASE.name]
+    axes.axhline(0, color=theme.SOFT, linewidth=0.7, zorder=0)
+    axes.axvline(0, color=theme.SOFT, linewidth=0.7, zorder=0)
+    fronts = data.tables["fronts"]
+    for budget, front in fronts[(fronts["across"] == across) & (fronts["up"] == up)].groupby(
+        "budget"
+    ):
+        x, y = (
+            (front[f"{value}_level"].to_numpy() - float(base["mean"][value]))
+            / float(base["sd"][value])
+            for value in (across, up)
+        )
+        axes.plot(x, y, color="black", linewidth=0.9, zorder=2, gid=f"front {budget:g}")
+        axes.annotate(
+            f"{budget:.2g} nats",
+            (x[-1], y[-1]),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize=6,
+        ).set_in_layout(False)
+    styles = theme.family_styles(data.families)
+    for name in data.policies:
+        if name != BASE.name:
+            style = styles[family_of(name)]
+            interval_point(
+                axes, in_base_sd(data, name, across), in_base_sd(data, name, up), style, ""
+            )
+    axes.plot(0, 0, marker="*", color="black", markersize=9, linestyle="", zorder=8)
+    left, right = axes.get_xlim()
+    low, high = axes.get_ylim()
+    axes.fill_between([0, right], 0, high, color=theme.SHADE, alpha=0.5, linewidth=0, zorder=-1)
+    axes.set(xlim=(left, right), ylim=(low, high))
+    axes.set_xlabel(f"{data.labels[across]} (sd)")
+    axes.set_ylabel(f"{data.labels[up]} (sd)")

@@ -3,7 +3,8 @@
 Below the diagonal is one point per λ, measured on test prompts: grey for a random direction with a
 random norm over all values, colour for the λ of a random palette of the first two values, the first
 three and so on. The diagonal shows their distributions. Above it are the correlations of the grey
-points.
+points with 95 % intervals (Fisher's z): blue where levels rise together, brown where they conflict.
+Values are in the order of `evaluation.values`.
 """
 
 from collections.abc import Sequence
@@ -25,14 +26,14 @@ MOST = 6  # values
 def draw(data: FigureData, output: Sequence[Path]) -> None:
     """Draw the figure to every path of `output`."""
     table = data.tables["random"]
-    values = [value for value in data.labels if f"{value}_level" in table][:MOST]
+    values = measured(data)[:MOST]
     whole = table["n_values"] == table["n_values"].max()
     clouds = {
         "reference": table[(table["kind"] == "reference") & whole],
         "palette": table[table["kind"] == "palette"],
     }
     count = len(values)
-    height = theme.PAGE + 0.25
+    height = theme.PAGE + 0.5
     options = {"sharex": "col"}
     sheet = theme.sheet(output, count, count, width=theme.PAGE, height=height, **options)
     with sheet as (figure, panels):
@@ -42,33 +43,78 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             panels[i, 0].set_ylabel(data.labels[up])
             panels[-1, i].set_xlabel(data.labels[up])
         figure.align_ylabels(panels[:, 0])
+        theme.headline(figure, title(data))
         _legend(figure)
 
 
+def title(data: FigureData) -> str:
+    """The two values whose levels rise together most, and the two that conflict most."""
+    pairs = correlations(data)
+    if not pairs:
+        return "Levels under random λ"
+    told = []
+    for pair in (
+        max(pairs, key=lambda one: pairs[one][0]),
+        min(pairs, key=lambda one: pairs[one][0]),
+    ):
+        names = " and ".join(data.labels[value] for value in pair)
+        told.append(f"{names} (r {_signed(pairs[pair][0])})")
+    return f"Closest together: {told[0]}; most against each other: {told[1]}"
+
+
 def finding(data: FigureData) -> str:
-    """The two values whose levels rise together most, and the two that fight most."""
+    """The title, with the intervals of the two correlations."""
+    pairs = correlations(data)
+    if not pairs:
+        return ""
+    ends = [
+        f"{_signed(low)} to {_signed(high)}"
+        for _, low, high in (max(pairs.values()), min(pairs.values()))
+    ]
+    every = measured(data)
+    shown = shown_of(len(every[:MOST]), every)
+    return f"{title(data)}. 95 % intervals: {ends[0]}; {ends[1]}. {shown}".strip()
+
+
+def measured(data: FigureData) -> list[str]:
+    """The values that have levels, in the table's order: that of `evaluation.values`."""
+    ends = "_level"
+    columns = [
+        name.removesuffix(ends) for name in map(str, data.tables["random"]) if name.endswith(ends)
+    ]
+    return [name for name in columns if name in data.labels]
+
+
+def correlations(data: FigureData) -> dict[tuple[str, str], tuple[float, float, float]]:
+    """Pair of values that are shown → correlation of their levels, with its 95 % interval."""
+    table = data.tables["random"]
+    whole = (table["kind"] == "reference") & (table["n_values"] == table["n_values"].max())
+    rows = table[whole]
+    values = measured(data)[:MOST]
+    return {
+        (one, other): correlation(
+            rows[f"{one}_level"].to_numpy(), rows[f"{other}_level"].to_numpy()
+        )
+        for i, other in enumerate(values)
+        for one in values[:i]
+    }
+
+
+def correlation(x: "np.ndarray", y: "np.ndarray") -> tuple[float, float, float]:
+    """Correlation of two samples (n,) and its 95 % interval by Fisher's z; (-1, 1) below 4."""
     import numpy as np
 
-    table = data.tables["random"]
-    every = [value for value in data.labels if f"{value}_level" in table]
-    values = every[:MOST]
-    whole = (table["kind"] == "reference") & (table["n_values"] == table["n_values"].max())
-    levels = table.loc[whole, [f"{value}_level" for value in values]].to_numpy()
-    if len(values) < 2:
-        return ""
-    share = np.corrcoef(levels.T)
-    pairs = {
-        (one, other): float(share[i, j])
-        for i, one in enumerate(values)
-        for j, other in enumerate(values[:i])
-    }
-    together, against = max(pairs, key=pairs.__getitem__), min(pairs, key=pairs.__getitem__)
-    named = {pair: " and ".join(data.labels[value] for value in pair[::-1]) for pair in pairs}
-    text = (
-        f"Closest together: {named[together]} ({pairs[together]:+.2f}); most against each other: "
-        f"{named[against]} ({pairs[against]:+.2f})."
-    )
-    return f"{text} {shown_of(len(values), every)}".strip()
+    from polyalign.evaluate.clusters import NORMAL_95
+
+    r = float(np.corrcoef(x, y)[0, 1])
+    if len(x) < 4:
+        return r, -1.0, 1.0
+    z, half = np.arctanh(np.clip(r, -0.999999, 0.999999)), NORMAL_95 / np.sqrt(len(x) - 3)
+    return r, float(np.tanh(z - half)), float(np.tanh(z + half))
+
+
+def _signed(number: float) -> str:
+    return f"{round(number, 2) + 0.0:+.2f}".replace("-", "−")  # no −0.00
 
 
 def _panel(
@@ -82,8 +128,18 @@ def _panel(
     x = {kind: cloud[f"{across}_level"].to_numpy() for kind, cloud in clouds.items()}
     y = {kind: cloud[f"{up}_level"].to_numpy() for kind, cloud in clouds.items()}
     if i < j:
-        share = float(np.corrcoef(x["reference"], y["reference"])[0, 1])
-        axes.text(0.5, 0.5, f"{share:+.2f}", transform=axes.transAxes, ha="center", va="center")
+        share, low, high = correlation(x["reference"], y["reference"])
+        axes.set_facecolor(theme.signed_colours()((share + 1) / 2))
+        axes.text(
+            0.5,
+            0.5,
+            f"{_signed(share)}\n({_signed(low)} to\n{_signed(high)})",
+            transform=axes.transAxes,
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if abs(share) > 0.6 else "black",
+        )
         axes.set_yticks([])
         axes.tick_params(bottom=False)
         for side in axes.spines.values():

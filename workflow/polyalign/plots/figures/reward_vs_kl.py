@@ -1,10 +1,12 @@
 """Levels against KL to the base model, all families on one plot: what each gain costs in KL.
 
 One column per value that palettes raise, and one for each value that is evaluated but never in λ; a
-fall at a higher KL there is over-optimisation. The upper row has the KL in nats, the lower row its
-square root, in which small gains are straight lines. Full points have a KL that is measured on
-their samples. White points choose among candidates: theirs is an upper bound, so their true place
-is further left. Intervals are 95 %, clustered by prompt. The star is the base model.
+fall at a higher KL there is over-optimisation. The axis is the square root of the KL, on which
+small gains are straight lines; the level is that above the base model's, in standard deviations of
+its rewards. Full points have a KL that is measured on their samples. White points choose among
+candidates: theirs is an upper bound, so their true place is further left. Intervals are 95 %,
+clustered by prompt; levels are exact expectations over the candidates where those are known. The
+star is the base model.
 """
 
 import math
@@ -14,8 +16,15 @@ from typing import Any
 
 from polyalign.families import BASE
 from polyalign.plots import FigureSpec, theme
-from polyalign.plots.data import FigureData, family_of, interval, shown_of
-from polyalign.plots.points import interval_point, number_policies, policy_legend
+from polyalign.plots.data import FigureData, family_of, shown_of
+from polyalign.plots.places import label_points
+from polyalign.plots.points import (
+    in_base_sd,
+    interval_point,
+    key_height,
+    number_policies,
+    policy_legend,
+)
 
 FIGURE = FigureSpec(needs=("levels", "palettes"), shows=("evaluate_only",))
 ACROSS = 3
@@ -28,27 +37,46 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     numbers = number_policies(known)
     styles = theme.family_styles(data.families)
     width = theme.PAGE if len(values) > 1 else theme.COLUMN
-    height = 2 * 0.9 * width / len(values) + 0.7
-    sheet = theme.sheet(output, 2, len(values), width=width, height=height, sharey="col")
+    height = 0.95 * width / len(values) + key_height(data, 2) + 0.4
+    sheet = theme.sheet(output, 1, len(values), width=width, height=height)
     with sheet as (figure, panels):
-        for column, value in enumerate(values):
-            start = float(data.levels[BASE.name]["mean"][value])
-            for row, axes in enumerate(panels[:, column]):
-                theme.grid(axes)
-                axes.axhline(start, color=theme.GREY, linestyle="--", linewidth=0.7)
-                axes.plot(0, start, marker="*", color="black", markersize=9, linestyle="", zorder=7)
-                for name, number in numbers.items():
-                    x = nats(data, name)
-                    x = [math.sqrt(one) for one in x] if row else x
-                    y = interval(data.levels[name], value, "mean")
-                    style = styles[family_of(name)]
-                    interval_point(axes, x, y, style, number, hollow=is_bound(data, name))
-                axes.set_xlabel("√KL (√nats)" if row else "KL (nats)")
+        places: dict[str, list[tuple[float, float]]] = {}
+        for axes, value in zip(panels[0], values, strict=True):
+            theme.grid(axes)
+            axes.axhline(0, color=theme.GREY, linestyle="--", linewidth=0.7)
+            axes.plot(0, 0, marker="*", color="black", markersize=9, linestyle="", zorder=7)
+            for name in numbers:
+                x = [math.sqrt(one) for one in nats(data, name)]
+                y = in_base_sd(data, name, value)
+                style = styles[family_of(name)]
+                interval_point(axes, x, y, style, "", hollow=is_bound(data, name))
+                places.setdefault(value, []).append((x[0], y[0]))
+            axes.set_xlabel("√KL (√nats)")
             only = "\n(evaluated only)" if value in data.evaluate_only else ""
-            panels[0, column].set_title(f"{data.labels[value]}{only}")
-            for axes in panels[:, column]:
-                axes.set_ylabel("level" if column == 0 else "")
+            axes.set_title(f"{data.labels[value]}{only}")
+        panels[0, 0].set_ylabel("level above the base (sd)")
         policy_legend(figure, data, numbers, extra=_kinds(data, known))
+        theme.headline(figure, title(data))
+        if any(numbers.values()):
+            theme.lay_out(figure)
+            colours = [styles[family_of(name)].colour for name in numbers]
+            for axes, value in zip(panels[0], values, strict=True):
+                label_points(axes, places[value], list(numbers.values()), colours)
+
+
+def title(data: FigureData) -> str:
+    """The highest level of the first value with its cost."""
+    known = [name for name in data.policies if name != BASE.name and nats(data, name)]
+    if not known:
+        return "No policy has a known KL"
+    value = shown_values(data)[0]
+    best = max(known, key=lambda name: _finite(in_base_sd(data, name, value)[0]))
+    level, low, high = in_base_sd(data, best, value)
+    bound = "≤ " if is_bound(data, best) else ""
+    return (
+        f"{data.labels[value]} is highest for {best}: {level:+.2f} sd ({low:+.2f} to {high:+.2f}) "
+        f"at {bound}{nats(data, best)[0]:.2f} nats"
+    ).replace("-0", "−0")
 
 
 def finding(data: FigureData) -> str:
@@ -59,11 +87,11 @@ def finding(data: FigureData) -> str:
         return ""
     parts = []
     for value in shown_values(data):
-        best = max(known, key=lambda name: float(data.levels[name]["mean"][value]))
-        level = float(data.levels[best]["mean"][value])
+        best = max(known, key=lambda name: _finite(in_base_sd(data, name, value)[0]))
+        level = in_base_sd(data, best, value)[0]
         nats_of = f"{'at most ' if is_bound(data, best) else ''}{known[best][0]:.3g} nats"
-        parts.append(f"{data.labels[value]} {level:.3g} at {nats_of} ({best})")
-    text = f"Highest levels: {', '.join(parts)}."
+        parts.append(f"{data.labels[value]} {level:+.2f} sd at {nats_of} ({best})")
+    text = f"Highest levels above the base: {', '.join(parts)}."
     # Two kinds of KL are not compared.
     for bound, what in ((False, "as measured on samples"), (True, "as an upper bound")):
         own = {name: kl for name, kl in known.items() if is_bound(data, name) == bound}
@@ -83,6 +111,11 @@ def shown_values(data: FigureData) -> list[str]:
     only = [value for value in data.labels if value in data.evaluate_only][:2]
     raised = [value for value in data.raised if value not in only]
     return [*raised[: ACROSS + 1 - len(only)], *only][: ACROSS + (1 if only else 0)]
+
+
+def _finite(number: float) -> float:
+    """A number to sort by: what is not known comes last."""
+    return number if math.isfinite(number) else -math.inf
 
 
 def is_bound(data: FigureData, policy: str) -> bool:

@@ -31,7 +31,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     palettes = list(dict.fromkeys(table["palette"]))
     styles = theme.series_styles(data.labels)
     options = {"sharex": True, "sharey": True}
-    tiles = theme.tiles(output, len(palettes), ACROSS, aspect=0.6, foot=0.35, **options)
+    tiles = theme.tiles(output, len(palettes), ACROSS, aspect=0.6, foot=0.65, **options)
     with tiles as (figure, panels):
         for place, (axes, palette) in enumerate(zip(panels, palettes, strict=True)):
             theme.grid(axes)
@@ -64,6 +64,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.set_ylabel("level − target (sd)" if place % ACROSS == 0 else "")
             axes.set_xticks(range(0, last + 1, 1 + last // MOST))  # no round is beyond them
         handles, labels = panels[0].get_legend_handles_labels()
+        theme.headline(figure, title(data))
         once = Line2D([], [], color=theme.GREY, marker="o", markerfacecolor="none", linestyle="")
         figure.legend(
             [*handles, once],
@@ -74,15 +75,37 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         )
 
 
+def title(data: FigureData) -> str:
+    """The palette that one round leaves furthest below a target."""
+    found = shortfalls(data)
+    palette = max(found, key=lambda name: found[name][0])
+    first, last, rounds = found[palette]
+    return (
+        f"One value after the other: after one round {palette} is up to {first:.2g} sd below what "
+        f"it asks, after {rounds} rounds {last:.2g} sd"
+    )
+
+
 def finding(data: FigureData) -> str:
     """The worst shortfall of each palette after the first and after the last round."""
+    parts = [
+        f"{palette} {first:.2g} after one round, {last:.2g} after {rounds}"
+        for palette, (first, last, rounds) in shortfalls(data).items()
+    ]
+    return f"Furthest below its target, in standard deviations: {'; '.join(parts)}."
+
+
+def shortfalls(data: FigureData) -> dict[str, tuple[float, float, int]]:
+    """Palette → its worst gap (sd) after the first round and after the last, and how many rounds.
+
+    A gap is at least 0.
+    """
     table = data.tables["rounds"]
     table = table.assign(gap=(table["target"] - table["level"]) / table["spread"])
     worst = table.groupby(["palette", "round"], sort=False)["gap"].max().clip(lower=0)
-    parts = []
+    found = {}
     for palette in table["palette"].unique():
         rounds = worst[palette]
         rounds = rounds[rounds.index > 0].sort_index()
-        first, last = rounds.iloc[0], rounds.iloc[-1]
-        parts.append(f"{palette} {first:.2g} after one round, {last:.2g} after {rounds.index[-1]}")
-    return f"Furthest below its target, in standard deviations: {'; '.join(parts)}."
+        found[palette] = float(rounds.iloc[0]), float(rounds.iloc[-1]), int(rounds.index[-1])
+    return found

@@ -1,11 +1,15 @@
 """How the models were trained: loss or reward, KL, entropy and length, step by step.
 
-One panel per family and metric, one line per model. Where λ moved while training, there is one line
-per value too: its λ relative to that at the start, and how far the level is below the one asked, in
-the reward's units. Thin lines are the numbers as they were logged;
-thick lines are their running median over a twentieth of the training.
+One panel per family and metric, one line per model: the loss, or for models that learn from rewards
+the level of each raised value and the KL to the base model. A dashed line is what perfect training
+would deliver with the palette's λ (p_λ): its levels, expected on test prompts, while the curves are
+of the training prompts. Where λ moved while training, there is one line per value too: its λ
+relative to that at the start, and how far the level is below the one asked, in the reward's units.
+Thin lines are the numbers as they were logged; thick lines are their running median over a
+twentieth of the training.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,15 +22,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-FIGURE = FigureSpec(needs=("training",))
-METRICS = {
-    "loss": "loss",
-    "reward": "reward λ·r/Λ",
-    "kl": "KL (nats)",
-    "entropy": "entropy (nats/token)",
-    "length": "length (tokens)",
-    "truncated": "truncated (share)",
-}
+FIGURE = FigureSpec(needs=("training", "palettes"))
+METRICS = {"loss": "loss", "reward": "reward λ·r/Λ", "kl": "KL (nats)"}
+LEVEL = "rewards/{}/mean"  # a value's column of the metrics
+MOST = 3  # values of a family
 # One column of the metrics per value, behind the prefix.
 BY_VALUE = {
     "lam/": "λ relative to the start",
@@ -48,17 +47,71 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             "figure training_curves: the study trains no model with metrics; add a family that "
             "trains, or leave the figure out of `plots`"
         )
-    with theme.tiles(output, len(panels_of), ACROSS, aspect=0.78, foot=0.0) as (_, panels):
+    tiles = theme.tiles(output, len(panels_of), ACROSS, aspect=0.78, foot=0.35)
+    with tiles as (figure, panels):
         for axes, (family, metric) in zip(panels, panels_of, strict=True):
             lines = _lines(data, family, metric)
             styles = theme.series_styles(lines)
             for label, rows in lines.items():
                 _curve(axes, rows, styles[label], label)
-            title = {**METRICS, **BY_VALUE}[metric]
-            axes.set(title=f"{family}: {title}", xlabel="step")
+                target = perfect(data, f"{family}/{label}", metric)
+                if math.isfinite(target):
+                    axes.axhline(
+                        target,
+                        color=styles[label].colour,
+                        linewidth=0.9,
+                        linestyle="--",
+                        gid=f"perfect {label}",
+                    )
+            axes.set(title=f"{family}: {named(data, metric)}", xlabel="step")
             theme.grid(axes)
             axes.margins(x=0.02)
             axes.legend(fontsize=6, handlelength=1.2)
+        theme.headline(figure, title(data))
+
+
+def title(data: FigureData) -> str:
+    """How many levels end below those of perfect training, where these are known."""
+    below = []
+    for family, metric in panels_shown(data):
+        for variant, rows in _lines(data, family, metric).items():
+            target = perfect(data, f"{family}/{variant}", metric)
+            if metric in _levels(data) and math.isfinite(target):
+                below.append(_ends(rows["y"])[1] < target)
+    models = f"{len(data.training)} models trained"
+    if not below:
+        return models
+    return (
+        f"{models}: {sum(below)} of {len(below)} raised levels end below those of perfect training "
+        "(dashed)"
+    )
+
+
+def perfect(data: FigureData, model: str, metric: str) -> float:
+    """What perfect training with the λ of a model's palette delivers; NaN where not known."""
+    palette = data.palettes.get(data.policies.get(model) or "")
+    if palette is None or not palette.solved:
+        return math.nan
+    if metric == "kl":
+        return palette.trained.kl
+    return palette.trained.level.get(_levels(data).get(metric, ""), math.nan)
+
+
+def named(data: FigureData, metric: str) -> str:
+    """What the axis of a panel shows."""
+    value = _levels(data).get(metric)
+    return data.labels[value] if value else {**METRICS, **BY_VALUE}[metric]
+
+
+def _levels(data: FigureData) -> dict[str, str]:
+    """Column of a raised value's level → the value."""
+    return {LEVEL.format(value): value for value in data.raised[:MOST]}
+
+
+def _ends(logged: "pd.Series") -> tuple[float, float]:
+    """Medians of the first and of the last twentieth of a training."""
+    part = max(1, len(logged) // WINDOW)
+    return float(logged.iloc[:part].median()), float(logged.iloc[-part:].median())
 
 
 def finding(data: FigureData) -> str:
@@ -69,21 +122,26 @@ def finding(data: FigureData) -> str:
         if metric not in table or not table[metric].notna().any():
             continue
         logged = table.sort_values("step")[metric].dropna()
-        part = max(1, len(logged) // WINDOW)
-        first, last = logged.iloc[:part].median(), logged.iloc[-part:].median()
+        first, last = _ends(logged)
         parts.append(f"{name} {metric} {first:.3g} to {last:.3g}")
     return f"From the first to the last twentieth of the training: {'; '.join(parts)}."
 
 
 def panels_shown(data: FigureData) -> list[tuple[str, str]]:
-    """Families and the metrics that at least one of their models has, in order."""
-    families = dict.fromkeys(map(family_of, data.training))
-    return [
-        (family, metric)
-        for family in families
-        for metric in (*METRICS, *BY_VALUE)
-        if _lines(data, family, metric)
-    ]
+    """Families and what is shown of them, in order: metrics that at least one model has.
+
+    Rewards stand for the loss, which says nothing where a model learns from them, and levels for
+    the reward that adds them up.
+    """
+    found = []
+    for family in dict.fromkeys(map(family_of, data.training)):
+        metrics = [*METRICS, *_levels(data), *BY_VALUE]
+        metrics = [one for one in metrics if _lines(data, family, one)]
+        levels = [one for one in metrics if one in _levels(data)]
+        left_out = {"loss"} if {"reward", *levels} & set(metrics) else set()
+        left_out |= {"reward"} if levels else set()
+        found += [(family, one) for one in metrics if one not in left_out]
+    return found
 
 
 def _lines(data: FigureData, family: str, metric: str) -> dict[str, "pd.DataFrame"]:

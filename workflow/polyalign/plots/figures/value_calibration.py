@@ -29,7 +29,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     table = known(data)
     positions = sorted(table["position"].unique())
     styles = theme.series_styles([str(one) for one in positions])
-    with theme.tiles(output, 1, 1, aspect=0.9, foot=0.0) as (_, panels):
+    with theme.tiles(output, 1, 1, aspect=0.9, foot=0.4) as (figure, panels):
         axes = panels[0]
         for position in positions:
             rows, style = table[table["position"] == position], styles[str(position)]
@@ -46,7 +46,15 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         axes.plot(ends, ends, color=theme.GREY, linestyle="--", linewidth=0.8)
         axes.set(xlabel="predicted (nats)", ylabel="realised (nats)")
         theme.grid(axes)
+        theme.headline(figure, title(data))
         axes.legend(fontsize=6, title="of a response", title_fontsize=6)
+
+
+def title(data: FigureData) -> str:
+    """How far apart the two are on average over all groups."""
+    table = known(data)
+    gap = (table["predicted"] - table["realised"]).abs().mean()
+    return f"Learnt values are {gap:.2g} nats from the realised ones, on average"
 
 
 def finding(data: FigureData) -> str:

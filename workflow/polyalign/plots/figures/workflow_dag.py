@@ -21,7 +21,7 @@ SWEEPS = 12  # passes of ordering by the neighbours' places
 STAGES = (  # what rules do, how their names start, and their colour; the first that fits
     ("training", ("train", "base_model", "reward_model", "value_model"), theme.COLOURS[1]),
     ("sampling", ("generate", "annotate", "merge", "decode", "import"), theme.COLOURS[0]),
-    ("solving", ("solve", "explore"), theme.COLOURS[2]),
+    ("solving", ("solve", "diagnose", "explore"), theme.COLOURS[2]),
     ("judging", ("levels", "winrate", "tables", "families", "mixing"), theme.COLOURS[3]),
     ("showing", ("plot", "overview", "report"), theme.COLOURS[4]),
     ("data", ("",), theme.GREY),
@@ -34,7 +34,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     places = layout(edges)
     columns = 1 + max(x for x, _ in places.values())
     tallest = max(sum(1 for x, _ in places.values() if x == column) for column in range(columns))
-    height = max(2.2, 0.36 * tallest + 0.6)
+    height = max(2.2, 0.36 * tallest + 0.85)
     with theme.sheet(output, 1, 1, width=theme.PAGE, height=height) as (figure, panels):
         axes = panels[0, 0]
         axes.set_axis_off()
@@ -45,6 +45,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             if back or not implied(edges, start, end):
                 _arrow(axes, boxes[start], boxes[end], back=back)
         _legend(figure)
+        theme.headline(figure, finding(data).rstrip("."))
 
 
 def implied(edges: Sequence[tuple[str, str]], start: str, end: str) -> bool:
@@ -60,7 +61,7 @@ def implied(edges: Sequence[tuple[str, str]], start: str, end: str) -> bool:
 def finding(data: FigureData) -> str:
     """How many rules the study uses."""
     rules = {rule for pair in data.jobs for rule in pair}
-    return f"{len(rules)} rules, {len(data.jobs)} of whose pairs hand something on."
+    return f"{len(rules)} rules make the study, with {len(data.jobs)} hand-overs between them."
 
 
 def forward(edges: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

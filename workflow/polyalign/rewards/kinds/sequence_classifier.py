@@ -101,9 +101,6 @@ class Spec(ModelSpec):
     def check_labels(self, names: list[str]) -> None:
         label_number(self.index, names, self.model)
 
-    def is_log_probability(self) -> bool:
-        return self.output == "log_probability"
-
 
 def label_number(index: int | str | None, names: Sequence[str], model: str) -> int:
     """The number of the label that `index` means.
