@@ -877,7 +877,7 @@ def small_study() -> FigureData:
         ),
         (
             pareto,
-            "0 of 2 policies have their whole interval above the base level in A and B.",
+            "0 of 2 policies are clearly above the base model in A and B.",
         ),
         (
             reward_vs_kl,

@@ -38,6 +38,28 @@ def in_base_sd(data: FigureData, policy: str, value: str) -> list[float]:
     return [(end - base["mean"]) / (base["sd"] or math.nan) for end in ends]
 
 
+def change(data: FigureData, policy: str, value: str) -> tuple[float, float]:
+    """Level of a policy minus that of the base model, and its standard error, in base sd.
+
+    Both are NaN for a value that does not vary.
+    """
+    from polyalign.evaluate.delivery import best_known
+
+    base = {one: float(data.levels[BASE.name][one][value]) for one in ("mean", "sd", "se")}
+    level, _, _, se, _ = best_known(data.levels[policy], value)
+    sd = base["sd"]
+    if not sd > 0:
+        return math.nan, math.nan
+    return (level - base["mean"]) / sd, math.hypot(se, base["se"]) / sd
+
+
+def is_clear(gain: float, se: float) -> bool:
+    """Whether the 95 % interval of a change excludes 0."""
+    from polyalign.evaluate.clusters import NORMAL_95
+
+    return abs(gain) > NORMAL_95 * se
+
+
 def interval_point(
     axes: "Axes",
     across: Sequence[float],

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from polyalign.families import BASE
 from polyalign.plots import FigureSpec, theme
 from polyalign.plots.data import FigureData, family_of, shortened, shown_of
+from polyalign.plots.points import change, is_clear
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,28 +120,6 @@ def finding(data: FigureData) -> str:
 def shown_policies(data: FigureData) -> list[str]:
     """The policies without the base model, in order, as many as fit."""
     return [name for name in data.policies if name != BASE.name][:MOST]
-
-
-def change(data: FigureData, policy: str, value: str) -> tuple[float, float]:
-    """Level of a policy minus that of the base model, and its standard error, in base sd.
-
-    Both are NaN for a value that does not vary.
-    """
-    from polyalign.evaluate.delivery import best_known
-
-    base = {one: float(data.levels[BASE.name][one][value]) for one in ("mean", "sd", "se")}
-    level, _, _, se, _ = best_known(data.levels[policy], value)
-    sd = base["sd"]
-    if not sd > 0:
-        return math.nan, math.nan
-    return (level - base["mean"]) / sd, math.hypot(se, base["se"]) / sd
-
-
-def is_clear(gain: float, se: float) -> bool:
-    """Whether the 95 % interval of a change excludes 0."""
-    from polyalign.evaluate.clusters import NORMAL_95
-
-    return abs(gain) > NORMAL_95 * se
 
 
 def _numbers(axes: "Axes", cells: "np.ndarray") -> None:

@@ -19,8 +19,10 @@ from polyalign.plots import FigureSpec, theme
 from polyalign.plots.data import FigureData, family_of, shown_of
 from polyalign.plots.places import label_points
 from polyalign.plots.points import (
+    change,
     in_base_sd,
     interval_point,
+    is_clear,
     key_height,
     number_policies,
     policy_legend,
@@ -67,7 +69,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
 
 
 def title(data: FigureData) -> str:
-    """Whose interval is above the base level in every value that the panels trade."""
+    """Whose change from the base model is clearly a gain in every value that the panels trade."""
     values = traded(data)
     names = " and ".join(
         filter(None, (", ".join(data.labels[v] for v in values[:-1]), data.labels[values[-1]]))
@@ -75,21 +77,20 @@ def title(data: FigureData) -> str:
     policies = [name for name in data.policies if name != BASE.name]
     if not policies:
         return f"The best levels of {names} that a KL buys"
-    better = [name for name in policies if all(in_base_sd(data, name, v)[1] > 0 for v in values)]
-    return (
-        f"{len(better)} of {len(policies)} policies have their whole interval above the base level "
-        f"in {names}"
-    )
+    better = [name for name in policies if is_above(data, name, values)]
+    return f"{len(better)} of {len(policies)} policies are clearly above the base model in {names}"
+
+
+def is_above(data: FigureData, policy: str, values: Sequence[str]) -> bool:
+    """Whether the 95 % interval of the policy's change is above 0 in each of the values."""
+    changes = [change(data, policy, value) for value in values]
+    return all(gain > 0 and is_clear(gain, se) for gain, se in changes)
 
 
 def finding(data: FigureData) -> str:
     """The title, and the policies that it counts with their KL."""
     values = traded(data)
-    better = [
-        name
-        for name in data.policies
-        if name != BASE.name and all(in_base_sd(data, name, value)[1] > 0 for value in values)
-    ]
+    better = [name for name in data.policies if name != BASE.name and is_above(data, name, values)]
     told = [f"{name} ({nats(data, name)} nats)" if nats(data, name) else name for name in better]
     parts = [f"{title(data)}{': ' + ', '.join(told) if told else ''}."]
     if better:
