@@ -134,7 +134,7 @@ def test_a_palette_that_is_trained_on_retrains_its_models_alone(study: Path) -> 
     assert {job for job in found if job.startswith("train")} == trained
     assert {job for job in found if job.startswith("generate")} == {
         *sampled,
-        "generate_token_d:hhh-60:0:1",
+        "generate_value_d:hhh-60:0:1",
     }
     annotated = {job for job in found if job.startswith("annotate")}
     assert len(annotated) == 24
@@ -325,8 +325,8 @@ def test_guidance_reruns_guided_sampling_alone(study: Path) -> None:
     change(study, "workflow/polyalign/sampling/guided.py")
     found = planned(study)
     sampled = ("generate", "decode", "train", "solve", "reward", "base_model")
-    assert {job for job in found if job.startswith(sampled)} == {"generate_token_d:hhh-60:0:1"}
-    assert all(":token-d:" in job for job in found if job.startswith("annotate"))
+    assert {job for job in found if job.startswith(sampled)} == {"generate_value_d:hhh-60:0:1"}
+    assert all(":value-d:" in job for job in found if job.startswith("annotate"))
 
 
 def test_another_random_lambda_is_decoded_alone(study: Path) -> None:

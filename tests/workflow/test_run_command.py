@@ -50,10 +50,10 @@ def solve_by(folder: Path, main: str) -> str:
 def test_a_whole_study_ends_with_its_outcome(checkout: Path) -> None:
     status, printed = run(checkout)
     assert status == 0, printed
-    assert any(line.startswith("Study scores-only: 41 jobs, ") for line in printed)
+    assert any(line.startswith("Study scores-only: 39 jobs, ") for line in printed), printed
     complete, levels, outcome, report, _, took = printed[-6:]
     assert complete == (
-        "Study scores-only is complete: 4 palettes, 5 policies, 6 figures, 8 tables."
+        "Study scores-only is complete: 4 palettes, 5 policies, 5 figures, 8 tables."
     )
     page = (checkout / RESULTS / "overview.html").read_text()
     assert outcome.startswith("Better than the base model in all of Humor, Helpful, Harmless")
@@ -61,7 +61,7 @@ def test_a_whole_study_ends_with_its_outcome(checkout: Path) -> None:
     assert levels.startswith("Raised levels: ")
     assert levels in (checkout / RESULTS / "plots/delivery.txt").read_text()
     assert report == f"Report: {RESULTS}/report.html"
-    assert took.endswith(" for 41 jobs.")
+    assert took.endswith(" for 39 jobs.")
     status, printed = run(checkout)
     assert status == 0
     assert printed[-6:-2] == [complete, levels, outcome, report]
