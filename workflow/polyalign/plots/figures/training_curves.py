@@ -26,6 +26,8 @@ FIGURE = FigureSpec(needs=("training", "palettes"))
 METRICS = {"loss": "loss", "reward": "reward λ·r/Λ", "kl": "KL (nats)"}
 LEVEL = "rewards/{}/mean"  # a value's column of the metrics
 MOST = 3  # values of a family
+FEW = 3  # lines whose key matplotlib finds a place for
+ROOM = 0.6  # of the height of the lines
 # One column of the metrics per value, behind the prefix.
 BY_VALUE = {
     "lam/": "λ relative to the start",
@@ -66,7 +68,16 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.set(title=f"{family}: {named(data, metric)}", xlabel="step")
             theme.grid(axes)
             axes.margins(x=0.02)
-            axes.legend(fontsize=6, handlelength=1.2)
+            lines = len(axes.get_legend_handles_labels()[0])
+            if lines > FEW:
+                # Room above the lines for a key of several rows.
+                low, high = axes.get_ylim()
+                axes.set_ylim(low, high + ROOM * (high - low))
+                axes.legend(
+                    fontsize=5.5, handlelength=1.2, columnspacing=0.8, ncols=2, loc="upper left"
+                )
+            else:
+                axes.legend(fontsize=6, handlelength=1.2)
         theme.headline(figure, title(data))
 
 
