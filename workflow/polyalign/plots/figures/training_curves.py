@@ -68,8 +68,8 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.set(title=f"{family}: {named(data, metric)}", xlabel="step")
             theme.grid(axes)
             axes.margins(x=0.02)
-            lines = len(axes.get_legend_handles_labels()[0])
-            if lines > FEW:
+            several = len(axes.get_legend_handles_labels()[0])
+            if several > FEW:
                 # Room above the lines for a key of several rows.
                 low, high = axes.get_ylim()
                 axes.set_ylim(low, high + ROOM * (high - low))
