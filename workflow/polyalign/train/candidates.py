@@ -239,6 +239,36 @@ def arguments(section: TrainingOptions, epochs: int, run: Run, *, judged: bool) 
     return SFTConfig(**named, num_train_epochs=epochs, max_length=None, remove_unused_columns=False)
 
 
+def train_policy(
+    kind: type[CandidateTrainer], section: Any, inputs: TrainingInputs, output: Path
+) -> dict[str, Any]:
+    """Train a policy on the candidates of its palette.
+
+    Args:
+        kind: the trainer, with its loss.
+        section: how to optimise, with `epochs`.
+        inputs: of the job.
+        output: folder of the finished model.
+
+    Returns:
+        The record of `train_on_candidates`, and whether its optimum is p_λ (`exact_target`).
+    """
+    frame, held_out = scored_candidates(inputs)
+    record = train_on_candidates(
+        kind,
+        inputs.model["source"],
+        frame,
+        held_out,
+        section,
+        inputs.run,
+        output,
+        template=inputs.template,
+        max_new_tokens=inputs.sampling["max_new_tokens"],
+        revision=inputs.model["revision"],
+    )
+    return {**record, "exact_target": is_exact(SamplingRule(**inputs.sampling))}
+
+
 def train_on_candidates(
     kind: type[CandidateTrainer],
     model: str,

@@ -20,33 +20,13 @@ import pandas as pd
 import torch
 
 from polyalign.families.sft import Sft
-from polyalign.settings import SamplingRule
-from polyalign.train.candidates import (
-    CandidateTrainer,
-    by_prompt,
-    is_exact,
-    scored_candidates,
-    train_on_candidates,
-)
+from polyalign.train.candidates import CandidateTrainer, by_prompt, train_policy
 from polyalign.train.inputs import TrainingInputs
 
 
 def train(inputs: TrainingInputs, output: Path) -> dict[str, Any]:
     """Train the policy's model into `output`; returns the record of the training."""
-    frame, held_out = scored_candidates(inputs)
-    record = train_on_candidates(
-        SelectionTrainer,
-        inputs.model["source"],
-        frame,
-        held_out,
-        Sft(**inputs.settings),
-        inputs.run,
-        output,
-        template=inputs.template,
-        max_new_tokens=inputs.sampling["max_new_tokens"],
-        revision=inputs.model["revision"],
-    )
-    return {**record, "exact_target": is_exact(SamplingRule(**inputs.sampling))}
+    return train_policy(SelectionTrainer, Sft(**inputs.settings), inputs, output)
 
 
 def odds(score: np.ndarray) -> np.ndarray:
