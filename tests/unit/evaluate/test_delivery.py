@@ -133,7 +133,7 @@ def test_levels_that_are_asked_stand_by_palette_and_use_what_is_known_exactly() 
     exact = found[0]
     assert exact.realised == 2.1
     assert (exact.low, exact.high) == pytest.approx((2.1 - 0.196, 2.1 + 0.196), abs=1e-4)
-    assert counts(found, raised=True) == {"reached": 1, "undecided": 0, "missed": 1}
+    assert counts(found, "raised") == {"reached": 1, "undecided": 0, "missed": 1}
     assert outcome(found) == (
         "Raised levels: 1 of 2 reached, 0 undecided, 1 missed. "
         "Levels to maintain: 1 of 2 reached, 0 undecided, 1 missed."

@@ -460,7 +460,13 @@ def _feasible(
     lam, level = optimum.lam / base.scale + 0.0, goal - optimum.gradient
     kl = _kl(base, optimum)
     verdict, message = _verdict(
-        base, optimum, limits, kl=kl, carried=mean_ess, largest=largest, norm=float(np.abs(lam).sum())
+        base,
+        optimum,
+        limits,
+        kl=kl,
+        carried=mean_ess,
+        largest=largest,
+        norm=float(np.abs(lam).sum()),
     )
     return Solution(
         status="solved" if optimum.status == "solved" else "stalled",

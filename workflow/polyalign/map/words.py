@@ -10,8 +10,8 @@ level is found first.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from polyalign.map.base import (
     check_groups,
     resolve_scope,
 )
+from polyalign.map.dual import Solution, solve_on
 from polyalign.map.maximal import highest_within
 from polyalign.map.palette import GRAMMAR, NUMBER, parse_level, parse_target
 
@@ -117,6 +118,44 @@ class Problem:
         """(m,) signs of the rows."""
         return np.array([row.sign for row in self.rows])
 
+    def solve(self) -> Solution:
+        """The solution with its slack; `infeasible` also where the budget does not suffice."""
+        found = solve_on(self.base, self.target, names=self.names, slack=True)
+        solved = found.status == "solved"
+        return beyond_budget(found, self.beyond) if self.beyond and solved else found
+
+
+def beyond_budget(found: Solution, why: str) -> Solution:
+    """The answer where the other levels alone need more than the budget; `why` says so."""
+    nothing = np.full(found.lam.size, np.nan)
+    numbers = dict.fromkeys(("kl", "ess", "mean_ess", "max_weight", "gap"), np.nan)
+    return replace(
+        found, status="infeasible", verdict="infeasible", message=why, lam=nothing,
+        realised=nothing, **numbers,
+    )  # fmt: skip
+
+
+def key_columns(keys: Sequence[str], columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What λ weighs (n, k), by the keys of a palette.
+
+    Args:
+        keys: values and shares.
+        columns: value → its cells (n,).
+
+    Raises:
+        InputError: on a group of prompts, or a value that is not there.
+    """
+    found = []
+    for key in keys:
+        column = column_of(key)
+        if column.group is not None:
+            raise InputError(
+                f"{key}: λ of a group of prompts says nothing of other prompts; expected values "
+                "and shares of all prompts"
+            )
+        found.append(column.numbers(np.asarray(_cells(columns, column.value), dtype=np.float64)))
+    return np.stack(found, axis=1)
+
 
 def check_word(word: str | float) -> None:
     """Raise InputError unless `word` may stand behind the key of a palette."""
@@ -151,27 +190,32 @@ def column_of(key: str) -> Column:
     return Column(key, None, group)
 
 
-def plain_keys(levels: Mapping[str, str | float]) -> bool:
-    """Whether all keys of a palette are values: no shares, no groups."""
-    return all(column_of(key) == Column(key) for key in levels)
+def values_of(keys: Iterable[str]) -> list[str]:
+    """The values that keys of a palette stand for, each once, in order."""
+    return list(dict.fromkeys(column_of(key).value for key in keys))
 
 
-def values_of(levels: Mapping[str, str | float]) -> list[str]:
-    """The values that a palette bounds, each once, in its order."""
-    return list(dict.fromkeys(column_of(key).value for key in levels))
-
-
-def labels_of(levels: Mapping[str, str | float]) -> list[str]:
-    """The columns that say in which group a prompt is, each once, in the palette's order."""
-    groups = (column_of(key).group for key in levels)
+def labels_of(keys: Iterable[str]) -> list[str]:
+    """The columns that say in which group a prompt is, each once, in order."""
+    groups = (column_of(key).group for key in keys)
     return list(dict.fromkeys(group[0] for group in groups if group))
 
 
-def weights_of(rows: Sequence[Row], lam: Sequence[float]) -> dict[str, float]:
-    """Key → weight of its column in λ·r: the sum over its rows; that of a ceiling is <= 0."""
-    found = dict.fromkeys((row.of for row in rows), 0.0)
+def key_of(row: str) -> str:
+    """The key of the palette that a row's name is made of."""
+    return re.sub(r" [<>]=$", "", row)
+
+
+def weights_of(rows: Sequence[str], lam: Sequence[float]) -> dict[str, float]:
+    """Key → weight of its column in λ·r: the sum over its rows; that of a ceiling is <= 0.
+
+    Args:
+        rows: names of the m rows.
+        lam: their λ (m,), in 1 / the rewards' units.
+    """
+    found = dict.fromkeys(map(key_of, rows), 0.0)
     for row, weight in zip(rows, lam, strict=True):
-        found[row.of] += float(weight)
+        found[key_of(row)] += float(weight)
     return found
 
 
@@ -194,20 +238,35 @@ def pose(
             prompt is in or that parts a prompt, or a budget that does not bind.
     """
     rows = rows_of(levels)
-    size = len(_cells(columns, rows[0].column.value))
-    group = check_groups(groups, size)
-    scope = resolve_scope(scope, size, groups)
-    asked: dict[str, float] = {}
-    parts = [_column(row, columns, group, scope, asked) for row in rows]
-    rewards = np.stack(parts, axis=1)
+    rewards, asked = columns_of(rows, columns, groups, scope)
     base = Base(rewards, groups, scope, signs=np.array([row.sign for row in rows]))
+    scope = base.scope
     told = {row.name: asked.get(row.name, row.level) for row in rows}
     target = parse_target(told, rewards, list(told), groups, scope=scope)
     beyond = ""
     for i in (i for i, row in enumerate(rows) if row.budget is not None):
-        target[i], beyond = highest_within(base, target, i, float(rows[i].budget or 0.0), rows[i].of)
+        target[i], beyond = highest_within(
+            base, target, i, float(rows[i].budget or 0.0), rows[i].of
+        )
         told[rows[i].name] = float(target[i])
-    return Problem(rows, rewards, group, base, target, told, beyond)
+    return Problem(rows, rewards, base.prompt, base, target, told, beyond)
+
+
+def columns_of(
+    rows: Sequence[Row],
+    columns: Mapping[str, np.ndarray],
+    groups: np.ndarray | None,
+    scope: str,
+) -> tuple[np.ndarray, dict[str, float]]:
+    """The columns (n, m) of rows on a table, and row name → level of those of a group.
+
+    Arguments and errors as in `pose`.
+    """
+    size = len(_cells(columns, rows[0].column.value))
+    scope = resolve_scope(scope, size, groups)
+    group, asked = check_groups(groups, size), dict[str, float]()
+    parts = [_column(row, columns, group, scope, asked) for row in rows]
+    return np.stack(parts, axis=1), asked
 
 
 def _rows(of: str, word: str | float) -> list[Row]:
@@ -250,7 +309,9 @@ def _column(
     if what.group is None:
         return numbers
     if row.budget is not None:
-        raise InputError(f"{row.of}: expected a level for a group of prompts; it cannot be maximised")
+        raise InputError(
+            f"{row.of}: expected a level for a group of prompts; it cannot be maximised"
+        )
     inside = _members(what.group, columns, group, scope)
     level = parse_target(
         {row.name: row.level}, numbers[inside, None], [row.name], group[inside], scope=scope

@@ -19,7 +19,8 @@ def answer(options: argparse.Namespace) -> Answer:
     """Each target as a number, as shares of the base policy's rewards, in sd and in per cent."""
     from polyalign.palettes.table_commands import places
 
-    table, target = problem(options)
+    table = problem(options)
+    target = table.target
     found = places(table.rewards, table.groups, target, scope=table.base.scope)
     ways = {
         "level": target,
