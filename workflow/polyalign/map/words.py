@@ -122,16 +122,17 @@ class Problem:
         """The solution with its slack; `infeasible` also where the budget does not suffice."""
         found = solve_on(self.base, self.target, names=self.names, slack=True)
         solved = found.status == "solved"
-        return beyond_budget(found, self.beyond) if self.beyond and solved else found
+        return beyond_budget(found, self.beyond, self.rows) if self.beyond and solved else found
 
 
-def beyond_budget(found: Solution, why: str) -> Solution:
+def beyond_budget(found: Solution, why: str, rows: Sequence[Row]) -> Solution:
     """The answer where the other levels alone need more than the budget; `why` says so."""
+    target = np.where([row.budget is None for row in rows], found.target, np.nan)
     nothing = np.full(found.lam.size, np.nan)
     numbers = dict.fromkeys(("kl", "ess", "mean_ess", "max_weight", "gap"), np.nan)
     return replace(
-        found, status="infeasible", verdict="infeasible", message=why, lam=nothing,
-        realised=nothing, **numbers,
+        found, status="infeasible", verdict="infeasible", message=why, target=target,
+        lam=nothing, realised=nothing, **numbers,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from polyalign.map import Solution
 from polyalign.map.base import Base
 from polyalign.map.budget import budget, budget_message
 from polyalign.map.diagnostics import delta_interval, sensitivity
-from polyalign.map.dual import DEFAULT_LIMITS, Limits, solve_on
+from polyalign.map.dual import DEFAULT_LIMITS, Limits, plain, solve_on
 from polyalign.map.feasibility import feasibility_on
 from polyalign.map.limit import solve_limit
 from polyalign.map.search import interpolate
@@ -62,12 +62,8 @@ def solve_palette(
     """
     problem = fit_problem(pool, levels, scope)
     base, asked = problem.base, problem.target
-    head = {
-        "palette": palette,
-        "levels": dict(levels),
-        "asked": asked.tolist(),
-    }
     solution = problem.solve()
+    head = {"palette": palette, "levels": dict(levels), "asked": plain(solution.target)}
     reached = 1.0
     if solution.status != "solved":
         selects = base.scope == "prompt" and not problem.beyond

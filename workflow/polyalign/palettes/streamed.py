@@ -478,7 +478,7 @@ def solve_stream(
         slack=slack,
         start=_first_guess(stream, target),
     )
-    return beyond_budget(found, beyond) if beyond and found.status == "solved" else found
+    return beyond_budget(found, beyond, rows) if beyond and found.status == "solved" else found
 
 
 def _first_guess(stream: Stream, target: np.ndarray) -> np.ndarray | None:

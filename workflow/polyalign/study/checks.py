@@ -105,7 +105,7 @@ def _no_value(key: str, known: list[str]) -> str:
         compare, number = column.test
         turned = ", `sign: -1`" if "<" in compare else ""
         return (
-            f"{key!r} asks for a share; expected a value that is one: add to `values` the entry of "
+            f"{key!r} asks for a share; expected a value that is one; add to `values` the entry of "
             f"{column.value!r} under another name, with `above: "
             f"{-number if turned else number:g}`{turned}, and ask for the level of that"
         )

@@ -31,7 +31,8 @@ def compute(
     Returns:
         One row per palette, round and value (of a band, its end that binds): `palette`, `round` (0
         is the base model), `value`, `target`, `base` and `level` after the round (raw),
-        `simultaneous` (the level of the joint solution), `lam`, `spread` (standard deviation of the base model's rewards).
+        `simultaneous` (the level of the joint solution), `lam`, `spread` (standard deviation of the
+        base model's rewards).
 
     Raises:
         InputError: if `palettes` is empty.
