@@ -191,6 +191,11 @@ def column_of(key: str) -> Column:
     return Column(key, None, group)
 
 
+def only_floors(levels: Mapping[str, str | float]) -> bool:
+    """Whether a palette asks for lowest levels alone: no ceilings, bands or budgets."""
+    return all(row.sign > 0 and row.budget is None for row in rows_of(levels))
+
+
 def values_of(keys: Iterable[str]) -> list[str]:
     """The values that keys of a palette stand for, each once, in order."""
     return list(dict.fromkeys(column_of(key).value for key in keys))
