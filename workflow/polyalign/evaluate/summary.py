@@ -47,11 +47,11 @@ def summary(
         if the claim holds; the same at equal length: `better_at_equal_length`, `p_all_even`,
         `p_all_even_holm` (NaN where lengths are not known); `n_tokens`, `empty`, `n_empty` and
         `truncated` (as in the levels); the costs; `n_prompts`, `n_samples`; then for each value V:
-        `V_lam` (the weight that the policy was made with), `V_asked` (the lowest level that may be), `V_ceiling` (the highest
-        one; where a palette of the study has a ceiling for the value), `V_predicted` (what is
-        expected of the policy: of one that is trained, the level of p_λ), `V_predicted_low`,
-        `V_predicted_high`, `V_level`, `V_se`; in standard deviations of the base above its level
-        `V_asked_sd`, `V_ceiling_sd` (as `V_ceiling`), `V_realised_sd`,
+        `V_lam` (the weight that the policy was made with), `V_asked` (the lowest level that may
+        be), `V_ceiling` (the highest one; where a palette of the study has a ceiling for the
+        value), `V_predicted` (what is expected of the policy: of one that is trained, the level of
+        p_λ), `V_predicted_low`, `V_predicted_high`, `V_level`, `V_se`; in standard deviations of
+        the base above its level `V_asked_sd`, `V_ceiling_sd` (as `V_ceiling`), `V_realised_sd`,
         `V_realised_sd_low`, `V_realised_sd_high`, with `V_outcome` (`reached`, `undecided`,
         `missed`); the share of the asked gain `V_delivered`, `V_delivered_low`, `V_delivered_high`
         (`Asked.share`); `V_winrate`, `V_winrate_low`, `V_winrate_high`, `V_p` (one-sided p-value of
