@@ -128,7 +128,9 @@ def test_an_imported_table_is_its_file(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     path.write_text("prompt,wit\nhi,1\n")
     spec = imported_spec(path, {"humor": "wit"})
-    assert spec["values"] == {"humor": {"kind": "column", "column": "wit", "sign": 1}}
+    assert spec["values"] == {
+        "humor": {"kind": "column", "column": "wit", "sign": 1, "above": None}
+    }
     turned = imported_spec(path, {"humor": "wit"}, ["humor"])
     assert turned["values"]["humor"]["sign"] == -1
     assert spec["sampling"]["imported"] == "scores.csv"

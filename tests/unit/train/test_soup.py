@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
+from polyalign import cli
 from polyalign.errors import InputError
 from polyalign.models import safetensors_io
 from polyalign.models.safetensors_io import decode, encode
@@ -219,6 +220,27 @@ def test_refuses_adapters_that_do_not_add_up(tmp_path):
     fewer = save_adapter(tmp_path / "fewer", base, 1, target_modules=["c_attn"])
     with pytest.raises(InputError, match="is not in both this adapter"):
         make_soup([(one, 0.5), (fewer, 0.5)], tmp_path / "soup")
+
+
+def test_the_command_makes_the_same_soup_of_any_folders(tmp_path, capsys):
+    one, two = save_model(tmp_path / "one", 1), save_model(tmp_path / "two", 2)
+    make_soup([(one, 0.25), (two, 0.75)], tmp_path / "expected")
+    output = tmp_path / "mixed"
+    assert cli.main(["soup", f"{one}=0.25", f"{two}=0.75", "-o", str(output)]) == 0
+    assert "0.25 × " in capsys.readouterr().out
+    for name, tensor in weights_of(tmp_path / "expected").items():
+        assert same(weights_of(output)[name], tensor)
+    for arguments, message in (
+        ([f"{one}=0.25", f"{two}=0.75", "-o", str(output)], "is not overwritten"),
+        ([f"{one}=1", "-o", str(tmp_path / "x")], "expected two or more"),
+        ([f"{one}=0.5", f"{two}=0.6", "-o", str(tmp_path / "x")], "sum to 1.1"),
+        ([f"{one}=half", f"{two}=0.5", "-o", str(tmp_path / "x")], "expected a number in [0, 1]"),
+        ([f"{one}=0.5", f"{two}s=0.5", "-o", str(tmp_path / "x")], "no such folder"),
+    ):
+        assert cli.main(["soup", *arguments]) == 2
+        err = capsys.readouterr().err
+        assert (err.count("\n"), message in err) == (1, True)
+        assert not (tmp_path / "x").exists()
 
 
 MEASURE = """

@@ -96,6 +96,30 @@ def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
         frame.to_csv(draft, index=False, na_rep="nan")
 
 
+def check_output(path: str | Path) -> None:
+    """Raise InputError unless `save_table` can write a file of this name."""
+    if Path(path).suffix not in (".parquet", ".csv"):
+        raise InputError(f"{path}: expected a .parquet or .csv file; rename it")
+
+
+def save_table(frame: pd.DataFrame, path: str | Path, settings: Mapping[str, Any]) -> None:
+    """Write a table where somebody asks for it: as .parquet with `settings`, or as .csv without.
+
+    Raises:
+        InputError: on another ending, or a place that cannot be written.
+    """
+    check_output(path)
+    try:
+        if Path(path).suffix == ".csv":
+            write_csv(frame, path)
+        else:
+            write_table(frame, path, settings)
+    except OSError as fault:
+        raise InputError(
+            f"{path}: cannot be written ({fault.strerror}); name another file"
+        ) from fault
+
+
 def read_by_policy(paths: Iterable[Path], policies: Iterable[str]) -> dict[str, pd.DataFrame]:
     """Tables `…/{family}/{variant}/NAME` by policy, in the policies' order, whatever the files'.
 

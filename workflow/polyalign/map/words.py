@@ -129,10 +129,10 @@ def beyond_budget(found: Solution, why: str, rows: Sequence[Row]) -> Solution:
     """The answer where the other levels alone need more than the budget; `why` says so."""
     target = np.where([row.budget is None for row in rows], found.target, np.nan)
     nothing = np.full(found.lam.size, np.nan)
-    numbers = dict.fromkeys(("kl", "ess", "mean_ess", "max_weight", "gap"), np.nan)
     return replace(
         found, status="infeasible", verdict="infeasible", message=why, target=target,
-        lam=nothing, realised=nothing, **numbers,
+        lam=nothing, realised=nothing, kl=np.nan, ess=np.nan, mean_ess=np.nan, max_weight=np.nan,
+        gap=np.nan,
     )  # fmt: skip
 
 

@@ -282,8 +282,8 @@ def trained_levels(
         return None
     base = Base(rewards, groups, "prompt")
     scaled = lam * base.scale
-    log_z, levels, share = limit_moments(base, scaled)
-    found = np.column_stack([base.raw(levels), levels @ scaled - log_z])
+    log_z, gains, share = limit_moments(base, scaled)
+    found = np.column_stack([base.raw(gains), gains @ scaled - log_z])
     mean = share @ found
     correction = len(share) / max(len(share) - 1, 1)
     se = np.sqrt(correction * np.square(share[:, None] * (found - mean)).sum(axis=0))

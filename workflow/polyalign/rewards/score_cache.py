@@ -6,13 +6,15 @@ without a lock, and a killed job loses only what it had not yet written.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from polyalign.runtime.code import canonical, module_code, short_hash
 from polyalign.runtime.files import atomic_write, write_json
 
 
@@ -29,6 +31,19 @@ class ScoreCache:
         self.folder = folder / name
         if not (self.folder / "spec.json").is_file():
             write_json(self.folder / "spec.json", record)
+
+    @classmethod
+    def of(cls, folder: Path, spec: Mapping[str, Any], identity: Mapping[str, Any]) -> "ScoreCache":
+        """The scores of the entry of a value in the config, among those of a study.
+
+        Args:
+            folder: folder of all scores of a study.
+            spec: the entry.
+            identity: what its scores depend on (`ValueSpec.identity`).
+        """
+        code = module_code(f"polyalign.rewards.kinds.{spec['kind']}")
+        made_by = {"spec": identity, "code": code}
+        return cls(folder, f"{spec['kind']}-{short_hash(canonical(made_by))}", made_by)
 
     def read(self) -> pd.Series:
         """All scores kept so far, float64, by key."""

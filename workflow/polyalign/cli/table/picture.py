@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from polyalign.map.dual import Limits
     from polyalign.map.search import RandomPalettes
     from polyalign.map.sequential import Rounds
+    from polyalign.map.words import Problem
 
 WAY = "the way from the base level to the palette and beyond"
 PICTURES = (".pdf", ".png", ".svg")
@@ -50,7 +51,7 @@ def draw_front(path: str, table: "Table", kl: float, points: int) -> None:
     _draw(path, "pareto", table, fronts=pd.concat(fronts))
 
 
-def draw_path(path: str, table: "Table", target: "np.ndarray", limits: "Limits") -> None:
+def draw_path(path: str, table: "Table | Problem", target: "np.ndarray", limits: "Limits") -> None:
     """From the base level to the target (k,) and beyond it: verdicts, support and KL."""
     import numpy as np
     import pandas as pd
@@ -77,7 +78,11 @@ def draw_path(path: str, table: "Table", target: "np.ndarray", limits: "Limits")
 
 
 def draw_rounds(
-    path: str, table: "Table", target: "np.ndarray", rounds: "Rounds", at_once: "np.ndarray"
+    path: str,
+    table: "Table | Problem",
+    target: "np.ndarray",
+    rounds: "Rounds",
+    at_once: "np.ndarray",
 ) -> None:
     """Levels after each round, and those (k,) of the simultaneous solution."""
     import numpy as np
@@ -121,7 +126,7 @@ def _columns(names: list[str], **arrays: "np.ndarray") -> "pd.DataFrame":
     return columns(names, **arrays)
 
 
-def _draw(path: str, figure: str, table: "Table", **tables: Any) -> None:
+def _draw(path: str, figure: str, table: "Table | Problem", **tables: Any) -> None:
     import pandas as pd
 
     from polyalign import plots

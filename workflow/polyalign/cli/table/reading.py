@@ -184,7 +184,7 @@ def say_derived_split(options: argparse.Namespace, columns: Iterable[str]) -> No
         )
 
 
-def caveat_of(table: Table) -> list[str]:
+def caveat_of(table: "Table | Problem") -> list[str]:
     return caveat(table.base.scope, len(set(table.groups.tolist())))
 
 
