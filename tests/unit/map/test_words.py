@@ -28,7 +28,8 @@ def test_a_palette_becomes_rows():
         Row("e", "e", 1, 0.5),
     ]
     assert rows_of({"a": "maximise within 0.5 nats"}) == [Row("a", "a", 1, 0.0, 0.5)]
-    assert weights_of(rows_of(levels), [1, -2, 0, -3, 0, 4]) == {
+    names = [row.name for row in rows_of(levels)]
+    assert weights_of(names, [1, -2, 0, -3, 0, 4]) == {
         "a": 1, "b": -2, "c": -3, "d": 0, "e": 4
     }  # fmt: skip
 

@@ -42,7 +42,7 @@ class ScoreCache:
             identity: what its scores depend on (`ValueSpec.identity`).
         """
         code = module_code(f"polyalign.rewards.kinds.{spec['kind']}")
-        made_by = {"spec": identity, "code": code}
+        made_by: dict[str, object] = {"spec": identity, "code": code}
         return cls(folder, f"{spec['kind']}-{short_hash(canonical(made_by))}", made_by)
 
     def read(self) -> pd.Series:
