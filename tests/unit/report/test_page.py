@@ -376,3 +376,19 @@ def test_a_study_without_texts_has_no_answers_side_by_side() -> None:
     assert "answers-data" in page()
     assert "answers-data" not in page(texts=False)
     assert Reader(page(texts=False)).open == []
+
+
+def test_ceilings_and_bands_are_shown_as_such() -> None:
+    """The base levels are 1.5 (humor, sd 1.118) and 1 (helpful, which does not vary)."""
+    shown = page(
+        levels={"humor": "<= q30", "helpful": "between mean and q60"},
+        asked={"humor": 1.0, "helpful": 0.5},
+        ceilings={"humor": 1.0, "helpful": 2.0},
+    )
+    assert "&lt;= q30 (1)" in shown
+    assert "between mean and q60 (0.5 to 2)" in shown
+    cells = [cell for table in Reader(shown).tables for row in table for cell in row]
+    assert "≤ −0.45" in cells
+    (delivered,) = (cell for cell in cells if cell.endswith("of ≤ −0.45 ✗"))
+    assert delivered.startswith("+0.89")
+    assert "Ceilings: " in shown
