@@ -147,14 +147,10 @@ def kl(p, p0):
 
 def test_every_word_on_random_problems():
     """Certificates, and Frank and Wolfe's: no policy that keeps the rows has a lower slope."""
-    seen = dict.fromkeys(("solved", "infeasible", "beyond", "budget", "no limit"), 0)
+    seen = dict.fromkeys(("solved", "infeasible", "beyond", "budget"), 0)
     for seed in range(PROBLEMS):
         drawn = Drawn(seed)
-        try:
-            problem, solution = solved(drawn)
-        except InputError:  # the highest level costs less than the budget
-            seen["no limit"] += 1
-            continue
+        problem, solution = solved(drawn)
         feasible = drawn.programme(np.zeros(drawn.p0.size)) is not None
         seen[solution.status] = seen.get(solution.status, 0) + 1
         assert (solution.status == "infeasible") == (not feasible), seed
@@ -179,7 +175,7 @@ def test_every_word_on_random_problems():
         assert solution.kl == pytest.approx(kl(p, drawn.p0), abs=1e-7)
         slope = np.log(np.maximum(p, 1e-300) / drawn.p0)
         assert slope @ p <= drawn.programme(slope) + 1e-6 * (1 + np.abs(slope).max()), seed
-    assert min(seen.pop("no limit"), *seen.values()) > 10, seen
+    assert min(seen.values()) > 50, seen
     assert seen["solved"] > 500, seen
 
 
