@@ -406,6 +406,27 @@ FAULTS = {
         "policies.soup.models.half.map-d/funny",
         ["has no model of its own", "take another"],
     ),
+    "start from a family without a model for the palette": (
+        "rloo:\n    palettes: [funny]",
+        "rloo:\n    palettes: [funny]\n    start: dpo",
+        "start: dpo",
+        "policies.rloo.start",
+        ["'dpo/funny' is not trained in this study; expected one of dpo/beta-0.1_mostly"],
+    ),
+    "start from a family that samples": (
+        "rloo:\n    palettes: [funny]",
+        "rloo:\n    palettes: [funny]\n    start: map-d",
+        "start: map-d",
+        "policies.rloo.start",
+        ["'map-d/funny' has no model of its own"],
+    ),
+    "start in a ring": (
+        "rloo:\n    palettes: [funny]",
+        "ppo: {palettes: [funny], start: rloo}\n  rloo:\n    start: ppo\n    palettes: [funny]",
+        "ppo: {palettes",
+        "policies.ppo.start",
+        ["'ppo/funny' is made from itself, through rloo/funny"],
+    ),
     "soup of itself": (
         "{dpo/beta-0.1_mostly: 0.5,",
         "{soup/half: 0.5,",
@@ -670,6 +691,7 @@ FAULTS = {
 # faults that leave a name elsewhere without what it names
 FOLLOWED = (
     "soup of",
+    "start in a ring",
     "sandbox model",
     "mixture outside",
     "bad name of",

@@ -83,6 +83,11 @@ class Steered(TrainingOptions):
         "starting from the palette's λ for training; training ends early when it does. false: "
         "keep that λ, for all steps.",
     )
+    start: Name | None = Field(
+        default=None,
+        description="Family, such as dpo or sft, whose model for the same palette the training "
+        "starts from (default: the base model). The KL is to the base model all the same.",
+    )
 
 
 class Palettes(Strict):
@@ -122,7 +127,11 @@ class LamOptions(Strict):
 def palette_policies(family: str, settings: Palettes) -> list[Policy]:
     """One policy per palette, with the palette's name."""
     training = settings.model_dump(exclude={"palettes"})
-    return [Policy(family, name, training, palette=name) for name in settings.palettes]
+    start = training.get("start")
+    return [
+        Policy(family, name, training, palette=name, start=start and f"{start}/{name}")
+        for name in settings.palettes
+    ]
 
 
 def lam_policies(family: str, settings: LamOptions) -> list[Policy]:

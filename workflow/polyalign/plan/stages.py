@@ -433,7 +433,7 @@ def _train_inputs(study: Study, wildcards: Wildcards) -> Inputs:
     elif policy.palette:
         inputs["prompts"] = paths(study).file("prompts.parquet")
         inputs["rewards"] = reward_models(study, study.weighed(policy))
-    for part in policy.parts:
+    for part in policy.models:
         inputs[f"model:{part}"] = trained_model(study, Policy.parse(part))
     return given(inputs)
 

@@ -100,7 +100,7 @@ def _policies(made: Partial) -> None:
             if not made.broken(section) and name not in made.names(section):
                 key = _locate(made, policy.family, name)
                 made.add(key, unknown(name, what, made.names(section)))
-        for part in policy.parts:
+        for part in policy.models:
             _model_of(made, policies, policy, part)
 
 
@@ -128,19 +128,34 @@ def _learnt(made: Partial) -> None:
 
 def _model_of(made: Partial, policies: Mapping[str, Policy], policy: Policy, part: str) -> None:
     """`part`, whose model `policy` is made from, must be trained in this study."""
-    key = _locate(made, policy.family, part)
-    trained = [name for name in _trained(policies) if name != policy.name]
     maker = part.partition("/")[0]
+    key = _locate(made, policy.family, maker if part == policy.start else part)
+    trained = [name for name in _trained(policies) if name != policy.name]
     if part in policies and part not in _trained(policies):
         made.add(
             key,
             f"{part!r} has no model of its own (`{maker}` draws on the base "
             "model); expected a trained policy; take another",
         )
-    elif part == policy.name:
-        made.add(key, f"{part!r} is made from itself; expected other policies; take another")
+    elif policy.name in _behind(policies, part):
+        through = "" if part == policy.name else f", through {part}"
+        made.add(
+            key,
+            f"{policy.name!r} is made from itself{through}; expected other policies; take another",
+        )
     elif part not in policies and not _faulty(made, maker):
         made.add(key, f"{part!r} is not trained in this study; {_one_of(part, trained)}")
+
+
+def _behind(policies: Mapping[str, Policy], name: str) -> set[str]:
+    """A policy and all that it is made from."""
+    found, left = set(), [name]
+    while left:
+        one = left.pop()
+        if one not in found:
+            found.add(one)
+            left += policies[one].models if one in policies else ()
+    return found
 
 
 def _trained(policies: Mapping[str, Policy]) -> list[str]:

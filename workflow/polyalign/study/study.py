@@ -107,7 +107,7 @@ class Study(Strict):
 
     def palettes_behind(self, policy: Policy) -> set[str]:
         """The palettes whose λ a policy needs: its own, and those of its parts."""
-        parts = [self.all_policies[part] for part in policy.parts if part in self.all_policies]
+        parts = [self.all_policies[part] for part in policy.models if part in self.all_policies]
         own = {policy.palette} if policy.palette else set()
         return own.union(*(self.palettes_behind(part) for part in parts))
 
