@@ -26,7 +26,7 @@ from polyalign.models.logprobs import encode_responses
 from polyalign.models.sources import ADAPTER
 from polyalign.runtime.files import atomic_write, versions, write_json
 from polyalign.train.divergence import REMEDY, check_number, check_weights
-from polyalign.train.environment import leave_environment_alone
+from polyalign.train.environment import leave_environment_alone, look_for_packages_once
 from polyalign.train.inputs import Run
 from polyalign.train.loading import merged, on_cuda, process_count
 
@@ -55,6 +55,7 @@ NOT_SAMPLED = ("probability tensor contains", "device-side assert triggered")
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
 
 leave_environment_alone()
+look_for_packages_once()
 
 
 class StepBar(TrainerCallback):
