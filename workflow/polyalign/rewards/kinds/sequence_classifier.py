@@ -151,7 +151,8 @@ class Scorer(Score):
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.tokenizer.padding_side = spec.padding_side
         trained = training_record(spec.model).get("end_token") or self.tokenizer.eos_token
-        self.end = self.tokenizer.convert_tokens_to_ids(trained)
+        # An encoder's tokenizer may have none.
+        self.end = trained and self.tokenizer.convert_tokens_to_ids(trained)
         self.trained = spec.trained_template()
         self.template = spec.template or RESPONSE
         prompt_first = spec.pair or self._prompt_first()
