@@ -7,7 +7,7 @@ from pydantic import Field
 
 from polyalign.models.encoding import pad_with_known
 from polyalign.rewards import Score
-from polyalign.rewards.batches import max_tokens, say_cut, score_by_length, stand_in
+from polyalign.rewards.batches import Batching, max_tokens, say_cut, score_by_length, stand_in
 from polyalign.rewards.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Scorer(Score):
     """
 
     def __init__(self, spec: Spec) -> None:
+        from polyalign.models.block_sparse import block_sparse_above
         from polyalign.models.load import load_encoder, load_tokenizer
 
         self.spec = spec
@@ -40,6 +41,8 @@ class Scorer(Score):
         self.tokenizer.padding_side = "right"
         self.model = load_encoder(spec.model, **spec.placed())
         pad_with_known(self.tokenizer, self.model)
+        # Padding would make a text longer, and so change how it is read.
+        self.batching: Batching = "equal" if block_sparse_above(self.model) else "padded"
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Cosine similarity (n,) of n responses to their prompts."""
@@ -65,7 +68,7 @@ class Scorer(Score):
         lengths = [len(ids) for ids in items]
         embeddings = score_by_length(
             items, lengths, self.spec.batch_size, self._pooled,
-            device=self.model.device, limit=limit,
+            device=self.model.device, limit=limit, batching=self.batching,
         )  # fmt: skip
         return embeddings, {texts[row] for row in cut}
 
