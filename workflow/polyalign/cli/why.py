@@ -89,15 +89,28 @@ def path_of(study: Study, target: str) -> str:
     Raises:
         InputError: if the study makes nothing of that name.
     """
-    paths, name = Paths(study.study), target.rstrip("/")
+    paths, name, made = Paths(study.study), target.rstrip("/"), short_names(study)
     if name.startswith("results/") or name in TARGETS:
         return name
+    if name not in made:
+        near = get_close_matches(name, [*made, *TARGETS], n=1)
+        raise InputError(
+            f"{target}: study '{study.study}' makes nothing of that name"
+            f"{f'; did you mean {near[0]}?' if near else ''}; expected a path below "
+            f"{paths.results}/, or the name of a policy, palette, figure or table"
+        )
+    return made[name]
+
+
+def short_names(study: Study) -> dict[str, str]:
+    """Name of a policy, palette, figure or table → the file that it stands for."""
+    paths = Paths(study.study)
     trained = {policy.name for policy in study.of_kind("train")}
     policies = {
         policy.name: paths.manifest(policy) if policy.name in trained else paths.rewards(policy)
         for policy in [POOL, *study.evaluated]
     }
-    made = {
+    return {
         "prompts": paths.file("prompts.parquet"),
         "overview": paths.file("overview.html"),
         "report": paths.file("report.html"),
@@ -108,14 +121,6 @@ def path_of(study: Study, target: str) -> str:
            for name in study.reward_models},
         **policies,
     }  # fmt: skip
-    if name not in made:
-        near = get_close_matches(name, [*made, *TARGETS], n=1)
-        raise InputError(
-            f"{target}: study '{study.study}' makes nothing of that name"
-            f"{f'; did you mean {near[0]}?' if near else ''}; expected a path below "
-            f"{paths.results}/, or the name of a policy, palette, figure or table"
-        )
-    return made[name]
 
 
 def dry_run(given: calls.Given, target: str) -> str:
