@@ -215,19 +215,29 @@ def files_with_work(stage, name, **fixed):
     """
 
     def arguments(wildcards, input, output, resources=None):
-        code = stages.code_text(STUDY, stage, {**fixed, **wildcards})
-        work = PATHS.work(name, wildcards.variant)
-        return command.arguments(input, output, resources or {}, work=work, code=code)
+        return command.arguments(
+            input,
+            output,
+            resources or {},
+            work=PATHS.work(name, wildcards.variant),
+            made_from=made_from(stage, **{**fixed, **wildcards}),
+        )
 
     return arguments
 
 
+def made_from(stage, **wildcards):
+    """The settings and code that the checkpoints of a job belong to."""
+    settings = unchanged.compared_text(STUDY, stage, wildcards)
+    return f"{settings} {stages.code_text(STUDY, stage, wildcards)}"
+
+
 def files_of_value_model(wildcards, input, output, resources=None):
     """As `files_with_work`, for the study's one value model."""
-    code, work = stages.code_text(STUDY, "value_model", {}), PATHS.work(
-        *VALUE.name.split("/")
+    work, belongs = PATHS.work(*VALUE.name.split("/")), made_from("value_model")
+    return command.arguments(
+        input, output, resources or {}, work=work, made_from=belongs
     )
-    return command.arguments(input, output, resources or {}, work=work, code=code)
 
 
 def launcher(wildcards, resources):

@@ -854,3 +854,22 @@ def test_the_label_of_a_model_that_is_here(write, text: str) -> None:
     (found,) = faults(lambda: load(write(mood.replace("index: 1", "index: BAD"))))
     assert "no label has the name 'BAD'" in found
     assert "(0 NEGATIVE, 1 POSITIVE); set `index`" in found
+
+
+def test_a_chat_template_that_is_not_there(write, text: str) -> None:
+    """Of the base model, and of the model of a value; other templates need none."""
+    for name in ("base", "mood"):
+        Path(name).mkdir()
+        Path(name, "tokenizer_config.json").write_text("{}")
+    mine = text.replace("results/small/models/base/base", "base")
+    mine = mine.replace("results/small/models/reward/humor", "mood")
+    load(write(mine))
+    chats = mine.replace('"Human: {prompt} Assistant:"', "chat").replace(
+        "index: 1", "template: chat"
+    )
+    one, other = faults(lambda: load(write(chats)))
+    assert "prompts.template: base: its tokenizer has no chat template; expected one" in one
+    assert "values.humor.template: mood: its tokenizer has no chat template" in other
+    Path("base/chat_template.jinja").write_text("{{ messages }}")
+    Path("mood/tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+    load(write(chats))

@@ -40,7 +40,27 @@ class Lora(Strict):
     )
 
 
-class TrainingOptions(Strict):
+class Training(Strict):
+    """How a model is trained."""
+
+    @property
+    def judges_checkpoints(self) -> bool:
+        """Whether the model is the best of its checkpoints, so that their steps decide it."""
+        return False
+
+    def unseen(self) -> Self:
+        """The same training, with defaults for the settings that its result does not show.
+
+        Where it reports to and, unless checkpoints are judged, when it writes them.
+        """
+        fields = type(self).model_fields
+        names = {"report_to", "save_every"} & set(fields)
+        if self.judges_checkpoints:
+            names -= {"save_every"}
+        return self.model_copy(update={name: fields[name].default for name in names})
+
+
+class TrainingOptions(Training):
     """How a model is trained, whatever its loss."""
 
     learning_rate: Positive = Field(default=1.0e-6, description="Peak step size of the optimiser.")

@@ -96,6 +96,17 @@ def budget_message(found: Budget) -> str:
     )
 
 
+def shortfall_message(found: Budget) -> str:
+    """As `budget_message`, for a palette that was shown to be out of reach of these candidates."""
+    if found.suffices is None or found.suffices > found.candidates:
+        return budget_message(found)
+    return (
+        f"a Gaussian model of the rewards, by which about {found.suffices} of the "
+        f"{found.candidates:.3g} candidates would suffice, does not hold here: how many do is not "
+        "known"
+    )
+
+
 def sd_above_base(levels: Iterable[str | float]) -> float:
     """How far a palette is above the base level, in standard deviations, before any sampling.
 

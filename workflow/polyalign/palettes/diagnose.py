@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from polyalign.data.cut_off import cut_share, cut_warning
+from polyalign.data.cut_off import Unread, cut_share, cut_warning, unread_warnings
 from polyalign.data.rewards_table import rewards_array
 from polyalign.map import policy_weights, solve
 from polyalign.map.base import Base
@@ -56,6 +57,7 @@ def diagnose_palette(
     limits: Limits,
     resamples: int,
     seed: int,
+    unread: Unread = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Add to a solved palette all that its λ does not depend on.
 
@@ -65,6 +67,7 @@ def diagnose_palette(
         limits: what the verdict `supported` requires.
         resamples: resamples of the prompts behind the intervals; 0 takes the delta method.
         seed: of the resamples.
+        unread: texts of the pool that the models of the values could not read whole.
 
     Returns:
         `record` with
@@ -103,6 +106,7 @@ def diagnose_palette(
         "warnings": [
             *_warnings(record, solution, need, shape, share, limit),
             *([cut] if cut else []),
+            *unread_warnings({"the base model": unread}, {name: name for name in names}),
             *cautions(base, record["levels"], np.array(record["asked"]), names),
         ],
         "interval": asdict(

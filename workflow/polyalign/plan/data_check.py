@@ -57,6 +57,8 @@ def check_data(study: Study) -> Findings:
             _scores(study, study.rewards, found)
         except InputError as error:
             found.faults.append(f"rewards: {error}")
+    # What is wrong with a file of pairs is so for its train and test split.
+    found.faults = list(dict.fromkeys(found.faults))
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from polyalign.data.cut_off import cut_warning
+from polyalign.data.cut_off import Unread, cut_warning, unread_warnings
 from polyalign.evaluate.delivery import (
     NOTICEABLE,
     Asked,
@@ -77,6 +77,7 @@ class PageContent:
         labels: value → its name.
         policies: policy → the palette that it realises, or None; in order.
         levels: policy → its levels, indexed by value.
+        unread: policy → texts that the models of the values could not read whole.
         chosen: the values in which a policy has to be better.
         opponent: the policy that win rates compare with.
         families: table of `polyalign.evaluate.navigation.families`.
@@ -95,6 +96,7 @@ class PageContent:
     labels: Mapping[str, str]
     policies: Mapping[str, str | None]
     levels: Mapping[str, pd.DataFrame]
+    unread: Mapping[str, Unread]
     chosen: Sequence[str]
     opponent: str
     families: pd.DataFrame
@@ -226,6 +228,7 @@ def not_to_trust(
     names = summary["family"] + "/" + summary["variant"]
     cut = cut_warning(dict(zip(names, summary["truncated"].astype(float), strict=True)))
     found += [cut] if cut else []
+    found += unread_warnings(content.unread, labels)
     found += heavy_rows(content.levels, labels)
     for policy, levels in content.levels.items():
         if (empty := levels["n_empty"].iloc[0]) > 0:

@@ -11,8 +11,9 @@ from polyalign.data.formats import PAIRS_FILES, PROMPT_TABLE_FILES, TABLE_FILES,
 from polyalign.errors import InputError, nearest
 from polyalign.families import Policy
 from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
-from polyalign.models.sources import PACKAGE, label_names, resolve
+from polyalign.models.sources import PACKAGE, label_names, lacks_chat_template, resolve
 from polyalign.rewards.spec import ModelSpec
+from polyalign.settings import CHAT
 from polyalign.study.functions import check_function
 from polyalign.study.messages import unknown
 from polyalign.study.partial import Partial
@@ -340,6 +341,21 @@ def _values(made: Partial) -> None:
         if isinstance(spec, ModelSpec) and spec.model:
             _model_source(made, ("values", name, "model"), spec.model)
             _label(made, name, spec)
+            _chat(made, ("values", name, "template"), spec.model_dump().get("template"), spec.model)
+
+
+def _chat(made: Partial, key: Key, template: str | None, source: str) -> None:
+    """`template: chat` needs a chat template; a model that is here shows whether it has one."""
+    try:
+        missing = template == CHAT and lacks_chat_template(source)
+    except InputError:
+        return  # a package that is not installed, which is noted already
+    if missing:
+        made.add(
+            key,
+            f"{source}: its tokenizer has no chat template; expected one for `template: chat`; "
+            "write the template out",
+        )
 
 
 def _label(made: Partial, name: str, spec: ModelSpec) -> None:
@@ -403,6 +419,8 @@ def _sources(made: Partial) -> None:
     if model := sections.get("model"):
         _model_source(made, ("model", "source"), model.source)
     if prompts := sections.get("prompts"):
+        if model is not None:
+            _chat(made, ("prompts", "template"), prompts.template, model.source)
         for index, source in enumerate(prompts.sources):
             at = ("prompts", "sources", index, "path")
             _data_source(made, at, source.path, [source.split], PROMPT_TABLE_FILES)

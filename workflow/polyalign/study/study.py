@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, PrivateAttr, SerializeAsAny
 
 from polyalign.families import BASE, Policy, family
+from polyalign.families.options import Training
 from polyalign.families.value_d import ValueTraining
 from polyalign.palettes.record import raised_values
 from polyalign.rewards.spec import ModelSpec, ValueSpec
@@ -149,10 +150,22 @@ class Study(Strict):
         return list(self.palettes[policy.palette] if policy.palette else policy.values)
 
     @cached_property
-    def at_default_speed(self) -> "Study":
-        """The study with defaults for what changes only how fast its values are scored."""
-        values = {name: spec.at_default_speed() for name, spec in self.values.items()}
-        return self.model_copy(update={"values": values})
+    def as_compared(self) -> "Study":
+        """The study with defaults for what changes no number of its results.
+
+        How fast values are scored, and where trainings report and when they write checkpoints.
+        """
+        sections = {
+            "values": {name: spec.at_default_speed() for name, spec in self.values.items()},
+            "reward_models": {name: one.unseen() for name, one in self.reward_models.items()},
+            "policies": {
+                name: one.unseen() if isinstance(one, Training) else one
+                for name, one in self.policies.items()
+            },
+        }
+        study = self.model_copy(update=sections)
+        study.__dict__.pop("all_policies", None)
+        return study
 
     def scorer(self, value: str) -> dict[str, Any]:
         """What a value's rewards depend on, JSON-ready: its entry without label and unit.

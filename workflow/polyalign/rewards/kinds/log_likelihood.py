@@ -64,6 +64,7 @@ class Scorer(EndScore):
         self.end_alone: int = self.tokenizer.pad_token_id if usual is None else usual
         self.max_tokens = max_tokens(self.model, self.tokenizer)
         self.cut_prompts = self.cut_responses = 0
+        self.was_cut: list[bool] = []
         self._prove()
 
     def _prove(self) -> None:
@@ -179,6 +180,7 @@ class Scorer(EndScore):
 
         end_ids = [self.endings.id_of(end) for end in ends]
         self.cut_prompts = self.cut_responses = 0
+        self.was_cut = []
         items = []
         for before, after in encode_responses(
             self.tokenizer, self.template, prompts, responses, end_ids
@@ -187,6 +189,7 @@ class Scorer(EndScore):
             self.cut_responses += len(after) > len(response)
             prompt = self._without_beginning(before, len(response))
             self.cut_prompts += len(before) > len(prompt)
+            self.was_cut.append(len(after) > len(response) or len(before) > len(prompt))
             items.append((prompt, response))
         return items
 
