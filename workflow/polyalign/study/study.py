@@ -61,8 +61,8 @@ class Study(Strict):
     palettes: dict[Name, Annotated[dict[str, Level], Field(min_length=1)]] = Field(
         default={},
         description="Target levels by palette and value: a number, a quantile of the base policy "
-        "(q70), mean, mean+0.5sd, +10% (of the base's spread from q5 to q95), max. A value left "
-        "out is free.",
+        "(q70), mean, mean+0.5sd, +10% (of the base's spread from q5 to q95), max, max(q50, mean). "
+        "A value left out is free.",
     )
     map: Map = Field(default=Map(), description="How λ is found.")
     policies: dict[str, SerializeAsAny[Strict]] = Field(
