@@ -597,6 +597,22 @@ SWEEPS = {
         lambda study: {**pick(study.explore, "steps", "beyond"), "limits": limits(study)},
         of_palettes=True,
     ),
+    "by_number": Sweep(
+        "by_number",
+        lambda study: {
+            "values": study.explored,
+            "scope": study.map.scope,
+            **pick(study.explore, "draws", "adjusted"),
+            "limits": limits(study),
+            "seed": study.seed,
+        },
+    ),
+    "duals": Sweep("duals", lambda study: pick(study.explore, "steps"), of_palettes=True),
+    "palette_levels": Sweep(
+        "palette_levels",
+        lambda study: {"values": study.explored, "scope": study.map.scope},
+        of_palettes=True,
+    ),
 }
 """Name of a sweep's table → what it is."""
 

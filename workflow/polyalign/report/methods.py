@@ -41,16 +41,24 @@ def paragraphs(facts: Mapping[str, Any]) -> list[str]:
     labels = facts["labels"]
     made = [f"{family['policies']} of {family['name']}" for family in facts["families"]]
     return [
-        f"{_answers(facts)} A hash of its text decides to which split a prompt belongs: the test "
-        f"split with a probability of {100 * facts['test_share']:g} %, else the fit split.",
+        f"{_answers(facts)} {_splits(facts['test_share'])}",
         _rewards(facts),
         _palettes(facts),
         f"Policies: {_listed(made) or 'the base model alone'}. Everything reported was measured on "
-        "test prompts.",
+        + ("the prompts of the fit." if facts["test_share"] == 0 else "test prompts."),
         *(_family(family) for family in facts["families"]),
         _evaluation(facts["evaluation"], [labels[value] for value in facts["chosen"]])
         + f" Every random choice has the seed {facts['seed']}.",
     ]
+
+
+def _splits(test_share: float) -> str:
+    if test_share == 0:
+        return "λ was fitted on all prompts."
+    return (
+        "A hash of its text decides to which split a prompt belongs: the test split with a "
+        f"probability of {100 * test_share:g} %, else the fit split."
+    )
 
 
 def citations(facts: Mapping[str, Any]) -> list[str]:

@@ -44,6 +44,7 @@ def _sections(made: Partial) -> None:
         if name not in raw:
             made.add((name,), "missing; expected in every study; add it")
     if raw.get("rewards") is None:
+        _some_test_prompts(made, "a study with a model")
         if raw.get("model") is None:
             made.add(
                 ("model",),
@@ -63,6 +64,17 @@ def _sections(made: Partial) -> None:
     for family in made.sections.get("policies", {}):
         if families.family(family).kind != "select":
             _meaningless(made, ("policies", family))
+        _some_test_prompts(made, "a study with policies")
+
+
+def _some_test_prompts(made: Partial, which: str) -> None:
+    """Policies are judged on prompts that λ was not fitted on."""
+    prompts = made.sections.get("prompts")
+    if prompts and prompts.test_share == 0:
+        made.add(
+            ("prompts", "test_share"),
+            f"0 leaves no prompt to judge policies on; expected more in {which}; raise it",
+        )
 
 
 def _meaningless(made: Partial, key: Key) -> None:
