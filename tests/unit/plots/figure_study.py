@@ -140,7 +140,7 @@ def explored(base_pool: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "fronts": fronts.compute(
             base_pool, {}, traded=values[:3], budgets=[0.1, 0.3], points=9, **common
         ),
-        "rounds": rounds.compute(base_pool, records, rounds=4),
+        "rounds": rounds.compute(base_pool, records, values=values, rounds=4),
         "paths": paths.compute(base_pool, records, steps=12, beyond=3.0, limits={}),
         "by_number": drawn,
         "duals": duals.compute(base_pool, records, steps=12),

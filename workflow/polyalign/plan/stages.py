@@ -591,7 +591,11 @@ SWEEPS = {
         },
         of_palettes=True,
     ),
-    "rounds": Sweep("rounds", lambda study: pick(study.explore, "rounds"), of_palettes=True),
+    "rounds": Sweep(
+        "rounds",
+        lambda study: {"values": study.explored, **pick(study.explore, "rounds")},
+        of_palettes=True,
+    ),
     "paths": Sweep(
         "paths",
         lambda study: {**pick(study.explore, "steps", "beyond"), "limits": limits(study)},
