@@ -1,4 +1,4 @@
-"""Sweeps of random palettes, of dual objectives and of palettes' levels, against independent ways."""
+"""Sweeps of random palettes, of duals and of palettes' levels, against independent ways."""
 
 import json
 
