@@ -83,6 +83,12 @@ def test_a_study_from_scores_names_its_table() -> None:
     assert "scores.csv" in paragraphs(facts | {"rewards": "scores.csv"})[0]
 
 
+def test_a_study_that_fits_on_all_prompts_says_so() -> None:
+    answers, *others = paragraphs(FACTS | {"test_share": 0.0})
+    assert answers.endswith("λ was fitted on all prompts.")
+    assert any("was measured on the prompts of the fit." in text for text in others)
+
+
 def test_how_reward_models_are_trained() -> None:
     model = {
         "name": "helpful", "preferences": "hh", "labels": None, "source": None,
