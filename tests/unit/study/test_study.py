@@ -1,8 +1,7 @@
-import re
-
 """What a valid study is, and what the rules get from it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -178,9 +177,7 @@ def test_a_study_from_scores_trains_nothing(
 
 def test_without_test_prompts_there_is_nothing_to_judge_policies_on(text: str, write) -> None:
     config = SCORES + "prompts: {test_share: 0}\n"
-    with pytest.raises(
-        ConfigError, match=r"study\.yaml:11: prompts\.test_share: 0 leaves no prompt"
-    ):
+    with pytest.raises(ConfigError, match=r"yaml:11: prompts\.test_share: 0 leaves no prompt"):
         load(write(config))
     alone = config.replace("policies:\n  map-d: {palettes: [funny]}\n", "")
     assert load(write(alone)).prompts.test_share == 0
