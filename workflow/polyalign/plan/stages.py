@@ -350,9 +350,17 @@ def _solve_settings(study: Study, wildcards: Wildcards) -> Settings:
     return {
         "palette": palette,
         "levels": study.palettes[palette],
+        **_drawing(study, palette),
         **pick(study.map, "scope"),
         "if_infeasible": found.get("if_infeasible", now) if as_asked else now,
     }
+
+
+def _drawing(study: Study, palette: str) -> Settings:
+    """What a random palette depends on besides the pool; nothing for any other."""
+    if palette in study.configured:
+        return {}
+    return {"drawn": {"seed": study.seed, "limits": limits(study)}}
 
 
 def if_infeasible(study: Study, palette: str) -> Settings:
@@ -627,7 +635,9 @@ def _explore_settings(study: Study, wildcards: Wildcards) -> Settings:
 
 
 def _explore_inputs(study: Study, wildcards: Wildcards) -> Inputs:
-    palettes = shown.palettes(study) if SWEEPS[wildcards["name"]].of_palettes else []
+    # Figures of the mathematics are of the palettes that somebody asked for.
+    asked = [paths(study).palette(name) for name in study.configured]
+    palettes = asked if SWEEPS[wildcards["name"]].of_palettes else []
     return {**pool(study, study.explored), "palettes": palettes}
 
 

@@ -34,9 +34,10 @@ def paragraphs(facts: Mapping[str, Any]) -> list[str]:
         facts: `labels` (value → name, in order); `values` (value → `sentence` and `settings` of
             its reward); `rewards` (the table of scores, or None); `map`, `evaluation` (sections of
             the config); `chosen`; `test_share`; `palettes` (name → pairs of a value and its
-            level); `reward_models` (each `name`, `preferences`, `labels`, `source`, `settings`);
-            `families` (each `name`, `policies` (how many), `sentence`, `settings`); `seed`; with a
-            model also `model`, `prompts` (paths), `sampling`. Settings of these are text.
+            level); `drawn` (how many random palettes); `reward_models` (each `name`,
+            `preferences`, `labels`, `source`, `settings`); `families` (each `name`, `policies`
+            (how many), `sentence`, `settings`); `seed`; with a model also `model`, `prompts`
+            (paths), `sampling`. Settings of these are text.
     """
     labels = facts["labels"]
     made = [f"{family['policies']} of {family['name']}" for family in facts["families"]]
@@ -128,6 +129,12 @@ def _palettes(facts: Mapping[str, Any]) -> str:
         "auto": "one normalisation per prompt where there are 8 candidates or more, else one over "
         "all samples together",
     }[section["scope"]]
+    if facts["drawn"]:
+        asked.append(
+            f"{facts['drawn']} random palettes (each on the way from the base levels to a point "
+            "drawn uniformly between these and the highest levels, as far as it is supported times "
+            "a random share, uniform in volume)"
+        )
     outcomes: dict[str, list[str]] = {}
     for name, outcome in section["on_infeasible"].items():
         outcomes.setdefault(outcome, []).append(name)

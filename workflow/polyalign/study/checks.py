@@ -10,6 +10,7 @@ from polyalign import families, plots
 from polyalign.data.formats import PAIRS_FILES, PROMPT_TABLE_FILES, TABLE_FILES, split_file
 from polyalign.errors import InputError, nearest
 from polyalign.families import Policy
+from polyalign.families.options import drawn_names
 from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
 from polyalign.models.sources import PACKAGE, label_names, resolve
 from polyalign.rewards.spec import ModelSpec
@@ -105,7 +106,8 @@ def _policies(made: Partial) -> None:
     """Palettes, preferences and policies that policies name."""
     policies = made.policies()
     for policy in policies.values():
-        needs = [(policy.palette, "palettes", "palette")] if policy.palette else []
+        asked = policy.palette and not _drawn(made, policy)
+        needs = [(policy.palette, "palettes", "palette")] if policy.palette and asked else []
         needs += [(name, "preferences", "preference data set") for name in policy.preferences]
         needs += [(name, "values", "value") for name in policy.values]
         for name, section, what in needs:
@@ -114,6 +116,20 @@ def _policies(made: Partial) -> None:
                 made.add(key, unknown(name, what, made.names(section)))
         for part in policy.parts:
             _model_of(made, policies, policy, part)
+
+
+def _drawn(made: Partial, policy: Policy) -> bool:
+    """Whether a policy's palette is one that the study draws; no palette may have its name."""
+    section = made.sections["policies"][policy.family]
+    section = getattr(section, "labelled", section) or section
+    if policy.palette not in drawn_names(getattr(section, "random", 0)):
+        return False
+    if policy.palette in made.names("palettes"):
+        made.add(
+            ("palettes", policy.palette),
+            f"is the name of a random palette of {policy.family}; expected another name; rename it",
+        )
+    return True
 
 
 def _learnt(made: Partial) -> None:

@@ -24,6 +24,9 @@ from polyalign.settings import (
 OnInfeasible = Literal["report", "adjust", "fail"]
 """What becomes of a palette that no policy reaches."""
 
+RANDOM = "random"
+"""Level of a palette that the study draws itself; no level that a config can ask for."""
+
 SLACKS = {"published-0.03": 0.03, "published-0.06": 0.06}
 
 
