@@ -153,6 +153,7 @@ def test_sd_above_base_of_levels_before_any_sampling():
     assert sd_above_base(["+10%"]) == pytest.approx(0.32897, abs=1e-4)
     assert sd_above_base(["max"]) == sd_above_base(["q100"]) == np.inf
     assert sd_above_base(["q0", "mean"]) == 0
+    assert sd_above_base(["max(q80, mean)", "max(q20, mean)"]) == sd_above_base(["q80"])
 
 
 def test_budget_of_gaussian_rewards():

@@ -150,7 +150,7 @@ def read_study(study: Study) -> Table:
     frame = frame.drop(columns=dropped)
     levels = {
         name: {value: str(level) for value, level in palette.items()}
-        for name, palette in study.palettes.items()
+        for name, palette in study.configured.items()
     }
     command = [path, "--split", "fit"]
     return _table(f"study {study.study}", command, frame, study.labels, levels)

@@ -10,7 +10,7 @@ import numpy as np
 from polyalign.errors import InputError
 from polyalign.map.base import Base, check_target
 from polyalign.map.dual import maximise
-from polyalign.map.palette import SPREAD, parse_level
+from polyalign.map.palette import QUANTILES, SPREAD, parse_level
 
 MAX_CANDIDATES = 10**9
 
@@ -122,7 +122,7 @@ def sd_above_base(levels: Iterable[str | float]) -> float:
 
 def _above_mean(level: str | float) -> float:
     kind, number = parse_level(level)
-    if kind == "quantile":
+    if kind in QUANTILES:
         return normal_quantile(number / 100) if 0 < number < 100 else (inf if number else -inf)
     if kind == "percent":
         return number / 100 * (normal_quantile(SPREAD[1]) - normal_quantile(SPREAD[0]))

@@ -125,7 +125,7 @@ def _scores(study: Study, path: str, found: Findings) -> None:
     if fit.empty:
         raise InputError(f"{path}: no rows of the fit split; expected some to fit λ on")
     said: dict[str, str] = {}
-    for name, levels in study.palettes.items():
+    for name, levels in study.configured.items():
         rewards, groups = rewards_array(fit, list(levels))
         base = Base(rewards, groups, study.map.scope)
         asked = parse_target(levels, rewards, list(levels), groups, scope=base.scope)

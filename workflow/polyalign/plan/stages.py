@@ -350,9 +350,17 @@ def _solve_settings(study: Study, wildcards: Wildcards) -> Settings:
     return {
         "palette": palette,
         "levels": study.palettes[palette],
+        **_drawing(study, palette),
         **pick(study.map, "scope"),
         "if_infeasible": found.get("if_infeasible", now) if as_asked else now,
     }
+
+
+def _drawing(study: Study, palette: str) -> Settings:
+    """What a random palette depends on besides the pool; nothing for any other."""
+    if palette in study.configured:
+        return {}
+    return {"drawn": {"seed": study.seed, "limits": limits(study)}}
 
 
 def if_infeasible(study: Study, palette: str) -> Settings:
@@ -591,10 +599,30 @@ SWEEPS = {
         },
         of_palettes=True,
     ),
-    "rounds": Sweep("rounds", lambda study: pick(study.explore, "rounds"), of_palettes=True),
+    "rounds": Sweep(
+        "rounds",
+        lambda study: {"values": study.explored, **pick(study.explore, "rounds")},
+        of_palettes=True,
+    ),
     "paths": Sweep(
         "paths",
         lambda study: {**pick(study.explore, "steps", "beyond"), "limits": limits(study)},
+        of_palettes=True,
+    ),
+    "by_number": Sweep(
+        "by_number",
+        lambda study: {
+            "values": study.explored,
+            "scope": study.map.scope,
+            **pick(study.explore, "draws", "adjusted"),
+            "limits": limits(study),
+            "seed": study.seed,
+        },
+    ),
+    "duals": Sweep("duals", lambda study: pick(study.explore, "steps"), of_palettes=True),
+    "palette_levels": Sweep(
+        "palette_levels",
+        lambda study: {"values": study.explored, "scope": study.map.scope},
         of_palettes=True,
     ),
 }
@@ -607,7 +635,9 @@ def _explore_settings(study: Study, wildcards: Wildcards) -> Settings:
 
 
 def _explore_inputs(study: Study, wildcards: Wildcards) -> Inputs:
-    palettes = shown.palettes(study) if SWEEPS[wildcards["name"]].of_palettes else []
+    # Figures of the mathematics are of the palettes that somebody asked for.
+    asked = [paths(study).palette(name) for name in study.configured]
+    palettes = asked if SWEEPS[wildcards["name"]].of_palettes else []
     return {**pool(study, study.explored), "palettes": palettes}
 
 

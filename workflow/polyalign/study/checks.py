@@ -10,6 +10,7 @@ from polyalign import families, plots
 from polyalign.data.formats import PAIRS_FILES, PROMPT_TABLE_FILES, TABLE_FILES, split_file
 from polyalign.errors import InputError, nearest
 from polyalign.families import Policy
+from polyalign.families.options import drawn_names
 from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
 from polyalign.models.sources import PACKAGE, label_names, lacks_chat_template, resolve
 from polyalign.rewards.spec import ModelSpec
@@ -45,6 +46,7 @@ def _sections(made: Partial) -> None:
         if name not in raw:
             made.add((name,), "missing; expected in every study; add it")
     if raw.get("rewards") is None:
+        _some_test_prompts(made, "a study with a model")
         if raw.get("model") is None:
             made.add(
                 ("model",),
@@ -64,6 +66,17 @@ def _sections(made: Partial) -> None:
     for family in made.sections.get("policies", {}):
         if families.family(family).kind != "select":
             _meaningless(made, ("policies", family))
+        _some_test_prompts(made, "a study with policies")
+
+
+def _some_test_prompts(made: Partial, which: str) -> None:
+    """Policies are judged on prompts that λ was not fitted on."""
+    prompts = made.sections.get("prompts")
+    if prompts and prompts.test_share == 0:
+        made.add(
+            ("prompts", "test_share"),
+            f"0 leaves no prompt to judge policies on; expected more in {which}; raise it",
+        )
 
 
 def _meaningless(made: Partial, key: Key) -> None:
@@ -94,7 +107,8 @@ def _policies(made: Partial) -> None:
     """Palettes, preferences and policies that policies name."""
     policies = made.policies()
     for policy in policies.values():
-        needs = [(policy.palette, "palettes", "palette")] if policy.palette else []
+        asked = policy.palette and not _drawn(made, policy)
+        needs = [(policy.palette, "palettes", "palette")] if policy.palette and asked else []
         needs += [(name, "preferences", "preference data set") for name in policy.preferences]
         needs += [(name, "values", "value") for name in policy.values]
         for name, section, what in needs:
@@ -103,6 +117,20 @@ def _policies(made: Partial) -> None:
                 made.add(key, unknown(name, what, made.names(section)))
         for part in policy.models:
             _model_of(made, policies, policy, part)
+
+
+def _drawn(made: Partial, policy: Policy) -> bool:
+    """Whether a policy's palette is one that the study draws; no palette may have its name."""
+    section = made.sections["policies"][policy.family]
+    section = getattr(section, "labelled", section) or section
+    if policy.palette not in drawn_names(getattr(section, "random", 0)):
+        return False
+    if policy.palette in made.names("palettes"):
+        made.add(
+            ("palettes", policy.palette),
+            f"is the name of a random palette of {policy.family}; expected another name; rename it",
+        )
+    return True
 
 
 def _learnt(made: Partial) -> None:

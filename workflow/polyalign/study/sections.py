@@ -24,6 +24,9 @@ from polyalign.settings import (
 OnInfeasible = Literal["report", "adjust", "fail"]
 """What becomes of a palette that no policy reaches."""
 
+RANDOM = "random"
+"""Level of a palette that the study draws itself; no level that a config can ask for."""
+
 SLACKS = {"published-0.03": 0.03, "published-0.06": 0.06}
 
 
@@ -166,9 +169,10 @@ class Prompts(Strict):
         description="Leave out longer prompts: in tokens of the model, with the template (default: "
         "a prompt that leaves no room for a response is an error).",
     )
-    test_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+    test_share: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.5,
-        description="Share of prompts, by hash, that policies are judged on, not fitted.",
+        description="Share of prompts, by hash, that policies are judged on, not fitted. 0, in a "
+        "study from scores without policies: λ is fitted on all prompts, as published tables are.",
     )
 
 
@@ -325,6 +329,11 @@ class Explore(Strict):
     """What is computed from the pool for figures alone; a figure that is not drawn costs none."""
 
     draws: Count = Field(default=200, description="Random palettes, and random λ, of each kind.")
+    adjusted: Count = Field(
+        default=30,
+        description="How many of the random palettes of each number of values are also solved one "
+        "by one, with the time that it takes, and adjusted where they are infeasible.",
+    )
     max_norm: Positive = Field(
         default=5.0, description="Largest Σλ of a random λ, in base standard deviations."
     )
@@ -338,7 +347,7 @@ class Explore(Strict):
     )
     rounds: Count = Field(default=8, description="Rounds of sequential alignment.")
     steps: Annotated[int, Field(ge=2)] = Field(
-        default=24, description="Points of a palette's path."
+        default=24, description="Points of a palette's path, and of an axis of its dual."
     )
     beyond: Annotated[float, Field(ge=1)] = Field(
         default=2.5, description="Where a path ends, in lengths of base to asked level."

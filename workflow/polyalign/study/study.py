@@ -13,6 +13,7 @@ from polyalign.palettes.record import raised_values
 from polyalign.rewards.spec import ModelSpec, ValueSpec
 from polyalign.settings import Name, Strict, unique
 from polyalign.study.sections import (
+    RANDOM,
     SLACKS,
     Evaluation,
     Explore,
@@ -62,8 +63,8 @@ class Study(Strict):
     palettes: dict[Name, Annotated[dict[str, Level], Field(min_length=1)]] = Field(
         default={},
         description="Target levels by palette and value: a number, a quantile of the base policy "
-        "(q70), mean, mean+0.5sd, +10% (of the base's spread from q5 to q95), max. A value left "
-        "out is free.",
+        "(q70), mean, mean+0.5sd, +10% (of the base's spread from q5 to q95), max, max(q50, mean). "
+        "A value left out is free.",
     )
     map: Map = Field(default=Map(), description="How λ is found.")
     policies: dict[str, SerializeAsAny[Strict]] = Field(
@@ -86,6 +87,24 @@ class Study(Strict):
         """Policies by name, in the config's order, without the base model."""
         made = policies_of(self.policies)
         return {name: policy for name, policy in made.items() if name not in self._left_out}
+
+    def with_drawn(self) -> "Study":
+        """This study with the random palettes that its policies name.
+
+        Their levels are `RANDOM`, of all values that λ may weigh, until they are solved.
+        """
+        named = [made.palette for made in self.all_policies.values() if made.palette]
+        drawn = sorted({name for name in named if name not in self.palettes})
+        levels: dict[str, float | str] = dict.fromkeys(self.explored, RANDOM)
+        palettes = self.palettes | dict.fromkeys(drawn, levels)
+        return self.model_copy(update={"palettes": palettes})
+
+    @property
+    def configured(self) -> dict[str, dict[str, float | str]]:
+        """The palettes that the config asks for, without those that the study draws."""
+        return {
+            name: levels for name, levels in self.palettes.items() if RANDOM not in levels.values()
+        }
 
     @property
     def left_out(self) -> dict[str, str]:
@@ -200,13 +219,13 @@ class Study(Strict):
     @property
     def raised(self) -> list[str]:
         """The values that some palette raises: asks for another level than the mean; in order."""
-        asked = {value for levels in self.palettes.values() for value in raised_values(levels)}
+        asked = {value for levels in self.configured.values() for value in raised_values(levels)}
         return [value for value in self.values if value in asked]
 
     @property
     def maintained(self) -> list[str]:
         """The values that palettes name only to keep them at their mean, in order."""
-        named = {value for levels in self.palettes.values() for value in levels}
+        named = {value for levels in self.configured.values() for value in levels}
         return [value for value in self.values if value in named and value not in self.raised]
 
     @property
@@ -226,7 +245,7 @@ class Study(Strict):
         First those of `evaluation.values` in its order, which figures take their axes from, then
         raised ones.
         """
-        named = {value for levels in self.palettes.values() for value in levels} or set(self.values)
+        named = {one for levels in self.configured.values() for one in levels} or set(self.values)
         order = dict.fromkeys([*self.evaluation.values, *self.raised, *self.values])
         only = self.evaluation.evaluate_only
         return [value for value in order if value in named and value not in only]

@@ -15,6 +15,7 @@ def compute(
     pool: pd.DataFrame,
     palettes: Mapping[str, Mapping[str, Any]],
     *,
+    values: list[str],
     rounds: int,
 ) -> pd.DataFrame:
     """Coordinate ascent on the dual of each palette, on the prompts that it was fitted on.
@@ -25,6 +26,7 @@ def compute(
     Args:
         pool: rewards table of the base model's candidates.
         palettes: palette → its solved record.
+        values: the values in the order in which they are aligned, for the palettes that have them.
         rounds: rounds of coordinate ascent.
 
     Returns:
@@ -43,8 +45,11 @@ def compute(
     rows = []
     solved = {name: one for name, one in palettes.items() if one["status"] == "solved"}
     for name, record in solved.items():
-        part = bases(pool, record["values"], record["scope"])
-        target = (np.array(record["target"]) - part.center) / part.scale
+        # A record has its values in the order of its settings, which is that of the alphabet.
+        order = [record["values"].index(value) for value in values if value in record["values"]]
+        asked, simultaneous = (np.array(record[key])[order] for key in ("target", "realised"))
+        part = bases(pool, [record["values"][i] for i in order], record["scope"])
+        target = (asked - part.center) / part.scale
         found = sequential(part.fit, target, rounds=rounds)
         base = part.raw_level(part.fit.center)
         start = (np.zeros_like(target), base)
@@ -57,10 +62,10 @@ def compute(
                         "palette": name,
                         "round": turn,
                         "value": value,
-                        "target": record["target"][i],
+                        "target": asked[i],
                         "base": base[i],
                         "level": level[i],
-                        "simultaneous": record["realised"][i],
+                        "simultaneous": simultaneous[i],
                         "lam": weight[i],
                         "spread": part.scale[i],
                     }

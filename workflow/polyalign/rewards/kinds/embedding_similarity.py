@@ -8,7 +8,7 @@ from pydantic import Field
 from polyalign.models.encoding import pad_with_known
 from polyalign.rewards import Score
 from polyalign.rewards.batches import Batching, max_tokens, say_cut, score_by_length, stand_in
-from polyalign.rewards.spec import ModelSpec
+from polyalign.rewards.spec import ModelSpec, Text, scored_text
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +18,7 @@ class Spec(ModelSpec):
     """Cosine similarity of the embeddings of prompt and response, in [-1, 1]."""
 
     kind: Literal["embedding_similarity"] = "embedding_similarity"
+    text: Text = "response"
     pooling: Literal["mean", "cls"] = Field(
         default="mean",
         description="Embedding of a text: the mean over its tokens, or its first token.",
@@ -45,7 +46,9 @@ class Scorer(Score):
         self.batching: Batching = "equal" if block_sparse_above(self.model) else "padded"
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
-        """Cosine similarity (n,) of n responses to their prompts."""
+        """Cosine similarity (n,) of n responses, or of the whole texts, to their prompts."""
+        pairs = zip(prompts, responses, strict=True)
+        responses = [scored_text(self.spec.text, *pair) for pair in pairs]
         texts = sorted({*prompts, *responses})
         row = {text: number for number, text in enumerate(texts)}
         embeddings, cut = self._embed(texts)
