@@ -22,6 +22,7 @@ from statistics import mean
 from typing import Any
 
 from polyalign.cli.arguments import add_study, load_study, read_words
+from polyalign.cli.extras import require
 from polyalign.cli.progress import progress
 from polyalign.errors import InputError
 from polyalign.paths import JobFile, Paths, parse_job
@@ -299,6 +300,7 @@ def main(argv: list[str] | None = None) -> int:
         study = load_study(given)
         if faults := check_data(study).faults:
             raise InputError("\n".join(faults))
+        require("run", "snakemake")
         command = calls.command(
             given,
             *("--cores", str(options.cores), "--keep-going", "--rerun-incomplete"),

@@ -14,6 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from polyalign.cli.extras import require
 from polyalign.errors import InputError
 from polyalign.families import POOL
 from polyalign.paths import Paths
@@ -74,6 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         study = load(options.config)
         target = path_of(study, options.target)
+        require("why", "snakemake")
         planned = parse_jobs(dry_run(options.config, target))
     except InputError as error:
         print(error, file=sys.stderr)
