@@ -63,7 +63,7 @@ def main(
         record["read"] = {split: found.counts for split, found in read.items()}
     if is_main_process():
         write_metrics(outputs["model"], outputs["metrics"])
-        write_manifest(outputs["model"], outputs["manifest"], job.settings, record)
+        write_manifest(outputs["model"], outputs["manifest"], job.settings, record, job.inputs)
 
 
 if __name__ == "__main__":

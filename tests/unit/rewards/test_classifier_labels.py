@@ -152,7 +152,8 @@ def test_a_reward_model_is_scored_as_it_was_trained(tmp_path: Path, template: st
     section = RewardTraining(learning_rate=1e-3, batch_size=4, epochs=2)
     model = tmp_path / "reward" / "liked"
     record = train_reward(base, pairs, pairs, section, run, model, template=template)
-    write_manifest(model, f"{model}.json", {"template": template, "pairs": {"source": "p"}}, record)
+    settings = {"template": template, "pairs": {"source": "p"}}
+    write_manifest(model, f"{model}.json", settings, record, {})
     value = spec(str(model))
     reward = rewards.load(value)
     chosen, rejected = (

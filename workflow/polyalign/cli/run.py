@@ -22,6 +22,7 @@ from statistics import mean
 from typing import Any
 
 from polyalign.cli.arguments import add_study, load_study, read_words
+from polyalign.cli.extras import require
 from polyalign.cli.progress import progress
 from polyalign.cli.why import short_names
 from polyalign.errors import InputError
@@ -303,6 +304,7 @@ def main(argv: list[str] | None = None) -> int:
         targets = [made.get(target.rstrip("/"), target) for target in targets or ["all"]]
         if faults := check_data(study).faults:
             raise InputError("\n".join(faults))
+        require("run", "snakemake")
         command = calls.command(
             given,
             *("--cores", str(options.cores), "--keep-going", "--rerun-incomplete"),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from polyalign.cli.arguments import add_study, load_study, read_words
+from polyalign.cli.extras import require
 from polyalign.errors import InputError
 from polyalign.families import POOL
 from polyalign.paths import Paths
@@ -75,6 +76,7 @@ def main(argv: list[str] | None = None) -> int:
             raise InputError(f"{', '.join(targets)}: expected one target; call once for each")
         study = load_study(given)
         target = path_of(study, targets[0] if targets else "all")
+        require("why", "snakemake")
         planned = parse_jobs(dry_run(given, target))
     except InputError as error:
         print(error, file=sys.stderr)
