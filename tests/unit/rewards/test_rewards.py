@@ -167,10 +167,10 @@ def test_log_likelihood_is_the_mean_over_tokens(folders: dict[str, str]) -> None
         assert found[row] == pytest.approx(expected, abs=1e-5)
 
 
-def test_weights_must_be_finite_and_positive_and_have_a_reward() -> None:
-    rewards.check_weights({"v": 0.5, "w": 0.0}, {"v": None})
-    with pytest.raises(InputError, match="λ of 'v' is -1; expected a finite number >= 0"):
-        rewards.check_weights({"v": -1}, {"v": None})
+def test_weights_must_be_finite_and_have_a_reward() -> None:
+    rewards.check_weights({"v": -0.5, "w": 0.0}, {"v": None})
+    with pytest.raises(InputError, match="λ of 'w' is -1, but there is no such reward"):
+        rewards.check_weights({"w": -1}, {"v": None})
     with pytest.raises(InputError, match="λ of 'v' is inf"):
         rewards.check_weights({"v": np.inf}, {"v": None})
     with pytest.raises(InputError, match=r"λ of 'w' is 0\.5, but there is no such reward; there"):

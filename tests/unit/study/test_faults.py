@@ -364,6 +364,55 @@ FAULTS = {
         "palettes.funny.humor",
         ["level 'q700' is not understood; expected a number, q80", "write one of these"],
     ),
+    "share in a palette": (
+        "{humor: q70, diversity: mean}",
+        "{humor: q70, share(diversity <= 0.5): 0.9}",
+        "share(",
+        "palettes.funny.share(diversity <= 0.5)",
+        ["expected a value that is one", "'diversity' under another name, with `above: -0.5`"],
+    ),
+    "group of prompts in a palette": (
+        "{humor: q70, diversity: mean}",
+        '{humor: q70, "diversity[topic=a]": mean}',
+        "topic=a",
+        "palettes.funny.diversity[topic=a]",
+        ["a group of prompts", "polyalign solve TABLE --target"],
+    ),
+    "band that is upside down": (
+        "{humor: q70, diversity: mean}",
+        "{humor: between q70 and q30, diversity: mean}",
+        "between",
+        "palettes.funny.humor",
+        ["q70 is above q30; expected the lower level first"],
+    ),
+    "two values to maximise": (
+        "{humor: q70, diversity: mean}",
+        "{humor: maximise within 1 nats, diversity: maximise within 1 nats}",
+        "maximise",
+        "palettes.funny",
+        ["humor and diversity are to be maximised; expected one value at most"],
+    ),
+    "budget beyond the candidates": (
+        "{humor: q70, diversity: mean}",
+        "{humor: maximise within 9 nats, diversity: mean}",
+        "maximise",
+        "palettes.funny.humor",
+        ["9 nats are more than choosing among", "lower it"],
+    ),
+    "band that λ is steered to": (
+        "{humor: q70, diversity: mean}",
+        "{humor: between mean and q70, diversity: mean}",
+        "rloo:",
+        "policies.rloo",
+        ["has a band for 'humor'", "write `adapt: false`"],
+    ),
+    "ceiling of a value model": (
+        "  rloo:\n",
+        "  value-d: {palettes: [plain]}\n  rloo:\n",
+        "value-d:",
+        "policies.value-d",
+        ["a value model learns λ >= 0 alone"],
+    ),
     "boolean level": (
         "plain: {humor: 0.5}",
         "plain: {humor: on}",
@@ -711,6 +760,8 @@ def test_fault(case: str, text: str, write) -> None:
     old, new, line, key, says = FAULTS[case]
     if case == "too few candidates for the scope":
         text = text.replace("scope: auto", "scope: prompt")
+    if case == "ceiling of a value model":
+        text = text.replace("plain: {humor: 0.5}", 'plain: {humor: "<= 0.5"}')
     assert text.count(old) == 1, "the test must break exactly one place"
     broken = text.replace(old, new)
     number = next(i for i, row in enumerate(broken.splitlines(), 1) if line in row)

@@ -193,3 +193,42 @@ def test_covariance_in_groups_against_numpy():
         for k in (0, 1)
     ]
     np.testing.assert_allclose(group_covariance(rewards, scores, 4), expected)
+
+
+def test_a_ceiling_is_steered_as_the_negated_value_is():
+    signs = np.array([1.0, -1.0, 1.0])
+    plain = ClosedLoop(aim(), 40)
+    low, high = TARGET - 0.02, TARGET + 0.02
+    ends = np.where(signs > 0, [low, high], [-high, -low])
+    capped = Aim(
+        ["a", "b", "c"], signs * BEST / 2, signs * TARGET, *ends,
+        CURVATURE * np.outer(signs, signs), ("b",),
+    )  # fmt: skip
+    turned = ClosedLoop(capped, 40)
+    own = np.zeros(3)
+    for _ in range(40):
+        level, pending = CURVATURE @ own, CURVATURE @ (plain.lam - own)
+        plain.update(level, pending)
+        turned.update(signs * level, signs * pending)
+        own = own + (plain.lam - own) / 5
+        np.testing.assert_allclose(turned.lam, signs * plain.lam, atol=1e-12)
+    assert turned.lam[1] < 0
+    assert plain.arrived == turned.arrived
+
+
+@pytest.mark.parametrize(("shift", "arrived"), [(0.01, True), (-0.01, True), (0.03, False)])
+def test_a_ceiling_that_is_exceeded_has_not_arrived(shift, arrived):
+    level = np.array([1.0])
+    capped = Aim(["a"], np.array([-1.0]), level, level - 0.02, level + 0.02, np.eye(1), ("a",))
+    loop = ClosedLoop(capped, 1)
+    loop.update(level + shift, np.zeros(1))
+    assert loop.arrived == arrived
+
+
+def test_aim_of_a_palette_with_a_ceiling():
+    palette = {
+        "values": ["a", "b <="], "target": [1.0, 2.0], "lam_train": [0.1, -0.3],
+        "level_se_train": [0.5, 1.0], "curvature_train": [[1.0, 0.0], [0.0, 1.0]],
+    }  # fmt: skip
+    found = aim_of(palette)
+    assert (found.values, found.ceilings) == (["a", "b"], ("b",))

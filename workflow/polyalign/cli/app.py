@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
             raise InputError("nothing to explore; expected TABLE… or --study results/<study>")
         require("app", "gradio")
         from polyalign.app.tables import read_study, read_tables, with_common_values
+        from polyalign.map.words import only_floors
 
         # Paths of tables start at the working folder, which a study's folder changes.
         tables = read_tables(options.table)
@@ -41,6 +42,12 @@ def main(argv: list[str] | None = None) -> int:
 
             study = open_study(options.study)
             tables = [read_study(study), *tables]
+            if others := [name for name, one in study.palettes.items() if not only_floors(one)]:
+                print(
+                    "note: the explorer shows floors alone; it leaves out the palettes "
+                    f"{', '.join(others)}, which have ceilings, bands or a budget",
+                    file=sys.stderr,
+                )
         tables = with_common_values(tables)
         with ExitStack() as open_until_end:
             folder = open_until_end.enter_context(

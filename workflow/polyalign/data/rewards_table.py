@@ -58,6 +58,7 @@ def read_rewards(
     *,
     columns: Mapping[str, str] | None = None,
     negated: Collection[str] = (),
+    above: Mapping[str, float] | None = None,
     test_share: float = TEST_SHARE,
 ) -> pd.DataFrame:
     """Read a rewards table in any format and add what can be derived.
@@ -71,6 +72,7 @@ def read_rewards(
         columns: value name → name of its column in the file; None keeps all numeric columns, and
             refuses one in which only a few cells are not numbers.
         negated: values whose columns are taken with the other sign.
+        above: value → number, for values that are 1 where their column is above it, else 0.
         test_share: share of prompts that an absent `split` column puts into `test`, in [0, 1].
 
     Returns:
@@ -121,6 +123,8 @@ def read_rewards(
     check_keys(samples, path)
     values = values.astype(np.float64)
     values[list(negated)] *= -1
+    for name, number in (above or {}).items():
+        values[name] = (values[name] > number).astype(np.float64)
     return pd.concat([samples, values], axis="columns")
 
 

@@ -60,7 +60,10 @@ def read_spec(path: str | Path) -> dict[str, Any]:
 
 
 def imported_spec(
-    path: str | Path, columns: Mapping[str, str], negated: Collection[str] = ()
+    path: str | Path,
+    columns: Mapping[str, str],
+    negated: Collection[str] = (),
+    above: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """The `spec` of a table of scores that the user gives: its file and its columns.
 
@@ -68,11 +71,17 @@ def imported_spec(
         path: the file.
         columns: value → name of its column.
         negated: the values whose column is taken with the other sign.
+        above: value → number, of those that are 1 where the column is above it, else 0.
     """
     return {
         "sampling": {"imported": Path(path).name, "content": f"sha256:{sha256(path)[:16]}"},
         "values": {
-            value: {"kind": "column", "column": column, "sign": -1 if value in negated else 1}
+            value: {
+                "kind": "column",
+                "column": column,
+                "sign": -1 if value in negated else 1,
+                "above": (above or {}).get(value),
+            }
             for value, column in columns.items()
         },
     }

@@ -11,6 +11,7 @@ from polyalign.errors import InputError
 from polyalign.map.base import Base, check_target
 from polyalign.map.dual import maximise
 from polyalign.map.palette import QUANTILES, SPREAD, parse_level
+from polyalign.map.words import rows_of
 
 MAX_CANDIDATES = 10**9
 
@@ -111,13 +112,14 @@ def sd_above_base(levels: Iterable[str | float]) -> float:
     """How far a palette is above the base level, in standard deviations, before any sampling.
 
     For rewards that are normal, uncorrelated, and vary within prompts only, which is the easiest
-    case but for correlation: the root of the sum of squares of the levels above the mean. Plain
-    numbers, whose unit is not known, count as 0; `max` is infinitely far.
+    case but for correlation: the root of the sum of squares of the floors above the mean and the
+    ceilings below it. Plain numbers, whose unit is not known, count as 0; `max` is infinitely far.
 
     Args:
-        levels: levels in the palette grammar.
+        levels: the words of a palette.
     """
-    return hypot(*(max(0.0, _above_mean(level)) for level in levels))
+    rows = [row for word in levels for row in rows_of({"": word})]
+    return hypot(*(max(0.0, row.sign * _above_mean(row.level)) for row in rows))
 
 
 def _above_mean(level: str | float) -> float:

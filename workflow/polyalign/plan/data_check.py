@@ -15,13 +15,12 @@ from polyalign.data.rewards_table import (
     check_splits,
     hold_out,
     read_rewards,
-    rewards_array,
 )
 from polyalign.data.tables import read_table
 from polyalign.errors import InputError
-from polyalign.map import parse_target
-from polyalign.map.base import Base
 from polyalign.map.cautions import cautions
+from polyalign.map.words import pose
+from polyalign.palettes.solve import cells_of
 from polyalign.plan.counts import SMALL
 from polyalign.plan.stages import pairs_file, pairs_settings
 from polyalign.study import Study
@@ -117,6 +116,7 @@ def _scores(study: Study, path: str, found: Findings) -> None:
         path,
         columns=study.columns,
         negated=study.negated,
+        above=study.shares,
         test_share=study.prompts.test_share,
     )
     check_splits(set(frame["split"]), path)
@@ -126,9 +126,7 @@ def _scores(study: Study, path: str, found: Findings) -> None:
         raise InputError(f"{path}: no rows of the fit split; expected some to fit λ on")
     said: dict[str, str] = {}
     for name, levels in study.configured.items():
-        rewards, groups = rewards_array(fit, list(levels))
-        base = Base(rewards, groups, study.map.scope)
-        asked = parse_target(levels, rewards, list(levels), groups, scope=base.scope)
-        for caution in cautions(base, levels, asked, list(levels)):
+        posed = pose(levels, *cells_of(fit, levels), study.map.scope)
+        for caution in cautions(posed.base, posed.levels, posed.target, posed.names):
             said.setdefault(caution, name)
     found.warnings += [f"palette {name}: {caution}" for caution, name in said.items()]

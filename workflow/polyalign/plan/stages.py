@@ -519,6 +519,7 @@ def _import_settings(study: Study, wildcards: Wildcards) -> Settings:
     return {
         "columns": study.columns,
         "negated": study.negated,
+        "above": study.shares,
         "test_share": study.prompts.test_share,
     }
 

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import numpy as np
 from pydantic import Field
 
 from polyalign.models import sources
@@ -37,6 +38,11 @@ class ValueSpec(Strict):
         default=1,
         description="-1 negates the score, for a reward that measures the opposite of the value.",
     )
+    above: float | None = Field(
+        default=None,
+        description="The value is 1 where the score (after `sign`) is above this number and 0 "
+        "elsewhere, so that its level is a share of responses (default: the score itself).",
+    )
 
     def reads_prompt(self) -> bool:
         """The value's scope: whether it scores prompt and response, or the response alone."""
@@ -49,6 +55,11 @@ class ValueSpec(Strict):
             InputError: if there is no such code.
         """
         return ""
+
+    def of_scores(self, scores: Any) -> np.ndarray:
+        """The value (n,) of scores (n,): with its sign, and 1 or 0 where it is a share."""
+        signed = self.sign * np.asarray(scores, dtype=np.float64)
+        return signed if self.above is None else (signed > self.above).astype(np.float64)
 
     def identity(self) -> dict[str, Any]:
         """What the scores depend on, JSON-ready; scores compare only if their identities do."""

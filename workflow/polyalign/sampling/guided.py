@@ -57,13 +57,13 @@ class GuidedEngine(DrawingEngine):
         tokenizer: its tokenizer.
         sampling: the sampling rule of p0.
         rewards: value → reward function.
-        lam: value → weight λ ≥ 0; values with weight 0 are not scored.
+        lam: value → weight λ; values with weight 0 are not scored.
         interval: apply guidance every `interval` tokens, from the first token on.
         top_k: continuations that are scored and may be drawn there.
         stop: texts before which a response ends.
 
     Raises:
-        InputError: if a λ is negative or not finite, or has no reward function.
+        InputError: if a λ is not finite, or has no reward function.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class GuidedEngine(DrawingEngine):
     ) -> None:
         check_weights(lam, rewards)
         super().__init__(model, tokenizer, sampling, stop)
-        self.rewards = {name: rewards[name] for name, weight in lam.items() if weight > 0}
+        self.rewards = {name: rewards[name] for name, weight in lam.items() if weight != 0}
         self.lam = lam
         self.interval, self.top_k = interval, top_k
         self.end_texts = {end: end_text([end], self.ends, tokenizer) for end in self.ends}
@@ -259,5 +259,5 @@ def engine(
     """
     lam: dict[str, float] = settings.get("lam") or lam_of(palette, "lam_train")
     guidance = {name: setting for name, setting in settings.items() if name != "lam"}
-    rewards = {name: load(values[name]) for name, weight in lam.items() if weight > 0}
+    rewards = {name: load(values[name]) for name, weight in lam.items() if weight != 0}
     return GuidedEngine(model, tokenizer, sampling, rewards, lam, **guidance)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
+from math import log
 from pathlib import Path
 
 from polyalign import families, plots
@@ -12,6 +13,7 @@ from polyalign.errors import InputError, nearest
 from polyalign.families import Policy
 from polyalign.families.options import drawn_names
 from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
+from polyalign.map.words import column_of, rows_of
 from polyalign.models.sources import PACKAGE, label_names, lacks_chat_template, resolve
 from polyalign.rewards.spec import ModelSpec
 from polyalign.settings import CHAT
@@ -26,6 +28,7 @@ def check(made: Partial) -> None:
     """Note all faults that lie between sections."""
     _sections(made)
     _palettes(made)
+    _words(made)
     _policies(made)
     _learnt(made)
     _reward_models(made)
@@ -93,13 +96,65 @@ def _palettes(made: Partial) -> None:
     for name, levels in palettes.items() if isinstance(palettes, dict) else ():
         for value in levels if isinstance(levels, dict) else ():
             if value not in known:
-                made.add(("palettes", name, value), unknown(value, "value", known))
+                made.add(("palettes", name, value), _no_value(str(value), known))
     section = made.sections.get("map")
     given = section.on_infeasible if section else {}
     for name in given if isinstance(given, dict) else ():
         if not made.broken("palettes") and name not in made.names("palettes"):
             made.add(
                 ("map", "on_infeasible", name), unknown(name, "palette", made.names("palettes"))
+            )
+
+
+def _no_value(key: str, known: list[str]) -> str:
+    """Why the key of a palette is no value of the study."""
+    column = column_of(key)
+    if column.group is not None:
+        return (
+            f"{key!r} asks something of a group of prompts; expected a value: `polyalign solve "
+            "TABLE --target` takes groups, and a study one palette for all of its prompts; remove "
+            "it, or make a study of those prompts"
+        )
+    if column.test is not None:
+        compare, number = column.test
+        turned = ", `sign: -1`" if "<" in compare else ""
+        return (
+            f"{key!r} asks for a share; expected a value that is one; add to `values` the entry of "
+            f"{column.value!r} under another name, with `above: "
+            f"{-number if turned else number:g}`{turned}, and ask for the level of that"
+        )
+    return unknown(key, "value", known)
+
+
+def _words(made: Partial) -> None:
+    """What cannot be carried through: ceilings, bands and budgets where they have no meaning."""
+    sampling = made.sections.get("sampling") or Sampling()
+    most = log(sampling.candidates)
+    palettes = made.sections.get("palettes", {})
+    for name, levels in palettes.items():
+        for row in rows_of(levels):
+            if row.budget is not None and row.budget >= most and made.raw.get("rewards") is None:
+                made.add(
+                    ("palettes", name, row.of),
+                    f"{row.budget:g} nats are more than choosing among {sampling.candidates} "
+                    f"candidates can spend; expected less than {most:.3g}; lower it",
+                )
+    for policy in made.policies().values():
+        rows = rows_of(palettes.get(policy.palette, {}))
+        capped = [row.of for row in rows if row.sign < 0]
+        banded = [of for of in capped if any(row.of == of and row.sign > 0 for row in rows)]
+        key = ("policies", policy.family)
+        if capped and families.family(policy.family).learns:
+            made.add(
+                key,
+                f"palette {policy.palette!r} has a ceiling for {capped[0]!r}, and a value model "
+                "learns λ >= 0 alone; expected floors; take another family for this palette",
+            )
+        if banded and policy.settings.get("adapt"):
+            made.add(
+                key,
+                f"palette {policy.palette!r} has a band for {banded[0]!r}, and `adapt` steers to "
+                "one level of each value; expected a floor or a ceiling; write `adapt: false`",
             )
 
 

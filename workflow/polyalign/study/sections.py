@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from polyalign.data.keys import SAMPLE_COLUMNS
 from polyalign.errors import InputError
 from polyalign.families.options import RewardTraining
-from polyalign.map.palette import check_level
+from polyalign.map.words import check_word, rows_of
 from polyalign.settings import (
     Count,
     Name,
@@ -36,16 +36,25 @@ def _level(level: Any) -> Any:
     if not number and not isinstance(level, str):
         raise ValueError(
             f"{level!r} is no level; expected a number or text like q70, mean, mean+0.5sd, +10%, "
-            "max; write one of these"
+            "max, <= q30; write one of these"
         )
     if isinstance(level, str):
         if written := looks_like_number(level):
             raise ValueError(f"{level!r} is read as text; expected a number; write {written}")
         try:
-            check_level(level)
+            check_word(level)
         except InputError as fault:
             raise ValueError(f"{fault}; write one of these") from fault
     return level
+
+
+def _palette(levels: dict[str, float | str]) -> dict[str, float | str]:
+    """Refuse several values to maximise."""
+    try:
+        rows_of(levels)
+    except InputError as fault:
+        raise ValueError(f"{fault}; write a level for the others") from fault
+    return levels
 
 
 def _resamples(count: int) -> int:
@@ -76,6 +85,7 @@ def _slack(slack: Any) -> Any:
 
 Slack = Annotated[float | str, BeforeValidator(_slack)]
 Level = Annotated[float | str, BeforeValidator(_level)]
+Palette = Annotated[dict[str, Level], Field(min_length=1), AfterValidator(_palette)]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
 

@@ -17,10 +17,10 @@ from polyalign.study.sections import (
     SLACKS,
     Evaluation,
     Explore,
-    Level,
     Map,
     Model,
     OnInfeasible,
+    Palette,
     Preferences,
     Prompts,
     RewardModel,
@@ -60,11 +60,13 @@ class Study(Strict):
     preferences: dict[Name, Preferences] = Field(
         default={}, description="Preference data sets, by name."
     )
-    palettes: dict[Name, Annotated[dict[str, Level], Field(min_length=1)]] = Field(
+    palettes: dict[Name, Palette] = Field(
         default={},
         description="Target levels by palette and value: a number, a quantile of the base policy "
-        "(q70), mean, mean+0.5sd, +10% (of the base's spread from q5 to q95), max, max(q50, mean). "
-        "A value left out is free.",
+        "(q70), mean, mean+0.5sd, +10% (of the base's spread from q5 to q95), max, max(q50, mean); "
+        "`<= LEVEL` is a ceiling, `between LEVEL and LEVEL` a band, and `maximise within NUMBER "
+        "nats` the highest level that one value can have at this KL, the others held. A value left "
+        "out is free.",
     )
     map: Map = Field(default=Map(), description="How λ is found.")
     policies: dict[str, SerializeAsAny[Strict]] = Field(
@@ -210,6 +212,11 @@ class Study(Strict):
     def negated(self) -> list[str]:
         """The values whose scores are taken with the other sign."""
         return [name for name, spec in self.values.items() if spec.sign == -1]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Value → the number above which a score counts, of the values that are shares."""
+        return {name: spec.above for name, spec in self.values.items() if spec.above is not None}
 
     @property
     def labels(self) -> dict[str, str]:

@@ -188,7 +188,7 @@ class PpoTrainer(Trainer):
 
         A token's reward is −log(π / p0) / Λ, and that of the last one also Σᵢ (λᵢ/Λ) rᵢ.
         """
-        total = sum(self.task.lam.values())
+        total = sum(map(abs, self.task.lam.values()))
         lam = self.loop.named_lam() if self.loop else self.task.lam
         weighted = [scores[name] * weight / total for name, weight in lam.items()]
         reward = torch.stack(weighted).sum(0)

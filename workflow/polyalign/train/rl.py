@@ -1,6 +1,6 @@
 """What the reinforcement learning trainers share: the task, rewards, prompts, the empty case.
 
-All of them maximise E[Σᵢ (λᵢ/Λ) rᵢ] − (1/Λ) KL(π ‖ p0) with Λ = Σᵢ λᵢ. Its optimum is
+All of them maximise E[Σᵢ (λᵢ/Λ) rᵢ] − (1/Λ) KL(π ‖ p0) with Λ = Σᵢ |λᵢ|. Its optimum is
 p_λ ∝ p0 exp(λ·r), on a reward scale that does not depend on Λ. Where λ moves while training (see
 `closed_loop`), Λ stays that of the start.
 """
@@ -46,7 +46,7 @@ class Task:
         template: text around a prompt, with `{prompt}`.
         prompts: bare prompts (without template); drawn in shuffled passes.
         rewards: value → reward function.
-        lam: value → λ ≥ 0; values with λ = 0 are left out of the reward.
+        lam: value → λ, that of a ceiling ≤ 0; values with λ = 0 are left out of the reward.
         sampling: how the base model's candidates were sampled.
         aim: the levels that λ is steered to while training; None keeps λ.
         initial: folder of the model that the training starts from; None: the base model.
@@ -76,7 +76,7 @@ def task_of(inputs: TrainingInputs) -> Task:
     take_own_gpu()
     lam = lam_of(inputs.palette, "lam_train")
     aim = aim_of(inputs.palette) if inputs.settings["adapt"] else None
-    scored = lam if aim and any(lam.values()) else [name for name in lam if lam[name] > 0]
+    scored = lam if aim and any(lam.values()) else [name for name in lam if lam[name] != 0]
     rewards = {name: load(spec) for name, spec in inputs.values.items() if name in scored}
     # Without any weight the base model is the answer.
     started = inputs.policies.values() if any(lam.values()) else ()
@@ -144,7 +144,7 @@ def weighed(task: Task) -> dict[str, float]:
     """λ at the start of the values that are rewarded; empty if every λ is 0.
 
     Raises:
-        InputError: on a negative or infinite λ, or one without a reward function.
+        InputError: on an infinite λ, or one without a reward function.
     """
     active = active_weights(task.lam, task.rewards)
     if task.aim is None or not active:
@@ -169,13 +169,13 @@ def scored(
 
 
 def active_weights(lam: Mapping[str, float], rewards: Mapping[str, Any]) -> dict[str, float]:
-    """The positive λ, by name.
+    """The λ that are not 0, by name.
 
     Raises:
-        InputError: on a negative or infinite λ, or one without a reward function.
+        InputError: on an infinite λ, or one without a reward function.
     """
     check_weights(lam, rewards)
-    return {name: float(weight) for name, weight in lam.items() if weight > 0}
+    return {name: float(weight) for name, weight in lam.items() if weight != 0}
 
 
 def prompt_order(prompts: int, batches: int, per_batch: int, seed: int) -> np.ndarray:

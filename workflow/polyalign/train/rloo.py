@@ -173,7 +173,7 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
         InputError: if model, tokenizer, template, prompts, λ, rewards or batch do not fit.
     """
     weights = rl.weighed(task)
-    total = sum(weights.values())
+    total = sum(map(abs, weights.values()))
     settings = {
         "model": task.model,
         "revision": task.revision,
