@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from polyalign import __version__
-from polyalign.models.sources import MODEL_SUFFIXES, VERSIONS
+from polyalign.models.sources import MODEL_SUFFIXES, NO_ANSWERS, VERSIONS
 from polyalign.runtime.files import atomic_write, sha256, versions, write_json, write_text
 
 PASSING = {"seconds", "resumed_from", "versions"}
@@ -29,7 +29,7 @@ def write_manifest(
     files = {
         file.name: sha256(file)
         for file in sorted(Path(folder).iterdir())
-        if file.suffix in MODEL_SUFFIXES and file.name != VERSIONS
+        if file.suffix in MODEL_SUFFIXES and file.name not in NO_ANSWERS
     }
     kept = {name: fact for name, fact in record.items() if name not in PASSING}
     write_json(manifest, {"settings": settings, "record": kept, "files": files})

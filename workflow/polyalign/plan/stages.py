@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from polyalign import plots
 from polyalign.data.formats import HELD_OUT, has_splits, split_file
+from polyalign.data.packed import file_of, is_packed
 from polyalign.families import BASE, POOL, VALUE, Policy, family
 from polyalign.families.options import RewardTraining
 from polyalign.paths import Paths
@@ -163,7 +164,9 @@ def pairs_settings(study: Study, name: str) -> Settings:
 
 
 def pairs_file(path: str, split: str) -> str | list[str]:
-    """The file of a split of a local data set; nothing for one on the hub."""
+    """The file of a split of a data set that is here; nothing for one on the hub."""
+    if is_packed(path):
+        return str(file_of(path))
     if Path(path).is_file() or not has_splits(path):
         return path
     if path.startswith("results/") or Path(path).is_dir():
@@ -478,6 +481,7 @@ def _reward_model_settings(study: Study, wildcards: Wildcards) -> Settings:
         "seed": study.seed,
         "device": model["device"],
         "pairs": pairs_settings(study, made.preferences) if made.preferences else None,
+        "labels": made.labels.model_dump() if made.labels else None,
         "training": pick(made, *RewardTraining.model_fields),
     }
 
@@ -487,7 +491,7 @@ def _reward_model_inputs(study: Study, wildcards: Wildcards) -> Inputs:
     source = made.source or model_settings(study)["source"]
     inputs: Inputs = {"base": model_files(study, source)}
     if made.labels:
-        inputs["labels"] = made.labels
+        inputs["labels"] = str(file_of(made.labels.path))
     elif made.preferences:
         path = study.preferences[made.preferences].path
         inputs |= {split: pairs_file(path, split) for split in ("train", "test")}

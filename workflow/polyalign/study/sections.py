@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from polyalign.data.keys import SAMPLE_COLUMNS
 from polyalign.errors import InputError
-from polyalign.families.options import RewardTraining
+from polyalign.families.options import LabelTable, RewardTraining
 from polyalign.map.palette import check_level
 from polyalign.settings import (
     Count,
@@ -195,17 +195,24 @@ class Sampling(SamplingRule):
     shards: Count = Field(default=4, description="Jobs that the pool is generated and scored in.")
 
 
+def _as_table(labels: Any) -> Any:
+    """A path alone is a table of that path."""
+    return {"path": labels} if isinstance(labels, str) else labels
+
+
 class RewardModel(RewardTraining):
     """A reward model that the workflow trains, as results/<study>/models/reward/<name>."""
 
     preferences: str | None = Field(
         default=None, description="Preference data set to train on; either this or `labels`."
     )
-    labels: str | None = Field(
+    labels: (
+        Annotated[LabelTable, BeforeValidator(_as_table, json_schema_input_type=str | LabelTable)]
+        | None
+    ) = Field(
         default=None,
-        description="Table of labelled texts to train a classifier on: columns `text`, `label` (0 "
-        "or 1) and, if it is divided already, `split` (train or test; else a tenth of the texts is "
-        "held out).",
+        description="Texts with labels or ratings to train on: a table, or its path alone if its "
+        "labels are 0 and 1.",
     )
     source: str | None = Field(
         default=None, description="Model to start from (default: the study's model)."
