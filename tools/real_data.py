@@ -1,8 +1,8 @@
 """Tables of the real study, from texts and ratings that lie in ordinary Python packages.
 
-`python tools/real_data.py ARCHIVE FOLDER` reads the installed packages of requirements-real.lock and
-the source distribution of vaderSentiment 0.5, which is not installed, and writes four tables into
-the folder. The texts are their authors'; none of them belongs into this repository.
+`python tools/real_data.py ARCHIVE FOLDER` reads the installed packages of requirements-real.lock
+and the source distribution of vaderSentiment 0.5, which is not installed, and writes five tables
+into the folder. The texts are their authors'; none of them belongs into this repository.
 """
 
 import csv
@@ -33,7 +33,7 @@ DOMAINS = {
 }
 """Domain of rated sentences → how its files' names start."""
 
-SENTENCES, JOKES = 6000, 3000
+SENTENCES, JOKES = 2400, 1000
 """Most rated sentences, and most humorous texts, with as many plain ones: what 2 cores can learn
 from in minutes. Which are taken is settled by a hash of the text."""
 

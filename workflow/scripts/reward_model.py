@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from polyalign.data.labels import labelled_texts
+from polyalign.data.labels import labelled_texts, resampled
 from polyalign.data.packed import is_packed
 from polyalign.data.pair_counts import said_of
 from polyalign.data.preferences import read_pairs
@@ -29,6 +29,7 @@ def main(
     device: str,
     pairs: dict[str, Any] | None,
     labels: dict[str, Any] | None,
+    resample: int | None,
     training: dict[str, Any],
 ) -> None:
     outputs = job.outputs
@@ -36,7 +37,7 @@ def main(
         raise TypeError("a training job needs a folder for its checkpoints (--work)")
     section = RewardTraining(**training)
     run = Run(
-        seed=seed,
+        seed=seed + (resample or 0),
         dtype=section.dtype,
         device=device,
         work=job.work,
@@ -45,6 +46,8 @@ def main(
     if labels is not None:
         table = LabelTable(**labels)
         texts = labelled_texts(read_table(table.path), table)
+        if resample is not None:
+            texts = resampled(texts, resample)
         record = train_classifier(
             source, texts, table, section, run, outputs["model"], revision=revision
         )
@@ -57,9 +60,12 @@ def main(
             read[split] = read_pairs(**{**pairs, "source": path, "split": split})
             for sentence in said_of(read[split].counts):
                 print(f"{split}: {sentence}", flush=True)
+        train = read["train"].frame
+        if resample is not None:
+            train = train.sample(frac=1, replace=True, random_state=resample)
         record = train_reward(
             source,
-            read["train"].frame,
+            train,
             read["test"].frame,
             section,
             run,
@@ -74,7 +80,8 @@ def main(
         "number": record["counts"]["train"],
         "epochs": section.epochs,
         "learning_rate": section.learning_rate,
-        "seed": seed,
+        "seed": run.seed,
+        "resample": resample,
     }
     if is_main_process():
         write_json(outputs["model"] / CARD, {"name": name, **record["card"]})

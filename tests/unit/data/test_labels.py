@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from polyalign.data.labels import labelled_texts as read
+from polyalign.data.labels import resampled
 from polyalign.errors import InputError
 from polyalign.families.options import LabelTable
 
@@ -118,3 +119,35 @@ def test_a_group_is_held_out_whole():
     both = frame.assign(split=["train", "test"] * 100)
     with pytest.raises(InputError, match="texts with 'p0' in the column 'page' stand in both"):
         labelled_texts(both, group="page")
+
+
+def test_a_resample_draws_raters_for_training_alone():
+    frame = texts(rating=[[float(n), n + 1.0, n + 5.0] for n in range(200)])
+    found = labelled_texts(frame, kind="ratings")
+    drawn = resampled(found, 3)
+    pd.testing.assert_frame_equal(drawn, resampled(found, 3))
+    old, new = (f[f["split"] == "train"].reset_index(drop=True) for f in (found, drawn))
+    assert old["text"].tolist() == new["text"].tolist()
+    assert all(set(a) <= set(b) for a, b in zip(new["ratings"], old["ratings"], strict=True))
+    assert new["label"].tolist() == [np.mean(row) for row in new["ratings"]]
+    # The variance of a mean of three, drawn from three with this spread.
+    gap = new["label"] - old["label"]
+    assert gap.std() == pytest.approx(np.std([0, 1, 5]) / np.sqrt(3), rel=0.25)
+    assert gap.mean() == pytest.approx(0, abs=0.4)
+    test = drawn[drawn["split"] == "test"]
+    assert test["label"].tolist() == found.loc[found["split"] == "test", "label"].tolist()
+    assert resampled(found, 4)["label"].tolist() != drawn["label"].tolist()
+
+
+def test_a_resample_draws_groups_where_a_text_has_one_label():
+    found = labelled_texts(
+        texts(page=[f"p{n // 4}" for n in range(200)]).drop(columns="split"),
+        group="page",
+        held_out=0.3,
+    )
+    drawn = resampled(found, 1)
+    train = drawn[drawn["split"] == "train"]
+    counts = train["group"].value_counts()
+    assert (counts % 4 == 0).all()
+    assert counts.max() >= 8
+    assert train["group"].nunique() < found.loc[found["split"] == "train", "group"].nunique()

@@ -258,6 +258,7 @@ def test_the_job_judges_a_single_file_on_pairs_that_it_does_not_train_on(base, t
     settings = {
         "name": "mine", "source": base, "revision": None, "template": TEMPLATE, "seed": 1,
         "device": "cpu", "training": training, "labels": None,
+        "resample": None,
         "pairs": {"source": "pairs.jsonl", "max_words": 6, "held_out": 0.1},
     }  # fmt: skip
     command = [

@@ -49,6 +49,26 @@ def labelled_texts(frame: pd.DataFrame, table: LabelTable) -> pd.DataFrame:
     return found
 
 
+def resampled(found: pd.DataFrame, number: int) -> pd.DataFrame:
+    """The texts with a bootstrap resample in place of those for training.
+
+    Each text's raters are drawn with replacement; where no text has several, groups of texts are.
+
+    Args:
+        found: of `labelled_texts`.
+        number: of the resample, which settles what is drawn.
+    """
+    rng = np.random.default_rng(number)
+    train, test = (found[found["split"] == split] for split in ("train", "test"))
+    if "ratings" in found and (found["ratings"].map(len) > 1).any():
+        drawn = [list(rng.choice(np.asarray(row, float), len(row))) for row in train["ratings"]]
+        train = train.assign(ratings=drawn, label=[float(np.mean(row)) for row in drawn])
+    else:
+        groups = [part for _, part in train.groupby("group", sort=True)]
+        train = pd.concat([groups[n] for n in rng.integers(len(groups), size=len(groups))])
+    return pd.concat([train, test], ignore_index=True)
+
+
 def _columns(frame: pd.DataFrame, table: LabelTable, column: str) -> None:
     needed = ["text", column, *([table.group] if table.group else [])]
     absent = [name for name in needed if name not in frame]

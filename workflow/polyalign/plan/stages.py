@@ -482,6 +482,7 @@ def _reward_model_settings(study: Study, wildcards: Wildcards) -> Settings:
         "device": model["device"],
         "pairs": pairs_settings(study, made.preferences) if made.preferences else None,
         "labels": made.labels.model_dump() if made.labels else None,
+        "resample": made.resample,
         "training": pick(made, *RewardTraining.model_fields),
     }
 

@@ -217,6 +217,13 @@ class RewardModel(RewardTraining):
     source: str | None = Field(
         default=None, description="Model to start from (default: the study's model)."
     )
+    resample: Count | None = Field(
+        default=None,
+        description="Train on the bootstrap resample of this number, with another seed, to see how "
+        "far results depend on whom people asked: each text's raters, or, where texts have one "
+        "label, groups of texts, or pairs, are drawn with replacement (default: the data as they "
+        "are).",
+    )
 
     @model_validator(mode="after")
     def _one_kind_of_data(self) -> "RewardModel":
