@@ -89,8 +89,8 @@ def test_what_is_not_there_is_said_in_a_sentence(package: Path):
     }.items():
         with pytest.raises(InputError, match=message):
             read_table(source)
-    with pytest.raises(InputError, match="the package has no such file; .* teatexts holds"):
+    with pytest.raises(InputError, match=r"the package has no such file; .* teatexts holds"):
         list(source_prompts("package:teatexts/x.jsonl", "test", seed=0).texts)
     (package / "broken.zip").write_bytes(b"PK no")
-    with pytest.raises(InputError, match="broken.zip cannot be unpacked"):
+    with pytest.raises(InputError, match=r"broken\.zip cannot be unpacked"):
         read_table("package:teatexts/broken.zip/t.csv")

@@ -10,7 +10,7 @@ from polyalign.evaluate.navigation import families
 from polyalign.evaluate.winrate import winrate
 from polyalign.palettes.record import Diagnosis, Palette, Trained
 from polyalign.palettes.solve import solve_palette
-from polyalign.palettes.sweeps import fronts, paths, random_lambda, rounds
+from polyalign.palettes.sweeps import fronts, paths, random_lambda, replicates, rounds
 from polyalign.plots.data import FigureData
 
 LABELS = {
@@ -128,6 +128,13 @@ def explored(base_pool: pd.DataFrame) -> dict[str, pd.DataFrame]:
         ),
         "rounds": rounds.compute(base_pool, records, rounds=4),
         "paths": paths.compute(base_pool, records, steps=12, beyond=3.0, limits={}),
+        "replicates": replicates.compute(
+            base_pool.assign(wit=base_pool["humor"] + 0.5 * base_pool["diversity"]),
+            records,
+            replicates={"humor": ["wit"]},
+            resamples=20,
+            seed=1,
+        ),
     }
 
 

@@ -106,7 +106,7 @@ def left_out(study: Study) -> str:
 def figure_tables(study: Study, policies: Iterable[Policy]) -> dict[str, Callable[[], list[str]]]:
     """Name of each table that a figure may need → its files; of policies, those of `policies`."""
     paths, shown = _paths(study), list(policies)
-    explored = ("random", "fronts", "rounds", "paths")
+    explored = ("random", "fronts", "rounds", "paths", "replicates")
     return {
         **{name: partial(_one, paths.table(name)) for name in tables(study)},
         "levels": lambda: [paths.levels(policy) for policy in shown],

@@ -568,11 +568,13 @@ class Sweep:
         module: module of polyalign.palettes.sweeps.
         settings: what it is told.
         of_palettes: whether it starts from the solved palettes.
+        values: the values whose rewards it reads.
     """
 
     module: str
     settings: Callable[[Study], Settings]
     of_palettes: bool = False
+    values: Callable[[Study], list[str]] = lambda study: study.explored
 
 
 SWEEPS = {
@@ -602,6 +604,19 @@ SWEEPS = {
         lambda study: {**pick(study.explore, "steps", "beyond"), "limits": limits(study)},
         of_palettes=True,
     ),
+    "replicates": Sweep(
+        "replicates",
+        lambda study: {
+            "replicates": study.evaluation.replicates,
+            "resamples": max(study.map.resamples, 2),
+            "seed": study.seed,
+        },
+        of_palettes=True,
+        values=lambda study: [
+            *study.explored,
+            *(name for others in study.evaluation.replicates.values() for name in others),
+        ],
+    ),
 }
 """Name of a sweep's table → what it is."""
 
@@ -612,8 +627,9 @@ def _explore_settings(study: Study, wildcards: Wildcards) -> Settings:
 
 
 def _explore_inputs(study: Study, wildcards: Wildcards) -> Inputs:
-    palettes = shown.palettes(study) if SWEEPS[wildcards["name"]].of_palettes else []
-    return {**pool(study, study.explored), "palettes": palettes}
+    sweep = SWEEPS[wildcards["name"]]
+    palettes = shown.palettes(study) if sweep.of_palettes else []
+    return {**pool(study, sweep.values(study)), "palettes": palettes}
 
 
 def _explore_modules(study: Study, wildcards: Wildcards) -> list[str]:

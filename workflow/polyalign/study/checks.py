@@ -218,10 +218,18 @@ def _evaluation(made: Partial) -> None:
         *((("evaluate_only", i), name) for i, name in enumerate(evaluation.evaluate_only)),
         *((("hypervolume", "reference", name), name) for name in evaluation.hypervolume.reference),
         *((("hypervolume", "scale", name), name) for name in evaluation.hypervolume.scale),
+        *((("replicates", name), name) for name in evaluation.replicates),
     ]
     for key, name in named:
         if name not in known:
             made.add(("evaluation", *key), unknown(name, "value", known))
+    for value, others in evaluation.replicates.items():
+        for name in [one for one in others if one not in evaluation.evaluate_only]:
+            made.add(
+                ("evaluation", "replicates", value),
+                f"{name!r} may be weighed by λ; expected values of evaluation.evaluate_only; add "
+                "it there",
+            )
     random_lam = {
         policy.family: set(policy.values or known)
         for policy in made.policies().values()
@@ -289,10 +297,17 @@ def _plots(made: Partial) -> None:
     """Figures that exist, and the policies behind a slash."""
     known = plots.names()
     policies = [families.BASE.name, *made.policies()]
+    evaluation = made.sections.get("evaluation")
     for index, entry in enumerate(made.sections.get("plots", [])):
         name, slash, policy = entry.partition("/")
         if name not in known:
             made.add(("plots", index), unknown(name, "figure", known))
+        elif "replicates" in plots.figure(name).needs and evaluation and not evaluation.replicates:
+            made.add(
+                ("plots", index),
+                f"{name!r} compares models of the same value; expected evaluation.replicates; "
+                "name them there, or leave the figure out",
+            )
         elif slash and not plots.figure(name).of_a_policy:
             made.add(
                 ("plots", index),

@@ -12,6 +12,7 @@ from polyalign.map.palette import check_level
 from polyalign.settings import (
     Count,
     Name,
+    Names,
     Numbers,
     Positive,
     PromptTemplate,
@@ -323,6 +324,12 @@ class Evaluation(Strict):
         default=[],
         description="Values that are measured but never in λ, to see over-optimisation; no "
         "palette may name them.",
+    )
+    replicates: dict[str, Names] = Field(
+        default={},
+        description="Value → values that score the same by another model, such as one trained on a "
+        "`resample`, to see how far λ and levels depend on the reward model (the figure "
+        "`replicates`). They stand in `evaluate_only`.",
     )
     slack: Slack = Field(
         default=0.0,
