@@ -40,8 +40,8 @@ from in minutes. Which are taken is settled by a hash of the text."""
 SHORTEST, LONGEST = 20, 300
 """Characters of the texts that humour is learnt from."""
 
-WORDS = 60
-"""Words to which answers are cut before their harm is learnt: as long as the study's."""
+WORDS = 40
+"""Words to which questions and answers are cut before harm is learnt: as long as the study's."""
 
 ASKING = re.compile(r"(What|Which|How|Why|If|Would|Should)\b.*\?")
 POINTING = re.compile(
@@ -119,12 +119,15 @@ def harm(folder: Path) -> pd.DataFrame:
     for file in sorted((folder / "harm").glob("*.csv")):
         for row in _table(file):
             scores = [row[name] for name in row if name and name.startswith("human_score")]
-            answer = " ".join(row["assistant_response"].split()[:WORDS])
+            answer = _beginning(row["assistant_response"])
             if answer and row["data_type"] == "text":
                 # Some answers stand in a file with one score and in one with three.
                 key = row["objective"], answer
                 found[key] = max(found.get(key, []), [float(one) for one in scores if one], key=len)
-    rows = [(f"{asked}\n\n{answer}", rating, asked) for (asked, answer), rating in found.items()]
+    rows = [
+        (f"{_beginning(asked)}\n\n{answer}", rating, asked)
+        for (asked, answer), rating in found.items()
+    ]
     return pd.DataFrame(rows, columns=["text", "rating", "question"])
 
 
@@ -179,6 +182,10 @@ def advice(file: Path) -> pd.DataFrame:
     # One apostrophe was read in the wrong encoding.
     mild = [prompt.replace("\u201a\u00c4\u00f4", "'") for prompt in mild]
     return pd.DataFrame({"prompt": mild})
+
+
+def _beginning(text: str) -> str:
+    return " ".join(text.split()[:WORDS])
 
 
 def _one_line(text: str) -> str:
