@@ -37,9 +37,12 @@ def main(
     tables = dict(zip(of_policies, job.inputs["rewards"], strict=True))
     frames = {policy: read_table(path) for policy, path in tables.items()}
     facts: dict[str, dict[str, float | str]] = {}
+    cards: dict[str, dict[str, Any]] = {}
     for path in job.inputs.get("manifests", []):
         record = json.loads(path.read_text(encoding="utf-8"))["record"]
         facts[model_of(path).name] = model_facts(record)
+        if "card" in record:
+            cards[model_of(path).variant] = record["card"]
     base = frames[BASE.name]
     for fact, check in checks.items():
         module, _, name = check.partition(":")
@@ -59,6 +62,7 @@ def main(
         opponent=methods["evaluation"]["opponent"],
         families=read_table(job.input("families")),
         facts=facts,
+        cards=cards,
         pictures=[Picture.read(path, plots) for path in job.inputs.get("pictures", [])],
         elsewhere=elsewhere,
         # A table of scores may come without texts.

@@ -8,8 +8,9 @@ import pytest
 from polyalign.data.rewards_table import read_rewards, rewards_array
 from polyalign.errors import InputError
 from polyalign.map import solve
+from polyalign.map.diagnostics import bootstrap_interval
 from polyalign.palettes.solve import solve_palette
-from polyalign.palettes.sweeps import fronts, paths, random_lambda, rounds
+from polyalign.palettes.sweeps import fronts, paths, random_lambda, replicates, rounds
 
 REFERENCE = Path(__file__).parents[4] / "shared/reference/llama2_chat-Anthropic-harmless.json"
 VALUES = ["humor", "helpful", "harmless"]
@@ -196,3 +197,65 @@ def test_published_rounds() -> None:
     assert list(dict.fromkeys(table["value"])) == names
     helpful = table[table["value"] == "gpt2-helpful"].set_index("round")["level"]
     assert helpful[[1, 5, 10]].tolist() == pytest.approx([-1.083, -0.467, -0.462], abs=1e-3)
+
+
+def test_models_that_agree_add_no_uncertainty() -> None:
+    """A model in other units has another λ and the same gain; intervals are those of diagnosis."""
+    frame = pool()
+    frame["same"] = frame["humor"]
+    frame["scaled"] = 4 * frame["humor"] + 7
+    records = palettes(frame)
+    settings = {"replicates": {"humor": ["same", "scaled"]}, "resamples": 200, "seed": 3}
+    table = replicates.compute(frame, records, **settings).set_index("model")
+    assert list(table.index) == ["humor", "same", "scaled", "all models"]
+    assert set(table["value"]) == {"humor"}
+    first, record = table.loc["humor"], records["both"]
+    at = record["values"].index("humor")
+    rewards, groups = rewards_array(frame[frame["split"] == "fit"], record["values"])
+    sd, base = rewards[:, at].std(), rewards[:, at].mean()
+    assert first["lam"] == pytest.approx(record["lam"][at], rel=1e-6)
+    assert first["gain"] == pytest.approx((record["realised"][at] - base) / sd, abs=1e-6)
+    assert first["asked"] == pytest.approx((record["target"][at] - base) / sd, abs=1e-9)
+    numbers = ["lam_low", "lam_high", "gain_low", "gain_high"]
+    assert table.loc["same", numbers].tolist() == table.loc["humor", numbers].tolist()
+    assert table.loc["scaled", "lam"] == pytest.approx(first["lam"] / 4, rel=1e-5)
+    gains = ["gain", "gain_low", "gain_high", "asked"]
+    for other in ("scaled", "all models"):
+        np.testing.assert_allclose(
+            table.loc[other, gains].astype(float), first[gains].astype(float), atol=0.02
+        )
+    known = bootstrap_interval(
+        rewards, record["levels"], names=record["values"], groups=groups, scope="prompt",
+        resamples=200, seed=1,
+    )  # fmt: skip
+    width = known.lam_high[at] - known.lam_low[at]
+    assert first["lam_high"] - first["lam_low"] == pytest.approx(width, rel=0.3)
+
+
+def test_a_model_that_disagrees_widens_the_interval() -> None:
+    frame = pool()
+    frame["other"] = 0.3 * frame["humor"] + np.random.default_rng(5).normal(size=len(frame))
+    records = palettes(frame)
+    settings = {"replicates": {"humor": ["other"]}, "resamples": 60, "seed": 3}
+    table = replicates.compute(frame, records, **settings).set_index("model")
+    first, other, both = (table.loc[name] for name in ("humor", "other", "all models"))
+    fit = frame[frame["split"] == "fit"]
+    # The policy's gain by the other model, prompt by prompt.
+    z = (fit["other"] - fit["other"].mean()) / fit["other"].std(ddof=0)
+    lam = np.array(records["both"]["lam"])
+    gains = []
+    for _, rows in fit.groupby("prompt_id"):
+        weight = np.exp(rows[records["both"]["values"]].to_numpy() @ lam)
+        gains.append(weight @ z[rows.index] / weight.sum())
+    assert other["gain"] == pytest.approx(np.mean(gains) - z.mean(), abs=1e-6)
+    assert other["gain"] < 0.7 * first["gain"]
+    assert both["gain_low"] <= other["gain"] <= first["gain"] <= both["gain_high"]
+    assert both["gain_high"] - both["gain_low"] > 1.4 * (first["gain_high"] - first["gain_low"])
+
+
+def test_a_palette_without_its_own_lambda_has_no_replicates() -> None:
+    frame = pool()
+    record = palettes(frame)["both"]
+    records = {"a": {**record, "adjusted": True}, "b": {**record, "status": "infeasible"}}
+    settings = {"replicates": {"humor": ["humor"]}, "resamples": 2, "seed": 0}
+    assert replicates.compute(frame, records, **settings).empty

@@ -17,6 +17,7 @@ from polyalign.palettes.sweeps import (
     palette_levels,
     paths,
     random_lambda,
+    replicates,
     rounds,
 )
 from polyalign.plots.data import FigureData
@@ -145,6 +146,13 @@ def explored(base_pool: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "by_number": drawn,
         "duals": duals.compute(base_pool, records, steps=12),
         "palette_levels": palette_levels.compute(base_pool, records, **common),
+        "replicates": replicates.compute(
+            base_pool.assign(wit=base_pool["humor"] + 0.5 * base_pool["diversity"]),
+            records,
+            replicates={"humor": ["wit"]},
+            resamples=20,
+            seed=1,
+        ),
     }
 
 

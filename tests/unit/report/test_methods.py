@@ -100,10 +100,11 @@ def test_how_reward_models_are_trained() -> None:
         "name": "helpful", "preferences": "hh", "labels": None, "source": None,
         "settings": "epochs = 2",
     }  # fmt: skip
-    labelled = model | {"name": "wit", "preferences": None, "labels": "w.jsonl", "source": "a/b"}
+    labels = {"path": "w.jsonl", "kind": "ratings"}
+    labelled = model | {"name": "wit", "preferences": None, "labels": labels, "source": "a/b"}
     text = paragraphs(FACTS | {"reward_models": [model, labelled]})[1]
     assert "helpful was trained from the base model on the preference data hh (epochs = 2)" in text
-    assert "wit was trained from a/b on the labels in w.jsonl (epochs = 2)" in text
+    assert "wit was trained from a/b on the ratings in w.jsonl (epochs = 2)" in text
 
 
 def test_a_study_cites_map_its_families_and_how_it_is_evaluated() -> None:

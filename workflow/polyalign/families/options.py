@@ -94,6 +94,61 @@ class RewardTraining(TrainingOptions):
     batch_size: Count = Field(default=16, description="Pairs, or texts, in one step.")
 
 
+class LabelTable(Strict):
+    """Texts with labels or ratings."""
+
+    path: str = Field(
+        description="Table .csv, .parquet, .jsonl or .json, also in a package "
+        "(`package:NAME/PATH`) or inside an archive (`PATH.zip/TABLE.csv`). Columns: `text`, "
+        "`label` or `rating`, and, if it is divided already, `split` (train or test).",
+    )
+    kind: Literal["classes", "several", "ratings"] = Field(
+        default="classes",
+        description="What the texts have. classes: one of several classes, in `label`. several: "
+        "any number of labels, a list in `label`. ratings: numbers by people, in `rating`, one or "
+        "a list of all raters'; the model learns their mean.",
+    )
+    names: Names | None = Field(
+        default=None,
+        description="Names of the classes or labels, in the order of the model's outputs; the "
+        "column `label` holds names, or numbers from 0 (default: label_0 and label_1; for ratings: "
+        "rating).",
+    )
+    group: str | None = Field(
+        default=None,
+        description="Column such as `domain` or `prompt`: texts with the same entry are all "
+        "trained on, or all held out (default: each text by itself).",
+    )
+    held_out: Annotated[float, Field(gt=0, lt=1)] | Names = Field(
+        default=0.1,
+        description="Without a column `split`: the share of texts or groups that is held out, by "
+        "hash, or the names of the groups that are.",
+    )
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if self.kind == "ratings" and self.names is not None and len(self.names) != 1:
+            raise ValueError(
+                f"has {len(self.names)} names for ratings; expected one, of the only output; "
+                "name one"
+            )
+        if self.kind == "classes" and self.names is not None and len(self.names) < 2:
+            raise ValueError("has one class; expected at least two; name the others")
+        if isinstance(self.held_out, list) and self.group is None:
+            raise ValueError(
+                "names groups to hold out, but no `group`; expected the column that they stand in; "
+                "name it"
+            )
+        return self
+
+    @property
+    def listed(self) -> list[str]:
+        """The names of the model's outputs."""
+        if self.names is not None:
+            return list(self.names)
+        return ["rating"] if self.kind == "ratings" else ["label_0", "label_1"]
+
+
 class Steered(TrainingOptions):
     """How a policy is trained by reinforcement learning towards a palette."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from polyalign import __version__
-from polyalign.models.sources import MODEL_SUFFIXES, VERSIONS, resolve
+from polyalign.models.sources import MODEL_SUFFIXES, NO_ANSWERS, VERSIONS, resolve
 from polyalign.runtime.files import atomic_write, sha256, versions, write_json, write_text
 from polyalign.runtime.model_card import write_card
 
@@ -37,7 +37,7 @@ def write_manifest(
     files = {
         file.name: sha256(file)
         for file in sorted(Path(folder).iterdir())
-        if file.suffix in MODEL_SUFFIXES and file.name != VERSIONS
+        if file.suffix in MODEL_SUFFIXES and file.name not in NO_ANSWERS
     }
     kept = {name: fact for name, fact in record.items() if name not in PASSING}
     sources = _sources(settings, inputs)

@@ -96,11 +96,15 @@ def _rewards(facts: Mapping[str, Any]) -> str:
     return " ".join(["Each value has one reward.", *scored, *unused, *trained])
 
 
+_LABELS = {"classes": "labels", "several": "labels", "ratings": "ratings"}
+"""Kind of a table of labelled texts → what it is called."""
+
+
 def _reward_model(model: Mapping[str, Any]) -> str:
     data = (
         f"the preference data {model['preferences']}"
         if model["preferences"]
-        else f"the labels in {model['labels']}"
+        else f"the {_LABELS[model['labels']['kind']]} in {model['labels']['path']}"
     )
     return (
         f"The reward model {model['name']} was trained from {model['source'] or 'the base model'} "

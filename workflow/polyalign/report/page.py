@@ -26,6 +26,7 @@ from polyalign.families import BASE
 from polyalign.palettes.record import Palette
 from polyalign.report.answers import SCRIPT as ANSWERS_SCRIPT
 from polyalign.report.answers import answers_html
+from polyalign.report.cards import cards_html
 from polyalign.report.html_tables import (
     Cell,
     contents,
@@ -83,6 +84,7 @@ class PageContent:
         opponent: the policy that win rates compare with.
         families: table of `polyalign.evaluate.navigation.families`.
         facts: model → what is known of it (`{"reward/helpful": {"accuracy": 0.95}}`).
+        cards: name of a reward model that the study trained → its card (`polyalign.train.card`).
         pictures: the figures on the page; the first one is at its head.
         elsewhere: names of the figures that are not on the page.
         answers: of `polyalign.report.answers.answers_data`; None where the study has no texts.
@@ -102,6 +104,7 @@ class PageContent:
     opponent: str
     families: pd.DataFrame
     facts: Mapping[str, Mapping[str, Any]]
+    cards: Mapping[str, Mapping[str, Any]]
     pictures: Sequence[Picture]
     elsewhere: Sequence[str]
     answers: Mapping[str, Any] | None
@@ -157,6 +160,7 @@ def summary_html(
             "policies share (the pool, reward models) is charged to no policy.</p>",
             _diagnostics(summary),
             *_of_lam(palettes, labels),
+            *cards_html(content.cards),
             *(
                 ["<h3>The models behind the numbers</h3>", _facts(content.facts)]
                 if content.facts

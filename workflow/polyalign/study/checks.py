@@ -9,6 +9,7 @@ from pathlib import Path
 
 from polyalign import families, plots
 from polyalign.data.formats import PAIRS_FILES, PROMPT_TABLE_FILES, TABLE_FILES, split_file
+from polyalign.data.packed import is_packed, opened
 from polyalign.errors import InputError, nearest
 from polyalign.families import Policy
 from polyalign.families.options import drawn_names
@@ -316,10 +317,18 @@ def _evaluation(made: Partial) -> None:
         *((("evaluate_only", i), name) for i, name in enumerate(evaluation.evaluate_only)),
         *((("hypervolume", "reference", name), name) for name in evaluation.hypervolume.reference),
         *((("hypervolume", "scale", name), name) for name in evaluation.hypervolume.scale),
+        *((("replicates", name), name) for name in evaluation.replicates),
     ]
     for key, name in named:
         if name not in known:
             made.add(("evaluation", *key), unknown(name, "value", known))
+    for value, others in evaluation.replicates.items():
+        for name in [one for one in others if one not in evaluation.evaluate_only]:
+            made.add(
+                ("evaluation", "replicates", value),
+                f"{name!r} may be weighed by λ; expected values of evaluation.evaluate_only; add "
+                "it there",
+            )
     random_lam = {
         policy.family: set(policy.values or known)
         for policy in made.policies().values()
@@ -387,10 +396,17 @@ def _plots(made: Partial) -> None:
     """Figures that exist, and the policies behind a slash."""
     known = plots.names()
     policies = [families.BASE.name, *made.policies()]
+    evaluation = made.sections.get("evaluation")
     for index, entry in enumerate(made.sections.get("plots", [])):
         name, slash, policy = entry.partition("/")
         if name not in known:
             made.add(("plots", index), unknown(name, "figure", known))
+        elif "replicates" in plots.figure(name).needs and evaluation and not evaluation.replicates:
+            made.add(
+                ("plots", index),
+                f"{name!r} compares models of the same value; expected evaluation.replicates; "
+                "name them there, or leave the figure out",
+            )
         elif slash and not plots.figure(name).of_a_policy:
             made.add(
                 ("plots", index),
@@ -458,7 +474,7 @@ def _labels(made: Partial, path: str) -> list[str] | None:
     """Names of a model's labels; None if they are not known."""
     for name, model in made.sections.get("reward_models", {}).items():
         if path.rstrip("/") == f"results/{made.raw.get('study')}/models/reward/{name}":
-            return ["reward"] if model.labels is None else ["label_0", "label_1"]
+            return ["reward"] if model.labels is None else model.labels.listed
     return label_names(path)
 
 
@@ -512,7 +528,7 @@ def _sources(made: Partial) -> None:
     for name, model in sections.get("reward_models", {}).items():
         key = ("reward_models", name)
         if model.labels is not None:
-            _table(made, (*key, "labels"), model.labels)
+            _table(made, (*key, "labels"), model.labels.path)
         if model.source is not None:
             _model_source(made, (*key, "source"), model.source)
 
@@ -528,8 +544,19 @@ def _table(made: Partial, key: Key, path: str) -> None:
             key,
             f"{path!r} is not a table; expected an ending of {', '.join(TABLE_FILES)}; convert it",
         )
-    elif not _ours(made, path) and not Path(path).is_file():
+    elif not _packed(made, key, path) and not _ours(made, path) and not Path(path).is_file():
         made.add(key, _absent(path, "a table"))
+
+
+def _packed(made: Partial, key: Key, path: str) -> bool:
+    """Whether a path is one in a package or an archive; then its faults are noted too."""
+    try:
+        if not is_packed(path):
+            return False
+        opened(path).close()
+    except InputError as fault:
+        made.add(key, str(fault))
+    return True
 
 
 def _splits(made: Partial, name: str) -> list[str]:
@@ -547,6 +574,8 @@ def _splits(made: Partial, name: str) -> list[str]:
 def _data_source(
     made: Partial, key: Key, path: str, splits: list[str], tables: tuple[str, ...] = ()
 ) -> None:
+    if _packed(made, key, path):
+        return
     hub = path.count("/") >= 1 and not path.endswith(PAIRS_FILES + tables) and _hub_id(path)
     if not (_ours(made, path) or Path(path).exists() or hub):
         made.add(

@@ -7,11 +7,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from polyalign.data.keys import SAMPLE_COLUMNS
 from polyalign.errors import InputError
-from polyalign.families.options import RewardTraining
+from polyalign.families.options import LabelTable, RewardTraining
 from polyalign.map.words import check_word, rows_of
 from polyalign.settings import (
     Count,
     Name,
+    Names,
     Numbers,
     Positive,
     PromptTemplate,
@@ -209,20 +210,34 @@ class Sampling(SamplingRule):
     shards: Count = Field(default=4, description="Jobs that the pool is generated and scored in.")
 
 
+def _as_table(labels: Any) -> Any:
+    """A path alone is a table of that path."""
+    return {"path": labels} if isinstance(labels, str) else labels
+
+
 class RewardModel(RewardTraining):
     """A reward model that the workflow trains, as results/<study>/models/reward/<name>."""
 
     preferences: str | None = Field(
         default=None, description="Preference data set to train on; either this or `labels`."
     )
-    labels: str | None = Field(
+    labels: (
+        Annotated[LabelTable, BeforeValidator(_as_table, json_schema_input_type=str | LabelTable)]
+        | None
+    ) = Field(
         default=None,
-        description="Table of labelled texts to train a classifier on: columns `text`, `label` (0 "
-        "or 1) and, if it is divided already, `split` (train or test; else a tenth of the texts is "
-        "held out).",
+        description="Texts with labels or ratings to train on: a table, or its path alone if its "
+        "labels are 0 and 1.",
     )
     source: str | None = Field(
         default=None, description="Model to start from (default: the study's model)."
+    )
+    resample: Count | None = Field(
+        default=None,
+        description="Train on the bootstrap resample of this number, with another seed, to see how "
+        "far results depend on whom people asked: each text's raters, or, where texts have one "
+        "label, groups of texts, or pairs, are drawn with replacement (default: the data as they "
+        "are).",
     )
 
     @model_validator(mode="after")
@@ -323,6 +338,12 @@ class Evaluation(Strict):
         default=[],
         description="Values that are measured but never in λ, to see over-optimisation; no "
         "palette may name them.",
+    )
+    replicates: dict[str, Names] = Field(
+        default={},
+        description="Value → values that score the same by another model, such as one trained on a "
+        "`resample`, to see how far λ and levels depend on the reward model (the figure "
+        "`replicates`). They stand in `evaluate_only`.",
     )
     slack: Slack = Field(
         default=0.0,

@@ -152,8 +152,8 @@ class Scorer(Score):
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.tokenizer.padding_side = spec.padding_side
         trained = training_record(spec.model).get("end_token") or self.tokenizer.eos_token
-        # An encoder's tokenizer may have none.
-        self.end = trained and self.tokenizer.convert_tokens_to_ids(trained)
+        # An encoder's tokenizer may have no end token.
+        self.end = self.tokenizer.convert_tokens_to_ids(trained) if trained else None
         self.trained = spec.trained_template()
         self.template = spec.template or RESPONSE
         prompt_first = spec.pair or self._prompt_first()
@@ -351,8 +351,11 @@ class Scorer(Score):
         texts = encode_responses(self.tokenizer, self.trained, prompts, responses, ends)
         for row, (before, after) in enumerate(texts):
             room = max(self.max_tokens - len(after), 0)
-            self.was_cut[row] = len(before) > room
-            ids = [*before[max(len(before) - room, 0) :], *after][: self.max_tokens]
+            lost = max(len(before) - room, 0)
+            self.was_cut[row] = lost > 0
+            # An encoder reads its first token.
+            first = before[:1] if lost and before[:1] == [self.tokenizer.cls_token_id] else []
+            ids = [*first, *before[lost + len(first) :], *after][: self.max_tokens]
             items.append({"input_ids": ids, "attention_mask": [1] * len(ids)})
         return items
 
