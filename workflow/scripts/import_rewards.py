@@ -18,7 +18,7 @@ def main(
     table = read_rewards(path, columns=columns, negated=negated, above=above, test_share=test_share)
     check_splits(set(table["split"]), path)
     record = {"settings": job.settings, "spec": imported_spec(path, columns, negated, above)}
-    pool, reference = hold_out(table)
+    pool, reference = hold_out(table, judge_on_all=test_share == 0)
     write_table(pool, job.outputs["pool"], record)
     write_table(reference, job.outputs["reference"], record)
 

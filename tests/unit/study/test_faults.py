@@ -455,6 +455,27 @@ FAULTS = {
         "policies.soup.models.half.map-d/funny",
         ["has no model of its own", "take another"],
     ),
+    "start from a family without a model for the palette": (
+        "rloo:\n    palettes: [funny]",
+        "rloo:\n    palettes: [funny]\n    start: dpo",
+        "start: dpo",
+        "policies.rloo.start",
+        ["'dpo/funny' is not trained in this study; expected one of dpo/beta-0.1_mostly"],
+    ),
+    "start from a family that samples": (
+        "rloo:\n    palettes: [funny]",
+        "rloo:\n    palettes: [funny]\n    start: map-d",
+        "start: map-d",
+        "policies.rloo.start",
+        ["'map-d/funny' has no model of its own"],
+    ),
+    "start in a ring": (
+        "rloo:\n    palettes: [funny]",
+        "ppo: {palettes: [funny], start: rloo}\n  rloo:\n    start: ppo\n    palettes: [funny]",
+        "ppo: {palettes",
+        "policies.ppo.start",
+        ["'ppo/funny' is made from itself, through rloo/funny"],
+    ),
     "soup of itself": (
         "{dpo/beta-0.1_mostly: 0.5,",
         "{soup/half: 0.5,",
@@ -719,6 +740,7 @@ FAULTS = {
 # faults that leave a name elsewhere without what it names
 FOLLOWED = (
     "soup of",
+    "start in a ring",
     "sandbox model",
     "mixture outside",
     "bad name of",
@@ -883,3 +905,22 @@ def test_the_label_of_a_model_that_is_here(write, text: str) -> None:
     (found,) = faults(lambda: load(write(mood.replace("index: 1", "index: BAD"))))
     assert "no label has the name 'BAD'" in found
     assert "(0 NEGATIVE, 1 POSITIVE); set `index`" in found
+
+
+def test_a_chat_template_that_is_not_there(write, text: str) -> None:
+    """Of the base model, and of the model of a value; other templates need none."""
+    for name in ("base", "mood"):
+        Path(name).mkdir()
+        Path(name, "tokenizer_config.json").write_text("{}")
+    mine = text.replace("results/small/models/base/base", "base")
+    mine = mine.replace("results/small/models/reward/humor", "mood")
+    load(write(mine))
+    chats = mine.replace('"Human: {prompt} Assistant:"', "chat").replace(
+        "index: 1", "template: chat"
+    )
+    one, other = faults(lambda: load(write(chats)))
+    assert "prompts.template: base: its tokenizer has no chat template; expected one" in one
+    assert "values.humor.template: mood: its tokenizer has no chat template" in other
+    Path("base/chat_template.jinja").write_text("{{ messages }}")
+    Path("mood/tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+    load(write(chats))

@@ -36,11 +36,20 @@ def steer(loop, batches, lag, noise=0.0, seed=0):
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
-@pytest.mark.parametrize("lag", [1, 5, 20])
-def test_finds_lambda_however_slowly_the_policy_follows(factor, lag):
+@pytest.mark.parametrize(("lag", "miss"), [(1, 0.02), (5, 0.02), (20, 0.08)])
+def test_finds_lambda_however_slowly_the_policy_follows(factor, lag, miss):
     loop = ClosedLoop(aim(factor * BEST), 100)
     steer(loop, 100, lag)
-    np.testing.assert_allclose(loop.final, BEST, atol=0.04)
+    np.testing.assert_allclose(loop.final, BEST, rtol=miss, atol=1e-9)
+
+
+def test_a_policy_that_never_gets_there_is_asked_for_more():
+    """It goes three quarters of the way to p_λ, so it is at the levels for 4/3 of λ."""
+    loop, own = ClosedLoop(aim(BEST), 100), np.zeros(3)
+    for _ in range(100):
+        loop.update(CURVATURE @ own, CURVATURE @ (loop.lam - own))
+        own = own + (0.75 * loop.lam - own) / 5
+    np.testing.assert_allclose(own, BEST, rtol=0.05, atol=1e-9)
 
 
 def test_does_not_wind_up_while_the_policy_is_behind():
@@ -69,7 +78,7 @@ def test_one_step_by_hand():
     assert found == {"lam/a": 1.0, "gap/a": 1.0}
     assert loop.lam == pytest.approx([1.0 + 0.5 * (1.0 - 0.5) / 4.0], rel=1e-5)
     loop.update(np.array([3.0]), np.array([1.0]))
-    assert loop.lam == pytest.approx([1.0625 - (2 / 5) * 0.95 * 1.0 / 4.0], rel=1e-5)
+    assert loop.lam == pytest.approx([1.0625 - (2 / 5) * 0.9 * 1.0 / 4.0], rel=1e-5)
 
 
 def test_projects_in_the_metric_of_the_curvature():

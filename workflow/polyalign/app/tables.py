@@ -151,7 +151,7 @@ def read_study(study: Study) -> Table:
     frame = frame.drop(columns=dropped)
     levels = {
         name: {value: str(level) for value, level in palette.items()}
-        for name, palette in study.palettes.items()
+        for name, palette in study.configured.items()
         if only_floors(palette)
     }
     command = [path, "--split", "fit"]

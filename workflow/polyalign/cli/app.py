@@ -7,11 +7,11 @@ import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 
 from polyalign.cli import Parser
 from polyalign.cli.answer import QUIET
+from polyalign.cli.extras import require
 from polyalign.errors import InputError
 from polyalign.paths import Paths
 from polyalign.study import Study
@@ -30,11 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         options = _parser().parse_args(argv)
         if not options.table and options.study is None:
             raise InputError("nothing to explore; expected TABLE… or --study results/<study>")
-        if find_spec("gradio") is None:
-            raise InputError(
-                "gradio is not installed; expected it for `polyalign app`; "
-                "pip install 'polyalign[app]'"
-            )
+        require("app", "gradio")
         from polyalign.app.tables import read_study, read_tables, with_common_values
         from polyalign.map.words import only_floors
 

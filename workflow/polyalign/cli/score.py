@@ -77,6 +77,8 @@ def scored(
         reads_prompt=entry.reads_prompt(),
         at_once=entry.AT_ONCE,
     )
+    if lost := found.attrs["cut"]:
+        print(f"  note: the model of {value} could not read {lost} of {len(found)} texts whole")
     return found[value], identity
 
 

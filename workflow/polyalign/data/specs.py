@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from polyalign.data.cut_off import unread
 from polyalign.data.tables import read_settings
 from polyalign.errors import InputError
 from polyalign.runtime.files import sha256
@@ -104,7 +105,8 @@ def common_spec(paths: Sequence[str | Path], what: str) -> dict[str, Any]:
 
 
 def rewards_record(samples: Sequence[Path], scores: Sequence[Path]) -> dict[str, Any]:
-    """The record of a merged table: the settings of its parts, and their common `spec`.
+    """The record of a merged table: the settings of its parts, their common `spec`, and `cut`: of
+    each value, how many texts its model could not read whole, and of how many.
 
     Args:
         samples: shards of the samples.
@@ -124,4 +126,5 @@ def rewards_record(samples: Sequence[Path], scores: Sequence[Path]) -> dict[str,
                 value: common_spec(shards, f"value '{value}'") for value, shards in by_value.items()
             },
         },
+        "cut": unread(scores),
     }

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from polyalign.data.cut_off import cut_share, cut_warning
+from polyalign.data.cut_off import Unread, cut_share, cut_warning, unread_warnings
 from polyalign.map import policy_weights
 from polyalign.map.base import Base
 from polyalign.map.budget import Budget, budget, budget_message, normal_quantile
@@ -56,6 +57,7 @@ def diagnose_palette(
     limits: Limits,
     resamples: int,
     seed: int,
+    unread: Unread = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Add to a solved palette all that its λ does not depend on.
 
@@ -65,6 +67,7 @@ def diagnose_palette(
         limits: what the verdict `supported` requires.
         resamples: resamples of the prompts behind the intervals; 0 takes the delta method.
         seed: of the resamples.
+        unread: texts of the pool that the models of the values could not read whole.
 
     Returns:
         `record` with
@@ -104,6 +107,7 @@ def diagnose_palette(
         "warnings": [
             *_warnings(record, solution, need, shape, share, limit),
             *([cut] if cut else []),
+            *unread_warnings({"the base model": unread}, {name: name for name in names}),
             *cautions(base, problem.levels, np.array(record["asked"]), names),
         ],
         "interval": asdict(_interval(problem, record, limit, resamples=resamples, seed=seed)),

@@ -10,7 +10,7 @@ from polyalign.data.rewards_table import rewards_array
 from polyalign.errors import InputError
 from polyalign.map import Solution
 from polyalign.map.base import Base
-from polyalign.map.budget import budget, budget_message
+from polyalign.map.budget import budget, shortfall_message
 from polyalign.map.diagnostics import delta_interval, sensitivity
 from polyalign.map.dual import DEFAULT_LIMITS, Limits, plain, solve_on
 from polyalign.map.feasibility import feasibility_on
@@ -67,7 +67,7 @@ def solve_palette(
     reached = 1.0
     if solution.status != "solved":
         selects = base.scope == "prompt" and not problem.beyond
-        room = f"; {budget_message(budget(base, asked))}" if selects else ""
+        room = f"; {shortfall_message(budget(base, asked))}" if selects else ""
         if on_infeasible == "fail":
             raise InputError(
                 f"palette '{palette}': {solution.message}{room}; {WHAT_TO_DO}, or to report to go "

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from polyalign.data.labels import labelled_texts
+from polyalign.data.packed import file_of, is_packed
 from polyalign.data.pair_counts import said_of
 from polyalign.data.preferences import apportion, read_pairs
 from polyalign.data.prompts import source_prompts
@@ -46,9 +47,9 @@ def check_data(study: Study) -> Findings:
     for name in study.preferences:
         _pairs(study, name, found)
     for name, made in study.reward_models.items():
-        if made.labels and _is_small(made.labels):
+        if made.labels and _is_small(str(file_of(made.labels.path))):
             try:
-                labelled_texts(read_table(made.labels), made.labels)
+                labelled_texts(read_table(made.labels.path), made.labels)
             except InputError as error:
                 found.faults.append(f"reward_models.{name}.labels: {error}")
     if study.rewards is not None and _is_small(study.rewards):
@@ -56,6 +57,8 @@ def check_data(study: Study) -> Findings:
             _scores(study, study.rewards, found)
         except InputError as error:
             found.faults.append(f"rewards: {error}")
+    # What is wrong with a file of pairs is so for its train and test split.
+    found.faults = list(dict.fromkeys(found.faults))
     return found
 
 
@@ -82,7 +85,8 @@ def _pairs(study: Study, name: str, found: Findings) -> None:
         file = pairs_file(path, split)
         if not _is_small(file):
             continue
-        settings = {**pairs_settings(study, name), "source": file, "split": split}
+        source = path if is_packed(path) else file
+        settings = {**pairs_settings(study, name), "source": source, "split": split}
         try:
             counts = read_pairs(**settings).counts
         except InputError as error:
@@ -123,7 +127,7 @@ def _scores(study: Study, path: str, found: Findings) -> None:
     if fit.empty:
         raise InputError(f"{path}: no rows of the fit split; expected some to fit λ on")
     said: dict[str, str] = {}
-    for name, levels in study.palettes.items():
+    for name, levels in study.configured.items():
         posed = pose(levels, *cells_of(fit, levels), study.map.scope)
         for caution in cautions(posed.base, posed.levels, posed.target, posed.names):
             said.setdefault(caution, name)

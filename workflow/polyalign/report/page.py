@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from polyalign.data.cut_off import cut_warning
+from polyalign.data.cut_off import Unread, cut_warning, unread_warnings
 from polyalign.evaluate.delivery import (
     NOTICEABLE,
     Asked,
@@ -26,6 +26,7 @@ from polyalign.families import BASE
 from polyalign.palettes.record import Palette
 from polyalign.report.answers import SCRIPT as ANSWERS_SCRIPT
 from polyalign.report.answers import answers_html
+from polyalign.report.cards import cards_html
 from polyalign.report.html_tables import (
     Cell,
     contents,
@@ -78,10 +79,12 @@ class PageContent:
         labels: value → its name.
         policies: policy → the palette that it realises, or None; in order.
         levels: policy → its levels, indexed by value.
+        unread: policy → texts that the models of the values could not read whole.
         chosen: the values in which a policy has to be better.
         opponent: the policy that win rates compare with.
         families: table of `polyalign.evaluate.navigation.families`.
         facts: model → what is known of it (`{"reward/helpful": {"accuracy": 0.95}}`).
+        cards: name of a reward model that the study trained → its card (`polyalign.train.card`).
         pictures: the figures on the page; the first one is at its head.
         elsewhere: names of the figures that are not on the page.
         answers: of `polyalign.report.answers.answers_data`; None where the study has no texts.
@@ -96,10 +99,12 @@ class PageContent:
     labels: Mapping[str, str]
     policies: Mapping[str, str | None]
     levels: Mapping[str, pd.DataFrame]
+    unread: Mapping[str, Unread]
     chosen: Sequence[str]
     opponent: str
     families: pd.DataFrame
     facts: Mapping[str, Mapping[str, Any]]
+    cards: Mapping[str, Mapping[str, Any]]
     pictures: Sequence[Picture]
     elsewhere: Sequence[str]
     answers: Mapping[str, Any] | None
@@ -155,6 +160,7 @@ def summary_html(
             "policies share (the pool, reward models) is charged to no policy.</p>",
             _diagnostics(summary),
             *_of_lam(palettes, labels),
+            *cards_html(content.cards),
             *(
                 ["<h3>The models behind the numbers</h3>", _facts(content.facts)]
                 if content.facts
@@ -227,6 +233,7 @@ def not_to_trust(
     names = summary["family"] + "/" + summary["variant"]
     cut = cut_warning(dict(zip(names, summary["truncated"].astype(float), strict=True)))
     found += [cut] if cut else []
+    found += unread_warnings(content.unread, labels)
     found += heavy_rows(content.levels, labels)
     for policy, levels in content.levels.items():
         if (empty := levels["n_empty"].iloc[0]) > 0:

@@ -80,7 +80,14 @@ class SharedEncoding:
 
 
 class Score(ABC):
-    """A reward function."""
+    """A reward function.
+
+    Attributes:
+        was_cut: of each text of the last call, whether its model could not read it whole; empty if
+            it could read all of them.
+    """
+
+    was_cut: Sequence[bool] = ()
 
     @abstractmethod
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
@@ -133,6 +140,10 @@ class _Changed(Score):
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         return self.change(self.score(prompts, responses))
 
+    @property
+    def was_cut(self) -> Sequence[bool]:  # type: ignore[override]
+        return getattr(self.score, "was_cut", ())
+
     def incremental(self, encoding: SharedEncoding) -> IncrementalScorer | None:
         inner = self.score.incremental(encoding)
         if inner is None:
@@ -162,6 +173,11 @@ class _Deferred(Score):
     @cached_property
     def score(self) -> Any:
         return load(self.spec)
+
+    @property
+    def was_cut(self) -> Sequence[bool]:  # type: ignore[override]
+        cut: Sequence[bool] = self.score.was_cut
+        return cut
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         rewards: np.ndarray = self.score(prompts, responses)

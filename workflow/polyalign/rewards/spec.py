@@ -1,12 +1,28 @@
 """What the config holds about every value."""
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
 
 from polyalign.models import sources
 from polyalign.settings import Shown, Strict
+
+Text = Annotated[
+    Literal["response", "whole"],
+    Field(
+        description="What is scored: the response, or prompt and response as one text, as in the "
+        "tables of the MAP paper."
+    ),
+]
+
+
+def scored_text(text: str, prompt: str, response: str) -> str:
+    """The text that is scored: the response, or `whole`: prompt and response, a space between."""
+    if text == "response":
+        return response
+    joined = prompt[-1:].isspace() or response[:1].isspace() or not (prompt and response)
+    return prompt + response if joined else f"{prompt} {response}"
 
 
 class ValueSpec(Strict):

@@ -10,8 +10,9 @@ the step robust:
   is counted less what the present reward will still bring. Write A = λ·r − log(π / p0), the reward
   that the trainer maximises. p_λ is π exp(A) up to a constant, so to first order its levels are
   those of π plus Cov(r, A) within a prompt, and Cov(r, A) vanishes as π arrives. The correction
-  fades with the training, because less and less can still be learnt: at the end only the levels of
-  the policy itself count, and a trainer whose optimum is not quite p_λ ends at the levels too.
+  fades in the first half of the training, because less and less can still be learnt: then only the
+  levels of the policy itself count, and time is left to follow λ. So a policy that cannot be p_λ,
+  for its size or its trainer, ends at the levels too, at a greater KL.
 - **Noise.** The gain falls as 2 / (t + m), which weighs the batches in proportion to their number
   (Polyak and Juditsky 1992; Lacoste-Julien, Schmidt and Bach 2012, arXiv 1212.2002); the start
   counts as m batches, a tenth of the training. A share of 1/120 is left of its error.
@@ -31,6 +32,7 @@ from polyalign.map.words import key_of
 
 SETTLED = 0.95  # of the batches: before, the learning rate is too high for a steady policy
 LAST = 0.25  # of the batches: what the final λ and the levels are averaged over
+LEARNT = 0.5  # of the batches: then the policy is taken to have learnt what it can
 WORTH = 0.1  # of the batches: what the λ at the start counts as
 STEP = 0.5  # longest step, and
 REACH = 3.0  # greatest λ, in lengths of the λ at the start (sd of λ·r under the policy)
@@ -123,7 +125,7 @@ class ClosedLoop:
         done = len(self.path)
         self.path.append(self.lam.tolist())
         self.levels.append(np.asarray(level, dtype=np.float64).tolist())
-        left = max(0.0, 1 - done / self.batches)
+        left = max(0.0, 1 - done / (LEARNT * self.batches))
         gain = 2 / (done + 2 + WORTH * self.batches)
         gap = self.signs * (self.aim.target - level - left * pending)[self.moves]
         old = self.signs * self.lam[self.moves]

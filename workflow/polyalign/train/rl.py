@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import (
+    AutoModelForCausalLM,
     Trainer,
     TrainerCallback,
     TrainerControl,
@@ -22,6 +24,7 @@ from transformers.trainer_callback import ExportableState
 
 from polyalign.errors import InputError
 from polyalign.models.encoding import check_lengths, max_positions
+from polyalign.models.load import load_model
 from polyalign.palettes.record import lam_of
 from polyalign.rewards import Score, check_finite, check_weights, load, score_of
 from polyalign.runtime.files import versions
@@ -30,7 +33,7 @@ from polyalign.settings import SamplingRule
 from polyalign.train import common
 from polyalign.train.closed_loop import Aim, ClosedLoop, aim_of
 from polyalign.train.inputs import TrainingInputs
-from polyalign.train.loading import process_count, take_own_gpu
+from polyalign.train.loading import process_count, ready, take_own_gpu
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Task:
         lam: value → λ, that of a ceiling ≤ 0; values with λ = 0 are left out of the reward.
         sampling: how the base model's candidates were sampled.
         aim: the levels that λ is steered to while training; None keeps λ.
+        initial: folder of the model that the training starts from; None: the base model.
     """
 
     model: str
@@ -56,6 +60,12 @@ class Task:
     lam: Mapping[str, float]
     sampling: SamplingRule
     aim: Aim | None = None
+    initial: str | None = None
+
+    @property
+    def policy(self) -> tuple[str, str | None]:
+        """The model that the training starts from, and its revision on the hub."""
+        return (self.initial, None) if self.initial else (self.model, self.revision)
 
 
 def task_of(inputs: TrainingInputs) -> Task:
@@ -68,6 +78,9 @@ def task_of(inputs: TrainingInputs) -> Task:
     aim = aim_of(inputs.palette) if inputs.settings["adapt"] else None
     scored = lam if aim and any(lam.values()) else [name for name in lam if lam[name] != 0]
     rewards = {name: load(spec) for name, spec in inputs.values.items() if name in scored}
+    # Without any weight the base model is the answer.
+    started = inputs.policies.values() if any(lam.values()) else ()
+    initial = next((str(folder) for folder in started), None)
     return Task(
         model=inputs.model["source"],
         revision=inputs.model["revision"],
@@ -77,6 +90,7 @@ def task_of(inputs: TrainingInputs) -> Task:
         lam={name: lam[name] for name in rewards},
         sampling=SamplingRule(**inputs.sampling),
         aim=aim,
+        initial=initial,
     )
 
 
@@ -198,6 +212,12 @@ def copy_base(
         "exact_target": True,
         "note": "every λ is 0: the base model already meets the palette and is the answer",
     }
+
+
+def reference(task: Task) -> Any:
+    """The base model in float32, ready to judge responses."""
+    full: dict[str, Any] = {"revision": task.revision, "dtype": torch.float32}
+    return ready(load_model(AutoModelForCausalLM, task.model, "model", **full))
 
 
 def check_prompts(texts: list[str], tokenizer: Any, policy: Any, max_new_tokens: int) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from polyalign.errors import InputError
 from polyalign.map.sequential import sequential
-from polyalign.map.words import key_of
+from polyalign.map.words import column_of, key_of
 from polyalign.palettes.solve import fit_problem
 
 
@@ -16,6 +16,7 @@ def compute(
     pool: pd.DataFrame,
     palettes: Mapping[str, Mapping[str, Any]],
     *,
+    values: list[str],
     rounds: int,
 ) -> pd.DataFrame:
     """Coordinate ascent on the dual of each palette, on the prompts that it was fitted on.
@@ -26,6 +27,7 @@ def compute(
     Args:
         pool: rewards table of the base model's candidates.
         palettes: palette → its solved record.
+        values: the values in the order in which they are aligned, for the palettes that have them.
         rounds: rounds of coordinate ascent.
 
     Returns:
@@ -45,13 +47,18 @@ def compute(
     rows = []
     solved = {name: one for name, one in palettes.items() if one["status"] == "solved"}
     for name, record in solved.items():
-        base = fit_problem(pool, record["levels"], record["scope"]).base
-        target = np.array(record["target"])
+        # A record has its values in the order of its settings, which is that of the alphabet.
+        keys = sorted(record["levels"], key=lambda key: values.index(column_of(key).value))
+        ordered = {key: record["levels"][key] for key in keys}
+        problem = fit_problem(pool, ordered, record["scope"])
+        base = problem.base
+        order = [record["values"].index(row) for row in problem.names]
+        target, simultaneous = (np.array(record[key])[order] for key in ("target", "realised"))
         found = sequential(base, target, rounds=rounds)
         start = (np.zeros_like(target), base.center)
         binding: dict[str, int] = {}
-        for i, row in enumerate(record["values"]):
-            if key_of(row) not in binding or record["lam"][i]:
+        for i, row in enumerate(problem.names):
+            if key_of(row) not in binding or record["lam"][order[i]]:
                 binding[key_of(row)] = i
         for turn, (lam, level) in enumerate([start, *zip(found.lam, found.levels, strict=True)]):
             for value, i in binding.items():
@@ -63,7 +70,7 @@ def compute(
                         "target": target[i],
                         "base": base.center[i],
                         "level": level[i],
-                        "simultaneous": record["realised"][i],
+                        "simultaneous": simultaneous[i],
                         "lam": lam[i],
                         "spread": abs(base.scale[i]),
                     }
