@@ -51,6 +51,9 @@ CUDA = 6.0
 DISK = 5.0e8
 """Bytes per second when a model is read or written."""
 
+GGUF = 1.0e-7
+"""Seconds per weight of a GGUF file, which is taken apart when it is read."""
+
 ENCODERS = ("albert", "bert", "deberta", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta")
 """Parts of the names of models that read texts in both directions, and have no keys to keep."""
 
@@ -388,6 +391,11 @@ def _bytes(shape: Shape, dtype: str) -> float:
     return shape.parameters * BYTES[dtype]
 
 
+def _unpacked(source: str, shape: Shape) -> Work:
+    """Reading the weights of a GGUF file; nothing for other files."""
+    return Work(plain=GGUF * shape.parameters if source.endswith(".gguf") else 0.0)
+
+
 def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
     """Sampling, which tells the log-probabilities, and those under the base model if it is another.
 
@@ -400,6 +408,7 @@ def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
     trained = policy.family != BASE.family and families.family(policy.family).kind == "train"
     models = 2 if trained else 1
     work = Work(start=MODEL, disk=models * _bytes(shape, dtype), dtype=dtype, device=device)
+    work += _unpacked(study.model.source if study.model else "", shape)
     drawn = sampling(shape, rows, prompt, new, batch, dtype, counts.response / new)
     work += replace(drawn, draws=CUMULATED * drawn.draws)
     if policy.family != BASE.family:
@@ -467,7 +476,8 @@ def _annotate(study: Study, policy: Policy, value: str, counts: Counts) -> Work:
     spec = study.scorer(value)
     shape = shape_of(study, spec["model"], spec["dtype"])
     size = _bytes(shape, spec["dtype"])
-    return Work(start=MODEL, disk=size, dtype=spec["dtype"], device=spec["device"]) + work
+    begin = Work(start=MODEL, disk=size, dtype=spec["dtype"], device=spec["device"])
+    return begin + _unpacked(spec["model"], shape) + work
 
 
 def _train(study: Study, policy: Policy, counts: Counts) -> Work:
