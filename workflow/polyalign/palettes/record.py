@@ -9,7 +9,6 @@ from typing import Any
 
 from polyalign.errors import InputError
 
-
 ROUNDING = 1e-6
 """Price in a proof of infeasibility below which it is the tolerance of the solver."""
 
