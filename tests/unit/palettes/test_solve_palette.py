@@ -154,6 +154,9 @@ def test_an_infeasible_palette_is_reported_with_a_proof(tmp_path: Path) -> None:
     assert math.isnan(palette.kl)
     assert palette.adjusted == ""
     assert "no policy on these samples has more than" in palette.proof
+    proof["prices"] = [1 - 8.6e-8, 8.6e-8, 0.0]
+    path.write_text(json.dumps(full | {"proof": proof}))
+    assert " of 1 × humor, in standard" in read_palettes([path])["p"].proof
     with pytest.raises(InputError, match=r"palette 'p' has no λ.*infeasible"):
         read_lam(path)
 

@@ -29,3 +29,19 @@ def test_a_name_on_the_hub_that_is_nearly_a_folder(text: str, write, tmp_path) -
     (one,) = found
     assert one.startswith("values.humor.model: 'tiny_classifer' is not here")
     assert one.endswith("if 'tiny_classifier' is meant, write that")
+
+
+def test_a_figure_of_mixtures_needs_data_sets_that_are_called_like_values(text: str, write) -> None:
+    def found(edited: str, figure: str) -> list[str]:
+        study = load(write(edited)).model_copy(update={"plots": [figure]})
+        return [one for one in doubts(study) if one.startswith("plots: ")]
+
+    assert found(text, "radar") == []
+    (one,) = found(text, "mixtures")
+    assert "the figure mixtures cannot be drawn: fewer than two preference data sets" in one
+    named = text
+    for name, value in (("helpful", "humor"), ("harmless", "diversity")):
+        named = named.replace(f"{name}: {{path", f"{value}: {{path").replace(
+            f"{name}: 0.", f"{value}: 0."
+        )
+    assert found(named.replace("preferences: helpful", "preferences: humor"), "mixtures") == []

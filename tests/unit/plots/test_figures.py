@@ -615,6 +615,16 @@ def test_mixtures_are_ordered_by_their_share(drawn: list[Figure], tmp_path: Path
         mixtures.draw(replace(study(), mixtures={}), [tmp_path / "b.png"])
 
 
+def test_mixtures_of_data_sets_that_are_no_values_are_refused_with_soups_of_them_too() -> None:
+    mixed = {
+        "dpo/beta-0.1_a": {"mine": 1.0},
+        "dpo/beta-0.1_b": {"mine": 0.5, "hh": 0.5},
+        "soup/half": {"dpo/beta-0.1_a": 0.5, "dpo/beta-0.1_b": 0.5},
+    }
+    with pytest.raises(InputError, match="fewer than two values of the study"):
+        mixtures.traded(replace(study(), mixtures=mixed))
+
+
 def test_series_of_mixtures_have_one_strength_and_one_set_of_parts() -> None:
     mixed = {
         "dpo/beta-0.1_more_fun_a": {"helpful": 0.3, "harmless": 0.7},

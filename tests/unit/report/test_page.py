@@ -11,12 +11,12 @@ from polyalign.evaluate.levels import levels
 from polyalign.palettes.record import Diagnosis, Palette, Trained
 from polyalign.report.answers import answers_data
 from polyalign.report.cards import cards_html
+from polyalign.report.facts import DOUBT
 from polyalign.report.html_tables import frame_page, printed_page
 from polyalign.report.page import PageContent, Picture, summary_html
 from polyalign.report.printed import Printed
 
 LABELS = {"humor": "Humor <wit>", "helpful": "Helpful"}
-FACTS = {"reward/helpful": {"accuracy": 0.953217, "pairs": 400}}
 TRAINED = {
     "base": "tiny", "data": "t.jsonl", "number": 90, "epochs": 2, "learning_rate": 1e-3, "seed": 1,
     "resample": None,
@@ -37,6 +37,7 @@ CARDS = {
         "longer_preferred": 0.6, "ceiling": None, "trained_on": {**TRAINED, "resample": 2},
     },
 }  # fmt: skip
+FACTS = {"reward/helpful": {"accuracy": 0.953217, "pairs": 400}, "reward/coin": {DOUBT: "a <coin>"}}
 
 NONE = math.nan
 SUMMARY = pd.DataFrame(
@@ -312,6 +313,7 @@ def test_what_not_to_trust_is_said_with_its_reason() -> None:
     text = page()
     assert "<li>both: heavy tail: &lt;0.9&gt;</li><li>both: joint: a choice of prompts</li>" in text
     assert "dpo/x is better in all chosen values, but not at equal length" in text
+    assert "<li>reward/coin: a &lt;coin&gt;</li>" in text
     assert "<li>Humor &lt;wit&gt;: 3 of 8 texts of dpo/x are longer than its model reads" in text
     assert "Humor &lt;wit&gt; 48.0 %</li>" in text
     # humor of the base: mean 1.5 ± 0.64; asked 2.0 is within two standard errors.
@@ -380,6 +382,7 @@ def test_tables_hold_the_numbers() -> None:
     assert facts[1:] == [
         ["reward/helpful", "accuracy", "0.9532"],
         ["reward/helpful", "pairs", "400"],
+        ["reward/coin", "no better than chance", "a <coin>"],
     ]
     assert "0.953217" in read.sort  # sorted by the number, not by its text
 

@@ -10,6 +10,9 @@ from typing import Any
 from polyalign.errors import InputError
 from polyalign.map.words import key_of, rows_of, weights_of
 
+ROUNDING = 1e-6
+"""Price in a proof of infeasibility below which it is the tolerance of the solver."""
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -208,7 +211,8 @@ def _palette(record: Mapping[str, Any]) -> Palette:
 
 def _proof(values: list[str], proof: Mapping[str, Any]) -> str:
     priced = zip(values, proof["prices"], strict=True)
-    total = " + ".join(f"{price:.3g} × {value}" for value, price in priced if price > 0)
+    # The prices sum to 1; what the solver leaves of a price of 0 changes no digit of the two sums.
+    total = " + ".join(f"{price:.3g} × {value}" for value, price in priced if price > ROUNDING)
     return (
         f"Proof: no policy on these samples has more than {proof['most']:.4g} of {total}, in "
         f"standard deviations above the base levels; the palette asks for {proof['asks']:.4g}."

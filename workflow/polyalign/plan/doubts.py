@@ -38,4 +38,16 @@ def doubts(study: Study) -> list[str]:
                     f"{written(key)}: {text!r} is not here, so it is taken for a name on the hub; "
                     f"if {near!r} is meant, write that"
                 )
-    return found
+    return found + _unnamed_mixtures(study)
+
+
+def _unnamed_mixtures(study: Study) -> list[str]:
+    """The figure of mixtures needs to know which value a preference data set stands for."""
+    mixed = [made.settings["mixture"] for made in study.all_policies.values() if made.preferences]
+    known = {part for shares in mixed for part in shares} & set(study.values)
+    if "mixtures" not in study.plots or not mixed or len(known) > 1:
+        return []
+    return [
+        "plots: the figure mixtures cannot be drawn: fewer than two preference data sets of the "
+        "mixtures are called like values; rename them, or leave it out"
+    ]

@@ -12,6 +12,9 @@ LOST = {
 }
 """Count of a training's pairs → what it means."""
 
+DOUBT = "no better than chance"
+"""Fact of a model whose judgement of held-out data is worth nothing."""
+
 
 def model_facts(record: Mapping[str, Any]) -> dict[str, float | str]:
     """Facts of one model by name: its loss, how it does on held-out data, what data were lost.
@@ -26,6 +29,8 @@ def model_facts(record: Mapping[str, Any]) -> dict[str, float | str]:
     number = next(
         (f"{judged.pop(what)} {what}" for what in ("pairs", "texts") if what in judged), ""
     )
+    if (doubt := _chance(judged)) and number:
+        facts[DOUBT] = doubt.format(number=number)
     for name, fact in judged.items():
         facts[f"{name} (on {number})" if name == "accuracy" else name] = fact
     sets = {**record.get("read", {})}
@@ -38,3 +43,19 @@ def model_facts(record: Mapping[str, Any]) -> dict[str, float | str]:
         if counts.get(name):
             facts[meaning] = counts[name]
     return facts
+
+
+def _chance(judged: Mapping[str, Any]) -> str | None:
+    """What is wrong with an accuracy that a constant answer has too; None if it is above that.
+
+    Of two responses the better one is guessed in half of the pairs; of labelled texts, the more
+    frequent label is right without reading them.
+    """
+    positive = float(judged.get("positive", 0.5))
+    accuracy, chance = float(judged.get("accuracy", 1.0)), max(positive, 1 - positive)
+    if accuracy > chance:
+        return None
+    return (
+        f"it is right for {100 * accuracy:.0f} % of {{number}} held out, and a constant answer for "
+        f"{100 * chance:.0f} %: its scores mean nothing; train it longer or on more data"
+    )

@@ -27,6 +27,7 @@ from polyalign.palettes.record import Palette
 from polyalign.report.answers import SCRIPT as ANSWERS_SCRIPT
 from polyalign.report.answers import answers_html
 from polyalign.report.cards import cards_html
+from polyalign.report.facts import DOUBT
 from polyalign.report.html_tables import (
     Cell,
     contents,
@@ -234,6 +235,9 @@ def not_to_trust(
     cut = cut_warning(dict(zip(names, summary["truncated"].astype(float), strict=True)))
     found += [cut] if cut else []
     found += unread_warnings(content.unread, labels)
+    found += [
+        f"{model}: {facts[DOUBT]}" for model, facts in content.facts.items() if DOUBT in facts
+    ]
     found += heavy_rows(content.levels, labels)
     for policy, levels in content.levels.items():
         if (empty := levels["n_empty"].iloc[0]) > 0:

@@ -114,7 +114,7 @@ def traded(data: FigureData) -> tuple[str, str]:
     """
     named = {part for shares in data.mixtures.values() for part in shares}
     found = [value for value in data.labels if value in named]
-    if any("/" in part for part in named) and not found:
+    if named and all("/" in part for part in named):
         found = data.raised
     if len(found) < 2:
         raise InputError(

@@ -84,7 +84,7 @@ class Scorer(EndScore):
         expected = plain_scores(source, self._plain, items)
         self.batching = proven_batching(source, partial(self._whole, items), expected, dtype)
         self.shares_prefix = supports_prefix_cache(model) and proven(
-            "shared prefixes", source, partial(self._shared, items), expected, dtype
+            "shared prefixes", source, partial(self._shared, _split(items)), expected, dtype
         )
 
     def _plain(self, item: tuple[list[int], list[int]]) -> "torch.Tensor":
@@ -111,15 +111,16 @@ class Scorer(EndScore):
         source, texts = self.spec.model, len(items)
         say_cut(source, self.cut_prompts, texts, self.max_tokens, "the beginning of the prompt")
         say_cut(source, self.cut_responses, texts, self.longest_response, "the end of the response")
-        if self.shares_prefix and worth_sharing(_split(items), self.model.device):
-            return self._shared(items)
+        if self.shares_prefix:
+            parts = _split(items)
+            if worth_sharing(parts, self.model.device):
+                return self._shared(parts)
         return self._whole(items, self.batching)
 
-    def _shared(self, items: list[tuple[list[int], list[int]]]) -> np.ndarray:
-        """The scores of encoded texts; every prompt is read once."""
+    def _shared(self, texts: "list[SplitText]") -> np.ndarray:
+        """The scores of texts that are cut before their response; every prompt is read once."""
         from polyalign.rewards.shared_prefix import score_suffixes
 
-        texts = _split(items)
         return score_suffixes(
             texts, self.spec.batch_size, partial(self._suffix_scores, texts),
             backbone=self.model.base_model, pad=self.tokenizer.pad_token_id,

@@ -212,7 +212,11 @@ class Scorer(Score):
             and self._prompt_first()
             and self.spec.padding_side == "right"
             and proven(
-                "shared prefixes", source, partial(self._shared, prompts, items), expected, dtype
+                "shared prefixes",
+                source,
+                lambda: self._shared(self._split(prompts, items)),
+                expected,
+                dtype,
             )
         )
 
@@ -244,14 +248,13 @@ class Scorer(Score):
 
             texts = self._split(prompts, items)
             if worth_sharing(texts, self.model.device):
-                return self._shared(prompts, items)
+                return self._shared(texts)
         return self._whole(items, self.batching)
 
-    def _shared(self, prompts: list[str], items: Items) -> np.ndarray:
+    def _shared(self, texts: "list[SplitText]") -> np.ndarray:
         """The scores of encoded texts; every prompt is read once."""
         from polyalign.rewards.shared_prefix import score_suffixes
 
-        texts = self._split(prompts, items)
         return score_suffixes(
             texts, self.spec.batch_size, partial(self._suffix_scores, texts),
             backbone=self.model.base_model, pad=self.tokenizer.pad_token_id,
