@@ -57,7 +57,7 @@ def test_a_link_that_leads_nowhere_stops_the_build(tmp_path: Path) -> None:
     text = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8")
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/index.md").write_text("[lost](lost.md)")
-    (tmp_path / "mkdocs.yml").write_text(text.partition("nav:")[0])
+    (tmp_path / "mkdocs.yml").write_text(text.partition("\nnav:")[0])
     done = mkdocs(tmp_path / "mkdocs.yml", tmp_path / "site")
     assert done.returncode != 0
     assert "lost.md" in done.stderr
