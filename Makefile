@@ -6,7 +6,7 @@ BIN := .venv/bin
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint format types unit dag check gguf real generated figures clean
+.PHONY: run test lint format types unit dag check gguf real generated figures site clean
 
 run: .venv/ready        ## the whole default study, with plots and report
 	polyalign run --cores $(CORES) --config $(CONFIG)
@@ -54,6 +54,16 @@ figures: run            ## the figure of the README, from the default study
 	mkdir -p docs/figures
 	cp results/sandbox/plots/delivery.png docs/figures/
 
+site: .site-venv/ready  ## the pages of docs/ as a site, which also works opened from disk
+	NO_MKDOCS_2_WARNING=1 .site-venv/bin/mkdocs build --quiet
+	@echo "open site/index.html"
+
+.site-venv/ready: pyproject.toml
+	$(PYTHON) -m venv --clear .site-venv
+	.site-venv/bin/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
+	.site-venv/bin/python -m pip install --quiet --disable-pip-version-check --group site
+	touch $@
+
 .venv/ready: requirements.lock pyproject.toml   ## says size and time before it downloads
 	@$(BIN)/python -c "$(NEW_ENOUGH)" 2> /dev/null || $(PYTHON) -c "$(NEW_ENOUGH)" || { \
 		echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); expected Python 3.11 or newer;" \
@@ -63,4 +73,4 @@ figures: run            ## the figure of the README, from the default study
 	touch $@
 
 clean:
-	rm -rf .venv .snakemake results
+	rm -rf .venv .site-venv .snakemake results site

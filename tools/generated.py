@@ -56,10 +56,12 @@ ENTRIES = {
     "workflow/schemas/": "the schema of the config, generated",
     "tools/generated.py": "writes every file that is generated",
     "tools/gallery.py": "writes docs/figures.md and its thumbnails from a finished study",
+    "tools/pictures.py": "draws the pictures of docs/idea.md",
     "tools/install.py": "installs requirements.lock, without CUDA libraries where there is no GPU",
     "benchmarks/": "speed and memory, against what people would use instead",
     "tests/": "see CONTRIBUTING.md",
     "docs/": "one page per topic; config.md is generated",
+    "mkdocs.yml": "the site that `make site` makes of docs/",
 }
 
 
