@@ -106,8 +106,10 @@ def left_out(study: Study) -> str:
 def figure_tables(study: Study, policies: Iterable[Policy]) -> dict[str, Callable[[], list[str]]]:
     """Name of each table that a figure may need → its files; of policies, those of `policies`."""
     paths, shown = _paths(study), list(policies)
-    explored = ("random", "fronts", "rounds", "paths", "by_number", "duals", "palette_levels")
-    explored += ("candidates",)
+    explored = (
+        *("random", "fronts", "rounds", "paths"),
+        *("by_number", "candidates", "duals", "palette_levels"),
+    )
     return {
         **{name: partial(_one, paths.table(name)) for name in tables(study)},
         "levels": lambda: [paths.levels(policy) for policy in shown],
