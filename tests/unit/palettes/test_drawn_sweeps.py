@@ -10,7 +10,7 @@ from test_sweeps import VALUES, expected_levels, pool
 
 from polyalign.errors import InputError
 from polyalign.palettes.solve import solve_palette
-from polyalign.palettes.sweeps import by_number, duals, palette_levels
+from polyalign.palettes.sweeps import by_number, candidates, duals, palette_levels
 
 DRAWN = {"values": VALUES, "scope": "joint", "draws": 24, "adjusted": 8, "limits": {}, "seed": 3}
 
@@ -173,6 +173,29 @@ def test_a_level_asked_as_a_quantile_counts_the_rewards_that_equal_it() -> None:
         moved = {**json.loads(json.dumps(record)), "lam": [record["lam"][0] + shift]}
         table = palette_levels.compute(frame, {"equal": moved}, values=["humor"], scope="joint")
         assert table["quantile"].tolist() == pytest.approx([0.4, 0.7])
+
+
+def test_fewer_candidates_are_the_first_ones() -> None:
+    records = solved({"one": {"humor": "q65"}, "two": {"humor": "q60", "helpful": "q60"}})
+    records["none"] = {**records["one"], "status": "infeasible"}
+    frame = pool().sample(frac=1, random_state=3)  # the order of the rows is not that of candidates
+    table = candidates.compute(frame, records, values=VALUES, candidates=[4, 2, 16, 10])
+    assert table["candidates"].unique().tolist() == [2, 4, 10]  # the pool has 10
+    assert set(table["palette"]) == {"one", "two"}
+    for size in (2, 10):
+        fewer = frame[frame["candidate"] < size]
+        for name in ("one", "two"):
+            part = table[(table["palette"] == name) & (table["candidates"] == size)]
+            lam = dict(zip(records[name]["values"], records[name]["lam"], strict=True))
+            levels, kl = expected_levels(fewer, np.array([lam.get(v, 0.0) for v in VALUES]))
+            assert part["level"].tolist() == pytest.approx(levels.tolist())
+            assert part["kl"].tolist() == pytest.approx([kl] * 3)
+            assert (part["kl"] <= np.log(size)).all()
+            assert part["target"].notna().tolist() == [v in lam for v in VALUES]
+    test = frame[frame["split"] == "test"]
+    assert table.loc[0, "base"] == pytest.approx(test["humor"].mean())
+    with pytest.raises(InputError, match="at least 11 candidates of each prompt"):
+        candidates.compute(frame, records, values=VALUES, candidates=[11])
 
 
 @pytest.mark.parametrize(("module", "settings", "fault"), [

@@ -12,6 +12,7 @@ from polyalign.palettes.record import Diagnosis, Palette, Trained
 from polyalign.palettes.solve import solve_palette
 from polyalign.palettes.sweeps import (
     by_number,
+    candidates,
     duals,
     fronts,
     palette_levels,
@@ -145,6 +146,9 @@ def explored(base_pool: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "paths": paths.compute(base_pool, records, steps=12, beyond=3.0, limits={}),
         "by_number": drawn,
         "duals": duals.compute(base_pool, records, steps=12),
+        "candidates": candidates.compute(
+            base_pool, records, values=values, candidates=[2, 4, 8, 16]
+        ),
         "palette_levels": palette_levels.compute(base_pool, records, **common),
         "replicates": replicates.compute(
             base_pool.assign(wit=base_pool["humor"] + 0.5 * base_pool["diversity"]),

@@ -1,15 +1,23 @@
 """What the figures of random palettes, duals and palettes' levels say, on tables made by hand."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import figure_study
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from polyalign.plots.data import FigureData
-from polyalign.plots.figures import adjustment, dual_objective, lambda_regions, palette_levels
+from polyalign.plots.figures import (
+    adjustment,
+    candidates,
+    dual_objective,
+    lambda_regions,
+    palette_levels,
+)
 
 LABELS = {"a": "A", "b": "B"}
 
@@ -71,6 +79,20 @@ def test_the_dual_rises_to_the_best_of_each_palette() -> None:
     assert dual_objective.finding(study) == "Maximum of the dual in nats: one 0.5, two 2."
     many = pd.DataFrame({"palette": [f"p{i}" for i in range(11)], "best": 1.0, "dual": 0.1})
     assert dual_objective.finding(data(duals=many)).endswith(" 9 of 11 palettes shown.")
+
+
+def test_candidates_are_judged_by_the_values_that_are_raised() -> None:
+    rows = [
+        ("p", 2, "a", 1.0, 0.0, 0.5), ("p", 16, "a", 1.0, 0.0, 0.9),
+        ("p", 2, "b", 0.0, 0.0, -3.0), ("p", 16, "b", math.nan, 0.0, -3.0),
+    ]  # fmt: skip
+    names = ["palette", "candidates", "value", "target", "base", "level"]
+    table = pd.DataFrame(rows, columns=names).assign(spread=2.0, kl=0.1)
+    palette = replace(figure_study.palette("hhh-60"), levels={"a": "q60", "b": "mean"})
+    study = replace(data(candidates=table), palettes={"p": palette})
+    assert candidates.gaps(study)["gap"].tolist() == pytest.approx([-0.25, -0.05])
+    assert candidates.title(study).endswith("give 50 % with 2 candidates, 90 % with 16")
+    assert candidates.finding(study) == "Mean share of the asked rise: 50 % with 2, 90 % with 16."
 
 
 @pytest.mark.parametrize("base", ["", math.nan])

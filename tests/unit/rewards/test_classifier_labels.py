@@ -117,6 +117,16 @@ def test_the_log_probability_of_a_sigmoid(tmp_path: Path, several: bool) -> None
     np.testing.assert_allclose(found, -np.logaddexp(0, -plain), atol=1e-6)
 
 
+def test_a_probability_is_that_of_its_log(tmp_path: Path) -> None:
+    model = saved(tmp_path, num_labels=3)
+    logs, shares = (
+        np.array([score(model, index=n, output=output) for n in range(3)])
+        for output in ("log_probability", "probability")
+    )
+    assert shares == pytest.approx(np.exp(logs))
+    assert shares.sum(axis=0) == pytest.approx(1)
+
+
 def test_the_log_probability_of_labels_that_exclude_each_other(tmp_path: Path) -> None:
     model = saved(tmp_path, num_labels=3)
     found = [score(model, index=n, output="log_probability") for n in range(3)]

@@ -107,14 +107,8 @@ def figure_tables(study: Study, policies: Iterable[Policy]) -> dict[str, Callabl
     """Name of each table that a figure may need → its files; of policies, those of `policies`."""
     paths, shown = _paths(study), list(policies)
     explored = (
-        "random",
-        "fronts",
-        "rounds",
-        "paths",
-        "by_number",
-        "duals",
-        "palette_levels",
-        "replicates",
+        *("random", "fronts", "rounds", "paths"),
+        *("by_number", "candidates", "duals", "palette_levels", "replicates"),
     )
     return {
         **{name: partial(_one, paths.table(name)) for name in tables(study)},

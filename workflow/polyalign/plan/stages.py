@@ -628,6 +628,11 @@ SWEEPS = {
         },
     ),
     "duals": Sweep("duals", lambda study: pick(study.explore, "steps"), of_palettes=True),
+    "candidates": Sweep(
+        "candidates",
+        lambda study: {"values": study.explored, **pick(study.explore, "candidates")},
+        of_palettes=True,
+    ),
     "palette_levels": Sweep(
         "palette_levels",
         lambda study: {"values": study.explored, "scope": study.map.scope},

@@ -376,6 +376,11 @@ class Explore(Strict):
     points: Annotated[int, Field(ge=2)] = Field(
         default=25, description="Points of each front between two values."
     )
+    candidates: Annotated[list[Count], Field(min_length=1), AfterValidator(unique)] = Field(
+        default=[2, 4, 8, 16],
+        description="Numbers of candidates to choose among, for the figure `candidates`: the first "
+        "ones of the pool, so that nothing is generated again.",
+    )
     rounds: Count = Field(default=8, description="Rounds of sequential alignment.")
     steps: Annotated[int, Field(ge=2)] = Field(
         default=24, description="Points of a palette's path, and of an axis of its dual."

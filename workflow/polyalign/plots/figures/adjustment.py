@@ -99,9 +99,9 @@ def infeasible(table: "pd.DataFrame") -> "pd.DataFrame":
 def _ways(axes: "Axes", table: "pd.DataFrame") -> None:
     for name, label, colour, aside in WAYS:
         parts = infeasible(table).groupby("n_values")[name]
-        middle, quartiles = parts.mean(), parts.quantile([0.25, 0.75]).unstack()
+        middle, low, high = parts.mean(), parts.quantile(0.25), parts.quantile(0.75)
         x = [number + aside for number in middle.index]
         axes.plot(x, 100 * middle, "o", color=colour, markersize=4, label=label)
-        for place, (low, high) in zip(x, quartiles.to_numpy(), strict=True):
-            axes.plot([place] * 2, [100 * low, 100 * high], color=colour)
+        for place, ends in zip(x, zip(low, high, strict=True), strict=True):
+            axes.plot([place] * 2, [100 * end for end in ends], color=colour)
     axes.set(ylabel="share of the way (%)", ylim=(0, 104))

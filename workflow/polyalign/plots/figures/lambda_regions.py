@@ -41,6 +41,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             beyond = f" ({len(part) - len(inside)} outside)" if len(part) > len(inside) else ""
             axes.set_title(f"{number} value{'s' if number > 1 else ''}{beyond}")
             axes.set(xlim=(-0.02 * top, top), ylim=(-0.02 * top, top))
+            axes.tick_params(labelbottom=place + ACROSS >= len(found))
             axes.set_xlabel(f"λ {data.labels[across]} · sd" if place + ACROSS >= len(found) else "")
             axes.set_ylabel(f"λ {data.labels[up]} · sd" if place % ACROSS == 0 else "")
         theme.headline(figure, title(data))

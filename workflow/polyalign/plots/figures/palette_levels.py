@@ -65,12 +65,15 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
 def title(data: FigureData) -> str:
     """The largest rise and the largest fall of a quantile."""
     quantiles, _ = tables(data)
-    rise = (quantiles - quantiles.iloc[0]).iloc[1:].stack()
+    shares = 100 * quantiles.to_numpy(dtype=float)
+    rise = (shares - shares[0])[1:]
     parts = []
-    for (palette, value), what in ((rise.idxmax(), "rise"), (rise.idxmin(), "fall")):
-        start, end = (100 * quantiles.iloc[0][value], 100 * quantiles.loc[palette, value])
+    for place, what in ((rise.argmax(), "rise"), (rise.argmin(), "fall")):
+        row, column = divmod(int(place), rise.shape[1])
+        label = data.labels[str(quantiles.columns[column])]
         parts.append(
-            f"largest {what} {data.labels[value]} in {palette}, from {start:.0f} to {end:.0f} %"
+            f"largest {what} {label} in {quantiles.index[row + 1]}, from {shares[0, column]:.0f} "
+            f"to {shares[row + 1, column]:.0f} %"
         )
     return f"Levels as quantiles of the base model: {'; '.join(parts)}"
 

@@ -55,10 +55,10 @@ class Spec(ModelSpec):
         description="End the text with the end token that reward training ended it with (its "
         "record names it), or with the tokenizer's; without `template` it is as in training.",
     )
-    output: Literal["logit", "log_probability"] = Field(
+    output: Literal["logit", "log_probability", "probability"] = Field(
         default="logit",
-        description="The label's logit, or the log of its probability: a softmax over the labels, "
-        "or the sigmoid for one label alone and for models with several labels a text.",
+        description="The label's logit, or its probability or the log of it: a softmax over the "
+        "labels, or the sigmoid for one label alone and for models with several labels a text.",
     )
     index: Annotated[int, Field(ge=0)] | str | None = Field(
         default=None,
@@ -436,8 +436,8 @@ class Scorer(Score):
         """Rewards (b,) from logits (b, labels)."""
         import torch
 
-        if self.spec.output == "log_probability":
-            logits = (
-                torch.nn.functional.logsigmoid(logits) if self.sigmoid else logits.log_softmax(-1)
-            )
-        return logits[:, self.index]
+        if self.spec.output == "logit":
+            return logits[:, self.index]
+        logs = torch.nn.functional.logsigmoid(logits) if self.sigmoid else logits.log_softmax(-1)
+        chosen = logs[:, self.index]
+        return chosen.exp() if self.spec.output == "probability" else chosen
