@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 
         study = ways.enter_study(options.study)
         seed = study.seed if options.seed is None else options.seed
-        chosen = _way(study, options.palette, options.lam, options.policy)
+        chosen = _way(study, options.palette, options.lam, options.policy, options.guide)
         asked = [
             ways.ask(study, options.prompt, way, seed=seed, samples=options.samples, candidates=k)
             for way, k in (
@@ -79,6 +79,11 @@ def _parser() -> Parser:
     )
     by.add_argument("--policy", metavar="NAME", help="a policy of the study, as rloo/hhh-60")
     parser.add_argument(
+        "--guide",
+        action="store_true",
+        help="with --palette or --lam: draw with the study's value model, instead of choosing",
+    )
+    parser.add_argument(
         "--candidates", type=int, metavar="K", help="candidates to choose among (default: study's)"
     )
     parser.add_argument("--samples", type=int, default=1, metavar="N", help="answers (default: 1)")
@@ -87,14 +92,19 @@ def _parser() -> Parser:
     return parser
 
 
-def _way(study: "Study", palette: str | None, lam: str | None, policy: str | None) -> "Way | None":
+def _way(
+    study: "Study", palette: str | None, lam: str | None, policy: str | None, guide: bool
+) -> "Way | None":
     """How the aligned answer is made; None if nothing is named."""
     from polyalign.answer import ways
 
+    if guide and palette is None and lam is None:
+        raise InputError("--guide without λ; expected --palette or --lam beside it; add one")
+    by = ways.LEARNT if guide else ways.LAM
     if palette is not None:
-        return ways.way_of_palette(study, palette)
+        return ways.way_of_palette(study, palette, by)
     if lam is not None:
-        return ways.way_of_lam(study, ways.read_weights(lam))
+        return ways.way_of_lam(study, ways.read_weights(lam), by)
     return None if policy is None else ways.way_of_policy(study, policy)
 
 
