@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         SystemExit: after `--help`.
     """
     try:
-        options = _parser().parse_args(argv)
+        options = make_parser().parse_args(argv)
         # Before the first import of what reads them.
         os.environ.update(QUIET)
         from polyalign.answer import ways
@@ -66,7 +66,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """The arguments of this command."""
     parser = Parser(prog="polyalign answer", description=__doc__)
     parser.add_argument("prompt", metavar="PROMPT", help="the prompt, without its template")
     parser.add_argument(

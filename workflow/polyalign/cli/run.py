@@ -277,6 +277,18 @@ class Screen:
             print((CLEAR if self.terminal else "") + "\n".join(lines), flush=True)
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    parser = argparse.ArgumentParser(prog="polyalign run", description=__doc__)
+    add_study(
+        parser,
+        "CONFIG | TARGET | KEY=VALUE",
+        "the study's config, rules or files (default: all), changes to the config, as `seed=2`",
+    )
+    parser.add_argument("--cores", type=int, default=2, help="CPU cores (default: %(default)s)")
+    return parser
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a study; the exit status is Snakemake's, or 2 if the config has errors.
 
@@ -285,14 +297,7 @@ def main(argv: list[str] | None = None) -> int:
     Raises:
         SystemExit: on an unknown argument.
     """
-    parser = argparse.ArgumentParser(prog="polyalign run", description=__doc__)
-    add_study(
-        parser,
-        "CONFIG | TARGET | KEY=VALUE",
-        "the study's config, rules or files (default: all), changes to the config, as `seed=2`",
-    )
-    parser.add_argument("--cores", type=int, default=2, help="CPU cores (default: %(default)s)")
-    options = parser.parse_args(argv)
+    options = make_parser().parse_args(argv)
     try:
         given, targets = read_words(options.words, options.config)
         targets = targets or ["all"]

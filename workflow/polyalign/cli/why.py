@@ -54,12 +54,8 @@ class Job:
     reason: str
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Say why a target would be made; 0, also if it would not, or 2 on bad input.
-
-    Raises:
-        SystemExit: on an unknown argument.
-    """
+def make_parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
     parser = argparse.ArgumentParser(prog="polyalign why", description=__doc__)
     parser.add_argument(
         "target",
@@ -70,7 +66,16 @@ def main(argv: list[str] | None = None) -> int:
         "such as `models` (default: all)",
     )
     parser.add_argument("--config", default="config.yaml", help="the study (default: %(default)s)")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Say why a target would be made; 0, also if it would not, or 2 on bad input.
+
+    Raises:
+        SystemExit: on an unknown argument.
+    """
+    options = make_parser().parse_args(argv)
     try:
         study = load(options.config)
         target = path_of(study, options.target)

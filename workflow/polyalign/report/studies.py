@@ -31,13 +31,25 @@ def lead(frame: pd.DataFrame, names: Sequence[str]) -> str:
             if number > 1
             else "no test prompts are shared, so that differences are not paired"
         )
-        tested = rows["level_p"].notna()
-        apart = int((rows["level_p"] < LEVEL).sum())
-        parts.append(
-            f"{study}: {how}; {apart} of {int(tested.sum())} levels differ at the "
-            f"{LEVEL:.0%} level, p adjusted for the number of differences."
-        )
+        parts.append(f"{study}: {how}; {_differ(rows)}.")
     return " ".join(parts)
+
+
+def _differ(rows: pd.DataFrame) -> str:
+    """How many levels of a study differ from those of the first."""
+    # A difference that is 0 for every prompt has no p.
+    same = int(((rows["level_diff"] == 0) & (rows["level_diff_se"] == 0)).sum())
+    known, tested = int(rows["level_diff"].notna().sum()), int(rows["level_p"].notna().sum())
+    if known == 0:
+        return "no level can be compared"
+    if same == known:
+        return f"all {known} levels are the same, prompt by prompt"
+    apart = int((rows["level_p"] < LEVEL).sum())
+    equal = f", {same} more are the same, prompt by prompt" if same else ""
+    return (
+        f"{apart} of {tested} levels differ at the {LEVEL:.0%} level, p adjusted for the number of "
+        f"differences{equal}"
+    )
 
 
 def studies_page(
