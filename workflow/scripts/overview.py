@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from polyalign.data.cut_off import unread
 from polyalign.data.tables import read_by_policy, read_table
 from polyalign.families import BASE
 from polyalign.palettes.record import read_palettes
@@ -33,12 +34,15 @@ def main(
     methods: dict[str, Any],
 ) -> None:
     names, of_policies = dict(labels), dict(policies)
-    tables = zip(of_policies, job.inputs["rewards"], strict=True)
-    frames = {policy: read_table(path) for policy, path in tables}
+    tables = dict(zip(of_policies, job.inputs["rewards"], strict=True))
+    frames = {policy: read_table(path) for policy, path in tables.items()}
     facts: dict[str, dict[str, float | str]] = {}
+    cards: dict[str, dict[str, Any]] = {}
     for path in job.inputs.get("manifests", []):
         record = json.loads(path.read_text(encoding="utf-8"))["record"]
         facts[model_of(path).name] = model_facts(record)
+        if "card" in record:
+            cards[model_of(path).variant] = record["card"]
     base = frames[BASE.name]
     for fact, check in checks.items():
         module, _, name = check.partition(":")
@@ -53,10 +57,12 @@ def main(
         labels=names,
         policies=of_policies,
         levels={name: table.set_index("value") for name, table in levels.items()},
+        unread={policy: unread([path]) for policy, path in tables.items()},
         chosen=chosen,
         opponent=methods["evaluation"]["opponent"],
         families=read_table(job.input("families")),
         facts=facts,
+        cards=cards,
         pictures=[Picture.read(path, plots) for path in job.inputs.get("pictures", [])],
         elsewhere=elsewhere,
         # A table of scores may come without texts.

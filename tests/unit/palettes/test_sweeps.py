@@ -8,8 +8,9 @@ import pytest
 from polyalign.data.rewards_table import read_rewards, rewards_array
 from polyalign.errors import InputError
 from polyalign.map import solve
+from polyalign.map.diagnostics import bootstrap_interval
 from polyalign.palettes.solve import solve_palette
-from polyalign.palettes.sweeps import fronts, paths, random_lambda, rounds
+from polyalign.palettes.sweeps import fronts, paths, random_lambda, replicates, rounds
 
 REFERENCE = Path(__file__).parents[4] / "shared/reference/llama2_chat-Anthropic-harmless.json"
 VALUES = ["humor", "helpful", "harmless"]
@@ -125,7 +126,7 @@ def test_fronts_spend_their_budget_and_end_at_single_values() -> None:
 def test_rounds_start_at_the_base_and_end_at_the_joint_solution() -> None:
     frame = pool()
     solved = palettes(frame)
-    table = rounds.compute(frame, solved, rounds=60)
+    table = rounds.compute(frame, solved, values=VALUES, rounds=60)
     fit = frame[frame["split"] == "fit"]
     first, last = (table[table["round"] == turn].set_index("value") for turn in (0, 60))
     assert first["level"].to_dict() == pytest.approx(fit[VALUES].mean().to_dict())
@@ -133,7 +134,7 @@ def test_rounds_start_at_the_base_and_end_at_the_joint_solution() -> None:
     assert last["lam"].tolist() == pytest.approx(solved["both"]["lam"], rel=1e-4, abs=1e-9)
     assert last["level"].tolist() == pytest.approx(solved["both"]["realised"], rel=1e-5)
     none = {**solved["both"], "status": "infeasible", "lam": [None, None]}
-    assert rounds.compute(frame, {"none": none, **solved}, rounds=60).equals(table)
+    assert rounds.compute(frame, {"none": none, **solved}, values=VALUES, rounds=60).equals(table)
 
 
 def test_a_path_leads_through_the_palette_to_where_nothing_is_feasible() -> None:
@@ -166,7 +167,7 @@ def test_a_path_is_judged_by_the_limits_of_the_study() -> None:
     [
         (random_lambda, RANDOM | {"values": ["humor"]}, "random λ need at least 2 values"),
         (fronts, FRONTS | {"traded": ["humor"]}, "a front needs 2 values to trade"),
-        (rounds, {"rounds": 2}, "needs a palette; the study has none"),
+        (rounds, {"values": VALUES, "rounds": 2}, "needs a palette; the study has none"),
         (
             paths,
             {"steps": 2, "beyond": 1.0, "limits": {}},
@@ -190,7 +191,71 @@ def test_published_rounds() -> None:
     names = ["humor", "gpt2-helpful", "gpt2-harmless", "diversity", "coherence", "perplexity"]
     frame = read_rewards(REFERENCE).assign(split="fit")
     asked = dict.fromkeys(names[:3], "q70") | dict.fromkeys(names[3:], "mean")
-    record = solve_palette(frame, "hhh-70", asked, scope="joint")
-    table = rounds.compute(frame, {"hhh-70": record}, rounds=10)
+    # As a study has it: settings are sorted by name, and sequential alignment goes by the order.
+    record = solve_palette(frame, "hhh-70", dict(sorted(asked.items())), scope="joint")
+    table = rounds.compute(frame, {"hhh-70": record}, values=names, rounds=10)
+    assert list(dict.fromkeys(table["value"])) == names
     helpful = table[table["value"] == "gpt2-helpful"].set_index("round")["level"]
     assert helpful[[1, 5, 10]].tolist() == pytest.approx([-1.083, -0.467, -0.462], abs=1e-3)
+
+
+def test_models_that_agree_add_no_uncertainty() -> None:
+    """A model in other units has another λ and the same gain; intervals are those of diagnosis."""
+    frame = pool()
+    frame["same"] = frame["humor"]
+    frame["scaled"] = 4 * frame["humor"] + 7
+    records = palettes(frame)
+    settings = {"replicates": {"humor": ["same", "scaled"]}, "resamples": 200, "seed": 3}
+    table = replicates.compute(frame, records, **settings).set_index("model")
+    assert list(table.index) == ["humor", "same", "scaled", "all models"]
+    assert set(table["value"]) == {"humor"}
+    first, record = table.loc["humor"], records["both"]
+    at = record["values"].index("humor")
+    rewards, groups = rewards_array(frame[frame["split"] == "fit"], record["values"])
+    sd, base = rewards[:, at].std(), rewards[:, at].mean()
+    assert first["lam"] == pytest.approx(record["lam"][at], rel=1e-6)
+    assert first["gain"] == pytest.approx((record["realised"][at] - base) / sd, abs=1e-6)
+    assert first["asked"] == pytest.approx((record["target"][at] - base) / sd, abs=1e-9)
+    numbers = ["lam_low", "lam_high", "gain_low", "gain_high"]
+    assert table.loc["same", numbers].tolist() == table.loc["humor", numbers].tolist()
+    assert table.loc["scaled", "lam"] == pytest.approx(first["lam"] / 4, rel=1e-5)
+    gains = ["gain", "gain_low", "gain_high", "asked"]
+    for other in ("scaled", "all models"):
+        np.testing.assert_allclose(
+            table.loc[other, gains].astype(float), first[gains].astype(float), atol=0.02
+        )
+    known = bootstrap_interval(
+        rewards, record["levels"], names=record["values"], groups=groups, scope="prompt",
+        resamples=200, seed=1,
+    )  # fmt: skip
+    width = known.lam_high[at] - known.lam_low[at]
+    assert first["lam_high"] - first["lam_low"] == pytest.approx(width, rel=0.3)
+
+
+def test_a_model_that_disagrees_widens_the_interval() -> None:
+    frame = pool()
+    frame["other"] = 0.3 * frame["humor"] + np.random.default_rng(5).normal(size=len(frame))
+    records = palettes(frame)
+    settings = {"replicates": {"humor": ["other"]}, "resamples": 60, "seed": 3}
+    table = replicates.compute(frame, records, **settings).set_index("model")
+    first, other, both = (table.loc[name] for name in ("humor", "other", "all models"))
+    fit = frame[frame["split"] == "fit"]
+    # The policy's gain by the other model, prompt by prompt.
+    z = (fit["other"] - fit["other"].mean()) / fit["other"].std(ddof=0)
+    lam = np.array(records["both"]["lam"])
+    gains = []
+    for _, rows in fit.groupby("prompt_id"):
+        weight = np.exp(rows[records["both"]["values"]].to_numpy() @ lam)
+        gains.append(weight @ z[rows.index] / weight.sum())
+    assert other["gain"] == pytest.approx(np.mean(gains) - z.mean(), abs=1e-6)
+    assert other["gain"] < 0.7 * first["gain"]
+    assert both["gain_low"] <= other["gain"] <= first["gain"] <= both["gain_high"]
+    assert both["gain_high"] - both["gain_low"] > 1.4 * (first["gain_high"] - first["gain_low"])
+
+
+def test_a_palette_without_its_own_lambda_has_no_replicates() -> None:
+    frame = pool()
+    record = palettes(frame)["both"]
+    records = {"a": {**record, "adjusted": True}, "b": {**record, "status": "infeasible"}}
+    settings = {"replicates": {"humor": ["humor"]}, "resamples": 2, "seed": 0}
+    assert replicates.compute(frame, records, **settings).empty

@@ -34,6 +34,7 @@ FACTS: dict[str, Any] = {
     "reward_models": [],
     "chosen": ["humor"],
     "test_share": 0.35,
+    "drawn": 0,
     "families": [
         {"name": "map-d", "policies": 3, "sentence": "Draw one.", "settings": "draws = 3"},
         {"name": "new", "policies": 2, "sentence": "Is new.", "settings": "steps = 5"},
@@ -83,15 +84,27 @@ def test_a_study_from_scores_names_its_table() -> None:
     assert "scores.csv" in paragraphs(facts | {"rewards": "scores.csv"})[0]
 
 
+def test_a_study_that_fits_on_all_prompts_says_so() -> None:
+    answers, *others = paragraphs(FACTS | {"test_share": 0.0})
+    assert answers.endswith("λ was fitted on all prompts.")
+    assert any("was measured on the prompts of the fit." in text for text in others)
+
+
+def test_random_palettes_are_described_once() -> None:
+    assert "random" not in paragraphs(FACTS)[2]
+    assert "; 20 random palettes (each on the way from" in paragraphs(FACTS | {"drawn": 20})[2]
+
+
 def test_how_reward_models_are_trained() -> None:
     model = {
         "name": "helpful", "preferences": "hh", "labels": None, "source": None,
         "settings": "epochs = 2",
     }  # fmt: skip
-    labelled = model | {"name": "wit", "preferences": None, "labels": "w.jsonl", "source": "a/b"}
+    labels = {"path": "w.jsonl", "kind": "ratings"}
+    labelled = model | {"name": "wit", "preferences": None, "labels": labels, "source": "a/b"}
     text = paragraphs(FACTS | {"reward_models": [model, labelled]})[1]
     assert "helpful was trained from the base model on the preference data hh (epochs = 2)" in text
-    assert "wit was trained from a/b on the labels in w.jsonl (epochs = 2)" in text
+    assert "wit was trained from a/b on the ratings in w.jsonl (epochs = 2)" in text
 
 
 def test_a_study_cites_map_its_families_and_how_it_is_evaluated() -> None:

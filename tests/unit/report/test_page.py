@@ -10,12 +10,33 @@ from polyalign.errors import InputError
 from polyalign.evaluate.levels import levels
 from polyalign.palettes.record import Diagnosis, Palette, Trained
 from polyalign.report.answers import answers_data
+from polyalign.report.cards import cards_html
 from polyalign.report.html_tables import frame_page, printed_page
 from polyalign.report.page import PageContent, Picture, summary_html
 from polyalign.report.printed import Printed
 
 LABELS = {"humor": "Humor <wit>", "helpful": "Helpful"}
 FACTS = {"reward/helpful": {"accuracy": 0.953217, "pairs": 400}}
+TRAINED = {
+    "base": "tiny", "data": "t.jsonl", "number": 90, "epochs": 2, "learning_rate": 1e-3, "seed": 1,
+    "resample": None,
+}  # fmt: skip
+CARDS = {
+    "mood": {
+        "kind": "ratings", "texts": 40, "groups": 9, "rmse": 0.5,
+        "agreement": {
+            "mood": {"rho": [0.71, 0.6, 0.8], "auc": [0.8, 0.7, 0.9], "rho_length": -0.2}
+        },
+        "calibration": {"error": 0.25, "slope": 1.0, "bins": []},
+        "ceiling": {"rho": 0.93, "auc": 0.88, "one_rater": 0.66, "raters": 3.0, "texts": 40},
+        "trained_on": TRAINED,
+    },
+    "liked": {
+        "kind": "pairs", "pairs": 30, "accuracy": [0.75, 0.6, 0.9], "log_loss": 0.6,
+        "calibration": {"error": 0.1, "bins": []}, "rho_length": 0.4, "longer_chosen": 0.5,
+        "longer_preferred": 0.6, "ceiling": None, "trained_on": {**TRAINED, "resample": 2},
+    },
+}  # fmt: skip
 
 NONE = math.nan
 SUMMARY = pd.DataFrame(
@@ -179,10 +200,12 @@ def page(left_out: str = "", *, texts: bool = True, **changes: Any) -> str:
         labels=LABELS,
         policies={"base/base": None, "map-d/both": "both", "dpo/x": None},
         levels=tables,
+        unread={"base/base": {}, "dpo/x": {"humor": (3, 8)}},
         chosen=["humor"],
         opponent="base/base",
         families=FAMILIES,
         facts=FACTS,
+        cards=CARDS,
         pictures=[Picture("one", b"1", "It <rises>."), Picture("rewards/dpo/x", b"2", "It falls.")],
         elsewhere=["radar"],
         answers=answers_data(frames, LABELS) if texts else None,
@@ -289,6 +312,7 @@ def test_what_not_to_trust_is_said_with_its_reason() -> None:
     text = page()
     assert "<li>both: heavy tail: &lt;0.9&gt;</li><li>both: joint: a choice of prompts</li>" in text
     assert "dpo/x is better in all chosen values, but not at equal length" in text
+    assert "<li>Humor &lt;wit&gt;: 3 of 8 texts of dpo/x are longer than its model reads" in text
     assert "Humor &lt;wit&gt; 48.0 %</li>" in text
     # humor of the base: mean 1.5 ± 0.64; asked 2.0 is within two standard errors.
     assert "Humor &lt;wit&gt; in both: the asked gain, +0.45 sd, is within 2 standard" in text
@@ -324,7 +348,7 @@ def test_a_wide_table_is_a_page_with_four_digits() -> None:
 
 def test_tables_hold_the_numbers() -> None:
     read = Reader(page())
-    palette, delivered, winrates, families, diagnostics, worth, facts, _ = read.tables
+    palette, delivered, winrates, families, diagnostics, worth, people, *_, facts, _ = read.tables
     assert palette[1:] == [
         ["Humor <wit>", "q70 (2)", "+0.45", "0.50 (0.20 to 0.90)", "1.8",
          "1.700 (1.600 to 1.800)", "1 of 1", "reached by all"],
@@ -352,6 +376,7 @@ def test_tables_hold_the_numbers() -> None:
         "0.25",
         "–",
     ]
+    assert [row[0] for row in people[1:]] == ["mood", "liked"]
     assert facts[1:] == [
         ["reward/helpful", "accuracy", "0.9532"],
         ["reward/helpful", "pairs", "400"],
@@ -376,3 +401,13 @@ def test_a_study_without_texts_has_no_answers_side_by_side() -> None:
     assert "answers-data" in page()
     assert "answers-data" not in page(texts=False)
     assert Reader(page(texts=False)).open == []
+
+
+def test_the_page_shows_how_far_trained_rewards_agree_with_people() -> None:
+    shown = page()
+    for text in (
+        "Rewards and people", "0.71 [0.60, 0.80]", ">0.93<", ">0.66<", "0.75 [0.60, 0.90]",
+        "30 pairs", "2 epochs, step size 0.001, seed 1, resample 2",
+    ):  # fmt: skip
+        assert text in shown
+    assert not cards_html({})

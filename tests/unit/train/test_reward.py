@@ -23,16 +23,19 @@ from transformers import (
 )
 
 from polyalign.cli.progress import progress
+from polyalign.data.labels import labelled_texts
 from polyalign.errors import InputError
-from polyalign.families.options import RewardTraining
+from polyalign.families.options import LabelTable, RewardTraining
 from polyalign.models.endings import Endings
+from polyalign.models.manifest import write_manifest
 from polyalign.rewards.kinds.sequence_classifier import Scorer, Spec
 from polyalign.runtime.code import ROOT
 from polyalign.sandbox.language_model import train_lm
 from polyalign.sandbox.world import write_world
 from polyalign.train import classifier, common, reward
 from polyalign.train.calibration import calibration
-from polyalign.train.classifier import train_classifier
+from polyalign.train.card import TABLE, outputs_card, pairs_card
+from polyalign.train.classifier import PROBLEMS, train_classifier
 from polyalign.train.reward import train_reward
 
 TEMPLATE = "\n\nHuman: {prompt}\n\nAssistant:"
@@ -81,11 +84,14 @@ def learn(base, folder, pairs=None, seed=2, **changes):
     )
 
 
-def classify(base, folder, texts, **changes):
+def classify(base, folder, texts, table=None, **changes):
     """A classifier of `texts` in `folder/model`."""
     options = {**OPTIONS, "epochs": 8, **changes}
     section, run, _ = told(RewardTraining, folder, seed=2, log_every=2, **options)
-    return train_classifier(base, texts, section, run, folder / "model")
+    table = LabelTable(path="texts.jsonl", **(table or {}))
+    return train_classifier(
+        base, labelled_texts(texts, table), table, section, run, folder / "model"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +109,9 @@ def test_an_easy_problem_is_learnt_on_held_out_pairs(learnt):
     metrics = pd.read_csv(folder / "model/metrics.csv")
     assert metrics["loss"].iloc[-1] < metrics["loss"].iloc[0]
     assert not (folder / "work").exists()
+    card = pairs_card(pd.read_parquet(folder / "model" / TABLE))
+    assert card == record["card"]
+    assert card["accuracy"][0] == record["held_out"]["accuracy"]
 
 
 def test_labels_turned_round_are_learnt_as_well(base, tmp_path):
@@ -248,7 +257,8 @@ def test_the_job_judges_a_single_file_on_pairs_that_it_does_not_train_on(base, t
     training = RewardTraining(learning_rate=1e-3).model_dump()
     settings = {
         "name": "mine", "source": base, "revision": None, "template": TEMPLATE, "seed": 1,
-        "device": "cpu", "training": training,
+        "device": "cpu", "training": training, "labels": None,
+        "resample": None,
         "pairs": {"source": "pairs.jsonl", "max_words": 6, "held_out": 0.1},
     }  # fmt: skip
     command = [
@@ -285,7 +295,7 @@ def sorted_texts(base, tmp_path_factory):
 def test_a_classifier_learns_and_names_its_labels(sorted_texts):
     folder, record = sorted_texts
     assert record["held_out"]["accuracy"] >= 0.95
-    assert record["held_out"]["positive"] == pytest.approx(0.5, abs=0.1)
+    assert record["card"]["agreement"]["label_1"]["auc"][0] >= 0.98
     assert record["counts"] == {"train": 200, "test": 100}
     config = AutoModelForSequenceClassification.from_pretrained(folder).config
     assert config.id2label == {0: "label_0", 1: "label_1"}
@@ -339,13 +349,68 @@ def bert(tmp_path) -> str:
     return str(tmp_path / "bert")
 
 
-def test_a_classifier_may_start_from_a_model_without_an_end_token(bert, tmp_path):
-    """A reward model may not: an end token follows its texts."""
+def test_an_encoder_is_a_base_of_classifiers_and_of_reward_models(bert, tmp_path):
+    """Its separator ends prompt and response; the scorer reads what was trained."""
     record = classify(bert, tmp_path, easy_texts(150))
     assert record["held_out"]["accuracy"] >= 0.95
     assert record["held_out"]["texts"] == 100
-    with pytest.raises(InputError, match="no end-of-sequence token; expected one that ends"):
+    section, run, _ = told(RewardTraining, tmp_path / "r", seed=2, log_every=2, **OPTIONS)
+    test = easy_pairs(60, 1)
+    model = tmp_path / "reward"
+    record = train_reward(bert, easy_pairs(160, 0), test, section, run, model, template="chat")
+    assert record["held_out"]["accuracy"] >= 0.95
+    # An encoder without a chat template reads the bare prompt.
+    assert record["settings"]["template"] == "{prompt}"
+    assert record["settings"]["end_token"] == "[SEP]"
+    write_manifest(model, f"{model}.json", {"template": "chat", "pairs": {"source": "p"}}, record)
+    scorer = Scorer(Spec(model=str(model), device="cpu"))
+    better, worse = (scorer(list(test["prompt"]), list(test[c])) for c in ("chosen", "rejected"))
+    assert calibration(better - worse) == pytest.approx(record["held_out"], abs=1e-5)
+    tokenizer = AutoTokenizer.from_pretrained(bert)
+    ids = tokenizer(test["prompt"][0], test["chosen"][0])["input_ids"]
+    item = scorer._encode([test["prompt"][0]], [test["chosen"][0]])[0]
+    assert item["input_ids"] == ids
+    # Too long a prompt loses its beginning, and not the token that the encoder reads.
+    item = scorer._encode([" ".join(["tea"] * 99)], [test["chosen"][0]])[0]["input_ids"]
+    assert len(item) == 64
+    assert item[0] == tokenizer.cls_token_id
+    assert item[-1] == tokenizer.sep_token_id
+
+
+def test_a_model_without_an_end_token_or_separator_is_refused(bert, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(bert)
+    tokenizer.sep_token = None
+    tokenizer.save_pretrained(bert)
+    with pytest.raises(InputError, match="neither an end-of-sequence token nor a separator; exp"):
         learn(bert, tmp_path / "reward")
+
+
+@pytest.mark.parametrize("kind", ["classes", "several", "ratings"])
+def test_every_kind_of_labels_is_learnt_and_named(bert, tmp_path, kind):
+    """The folder's config has the names, and the card is that of its held-out table."""
+    texts = easy_texts(150)
+    happy, tea = (texts["text"].str.contains(word) for word in ("happy", "tea"))
+    names = {"classes": ["glum", "dry", "tea"], "several": ["glad", "sorry"], "ratings": ["mood"]}
+    label = {
+        "classes": np.where(tea, "tea", np.where(happy, "dry", "glum")),
+        "several": [["glad"] if one else ["sorry"] for one in happy],
+        "ratings": [[2.0, 1.0] if a else [-2.0, -1.0] for a in happy],
+    }[kind]
+    column = "rating" if kind == "ratings" else "label"
+    texts = texts.drop(columns="label").assign(**{column: list(label)})
+    table = {"kind": kind, "names": names[kind]}
+    card = classify(bert, tmp_path, texts, table)["card"]
+    model = tmp_path / "model"
+    config = AutoModelForSequenceClassification.from_pretrained(model).config
+    assert list(config.id2label.values()) == names[kind]
+    assert config.problem_type == PROBLEMS[kind]
+    for name in card["agreement"]:
+        assert card["agreement"][name]["auc"][0] > 0.9
+        scorer = Scorer(Spec(model=str(model), index=name, device="cpu"))
+        held_out = pd.read_parquet(model / TABLE)
+        scores = scorer([""] * len(held_out), list(held_out["text"]))
+        np.testing.assert_allclose(scores, held_out[f"logit:{name}"], atol=1e-4)
+    assert json.loads(json.dumps(outputs_card(held_out, kind, names[kind]))) == card
 
 
 def test_a_training_that_diverges_ends_at_once_and_leaves_no_model(base, tmp_path):

@@ -1,26 +1,28 @@
 """JSON lines: rows of a file one by one, and what JSON may hold that is not text."""
 
 import gzip
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from polyalign.data.packed import opened
 from polyalign.errors import InputError
 
 
-def read_lines(file: Path) -> Iterator[Any]:
+def read_lines(file: str | Path) -> Iterator[Any]:
     """Parsed rows of a .jsonl or .jsonl.gz file; None for a line that is not JSON.
 
-    A byte order mark is skipped.
+    A byte order mark is skipped. The file may be in a package or an archive.
 
     Raises:
         InputError: if the file cannot be read.
     """
-    opened = gzip.open if file.suffix == ".gz" else open
     try:
-        with opened(file, "rt", encoding="utf-8-sig") as stream:
-            for line in stream:
+        with opened(file) as packed:
+            content = gzip.GzipFile(fileobj=packed) if str(file).endswith(".gz") else packed
+            for line in io.TextIOWrapper(content, encoding="utf-8-sig"):
                 if line.strip():
                     try:
                         yield whole(json.loads(line))

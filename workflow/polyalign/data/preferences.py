@@ -17,6 +17,7 @@ import pandas as pd
 from polyalign.data.formats import PAIRS_FILES, split_file
 from polyalign.data.json_lines import is_chat, read_lines
 from polyalign.data.keys import split_of
+from polyalign.data.packed import is_packed
 from polyalign.errors import InputError
 
 COLUMNS = ["prompt", "chosen", "rejected"]
@@ -140,7 +141,9 @@ def _read_hub(source: str, split: str) -> Iterator[Any]:
 
 
 def read_rows(source: str | Path, split: str) -> Iterator[Any]:
-    """Rows of a local JSONL file or folder, or of a hub data set; None for a line that is not JSON.
+    """Rows of a JSONL file or folder, or of a hub data set; None for a line that is not JSON.
+
+    A file may be in an installed package or an archive (see `packed`).
 
     Raises:
         InputError: if the source cannot be read.
@@ -148,6 +151,8 @@ def read_rows(source: str | Path, split: str) -> Iterator[Any]:
     path = Path(source)
     if path.exists():
         return read_lines(_local_file(path, split))
+    if is_packed(source) and str(source).endswith(PAIRS_FILES):
+        return read_lines(source)
     if not _HUB_ID.fullmatch(str(source)) or str(source).endswith(PAIRS_FILES):
         raise InputError(
             f"{source}: no such file or folder; expected a folder with {split}.jsonl.gz, a .jsonl "

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from polyalign.data.formats import TABLE_FILES
+from polyalign.data.packed import file_of, opened
 from polyalign.errors import InputError
 from polyalign.paths import policy_of, repair
 from polyalign.runtime.files import atomic_write
@@ -24,23 +25,28 @@ NO_NUMBER = ("nan", "NaN", "NA")
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read a Parquet, CSV, JSONL or JSON (list of records) table, by its ending.
 
+    It may be in an installed package or an archive (see `packed`).
+
     Raises:
         InputError: if the file is missing, unreadable, truncated, empty or of another format.
     """
-    path = Path(path)
+    source, path = path, Path(path)
     if path.suffix not in TABLE_FILES:
         raise InputError(f"{path}: unknown table format; expected one of {', '.join(TABLE_FILES)}")
-    if not path.is_file():
+    if not file_of(source).is_file():
         raise InputError(f"{path}: no such table; check the path, or run the stage that makes it")
     try:
-        if path.suffix == ".parquet":
-            frame = pd.read_parquet(path)
-        elif path.suffix == ".csv":
-            frame = _read_csv(path)
+        if path.suffix == ".csv":
+            frame = _read_csv(source)
         else:
-            frame = pd.read_json(
-                path, lines=path.suffix == ".jsonl", dtype=False, encoding="utf-8-sig"
-            )
+            with opened(source) as stream:
+                frame = (
+                    pd.read_parquet(stream)
+                    if path.suffix == ".parquet"
+                    else pd.read_json(
+                        stream, lines=path.suffix == ".jsonl", dtype=False, encoding="utf-8-sig"
+                    )
+                )
     except (ValueError, OSError, pa.ArrowException, pd.errors.ParserError) as fault:
         raise InputError(
             f"{path}: cannot be read as {path.suffix[1:]} ({fault}); it may be truncated: "
@@ -51,20 +57,23 @@ def read_table(path: str | Path) -> pd.DataFrame:
     return frame
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(source: str | Path) -> pd.DataFrame:
     """A CSV table; `NA` is a text in a column of texts, and no number in a column of numbers."""
-    frame = pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(TEXTS, str))
+
+    def read(**options: Any) -> pd.DataFrame:
+        with opened(source) as stream:
+            return pd.read_csv(
+                stream, keep_default_na=False, dtype=dict.fromkeys(TEXTS, str), **options
+            )
+
+    frame = read()
     spoilt = {}
     for name in frame.columns:
         if name not in TEXTS and not pd.api.types.is_numeric_dtype(frame[name]):
             known = frame[name][~frame[name].isin(NO_NUMBER)]
             if len(known) < len(frame) and pd.to_numeric(known, errors="coerce").notna().all():
                 spoilt[name] = list(NO_NUMBER)
-    if not spoilt:
-        return frame
-    return pd.read_csv(
-        path, keep_default_na=False, dtype=dict.fromkeys(TEXTS, str), na_values=spoilt
-    )
+    return read(na_values=spoilt) if spoilt else frame
 
 
 def write_table(frame: pd.DataFrame, path: str | Path, settings: Mapping[str, Any]) -> None:

@@ -117,14 +117,16 @@ def endings(
 
     The usual end token is the first one after an answer in the chat template, or after the prompt
     in a template that is written out (`<|end|>` in `<|user|>{prompt}<|end|><|assistant|>`); else
-    the tokenizer's own, or the first that the model names.
+    the tokenizer's own, or the first that the model names. An encoder such as BERT has none: its
+    separator ends texts.
 
     Args:
         named: the model's generation_config, if it has one.
         tokenizer: of the model.
         template: text around a prompt, with `{prompt}`, or `chat`.
     """
-    ids = end_tokens(named, tokenizer)
+    separator: Any = tokenizer.sep_token_id
+    ids = end_tokens(named, tokenizer) or ([] if separator is None else [separator])
     texts: dict[str, int] = {str(tokenizer.convert_ids_to_tokens(id)): id for id in ids}
     after = after_answer(tokenizer, template)
     found = sorted(

@@ -16,6 +16,12 @@ MODEL_SUFFIXES = (".safetensors", ".bin", ".json", ".txt", ".model", ".jinja", "
 VERSIONS = "versions.json"
 """File in the folder of a model that this workflow made: versions of the software used."""
 
+CARD = "card.json"
+"""File in the folder of a reward model that this workflow made: how far it agrees with people."""
+
+NO_ANSWERS = (VERSIONS, CARD)
+"""Files with endings of MODEL_SUFFIXES that answers do not depend on."""
+
 ADAPTED = "base_model.model."
 """What peft puts before the names of a model's weights."""
 
@@ -132,6 +138,19 @@ def _adapter_labels(folder: Path) -> int | None:
     return heads[-1] if heads else None
 
 
+def lacks_chat_template(source: str) -> bool:
+    """Whether the tokenizer of a model that is here has surely no chat template."""
+    folder = Path(resolve(source))
+    config = folder / "tokenizer_config.json"
+    if not config.is_file() or any(folder.glob("*chat_template*")):
+        return False
+    try:
+        settings = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError:
+        return False  # whoever loads the model says what is wrong with it
+    return not settings.get("chat_template")
+
+
 def training_template(source: str) -> str | None:
     """The template of the prompts that a reward model of this workflow was trained on.
 
@@ -141,8 +160,11 @@ def training_template(source: str) -> str | None:
     manifest = path.with_name(f"{path.name}.json")
     if not (path.is_dir() and manifest.is_file()):
         return None
-    settings = json.loads(manifest.read_text(encoding="utf-8")).get("settings", {})
-    template: str | None = settings.get("template") if settings.get("pairs") else None
+    made = json.loads(manifest.read_text(encoding="utf-8"))
+    if not made.get("settings", {}).get("pairs"):
+        return None
+    # The record knows better: an encoder cannot read a chat template.
+    template: str | None = made["record"]["settings"]["template"]
     return template
 
 
@@ -169,7 +191,7 @@ def fingerprint(source: str, revision: str | None = None) -> str:
         parts = [
             f"{file.name} ".encode() + _file_digest(file)
             for file in sorted(path.iterdir())
-            if file.suffix in MODEL_SUFFIXES and file.name != VERSIONS
+            if file.suffix in MODEL_SUFFIXES and file.name not in NO_ANSWERS
         ]
         base = adapter_base(source)
         return _digest(*parts, fingerprint(*base).encode() if base else b"")

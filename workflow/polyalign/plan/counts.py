@@ -15,6 +15,7 @@ from statistics import mean
 import pyarrow.parquet as pq
 
 from polyalign.data.formats import HELD_OUT, PAIRS_FILES, has_splits, split_file
+from polyalign.data.packed import file_of
 from polyalign.data.preferences import read_pairs
 from polyalign.data.prompts import source_prompts
 from polyalign.data.tables import read_table
@@ -87,7 +88,7 @@ def counts(study: Study) -> Counts:
         prompts=_prompts(study, assumed),
         pairs={name: _pairs(study, name, assumed) for name in study.preferences},
         labels={
-            name: _labels(study, made.labels, assumed)
+            name: _labels(study, made.labels.path, assumed)
             for name, made in study.reward_models.items()
             if made.labels
         },
@@ -168,10 +169,9 @@ def _pairs(study: Study, name: str, assumed: dict[str, float]) -> Texts:
 
 
 def _labels(study: Study, path: str, assumed: dict[str, float]) -> Texts:
-    file = Path(path)
-    if file.is_file():
+    if file_of(path).is_file():
         try:
-            frame = read_table(file)
+            frame = read_table(path)
         except InputError as error:
             assumed[f"{PAIRS} labelled texts assumed: {error}"] = GUESSED
             return Texts(PAIRS, PROMPT_TOKENS)
@@ -191,9 +191,8 @@ def _of_sandbox(study: Study, path: str) -> bool:
 
 def _file(path: str, split: str) -> Path | None:
     """The local file of a split of a data set; None for one on the hub, or not made yet."""
-    if Path(path).is_file():
-        return Path(path)
-    return split_file(path, split)
+    file = file_of(path)
+    return file if file.is_file() else split_file(path, split)
 
 
 def _tokens(texts: Sequence[str]) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from polyalign.data.labels import labelled_texts
+from polyalign.data.packed import file_of, is_packed
 from polyalign.data.pair_counts import said_of
 from polyalign.data.preferences import apportion, read_pairs
 from polyalign.data.prompts import source_prompts
@@ -15,13 +16,12 @@ from polyalign.data.rewards_table import (
     check_splits,
     hold_out,
     read_rewards,
-    rewards_array,
 )
 from polyalign.data.tables import read_table
 from polyalign.errors import InputError
-from polyalign.map import parse_target
-from polyalign.map.base import Base
 from polyalign.map.cautions import cautions
+from polyalign.map.words import pose
+from polyalign.palettes.solve import cells_of
 from polyalign.plan.counts import SMALL
 from polyalign.plan.stages import pairs_file, pairs_settings
 from polyalign.study import Study
@@ -47,9 +47,9 @@ def check_data(study: Study) -> Findings:
     for name in study.preferences:
         _pairs(study, name, found)
     for name, made in study.reward_models.items():
-        if made.labels and _is_small(made.labels):
+        if made.labels and _is_small(str(file_of(made.labels.path))):
             try:
-                labelled_texts(read_table(made.labels), made.labels)
+                labelled_texts(read_table(made.labels.path), made.labels)
             except InputError as error:
                 found.faults.append(f"reward_models.{name}.labels: {error}")
     if study.rewards is not None and _is_small(study.rewards):
@@ -57,6 +57,8 @@ def check_data(study: Study) -> Findings:
             _scores(study, study.rewards, found)
         except InputError as error:
             found.faults.append(f"rewards: {error}")
+    # What is wrong with a file of pairs is so for its train and test split.
+    found.faults = list(dict.fromkeys(found.faults))
     return found
 
 
@@ -83,7 +85,8 @@ def _pairs(study: Study, name: str, found: Findings) -> None:
         file = pairs_file(path, split)
         if not _is_small(file):
             continue
-        settings = {**pairs_settings(study, name), "source": file, "split": split}
+        source = path if is_packed(path) else file
+        settings = {**pairs_settings(study, name), "source": source, "split": split}
         try:
             counts = read_pairs(**settings).counts
         except InputError as error:
@@ -115,6 +118,7 @@ def _scores(study: Study, path: str, found: Findings) -> None:
         path,
         columns=study.columns,
         negated=study.negated,
+        above=study.shares,
         test_share=study.prompts.test_share,
     )
     check_splits(set(frame["split"]), path)
@@ -123,10 +127,8 @@ def _scores(study: Study, path: str, found: Findings) -> None:
     if fit.empty:
         raise InputError(f"{path}: no rows of the fit split; expected some to fit λ on")
     said: dict[str, str] = {}
-    for name, levels in study.palettes.items():
-        rewards, groups = rewards_array(fit, list(levels))
-        base = Base(rewards, groups, study.map.scope)
-        asked = parse_target(levels, rewards, list(levels), groups, scope=base.scope)
-        for caution in cautions(base, levels, asked, list(levels)):
+    for name, levels in study.configured.items():
+        posed = pose(levels, *cells_of(fit, levels), study.map.scope)
+        for caution in cautions(posed.base, posed.levels, posed.target, posed.names):
             said.setdefault(caution, name)
     found.warnings += [f"palette {name}: {caution}" for caution, name in said.items()]

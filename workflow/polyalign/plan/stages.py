@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from polyalign import plots
 from polyalign.data.formats import HELD_OUT, has_splits, split_file
+from polyalign.data.packed import file_of, is_packed
 from polyalign.families import BASE, POOL, VALUE, Policy, family
 from polyalign.families.options import RewardTraining
 from polyalign.paths import Paths
@@ -163,7 +164,9 @@ def pairs_settings(study: Study, name: str) -> Settings:
 
 
 def pairs_file(path: str, split: str) -> str | list[str]:
-    """The file of a split of a local data set; nothing for one on the hub."""
+    """The file of a split of a data set that is here; nothing for one on the hub."""
+    if is_packed(path):
+        return str(file_of(path))
     if Path(path).is_file() or not has_splits(path):
         return path
     if path.startswith("results/") or Path(path).is_dir():
@@ -350,9 +353,17 @@ def _solve_settings(study: Study, wildcards: Wildcards) -> Settings:
     return {
         "palette": palette,
         "levels": study.palettes[palette],
+        **_drawing(study, palette),
         **pick(study.map, "scope"),
         "if_infeasible": found.get("if_infeasible", now) if as_asked else now,
     }
+
+
+def _drawing(study: Study, palette: str) -> Settings:
+    """What a random palette depends on besides the pool; nothing for any other."""
+    if palette in study.configured:
+        return {}
+    return {"drawn": {"seed": study.seed, "limits": limits(study)}}
 
 
 def if_infeasible(study: Study, palette: str) -> Settings:
@@ -433,7 +444,7 @@ def _train_inputs(study: Study, wildcards: Wildcards) -> Inputs:
     elif policy.palette:
         inputs["prompts"] = paths(study).file("prompts.parquet")
         inputs["rewards"] = reward_models(study, study.weighed(policy))
-    for part in policy.parts:
+    for part in policy.models:
         inputs[f"model:{part}"] = trained_model(study, Policy.parse(part))
     return given(inputs)
 
@@ -478,6 +489,8 @@ def _reward_model_settings(study: Study, wildcards: Wildcards) -> Settings:
         "seed": study.seed,
         "device": model["device"],
         "pairs": pairs_settings(study, made.preferences) if made.preferences else None,
+        "labels": made.labels.model_dump() if made.labels else None,
+        "resample": made.resample,
         "training": pick(made, *RewardTraining.model_fields),
     }
 
@@ -487,7 +500,7 @@ def _reward_model_inputs(study: Study, wildcards: Wildcards) -> Inputs:
     source = made.source or model_settings(study)["source"]
     inputs: Inputs = {"base": model_files(study, source)}
     if made.labels:
-        inputs["labels"] = made.labels
+        inputs["labels"] = str(file_of(made.labels.path))
     elif made.preferences:
         path = study.preferences[made.preferences].path
         inputs |= {split: pairs_file(path, split) for split in ("train", "test")}
@@ -511,6 +524,7 @@ def _import_settings(study: Study, wildcards: Wildcards) -> Settings:
     return {
         "columns": study.columns,
         "negated": study.negated,
+        "above": study.shares,
         "test_share": study.prompts.test_share,
     }
 
@@ -563,11 +577,13 @@ class Sweep:
         module: module of polyalign.palettes.sweeps.
         settings: what it is told.
         of_palettes: whether it starts from the solved palettes.
+        values: the values whose rewards it reads.
     """
 
     module: str
     settings: Callable[[Study], Settings]
     of_palettes: bool = False
+    values: Callable[[Study], list[str]] = lambda study: study.explored
 
 
 SWEEPS = {
@@ -591,11 +607,44 @@ SWEEPS = {
         },
         of_palettes=True,
     ),
-    "rounds": Sweep("rounds", lambda study: pick(study.explore, "rounds"), of_palettes=True),
+    "rounds": Sweep(
+        "rounds",
+        lambda study: {"values": study.explored, **pick(study.explore, "rounds")},
+        of_palettes=True,
+    ),
     "paths": Sweep(
         "paths",
         lambda study: {**pick(study.explore, "steps", "beyond"), "limits": limits(study)},
         of_palettes=True,
+    ),
+    "by_number": Sweep(
+        "by_number",
+        lambda study: {
+            "values": study.explored,
+            "scope": study.map.scope,
+            **pick(study.explore, "draws", "adjusted"),
+            "limits": limits(study),
+            "seed": study.seed,
+        },
+    ),
+    "duals": Sweep("duals", lambda study: pick(study.explore, "steps"), of_palettes=True),
+    "palette_levels": Sweep(
+        "palette_levels",
+        lambda study: {"values": study.explored, "scope": study.map.scope},
+        of_palettes=True,
+    ),
+    "replicates": Sweep(
+        "replicates",
+        lambda study: {
+            "replicates": study.evaluation.replicates,
+            "resamples": max(study.map.resamples, 2),
+            "seed": study.seed,
+        },
+        of_palettes=True,
+        values=lambda study: [
+            *study.explored,
+            *(name for others in study.evaluation.replicates.values() for name in others),
+        ],
     ),
 }
 """Name of a sweep's table → what it is."""
@@ -607,8 +656,10 @@ def _explore_settings(study: Study, wildcards: Wildcards) -> Settings:
 
 
 def _explore_inputs(study: Study, wildcards: Wildcards) -> Inputs:
-    palettes = shown.palettes(study) if SWEEPS[wildcards["name"]].of_palettes else []
-    return {**pool(study, study.explored), "palettes": palettes}
+    # Figures of the mathematics are of the palettes that somebody asked for.
+    asked = [paths(study).palette(name) for name in study.configured]
+    sweep = SWEEPS[wildcards["name"]]
+    return {**pool(study, sweep.values(study)), "palettes": asked if sweep.of_palettes else []}
 
 
 def _explore_modules(study: Study, wildcards: Wildcards) -> list[str]:

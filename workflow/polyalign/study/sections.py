@@ -7,11 +7,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from polyalign.data.keys import SAMPLE_COLUMNS
 from polyalign.errors import InputError
-from polyalign.families.options import RewardTraining
-from polyalign.map.palette import check_level
+from polyalign.families.options import LabelTable, RewardTraining
+from polyalign.map.words import check_word, rows_of
 from polyalign.settings import (
     Count,
     Name,
+    Names,
     Numbers,
     Positive,
     PromptTemplate,
@@ -24,6 +25,9 @@ from polyalign.settings import (
 OnInfeasible = Literal["report", "adjust", "fail"]
 """What becomes of a palette that no policy reaches."""
 
+RANDOM = "random"
+"""Level of a palette that the study draws itself; no level that a config can ask for."""
+
 SLACKS = {"published-0.03": 0.03, "published-0.06": 0.06}
 
 
@@ -33,16 +37,25 @@ def _level(level: Any) -> Any:
     if not number and not isinstance(level, str):
         raise ValueError(
             f"{level!r} is no level; expected a number or text like q70, mean, mean+0.5sd, +10%, "
-            "max; write one of these"
+            "max, <= q30; write one of these"
         )
     if isinstance(level, str):
         if written := looks_like_number(level):
             raise ValueError(f"{level!r} is read as text; expected a number; write {written}")
         try:
-            check_level(level)
+            check_word(level)
         except InputError as fault:
             raise ValueError(f"{fault}; write one of these") from fault
     return level
+
+
+def _palette(levels: dict[str, float | str]) -> dict[str, float | str]:
+    """Refuse several values to maximise."""
+    try:
+        rows_of(levels)
+    except InputError as fault:
+        raise ValueError(f"{fault}; write a level for the others") from fault
+    return levels
 
 
 def _resamples(count: int) -> int:
@@ -73,6 +86,7 @@ def _slack(slack: Any) -> Any:
 
 Slack = Annotated[float | str, BeforeValidator(_slack)]
 Level = Annotated[float | str, BeforeValidator(_level)]
+Palette = Annotated[dict[str, Level], Field(min_length=1), AfterValidator(_palette)]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -166,9 +180,10 @@ class Prompts(Strict):
         description="Leave out longer prompts: in tokens of the model, with the template (default: "
         "a prompt that leaves no room for a response is an error).",
     )
-    test_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+    test_share: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.5,
-        description="Share of prompts, by hash, that policies are judged on, not fitted.",
+        description="Share of prompts, by hash, that policies are judged on, not fitted. 0, in a "
+        "study from scores without policies: λ is fitted on all prompts, as published tables are.",
     )
 
 
@@ -195,20 +210,34 @@ class Sampling(SamplingRule):
     shards: Count = Field(default=4, description="Jobs that the pool is generated and scored in.")
 
 
+def _as_table(labels: Any) -> Any:
+    """A path alone is a table of that path."""
+    return {"path": labels} if isinstance(labels, str) else labels
+
+
 class RewardModel(RewardTraining):
     """A reward model that the workflow trains, as results/<study>/models/reward/<name>."""
 
     preferences: str | None = Field(
         default=None, description="Preference data set to train on; either this or `labels`."
     )
-    labels: str | None = Field(
+    labels: (
+        Annotated[LabelTable, BeforeValidator(_as_table, json_schema_input_type=str | LabelTable)]
+        | None
+    ) = Field(
         default=None,
-        description="Table of labelled texts to train a classifier on: columns `text`, `label` (0 "
-        "or 1) and, if it is divided already, `split` (train or test; else a tenth of the texts is "
-        "held out).",
+        description="Texts with labels or ratings to train on: a table, or its path alone if its "
+        "labels are 0 and 1.",
     )
     source: str | None = Field(
         default=None, description="Model to start from (default: the study's model)."
+    )
+    resample: Count | None = Field(
+        default=None,
+        description="Train on the bootstrap resample of this number, with another seed, to see how "
+        "far results depend on whom people asked: each text's raters, or, where texts have one "
+        "label, groups of texts, or pairs, are drawn with replacement (default: the data as they "
+        "are).",
     )
 
     @model_validator(mode="after")
@@ -310,6 +339,12 @@ class Evaluation(Strict):
         description="Values that are measured but never in λ, to see over-optimisation; no "
         "palette may name them.",
     )
+    replicates: dict[str, Names] = Field(
+        default={},
+        description="Value → values that score the same by another model, such as one trained on a "
+        "`resample`, to see how far λ and levels depend on the reward model (the figure "
+        "`replicates`). They stand in `evaluate_only`.",
+    )
     slack: Slack = Field(
         default=0.0,
         description="How far below one half a win rate may be and still count as navigable: a "
@@ -325,6 +360,11 @@ class Explore(Strict):
     """What is computed from the pool for figures alone; a figure that is not drawn costs none."""
 
     draws: Count = Field(default=200, description="Random palettes, and random λ, of each kind.")
+    adjusted: Count = Field(
+        default=30,
+        description="How many of the random palettes of each number of values are also solved one "
+        "by one, with the time that it takes, and adjusted where they are infeasible.",
+    )
     max_norm: Positive = Field(
         default=5.0, description="Largest Σλ of a random λ, in base standard deviations."
     )
@@ -338,7 +378,7 @@ class Explore(Strict):
     )
     rounds: Count = Field(default=8, description="Rounds of sequential alignment.")
     steps: Annotated[int, Field(ge=2)] = Field(
-        default=24, description="Points of a palette's path."
+        default=24, description="Points of a palette's path, and of an axis of its dual."
     )
     beyond: Annotated[float, Field(ge=1)] = Field(
         default=2.5, description="Where a path ends, in lengths of base to asked level."

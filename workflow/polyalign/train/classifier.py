@@ -1,7 +1,7 @@
-"""Text classifiers for values that come as labels, and what reward models share with them.
+"""Models of labelled or rated texts, and what reward models share with them.
 
-A classifier reads the bare text, as most classifiers do; a reward model reads the end-of-sequence
-token after it as well (see `reward`).
+They read the bare text, as most classifiers do; a reward model reads the end-of-sequence token
+after it as well (see `reward`).
 """
 
 from pathlib import Path
@@ -19,9 +19,11 @@ from transformers import (
     TrainingArguments,
 )
 
-from polyalign.data.labels import LABELS
-from polyalign.families.options import RewardTraining
+from polyalign.data.tables import write_table
+from polyalign.families.options import LabelTable, RewardTraining
+from polyalign.runtime.job import is_main_process
 from polyalign.train import common
+from polyalign.train.card import TABLE, outputs_card
 from polyalign.train.inputs import Run
 from polyalign.train.loading import adapted, load_for_labels
 
@@ -43,16 +45,26 @@ def predict(model: Any, tokenizer: PreTrainedTokenizerBase, texts: list[list[int
     return logits
 
 
+PROBLEMS = {
+    "classes": "single_label_classification",
+    "several": "multi_label_classification",
+    "ratings": "regression",
+}
+"""Kind of labels → transformers' name of the problem, which sets the loss: the cross-entropy of a
+softmax, that of a sigmoid for each label, or the squared error."""
+
+
 def train_classifier(
     base: str,
     examples: pd.DataFrame,
+    table: LabelTable,
     section: RewardTraining,
     run: Run,
     output: Path,
     *,
     revision: str | None = None,
 ) -> dict[str, Any]:
-    """Train a classifier of labelled texts and judge it on held-out texts.
+    """Train a model of labelled or rated texts and judge it on held-out texts.
 
     Texts are cut at the model's limit.
 
@@ -60,21 +72,23 @@ def train_classifier(
         base: a HuggingFace folder or a hub id; any model with a sequence-classification class. A
             missing head is drawn from the seed.
         examples: as `polyalign.data.labels.labelled_texts` returns them.
+        table: what the labels are, and their names, which the model's config gets.
         section: how to optimise; a batch counts texts.
         run: how the training runs.
-        output: folder of the finished model (two labels, tokenizer, `metrics.csv`).
+        output: folder of the finished model (one output for each name, tokenizer, `metrics.csv`).
         revision: of the base model on the hub.
 
     Returns:
-        The record of `common.train_and_save`, with `counts` of the texts and `held_out`:
-        `texts` (their number), `accuracy`, `log_loss` (nats per text), `positive` (share of label
-        1).
+        The record of `common.train_and_save`, with `counts` of the texts, `card` (see
+        `outputs_card`; its table is in `output`) and of that `held_out`: `texts`, and `accuracy`
+        and `log_loss`, or `rmse`.
 
     Raises:
         InputError: if base or batch do not fit.
     """
     settings = {
         "base": base,
+        "labels": table.model_dump(),
         "epochs": section.epochs,
         # Texts are as long as the model takes.
         "max_length": None,
@@ -84,32 +98,33 @@ def train_classifier(
     shared = common.training_arguments(section, run)
     # Only trl's own arguments can turn dropout off; here the base model decides.
     del shared["disable_dropout"]
-    names = {label: f"label_{label}" for label in LABELS}
     model, tokenizer, longest = load_for_labels(
-        base, revision, "{prompt}", names, section, run, ended=False
+        base, revision, "{prompt}", dict(enumerate(table.listed)), section, run, ended=False
     )
+    model.config.problem_type = PROBLEMS[table.kind]
+    parts = dict(tuple(examples.groupby("split")))
     ids = {
         split: tokenizer(list(part["text"]), truncation=True, max_length=longest)["input_ids"]
-        for split, part in examples.groupby("split")
+        for split, part in parts.items()
     }
-    labels = {split: part["label"].to_numpy() for split, part in examples.groupby("split")}
     trainer = Trainer(
         model=adapted(model, section, run, "SEQ_CLS", revision),
         args=TrainingArguments(**shared, num_train_epochs=section.epochs),
         train_dataset=datasets.Dataset.from_dict(
-            {"input_ids": ids["train"], "labels": [int(label) for label in labels["train"]]}
+            {"input_ids": ids["train"], "labels": parts["train"]["label"].tolist()}
         ),
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
     )
     record = common.train_and_save(trainer, tokenizer, output, run.work, settings)
     logits = predict(trainer.model, tokenizer, ids["test"])
-    lead = logits[:, 1] - logits[:, 0]
-    held_out = {
-        "texts": len(lead),
-        "accuracy": float(((lead > 0) == labels["test"]).mean()),
-        "log_loss": float(np.logaddexp(0, np.where(labels["test"] == 1, -lead, lead)).mean()),
-        "positive": float(labels["test"].mean()),
-    }
     counts = {split: len(rows) for split, rows in ids.items()}
-    return {**record, "counts": counts, "held_out": held_out}
+    held_out = parts["test"].drop(columns="split").reset_index(drop=True)
+    for n, name in enumerate(table.listed):
+        held_out[f"logit:{name}"] = logits[:, n]
+    card = outputs_card(held_out, table.kind, table.listed)
+    if is_main_process():
+        write_table(held_out, output / TABLE, {})
+    kept = ("texts", "accuracy", "log_loss", "rmse")
+    numbers = {name: card[name] for name in kept if name in card}
+    return {**record, "counts": counts, "held_out": numbers, "card": card}

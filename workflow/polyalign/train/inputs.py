@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from polyalign.data.packed import is_packed
 from polyalign.data.rewards_table import read_scored
 from polyalign.data.tables import read_table
 from polyalign.palettes.lam import read_lam
@@ -124,5 +125,7 @@ def training_inputs(job: Job) -> TrainingInputs:
 def _pairs(job: Job, what: str, name: str) -> dict[str, Any]:
     """How a preference data set is read: from the job's input, or, without one, from the hub."""
     source = job.settings["preferences"][name]
-    path = job.inputs.get(f"{what}:{name}", [source["source"]])[0]
+    path = source["source"]
+    if not is_packed(path):
+        path = job.inputs.get(f"{what}:{name}", [path])[0]
     return {**source, "source": str(path)}

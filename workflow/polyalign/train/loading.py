@@ -100,7 +100,7 @@ def load_for_labels(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int]:
     """Sequence classifier with the given labels, tokenizer, and longest text in tokens.
 
-    With `ended` an end token follows the texts; without it, tokenizers such as BERT's will do. The
+    With `ended` an end token follows the texts (the separator, for an encoder such as BERT). The
     model is in float32; with LoRA its frozen weights are in the format of `run`. A head that
     `source` lacks is drawn from the seed. Padding is on the right, and the model knows its token: a
     decoder such as GPT-2 finds the last token of a text by it.
@@ -273,15 +273,17 @@ def check_fit(
         )
     if not ended:
         return
-    if tokenizer.eos_token_id is None:
+    separator: Any = tokenizer.sep_token_id
+    if tokenizer.eos_token_id is None and separator is None:
         raise InputError(
-            f"{source}: its tokenizer has no end-of-sequence token; expected one that ends the "
-            "responses, as those of causal models do: take another model, or set eos_token in "
-            "tokenizer_config.json"
+            f"{source}: its tokenizer has neither an end-of-sequence token nor a separator; "
+            "expected one that ends the responses, as those of causal models do: take another "
+            "model, or set eos_token in tokenizer_config.json"
         )
-    # As trl encodes a prompt, which is not asked to leave the end token away.
+    # As trl encodes a prompt, which is not asked to leave the end token away. An encoder's
+    # separator may stand between prompt and response.
     ids = list(tokenizer(render(tokenizer, template, "a"))["input_ids"])
-    if ids[-1] == tokenizer.eos_token_id:
+    if ids[-1] == tokenizer.eos_token_id != separator:
         raise InputError(
             f"{source}: a templated prompt ends with the end token {tokenizer.eos_token!r}, so no "
             "response can follow; take it out of the template, or set add_eos_token to false in "

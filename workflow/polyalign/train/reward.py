@@ -3,7 +3,9 @@
 The loss is that of Bradley and Terry (1952), −log sigmoid(r(chosen) − r(rejected)). A reward model
 reads the templated prompt, a space (not in a chat template), the response, and, unless the response
 was cut, the end token that a language model of that template would write; whoever scores with it
-must end the text in the same way, so its record names the token (`end_token`).
+must end the text in the same way, so its record names the token (`end_token`). An encoder such as
+BERT reads its separator there, and after the prompt; without a chat template it reads the bare
+prompt.
 """
 
 from pathlib import Path
@@ -14,12 +16,17 @@ import pandas as pd
 from transformers import GenerationConfig
 from trl import RewardConfig, RewardTrainer
 
+from polyalign.data.tables import write_table
 from polyalign.errors import InputError
 from polyalign.families.options import RewardTraining
 from polyalign.models.endings import Endings, endings
+from polyalign.models.load import load_tokenizer
 from polyalign.models.sources import adapter_base, resolve
+from polyalign.runtime.job import is_main_process
+from polyalign.settings import CHAT
 from polyalign.train import common
 from polyalign.train.calibration import held_out
+from polyalign.train.card import TABLE, pairs_card
 from polyalign.train.classifier import predict
 from polyalign.train.inputs import Run
 from polyalign.train.loading import adapters, load_for_labels
@@ -37,17 +44,31 @@ def _named(source: str, revision: str | None, model: Any) -> GenerationConfig:
         return GenerationConfig.from_model_config(model.config)
 
 
+def _readable(base: str, revision: str | None, template: str) -> str:
+    """The study's template, or the bare prompt for an encoder without a chat template."""
+    if template != CHAT:
+        return template
+    tokenizer = load_tokenizer(base, revision=revision)
+    encoder = tokenizer.eos_token_id in (None, tokenizer.sep_token_id)
+    return "{prompt}" if encoder and not tokenizer.chat_template else template
+
+
 def _tokenise(
     pairs: pd.DataFrame,
     ending: Endings,
     template: str,
     longest: int,
-) -> tuple[list[dict[str, list[int]]], int]:
-    """Token ids of both texts of a pair, end token included; and how many pairs are too long."""
+) -> tuple[list[dict[str, Any]], int]:
+    """Token ids of both texts of a pair, end token included; and how many pairs are too long.
+
+    `row` is the pair's place among `pairs`.
+    """
     rows = []
-    for prompt_ids, chosen, rejected in common.encode_pairs(pairs, ending, template):
+    encoded = common.encode_pairs(pairs, ending, template)
+    for row, (prompt_ids, chosen, rejected) in enumerate(encoded):
         if len(prompt_ids) + max(len(chosen), len(rejected)) <= longest:
-            rows.append({"chosen_ids": prompt_ids + chosen, "rejected_ids": prompt_ids + rejected})
+            both = {"chosen_ids": prompt_ids + chosen, "rejected_ids": prompt_ids + rejected}
+            rows.append({**both, "row": row})
     return rows, len(pairs) - len(rows)
 
 
@@ -75,15 +96,17 @@ def train_reward(
         run: how the training runs.
         output: folder of the finished model (one label, tokenizer, `metrics.csv`).
         template: text around a prompt, with `{prompt}`; the response follows after a space.
+            `chat` means the bare prompt for an encoder without a chat template.
         revision: of the base model on the hub.
 
     Returns:
         The record of `common.train_and_save`, with `counts` of the pairs, `held_out` and
-        `reliability` (see `calibration`).
+        `reliability` (see `calibration`), and `card` (see `pairs_card`; its table is in `output`).
 
     Raises:
         InputError: if base, template, pairs or batch do not fit.
     """
+    template = _readable(base, revision, template)
     arguments = RewardConfig(
         **common.training_arguments(section, run),
         num_train_epochs=section.epochs,
@@ -120,7 +143,7 @@ def train_reward(
     trainer = RewardTrainer(
         model=model,
         args=arguments,
-        train_dataset=datasets.Dataset.from_list(train),
+        train_dataset=datasets.Dataset.from_list(train).remove_columns("row"),
         processing_class=tokenizer,
         peft_config=adapters(section.lora, run, "SEQ_CLS", revision),
     )
@@ -131,4 +154,10 @@ def train_reward(
         [row[name] for row in test for name in ("chosen_ids", "rejected_ids")],
     )[:, 0].reshape(-1, 2)
     counts = {"train": len(train), "test": len(test), "too_long": train_long + test_long}
-    return {**record, "counts": counts, **held_out(rewards[:, 0] - rewards[:, 1])}
+    kept = [row["row"] for row in test]
+    table = pairs_test[["prompt", "chosen", "rejected"]].iloc[kept].reset_index(drop=True)
+    table = table.assign(chosen_reward=rewards[:, 0], rejected_reward=rewards[:, 1])
+    if is_main_process():
+        write_table(table, output / TABLE, {})
+    judged = held_out(rewards[:, 0] - rewards[:, 1])
+    return {**record, "counts": counts, **judged, "card": pairs_card(table)}
