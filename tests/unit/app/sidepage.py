@@ -38,6 +38,7 @@ const behind = one => {
 };
 const found = {};
 for (const one of document.querySelectorAll('body *')) {
+  if (one.matches('[type=checkbox], [type=radio], [type=range]')) continue;
   const own = one.matches('textarea, input') ? one.value
     : [...one.childNodes].filter(n => n.nodeType === 3).map(n => n.data).join('');
   const box = one.getBoundingClientRect();
@@ -152,8 +153,9 @@ class Page:
     def ask(self, prompt: str) -> None:
         """Ask, and wait for the answers."""
         self.write("prompt", prompt)
+        # What the state said of the last question must not be taken for this one's.
+        self.driver.execute_script("arguments[0].value = ''", self.field("status"))
         self.press("ask")
-        self.until(lambda: self.value("status") == "Answering …" or self.ended())
         self.until(self.ended)
 
     def ended(self) -> bool:
