@@ -279,6 +279,7 @@ def test_identical_studies_are_said_to_be_the_same(tmp_path, capsys):
     write_table(rows, path, {"spec": SPEC})
     out = run(capsys, "compare", *folders)[1]
     assert "1 of 1 levels differ at the 5% level" in out
+    assert "(humor of rloo/one is higher)" in out
     assert "8 more are the same, prompt by prompt." in out
 
 
@@ -297,7 +298,7 @@ def test_the_command_prints_and_writes(capsys, studies, tmp_path):
     found = table_of(studies).reset_index()
     status, out, err = run(capsys, "compare", *studies)
     assert (status, err) == (0, "")
-    assert out.startswith("second compared with first. second: paired on 20 shared test prompts;")
+    assert out.startswith("second compared with first: paired on 20 shared test prompts;")
     assert "seed  first: 1, second: 2" in out
     row = next(line for line in out.splitlines() if line.split()[:2] == ["rloo/one", "humor"])
     numbers = found[(found["policy"] == "rloo/one") & (found["value"] == "humor")].set_index(
