@@ -55,6 +55,6 @@ def test_the_script_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert printed.startswith("#compdef polyalign")
     for command in cli.COMMANDS:
-        assert f'"{command}:' in printed
+        assert f"    {command}:'" in printed
     assert cli.main(["completion", "fish"]) == 2
     assert "invalid choice: 'fish'" in capsys.readouterr().err

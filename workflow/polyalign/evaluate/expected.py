@@ -40,7 +40,7 @@ def read_expected(
     palettes: Mapping[str, Palette],
     decoded: Iterable[str | Path],
     given: Mapping[str, Mapping[str, float]],
-    trained: Iterable[str | Path] = (),
+    manifests: Iterable[str | Path] = (),
 ) -> dict[str, Expected]:
     """λ and expected levels of each policy.
 
@@ -56,7 +56,7 @@ def read_expected(
         decoded: rewards tables `…/{family}/{variant}/rewards.parquet` of the policies that choose
             among candidates.
         given: policy → value → λ that the config gives.
-        trained: manifests `…/{family}/{variant}.json` of trained policies.
+        manifests: of trained policies, `…/{family}/{variant}.json`.
 
     Raises:
         InputError: if a table does not record its λ and expected levels.
@@ -69,7 +69,7 @@ def read_expected(
             found[policy] = Expected(palette.lam_train, trained.level, trained.low, trained.high)
         else:
             found[policy] = Expected(given.get(policy, {}), {})
-    for path in map(Path, trained):
+    for path in map(Path, manifests):
         policy = model_of(path).name
         record = json.loads(path.read_text(encoding="utf-8"))["record"]
         if "closed_loop" in record and policy in found:

@@ -37,7 +37,7 @@ PLACES = {  # stage → column and row of its box; the second row goes back to t
 ORDER = list(PLACES)
 WIDTH, HEIGHT = 0.82, 0.6  # of a box, of the distance to the next
 ASIDE = 0.25  # an arrow back is so far from the middle of a box, where the others are
-LETTERS = 31  # of a box's width
+LETTERS = 29  # of a box's width
 ARROW = {"linewidth": 1.0, "color": theme.GREY, "arrowstyle": "-|>,head_length=0.4,head_width=0.2"}
 
 
@@ -106,7 +106,7 @@ def _box(axes: "Axes", stage: str, rules: Sequence[str]) -> None:
     top = y - HEIGHT / 2
     axes.text(x, top + 0.07, stage, ha="center", va="top", fontsize=8, fontweight="bold")
     axes.text(
-        x, top + 0.19, fill(", ".join(rules), LETTERS), ha="center", va="top", fontsize=5.5,
+        x, top + 0.19, fill(", ".join(rules), LETTERS), ha="center", va="top", fontsize=6,
         linespacing=1.15,
     )  # fmt: skip
 
