@@ -126,7 +126,8 @@ def shade_styles(style: Style, names: Iterable[str]) -> dict[str, Style]:
     found = {}
     for i, name in enumerate(names):
         light = 1 - DARKEST * i / max(1, len(names) - 1)
-        colour = to_hex([light * part for part in to_rgb(style.colour)])
+        red, green, blue = to_rgb(style.colour)
+        colour = to_hex((light * red, light * green, light * blue))
         found[name] = Style(colour, MARKERS[(first + i) % len(MARKERS)])
     return found
 

@@ -7,7 +7,7 @@ scored by the same rules as the base model was. An arrow is left out where a lon
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polyalign.plots import FigureSpec, theme
 from polyalign.plots.data import FigureData
@@ -99,7 +99,7 @@ def _box(axes: "Axes", stage: str, rules: Sequence[str]) -> None:
 
     x, y = PLACES[stage]
     corner = (x - WIDTH / 2, y - HEIGHT / 2)
-    look = {"boxstyle": "round,pad=0,rounding_size=0.06", "facecolor": "white"}
+    look: dict[str, Any] = {"boxstyle": "round,pad=0,rounding_size=0.06", "facecolor": "white"}
     axes.add_patch(
         FancyBboxPatch(corner, WIDTH, HEIGHT, edgecolor=theme.GREY, linewidth=1.0, **look)
     )
