@@ -7,6 +7,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from polyalign.models.value_model import ValueModel
+
 WORDS = ["<eos>", *"abcdefgh", ":"]
 LAM = {"vowels": 0.8, "diversity": 2.0}
 
@@ -33,6 +35,7 @@ CONFIG = {
             "interval": 2,
             "top_k": 6,
         },
+        "value-d": {"palettes": ["open"], "lam": {"learnt": {"vowels": 2.0}}},
         "rloo": {"palettes": ["open", "shut"]},
     },
     "evaluation": {"evaluate_only": ["fluency"]},
@@ -67,6 +70,17 @@ def save_model(folder: Path, seed: int) -> None:
     Path(f"{folder}.json").write_text("{}", encoding="utf-8")
 
 
+def save_value_model(base: Path, folder: Path) -> None:
+    """A value model with random changes, and its manifest."""
+    torch.manual_seed(3)
+    model = GPT2LMHeadModel.from_pretrained(base)
+    learnt = ValueModel(model, ["vowels", "diversity"], scale=[0.7, 0.2], rank=2, seed=4)
+    for half in learnt.up:
+        torch.nn.init.normal_(half, std=0.6)
+    learnt.save_pretrained(folder)
+    Path(f"{folder}.json").write_text("{}", encoding="utf-8")
+
+
 def make_study(folder: Path, reward: str = "vowel_reward") -> None:
     """Write the study below `folder`.
 
@@ -77,6 +91,7 @@ def make_study(folder: Path, reward: str = "vowel_reward") -> None:
     results = folder / "results/tiny"
     save_model(results / "models/base/base", 1)
     save_model(results / "models/rloo/open", 2)
+    save_value_model(results / "models/base/base", results / "models/value/pool")
     (results / "config.json").write_text(
         json.dumps(CONFIG).replace("REWARD", reward), encoding="utf-8"
     )

@@ -31,7 +31,13 @@ def main(
     winrates = read_by_policy(job.inputs["winrate"], of_policies)
     palettes = read_palettes(job.inputs.get("palettes", []))
     costs = {name: read_costs(results, name, names) for name in of_policies}
-    expected = read_expected(of_policies, palettes, job.inputs.get("decoded", []), given)
+    expected = read_expected(
+        of_policies,
+        palettes,
+        job.inputs.get("decoded", []),
+        given,
+        job.inputs.get("trained", []),
+    )
     table = summary(
         levels,
         winrates,

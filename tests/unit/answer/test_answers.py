@@ -12,12 +12,14 @@ import torch
 from answerdata import LAM, WORDS
 
 from polyalign import rewards
-from polyalign.answer.answers import Answer, Answerer, Text, selection_weights
+from polyalign.answer.answers import MOST_TILTED, Answer, Answerer, Text, selection_weights
 from polyalign.answer.ways import (
+    LEARNT,
     MOST,
     Way,
     ask,
     enter_study,
+    learns,
     offered,
     read_weights,
     way_of_lam,
@@ -31,7 +33,7 @@ from polyalign.families import family
 from polyalign.models.load import load_causal_lm, load_tokenizer
 from polyalign.rewards.annotate import annotate
 from polyalign.sampling.drawing import uniforms
-from polyalign.study import Study
+from polyalign.study import Study, validate
 
 BASE = Way("base/base", "sample")
 PROMPT = "b c"
@@ -181,6 +183,70 @@ def test_guidance_is_that_of_the_study(answerer: Answerer, study: Study) -> None
     assert level[0] > level[1] + 0.5
 
 
+def test_the_value_model_draws_as_in_the_study(answerer: Answerer, study: Study) -> None:
+    """By a policy, a palette and a λ of the request: the draws of the study's own engine."""
+    source = "results/tiny/models/base/base"
+    model = load_causal_lm(source, dtype="float32", device="cpu")
+    ids = [WORDS.index(word) for word in "bc:"]
+    policy = way_of_policy(study, "value-d/learnt")
+    palette = way_of_palette(study, "open", by=LEARNT)
+    own = way_of_lam(study, {"diversity": 3.0, "vowels": 0.0}, by=LEARNT)
+    assert palette.lam == {"vowels": 0.5, "diversity": 0.5}  # λ for training
+    assert way_of_policy(study, "value-d/open") == palette
+    seen = []
+    for way in (policy, palette, own):
+        engine = family("value-d").implementation()(
+            model, load_tokenizer(source), answerer.sampling, {},
+            settings={"lam": dict(way.lam)}, value_model="results/tiny/models/value/pool",
+        )  # fmt: skip
+        seeds = [batch_seed(1, way.name, place) for place in range(40)]
+        uniform = torch.cat([uniforms(seed, 6, 1) for seed in seeds], dim=1)
+        drawn = engine.draw([PROMPT] * 40, [ids] * 40, uniform)
+        found = one(answerer, way, samples=40)
+        assert responses(found) == [response.text for response in drawn]
+        assert found.candidates == []
+        seen.append(responses(found))
+    assert len({tuple(several) for several in seen}) == 3
+
+
+def test_few_copies_of_the_base_model_are_kept_whatever_is_asked(
+    answerer: Answerer, study: Study
+) -> None:
+    """One name, another λ each: none is answered with the λ of another request, or with p0."""
+    ways = [way_of_lam(study, {"vowels": weight}, by=LEARNT) for weight in (0, 1, 2, 3, 4, 5)]
+    asked = [ask(study, PROMPT, way, seed=1, samples=30) for way in ways]
+    together = [responses(found) for found in answerer.answer(asked)]
+    alone = [responses(answerer.answer([each])[0]) for each in reversed(asked)]
+    assert together == alone[::-1]
+    assert len({tuple(several) for several in together}) == len(ways)
+    # The base model itself is left as it is.
+    before = one(Answerer(study), BASE, samples=30)
+    assert responses(one(answerer, BASE, samples=30)) == responses(before)
+    assert len(answerer._tilted) == MOST_TILTED
+
+
+def test_what_the_value_model_cannot_do_is_said(study: Study, here: Path) -> None:
+    manifest = here / "results/tiny/models/value/pool.json"
+    kept = manifest.rename(manifest.with_suffix(".kept"))
+    try:
+        with pytest.raises(InputError, match=r"value-d: the value model has not been trained"):
+            way_of_lam(study, {"vowels": 1.0}, by=LEARNT)
+        assert not learns(study)
+        assert not any(name.startswith("value-d") for name in offered(study))
+    finally:
+        kept.rename(manifest)
+    assert learns(study)
+    config = study.model_dump(exclude_unset=True)
+    config["policies"]["value-d"]["values"] = ["diversity"]
+    del config["policies"]["value-d"]["palettes"], config["policies"]["value-d"]["lam"]
+    config["policies"]["value-d"]["lam"] = {"own": {"diversity": 1.0}}
+    with pytest.raises(InputError, match=r"weighs 'vowels', which the value model does not know"):
+        way_of_palette(validate(config), "open", by=LEARNT)
+    del config["policies"]["value-d"]
+    with pytest.raises(InputError, match=r"has no value model; expected a policy of the family"):
+        way_of_lam(validate(config), {"vowels": 1.0}, by=LEARNT)
+
+
 def test_a_trained_policy_answers_with_its_own_model(answerer: Answerer, study: Study) -> None:
     drawn = one(answerer, way_of_policy(study, "rloo/open"), samples=MOST).texts
     model = load_causal_lm("results/tiny/models/rloo/open", dtype="float32", device="cpu")
@@ -233,6 +299,8 @@ def test_what_is_made_is_offered(study: Study) -> None:
         "best-of/open",
         "token-d/open",
         "token-d/guided",
+        "value-d/open",
+        "value-d/learnt",
         "rloo/open",
     ]
     assert list(offered(study)) == [*made, "open"]

@@ -26,6 +26,14 @@ def body(**keys: object) -> bytes:
         ({"model": "open"}, "map-d/open", LAM, 8),
         ({"palette": "open", "candidates": 3}, "map-d/open", LAM, 3),
         ({"lam": {"vowels": 2, "diversity": 0.5}}, "lam", {"vowels": 2, "diversity": 0.5}, 8),
+        ({"model": "value-d/open"}, "value-d/open", {"vowels": 0.5, "diversity": 0.5}, None),
+        (
+            {"model": "value-d", "palette": "open"},
+            "value-d/open",
+            {"vowels": 0.5, "diversity": 0.5},
+            None,
+        ),
+        ({"model": "value-d", "lam": {"vowels": 2}}, "value-d", {"vowels": 2}, None),
         ({"temperature": 1.3, "top_p": 1, "max_tokens": 6}, "base/base", {}, None),
     ],
 )
@@ -62,6 +70,8 @@ def test_without_a_seed_each_request_has_another_one(study: Study) -> None:
         ({"palette": "opne"}, "no palette 'opne'.*write 'open'"),
         ({"palette": "open", "model": "rloo/open"}, "among answers of the model base/base"),
         ({"palette": "open", "lam": {"vowels": 1}}, "only one of them"),
+        ({"model": "value-d"}, "the model value-d needs a λ; expected palette or lam"),
+        ({"model": "value-d", "lam": {"vowels": 1}, "candidates": 3}, "has no candidates"),
         ({"lam": {"vowels": -1}}, "λ of 'vowels' is -1"),
         ({"lam": {}}, "no λ is given"),
         ({"lam": {"vowels": float("nan")}}, "lam.vowels: Input should be a finite number"),

@@ -16,7 +16,7 @@ uvicorn = pytest.importorskip("uvicorn", reason="needs the dependency group `ser
 from polyalign.answer.answers import Answer, Answerer, as_json  # noqa: E402
 from polyalign.answer.chat import Limits  # noqa: E402
 from polyalign.answer.server import _more, make_app  # noqa: E402
-from polyalign.answer.ways import ask, way_of_palette, way_of_policy  # noqa: E402
+from polyalign.answer.ways import LEARNT, ask, way_of_lam, way_of_palette, way_of_policy  # noqa: E402
 from polyalign.study import Study  # noqa: E402
 
 LIMITS = Limits(candidates=50, body=5000)
@@ -93,12 +93,16 @@ def test_models_are_the_policies_and_palettes(client) -> None:
         "best-of/open",
         "token-d/open",
         "token-d/guided",
+        "value-d/open",
+        "value-d/learnt",
         "rloo/open",
     ]
     assert [model.id for model in client.models.list()] == [*made, "open"]
 
 
-@pytest.mark.parametrize("model", ["base/base", "rloo/open", "open", "token-d/guided"])
+@pytest.mark.parametrize(
+    "model", ["base/base", "rloo/open", "open", "token-d/guided", "value-d/open"]
+)
 def test_the_server_answers_as_the_library(
     client, answerer: Answerer, study: Study, model: str
 ) -> None:
@@ -124,6 +128,20 @@ def test_lam_changes_with_the_request(client) -> None:
         return sum(rewards) / len(rewards)
 
     assert vowels(0.0) < vowels(1.0) < vowels(10.0)
+
+
+def test_the_value_model_steers_by_the_lam_of_the_request(
+    client, answerer: Answerer, study: Study
+) -> None:
+    lams = [{"vowels": 0.5}, {"vowels": 3.0, "diversity": 1.0}]
+    for lam in lams:
+        sent = client.chat.completions.create(
+            model="value-d", messages=USER, n=5, seed=4, extra_body={"lam": lam}
+        )
+        way = way_of_lam(study, lam, by=LEARNT)
+        (answer,) = answerer.answer([ask(study, "b c", way, seed=4, samples=5)])
+        assert sent.polyalign == as_json(answer)
+        assert sent.polyalign["lam"] == lam
 
 
 @pytest.mark.parametrize("model", ["base/base", "open", "rloo/open"])

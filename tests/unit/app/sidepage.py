@@ -17,11 +17,41 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from polyalign.answer.waiting import Waiting
+from polyalign.app.page import make_theme
 from polyalign.app.side_by_side import tab
 from polyalign.study import Study
 
 PATIENCE = 120
 """Seconds to wait for what a page shows, also on a busy machine."""
+
+CONTRASTS = """
+const parsed = text => text.match(/[\\d.]+/g).map(Number);
+const light = c => { const [r, g, b] = c.map(v => { v /= 255;
+  return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4 });
+  return .2126 * r + .7152 * g + .0722 * b };
+const behind = one => {
+  for (; one; one = one.parentElement) {
+    const [r, g, b, a] = parsed(getComputedStyle(one).backgroundColor);
+    if (a === undefined || a > .5) return [r, g, b];
+  }
+  return [255, 255, 255];
+};
+const found = {};
+for (const one of document.querySelectorAll('body *')) {
+  if (one.matches('[type=checkbox], [type=radio], [type=range]')) continue;
+  const own = one.matches('textarea, input') ? one.value
+    : [...one.childNodes].filter(n => n.nodeType === 3).map(n => n.data).join('');
+  const box = one.getBoundingClientRect();
+  if (!own.trim() || !one.checkVisibility({visibilityProperty: true, opacityProperty: true})
+      || box.width < 2 || box.height < 2 || one.disabled || one.matches('script, style')) continue;
+  const style = getComputedStyle(one);
+  const a = light(parsed(style.color).slice(0, 3)), b = light(behind(one));
+  const name = `${one.tagName} ${one.className} ${own.trim().slice(0, 30)}`;
+  found[name] = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+}
+return found;
+"""
+"""Text on the page → contrast to what is behind it."""
 
 
 @contextmanager
@@ -33,9 +63,7 @@ def page_of(study: Study, answerer: Any, votes: Path) -> Iterator[str]:
     _, address, _ = page.launch(
         server_name="127.0.0.1", share=False, prevent_thread_lock=True, quiet=True,
         inbrowser=False, footer_links=[], ssr_mode=False,
-        theme=gr.themes.Default(
-            primary_hue="blue", font=("system-ui", "sans-serif"), font_mono=("ui-monospace",)
-        ),
+        theme=make_theme(),
     )  # fmt: skip
     try:
         yield address
@@ -125,8 +153,9 @@ class Page:
     def ask(self, prompt: str) -> None:
         """Ask, and wait for the answers."""
         self.write("prompt", prompt)
+        # What the state said of the last question must not be taken for this one's.
+        self.driver.execute_script("arguments[0].value = ''", self.field("status"))
         self.press("ask")
-        self.until(lambda: self.value("status") == "Answering …" or self.ended())
         self.until(self.ended)
 
     def ended(self) -> bool:
@@ -138,6 +167,14 @@ class Page:
         """All text of a component."""
         script = "return document.getElementById(arguments[0]).innerText"
         return str(self.driver.execute_script(script, name))
+
+    def shown(self, name: str) -> bool:
+        """Whether a component can be seen."""
+        return any(one.is_displayed() for one in self.driver.find_elements(By.ID, name))
+
+    def contrasts(self) -> dict[str, float]:
+        """Every text that can be seen → its contrast to what is behind it."""
+        return dict(self.driver.execute_script(CONTRASTS))
 
     def fetched(self) -> list[str]:
         """Addresses that the page has asked for."""

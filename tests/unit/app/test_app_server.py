@@ -5,16 +5,16 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from urllib.request import urlopen
 
 import pytest
 from answerdata import make_study
-from gradio_client import Client
 from serving import served
 from test_exploring import NAMES, frame
 
 from polyalign.app import shown
+from polyalign.app.moving import PATH
 from polyalign.app.tables import read_tables
 from polyalign.cli.app import main
 
@@ -39,15 +39,15 @@ def test_explorers_at_once_see_their_own_palettes(path: Path, address: str) -> N
     problem = table.problem("prompt", NAMES)
 
     def explore(number: int) -> list[tuple[str, str]]:
-        client = Client(address, verbose=False, analytics_enabled=False)
-        client.predict(api_name="/opened")
         pairs = []
+        query = ""
         for move in range(MOVES):
             position = round(problem.base.center[1] + 0.02 * (1 + number + 20 * move), 2)
-            _, numbers, *_ = client.predict(position, api_name="/move_1")
+            sent = moves(address, query, ("helpful", position))
+            query = sent["query"]
             level = problem.level(1, position, "raw")
             asked = problem.move({**dict.fromkeys(NAMES, "mean"), "helpful": level})
-            pairs.append((numbers, shown.numbers_html(problem, asked, {})))
+            pairs.append((sent["parts"]["numbers"], shown.numbers_html(problem, asked, {})))
         return pairs
 
     with ThreadPoolExecutor(EXPLORERS) as pool:
@@ -55,6 +55,46 @@ def test_explorers_at_once_see_their_own_palettes(path: Path, address: str) -> N
     assert len({seen for seen, _ in found}) == EXPLORERS * MOVES
     for seen, expected in found:
         assert seen == expected
+
+
+def moves(address: str, query: str, *moved: tuple[str, object]) -> dict:
+    """What the page's script is sent for moved sliders."""
+    words = [("moved", f"{name}={position}") for name, position in moved]
+    answer = answered(address, "GET", f"{PATH}?{query}&{urlencode(words)}")
+    return json.load(answer)
+
+
+def test_sliders_that_moved_together_are_answered_together(path: Path, address: str) -> None:
+    (table,) = read_tables([str(path)])
+    problem = table.problem("prompt", NAMES)
+    first = moves(address, "units=raw&scope=prompt", ("humor", 0.05))
+    both = moves(address, first["query"], ("helpful", 0.1), ("humor", 0.1))
+    levels = {name: problem.level(NAMES.index(name), 0.1, "raw") for name in ("humor", "helpful")}
+    asked = problem.move({**dict.fromkeys(NAMES, "mean"), **levels})
+    assert both["parts"]["numbers"] == shown.numbers_html(problem, asked, {})
+    assert both["parts"]["verdict"] == shown.verdict_html(asked)
+    # The address says all: without a move it shows the same.
+    assert moves(address, both["query"]) == both
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("moved=humour%3D1", "moved=humour=1: is no position of a slider; expected one of humor"),
+        ("moved=humor%3Dnan", "is no position of a slider"),
+        ("moved=humor", "is no position of a slider"),
+        ("level=humor%3D%3Cimg%3E", "&lt;img&gt;"),
+        ("table=other", "no table"),
+        ("units=miles", "expected one of raw"),
+        ("%ff%00&&=&level", "no value"),
+    ],
+)
+def test_a_wrong_move_is_one_sentence(address: str, query: str, words: str) -> None:
+    answer = answered(address, "GET", f"{PATH}?{query}")
+    assert answer.status == 400
+    fault = json.load(answer)["fault"]
+    assert words in fault
+    assert "<img" not in fault
 
 
 def answered(

@@ -18,7 +18,14 @@ from selenium.webdriver.common.by import By
 from sidepage import Page, browsed, page_of
 
 from polyalign.answer.answers import Answerer
-from polyalign.answer.ways import ask, enter_study, way_of_palette, way_of_policy
+from polyalign.answer.ways import (
+    LEARNT,
+    ask,
+    enter_study,
+    way_of_lam,
+    way_of_palette,
+    way_of_policy,
+)
 from polyalign.data.votes import read_votes
 
 pytestmark = needs_browser
@@ -140,6 +147,13 @@ def test_a_trained_policy_and_lam_of_the_sliders(page: Page, masked: Masked) -> 
     page.write("lam-vowels", "1.5")
     page.ask("b c")
     assert "Aligned: lam:vowels=1.5,diversity=2" in page.text("rewards")
+    page.pick("aligned", "steer with the value model")
+    page.until(lambda: not page.shown("candidates-k"))
+    page.ask("b c")
+    assert "Aligned: value-d:vowels=1.5,diversity=2" in page.text("rewards")
+    way = way_of_lam(study, {"vowels": 1.5, "diversity": 2.0}, by=LEARNT)
+    (answer,) = masked.answerer.answer([ask(study, "b c", way, seed=11)])
+    assert page.value("answer-1") == answer.texts[0].response
     page.pick("aligned", "palette open")
 
 
@@ -244,3 +258,23 @@ def test_every_field_has_a_name(page: Page) -> None:
         && !one.innerText.trim())
       .map(one => one.outerHTML.slice(0, 200))"""
     assert page.driver.execute_script(script) == []
+
+
+@pytest.mark.parametrize("dark", [True, False])
+def test_every_text_can_be_read(page: Page, dark: bool) -> None:
+    """Contrast of each text to what is behind it: at least 4.5, as WCAG 2 asks."""
+    page.ask("b c")
+    page.open("Candidates")
+    page.open("History")
+    page.until(lambda: "b c" in page.text("history"))
+    page.size(1280, 900, dark=dark)
+    try:
+        # Colours change slowly.
+        page.until(lambda: len(page.contrasts()) > 40 and min(page.contrasts().values()) >= 4.5)
+    except AssertionError:
+        pale = {text: one for text, one in page.contrasts().items() if one < 4.5}
+        pytest.fail(f"pale texts: {pale}")
+    finally:
+        page.size(1280, 900)
+        page.open("Candidates")
+        page.open("History")

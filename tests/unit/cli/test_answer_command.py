@@ -65,6 +65,15 @@ def test_for_people_there_is_text(root: Path, capsys: pytest.CaptureFixture) -> 
     assert chances == sorted(chances, reverse=True)
 
 
+def test_the_value_model_answers_with_a_lam(root: Path, capsys: pytest.CaptureFixture) -> None:
+    assert answer(root, "b c", "--lam", "vowels=1.5", "--guide", "--json") == 0
+    aligned = json.loads(capsys.readouterr().out)["aligned"]
+    assert (aligned["policy"], aligned["lam"]) == ("value-d", {"vowels": 1.5})
+    assert aligned["candidates"] == []
+    assert answer(root, "b c", "--palette", "open", "--guide") == 0
+    assert "value-d/open (λ: vowels 0.5, diversity 0.5)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -73,6 +82,8 @@ def test_for_people_there_is_text(root: Path, capsys: pytest.CaptureFixture) -> 
         (["--policy", "rloo/shut"], "has not been trained"),
         (["--lam", "vowels"], "is no λ of a value"),
         (["--lam", "vowels=1e99"], "expected a number from 0 to 1e+06"),
+        (["--guide"], "--guide without λ"),
+        (["--guide", "--policy", "rloo/open"], "--guide without λ"),
         (["--candidates", "5"], "without anything to choose by"),
         (["--palette", "open", "--candidates", "1000000000"], "from 1 to 1024"),
         (["--palette", "open", "--lam", "vowels=1"], "not allowed with"),

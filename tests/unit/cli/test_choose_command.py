@@ -79,6 +79,18 @@ def test_expectations_are_those_of_an_enumeration(capsys, frame, table):
     np.testing.assert_allclose(rows[CHANCE], expected)
 
 
+def test_the_chance_of_a_candidate_is_no_value(capsys, table):
+    _, written = chosen(capsys, table, *LAM, ending="csv")
+    assert CHANCE in written
+    path = table.with_name("chosen.csv")
+    status, out, err = run(capsys, "levels", path, "--scope", "joint", "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out)["values"] == ["humor", "helpful"]
+    status, _, err = run(capsys, "levels", path, "--value", CHANCE)
+    assert status == 2
+    assert f"{CHANCE!r} is a column of every table of samples, and no value" in err
+
+
 def test_draws_have_the_probabilities_of_the_policy(capsys, frame, table):
     """4000 draws of each prompt: the shares lie within five standard errors."""
     _, rows = chosen(capsys, table, *LAM, "--draws", "4000")

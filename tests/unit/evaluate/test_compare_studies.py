@@ -269,6 +269,20 @@ def test_unequal_numbers_of_rows_are_weighed_as_in_the_levels():
     assert found.se[0] == pytest.approx(jackknife, rel=0.02)
 
 
+def test_identical_studies_are_said_to_be_the_same(tmp_path, capsys):
+    folders = [study(tmp_path / name, name, seed=1) for name in ("first", "second")]
+    assert "all 6 levels are the same, prompt by prompt." in run(capsys, "compare", *folders)[1]
+    # One policy's rewards of one value change: a difference beside those that are the same.
+    path = folders[1] / "policies/rloo/one/rewards.parquet"
+    rows = pd.read_parquet(path)
+    rows["humor"] += np.linspace(0.5, 1.5, len(rows))
+    write_table(rows, path, {"spec": SPEC})
+    out = run(capsys, "compare", *folders)[1]
+    assert "1 of 1 levels differ at the 5% level" in out
+    assert "(humor of rloo/one is higher)" in out
+    assert "5 more are the same, prompt by prompt." in out
+
+
 def test_the_configs_differ_in_what_they_say(studies):
     rows = dict(config_rows([FinishedStudy(folder) for folder in studies]))
     assert rows == {"new": ["–", "[1, 2]"], "seed": ["1", "2"]}
@@ -284,7 +298,7 @@ def test_the_command_prints_and_writes(capsys, studies, tmp_path):
     found = table_of(studies).reset_index()
     status, out, err = run(capsys, "compare", *studies)
     assert (status, err) == (0, "")
-    assert out.startswith("second compared with first. second: paired on 20 shared test prompts;")
+    assert out.startswith("second compared with first: paired on 20 shared test prompts;")
     assert "seed  first: 1, second: 2" in out
     row = next(line for line in out.splitlines() if line.split()[:2] == ["rloo/one", "humor"])
     numbers = found[(found["policy"] == "rloo/one") & (found["value"] == "humor")].set_index(

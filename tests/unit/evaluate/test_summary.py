@@ -235,6 +235,22 @@ def test_a_palette_that_is_not_solved_has_no_lambda(tmp_path: Path) -> None:
     assert found["rloo/mine"].lam == {"humor": 0.3}
 
 
+def test_a_training_that_moved_lambda_has_the_one_at_its_end(tmp_path: Path) -> None:
+    policies = {"rloo/both": "both", "ppo/both": "both"}
+    moved = {"lam_start": {"humor": 0.4}, "lam": {"humor": 0.9, "helpful": 0.2}}
+    paths = []
+    for family, record in (("rloo", {"closed_loop": moved}), ("ppo", {}), ("dpo", {})):
+        paths.append(tmp_path / f"models/{family}/both.json")
+        paths[-1].parent.mkdir(parents=True)
+        paths[-1].write_text(json.dumps({"record": record}), encoding="utf-8")
+    found = read_expected(policies, solved(tmp_path), [], {}, paths)
+    assert found["rloo/both"].lam == {"humor": 0.9, "helpful": 0.2}
+    assert found["ppo/both"].lam == {"humor": 0.4, "helpful": 0.1}
+    # It is steered to the levels that the palette asks of any training.
+    assert found["rloo/both"].predicted == found["ppo/both"].predicted
+    assert set(found) == set(policies)
+
+
 def test_a_decoded_table_without_its_lambda_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "map-d/both/rewards.parquet"
     write_table(pd.DataFrame({"humor": [1.0]}), path, {"lam": {"humor": 1.0}})

@@ -16,6 +16,7 @@ import figure_study
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from PIL import Image
@@ -181,7 +182,7 @@ def test_fronts_and_policies_of_a_pair_are_where_their_numbers_are(
             (line,) = (one for one in axes.lines if one.get_gid() == f"front {budget:g}")
             for levels, value in zip(line.get_data(), pair, strict=True):
                 assert levels == pytest.approx(sd(front[f"{value}_level"], value))
-    key = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    key = [text.get_text().replace("\xa0", " ") for text in drawn[0].legends[0].get_texts()]
     assert any(text.startswith("map-d: 1 hhh-60 0.10,") for text in key)
 
 
@@ -737,14 +738,33 @@ def test_training_has_a_panel_a_metric(drawn: list[Figure], tmp_path: Path) -> N
         training_curves.draw(replace(study(), training={}), [tmp_path / "b.png"])
 
 
-def test_workflow_flows_to_the_right_but_for_the_second_round() -> None:
-    edges = workflow_dag.forward(study().jobs)
-    assert set(study().jobs) - set(edges) == {("train_rloo", "generate")}
-    places = workflow_dag.layout(edges)
-    assert all(places[start][0] < places[end][0] for start, end in edges)
-    assert len(set(places.values())) == len(places)
-    assert workflow_dag.implied(edges, "generate", "merge")
-    assert not workflow_dag.implied(edges, "annotate", "merge")
+def test_the_workflow_is_shown_in_its_stages(drawn: list[Figure], tmp_path: Path) -> None:
+    jobs = study().jobs
+    members = workflow_dag.rules_of(jobs)
+    assert sorted(rule for several in members.values() for rule in several) == sorted(
+        {rule for edge in jobs for rule in edge}
+    )
+    assert workflow_dag.stage_of("generate_value_d") == workflow_dag.stage_of("train_rloo")
+    found = workflow_dag.hand_overs(jobs)
+    # Trained models are sampled by the rules that came before.
+    assert ("policies", "samples, scored") in found
+    assert ("samples, scored", "λ of palettes") in found
+    assert ("judged", "shown") in found
+    assert ("models and rewards", "λ of palettes") not in found, "it goes by the samples"
+    workflow_dag.draw(study(), [tmp_path / "dag.png"])
+    texts = [text.get_text() for text in drawn[0].axes[0].texts if text.get_text()]
+    assert [text for text in texts if text in workflow_dag.PLACES] == list(members)
+    boxes = drawn[0].axes[0].patches
+    assert len(boxes) == len(members) <= 7
+    # No text leaves its box; places are those of the figure's own dpi.
+    renderer = FigureCanvasAgg(drawn[0]).get_renderer()
+    inside = [text for text in drawn[0].axes[0].texts if text.get_text()]
+    for i, box in enumerate(boxes):
+        frame = box.get_window_extent(renderer)
+        for text in inside[2 * i : 2 * i + 2]:
+            shown = text.get_window_extent(renderer)
+            assert frame.x0 <= shown.x0 <= shown.x1 <= frame.x1
+            assert frame.y0 <= shown.y0 <= shown.y1 <= frame.y1
 
 
 def test_the_graph_of_rules_is_read_from_what_snakemake_prints(tmp_path: Path) -> None:
@@ -948,7 +968,7 @@ def small_study() -> FigureData:
             training_curves,
             "From the first to the last twentieth of the training: f_x/one loss 3 to 0.375.",
         ),
-        (workflow_dag, "3 rules make the study, with 3 hand-overs between them."),
+        (workflow_dag, "3 rules in 3 stages make the study, with 3 hand-overs between rules."),
     ],
     ids=lambda case: getattr(case, "__name__", ""),
 )

@@ -15,17 +15,19 @@ from polyalign.answer.beams import beam_search
 from polyalign.answer.ways import NOT_YET, Asked, Way
 from polyalign.data.keys import batch_seed
 from polyalign.errors import InputError
-from polyalign.families import BASE, POOL, Policy
+from polyalign.families import BASE, POOL, VALUE, Policy
 from polyalign.map import policy_weights
 from polyalign.models.encoding import max_positions, prompt_ids
 from polyalign.models.endings import end_text, end_tokens
 from polyalign.models.load import load_causal_lm, load_tokenizer
 from polyalign.models.logprobs import warpers
+from polyalign.models.value_model import ValueModel, load_value_model
 from polyalign.paths import Paths
 from polyalign.plan.resources import responses_at_once
 from polyalign.sampling.drawing import uniforms
 from polyalign.sampling.engines import Response
 from polyalign.sampling.guided import GuidedEngine
+from polyalign.sampling.valued import tilted_engine
 from polyalign.settings import SamplingRule
 from polyalign.study import Study
 
@@ -35,8 +37,11 @@ Told = Callable[[int, int, str], None]
 Gone = Callable[[int], bool]
 """Whether nobody waits any more for the answer to a request, by its number."""
 
-Kind = tuple[str, SamplingRule, int]
-"""What draws responses together: the name of a way, its rule, and its beams."""
+Kind = tuple[Any, SamplingRule, int]
+"""What draws responses together: the key of a way, its rule, and its beams."""
+
+MOST_TILTED = 4
+"""Most copies of the base model that are kept: one for each λ that the value model draws with."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,9 @@ class Answerer:
         self.scores = {value: rewards.load(one) for value, one in scorers.items()}
         self.most_scored = {value: spec.AT_ONCE for value, spec in study.values.items()}
         self._models: dict[str, _Loaded] = {}
-        self._engines: dict[str, GuidedEngine] = {}
+        self._engines: dict[Any, GuidedEngine] = {}
+        self._tilted: dict[Any, GuidedEngine] = {}
+        self._value_model: ValueModel | None = None
         self._engine(Way(BASE.name, "sample"))
 
     def check(self, asked: Asked) -> list[int]:
@@ -204,21 +211,21 @@ class Answerer:
     ) -> list[list[Text]]:
         """The responses of each request, without rewards; none where nobody waits any more."""
         by_kind: dict[Kind, list[_Row]] = {}
-        ways: dict[str, Way] = {}
+        ways: dict[Any, Way] = {}
         drawn: list[list[Any]] = []
         for number, (one, ids) in enumerate(zip(asked, encoded, strict=True)):
             # Candidates are the base model's, whatever is chosen among them.
             way = Way(BASE.name, "sample") if one.way.chooses else one.way
             stream = POOL.name if one.way.chooses else one.way.name
             count = one.candidates or one.samples
-            ways[way.name] = way
-            by_kind.setdefault((way.name, one.rule or self.sampling, one.beams), []).extend(
+            ways[way.key] = way
+            by_kind.setdefault((way.key, one.rule or self.sampling, one.beams), []).extend(
                 _Row(number, place, one.prompt, ids, batch_seed(one.seed, stream, place))
                 for place in range(count)
             )
             drawn.append([None] * count)
-        for (name, rule, beams), rows in by_kind.items():
-            engine = _with_rule(self._engine(ways[name]), rule)
+        for (key, rule, beams), rows in by_kind.items():
+            engine = _with_rule(self._engine(ways[key]), rule)
             ends = end_tokens(engine.model.generation_config, engine.tokenizer)
             rows.sort(key=lambda row: len(row.ids))
             for start in range(0, len(rows), self.at_once):
@@ -286,13 +293,32 @@ class Answerer:
 
     def _engine(self, way: Way) -> GuidedEngine:
         """What draws from a model; without λ that is the model with the study's sampling rule."""
-        if way.name not in self._engines:
+        if way.kind == "learnt":
+            return self._tilted_engine(way)
+        if way.key not in self._engines:
             loaded = self._loaded(way.model)
             guidance: dict[str, Any] = {"interval": 1, "top_k": 1, "stop": (), **way.guidance}
-            self._engines[way.name] = GuidedEngine(
+            self._engines[way.key] = GuidedEngine(
                 loaded.model, loaded.tokenizer, self.sampling, self.scores, way.lam, **guidance
             )
-        return self._engines[way.name]
+        return self._engines[way.key]
+
+    def _tilted_engine(self, way: Way) -> GuidedEngine:
+        """What draws with the value model at the λ of a way; the last few are kept."""
+        engine = self._tilted.pop(way.key, None)
+        if engine is None:
+            base = self._loaded(BASE)
+            if self._value_model is None:
+                folder = Paths(self.study.study).model(VALUE)
+                self._value_model = load_value_model(folder, base.model)
+            # Room is made first, so that there is never one copy more.
+            while len(self._tilted) >= MOST_TILTED:
+                del self._tilted[next(iter(self._tilted))]
+            engine = tilted_engine(
+                self._value_model, base.model, base.tokenizer, self.sampling, way.lam
+            )
+        self._tilted[way.key] = engine
+        return engine
 
     def _loaded(self, policy: Policy) -> _Loaded:
         """The model of a trained policy or of the base model, loaded once."""

@@ -9,7 +9,16 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from polyalign.answer.answers import Answer, as_json
-from polyalign.answer.ways import Asked, Way, ask, way_of_lam, way_of_palette, way_of_policy
+from polyalign.answer.ways import (
+    LAM,
+    LEARNT,
+    Asked,
+    Way,
+    ask,
+    way_of_lam,
+    way_of_palette,
+    way_of_policy,
+)
 from polyalign.errors import InputError, nearest
 from polyalign.families import BASE
 from polyalign.settings import Strict
@@ -45,8 +54,8 @@ class ChatRequest(Strict):
     stream: bool = Field(default=False, description="Send the answer while it is drawn.")
     stream_options: StreamOptions | None = Field(default=None, description="How a stream ends.")
     seed: int | None = Field(default=None, description="Seed (default: a new one).")
-    palette: str | None = Field(default=None, description="Choose with the λ of this palette.")
-    lam: dict[str, float] | None = Field(default=None, description="Choose with this λ.")
+    palette: str | None = Field(default=None, description="Whose λ chooses, or steers.")
+    lam: dict[str, float] | None = Field(default=None, description="The λ that chooses, or steers.")
     candidates: int | None = Field(default=None, description="K (default: the study's).")
     temperature: float | None = Field(default=None, description="Only the study's own.")
     top_p: float | None = Field(default=None, description="Only the study's own.")
@@ -165,18 +174,22 @@ def _check_rule(request: ChatRequest, study: Study) -> None:
 
 def _way(request: ChatRequest, study: Study) -> Way:
     """How a request is answered."""
+    if request.model == LEARNT and request.palette is None and request.lam is None:
+        raise InputError(f"the model {LEARNT} needs a λ; expected palette or lam; add one")
     if request.palette is None and request.lam is None:
         if request.model in study.palettes:
             return way_of_palette(study, request.model)
         return way_of_policy(study, request.model)
-    if request.model != BASE.name or (request.palette is not None and request.lam is not None):
+    by = {BASE.name: LAM, LEARNT: LEARNT}.get(request.model)
+    if by is None or (request.palette is not None and request.lam is not None):
         raise InputError(
-            f"palette and lam choose among answers of the model {BASE.name}, and only one of them "
-            f"may be given; expected that model, not {request.model!r}, and one of them; correct it"
+            f"palette and lam choose among answers of the model {BASE.name}, or steer the model "
+            f"{LEARNT}, and only one of them may be given; expected one of these models, not "
+            f"{request.model!r}, and one of them; correct it"
         )
     if request.palette is not None:
-        return way_of_palette(study, request.palette)
-    return way_of_lam(study, request.lam or {})
+        return way_of_palette(study, request.palette, by)
+    return way_of_lam(study, request.lam or {}, by)
 
 
 def completion(chat: Chat, answer: Answer, created: int) -> dict[str, Any]:

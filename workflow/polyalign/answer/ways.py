@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from polyalign.data.tables import read_settings
 from polyalign.errors import InputError, nearest
-from polyalign.families import BASE, Policy, family
+from polyalign.families import BASE, VALUE, Policy, family
 from polyalign.palettes.lam import read_lam
 from polyalign.palettes.record import lam_of
 from polyalign.paths import Paths
@@ -28,6 +28,12 @@ MOST_LAM = 1e6
 
 MOST_SEED = 2**63 - 1
 
+LAM = "lam"
+"""The name of a way that chooses among candidates with a λ that is given directly."""
+
+LEARNT = "value-d"
+"""The family that samples with the study's value model, and the way that does so with any λ."""
+
 NOT_YET = "has not been {}; expected a finished study; run it with `polyalign run`"
 
 
@@ -36,16 +42,18 @@ class Way:
     """How a prompt is answered.
 
     Attributes:
-        name: a policy (`rloo/hhh-60`), or `lam` for a λ that is given directly.
-        kind: `sample` draws from a model, `guide` with token-level guidance; `tilt` draws among
-            candidates with weights exp(λ·r), and `best` takes the one of largest λ·r.
+        name: a policy (`rloo/hhh-60`); for a λ that is given directly `lam`, or `LEARNT` if the
+            value model draws.
+        kind: `sample` draws from a model, `guide` with token-level guidance, `learnt` with the
+            study's value model; `tilt` draws among candidates with weights exp(λ·r), and `best`
+            takes the one of largest λ·r.
         model: the policy whose model draws; the base model's for all kinds but `sample`.
         lam: value → weight λ ≥ 0; empty for `sample`.
         guidance: settings of token-level guidance.
     """
 
     name: str
-    kind: Literal["sample", "guide", "tilt", "best"]
+    kind: Literal["sample", "guide", "learnt", "tilt", "best"]
     model: Policy = BASE
     lam: Mapping[str, float] = field(default_factory=dict)
     guidance: Mapping[str, Any] = field(default_factory=dict)
@@ -54,6 +62,11 @@ class Way:
     def chooses(self) -> bool:
         """Whether it chooses among candidates of the base model."""
         return self.kind in ("tilt", "best")
+
+    @property
+    def key(self) -> tuple[str, tuple[tuple[str, float], ...]]:
+        """What tells it from other ways of a study: its name, and λ, which may come with it."""
+        return self.name, tuple(sorted(self.lam.items()))
 
 
 @dataclass(frozen=True)
@@ -187,7 +200,6 @@ def way_of_policy(study: Study, name: str) -> Way:
     Raises:
         InputError: if there is no such policy, or it is not made yet, or has no λ.
     """
-    paths = Paths(study.study)
     if name == BASE.name:
         return Way(name, "sample")
     policy = study.all_policies.get(name)
@@ -198,27 +210,36 @@ def way_of_policy(study: Study, name: str) -> Way:
             f"{', '.join(names)}; {nearest(name, names)}"
         )
     if family(policy.family).kind == "train":
-        if not Path(paths.manifest(policy)).is_file():
+        if not _is_trained(study, policy):
             raise InputError(f"policy {name!r} {NOT_YET.format('trained')}")
         return Way(name, "sample", model=policy)
     if policy.family == "token-d":
         guidance = {key: one for key, one in policy.settings.items() if key != "lam"}
         return Way(name, "guide", lam=_lam(study, policy, "lam_train"), guidance=guidance)
+    if policy.family == LEARNT:
+        return _learnt(study, name, _lam(study, policy, "lam_train"))
     if policy.family in ("map-d", "morl-d"):
         return Way(name, "tilt", lam=_lam(study, policy, "lam"))
     if policy.family == "best-of":
         return Way(name, "best", lam=_lam(study, policy, "lam"))
     raise InputError(
         f"policy {name!r}: a single prompt cannot be asked of the family {policy.family}; expected "
-        "a trained policy, or one of map-d, morl-d, best-of, token-d"
+        "a trained policy, or one of map-d, morl-d, best-of, token-d, value-d"
     )
 
 
-def way_of_palette(study: Study, name: str) -> Way:
-    """Selection among candidates with the λ of a palette, as the policy `map-d/NAME` does.
+def way_of_palette(study: Study, name: str, by: str = LAM) -> Way:
+    """With the λ of a palette: selection among candidates, as the policy `map-d/NAME` does it, or
+    sampling with the study's value model, as `value-d/NAME` does it.
+
+    Args:
+        study: the study.
+        name: the palette.
+        by: `LAM` chooses, `LEARNT` samples.
 
     Raises:
-        InputError: if there is no such palette, or it is not solved, or has no solution.
+        InputError: if there is no such palette, or it is not solved, or has no solution; if the
+            study has no value model.
     """
     if name not in study.palettes:
         raise InputError(
@@ -226,19 +247,24 @@ def way_of_palette(study: Study, name: str) -> Way:
             f"{', '.join(study.palettes) or 'none: it has no palettes'}; "
             f"{nearest(name, study.palettes)}"
         )
+    if by == LEARNT:
+        policy = Policy(LEARNT, name, palette=name)
+        return _learnt(study, policy.name, _lam(study, policy, "lam_train"))
     lam = _lam(study, Policy("map-d", name, palette=name), "lam")
     return Way(f"map-d/{name}", "tilt", lam=lam)
 
 
-def way_of_lam(study: Study, lam: Mapping[str, float]) -> Way:
-    """Selection among candidates with λ given directly.
+def way_of_lam(study: Study, lam: Mapping[str, float], by: str = LAM) -> Way:
+    """With λ given directly: selection among candidates, or sampling with the value model.
 
     Args:
         study: the study.
         lam: value → weight, from 0 to `MOST_LAM`, in 1 / the reward's units; others have 0.
+        by: `LAM` chooses, `LEARNT` samples.
 
     Raises:
-        InputError: if a value is unknown or only evaluated, or a weight is out of its bounds.
+        InputError: if a value is unknown or only evaluated, or a weight is out of its bounds; if
+            the study has no value model.
     """
     known = [value for value in study.values if value not in study.evaluation.evaluate_only]
     if not lam:
@@ -254,7 +280,41 @@ def way_of_lam(study: Study, lam: Mapping[str, float]) -> Way:
                 f"λ of {value!r} is {weight:g}; expected a number from 0 to {MOST_LAM:g}, in 1 / "
                 "the reward's units; for the best of all candidates ask a policy best-of"
             )
-    return Way("lam", "tilt", lam=dict(lam))
+    if by == LEARNT:
+        return _learnt(study, LEARNT, dict(lam))
+    return Way(LAM, "tilt", lam=dict(lam))
+
+
+def learns(study: Study) -> bool:
+    """Whether the study has a value model, and it is trained."""
+    return study.value_training is not None and _is_trained(study, VALUE)
+
+
+def _is_trained(study: Study, model: Policy) -> bool:
+    return Path(Paths(study.study).manifest(model)).is_file()
+
+
+def _learnt(study: Study, name: str, lam: dict[str, float]) -> Way:
+    """Sampling with the study's value model at λ.
+
+    Raises:
+        InputError: if there is none, it is not trained, or does not know a value that λ weighs.
+    """
+    if study.value_training is None:
+        raise InputError(
+            f"{name}: the study {study.study!r} has no value model; expected a policy of the "
+            f"family {LEARNT} in its config; add one, or choose among candidates"
+        )
+    if not _is_trained(study, VALUE):
+        raise InputError(f"{name}: the value model {NOT_YET.format('trained')}")
+    known = study.learnt_values
+    for value, weight in lam.items():
+        if weight > 0 and value not in known:
+            raise InputError(
+                f"{name}: λ weighs {value!r}, which the value model does not know; expected some "
+                f"of {', '.join(known)}; name it in policies.{LEARNT}.values, or leave it out"
+            )
+    return Way(name, "learnt", lam=lam)
 
 
 def read_weights(text: str) -> dict[str, float]:

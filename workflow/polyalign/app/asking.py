@@ -5,7 +5,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from polyalign.answer.templates import STUDY, Turn, write
-from polyalign.answer.ways import Asked, Way, ask, way_of_lam, way_of_palette, way_of_policy
+from polyalign.answer.ways import (
+    LAM,
+    LEARNT,
+    Asked,
+    Way,
+    ask,
+    way_of_lam,
+    way_of_palette,
+    way_of_policy,
+)
 from polyalign.errors import InputError
 from polyalign.families import BASE
 from polyalign.settings import SamplingRule
@@ -14,8 +23,8 @@ from polyalign.study import Study
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-LAM = "lam"
-"""Stands for λ of the sliders among what an answer can be aligned by."""
+SLIDERS = (LAM, LEARNT)
+"""What stands for λ of the sliders among what an answer can be aligned by: choose, or steer."""
 
 MOST_CANDIDATES = 256
 MOST_BEAMS = 16
@@ -27,8 +36,8 @@ class Question:
 
     Attributes:
         prompt: the prompt.
-        aligned: a policy or palette of the study, or `LAM`.
-        lam: value → λ, for `LAM`.
+        aligned: a policy or palette of the study, or one of `SLIDERS`.
+        lam: value → λ, for `SLIDERS`.
         candidates: K; used where something is chosen among candidates.
         rule: how the models sample.
         seed: of both answers.
@@ -56,8 +65,8 @@ def way_of(study: Study, question: Question) -> Way:
     Raises:
         InputError: as `polyalign.answer.ways` has it.
     """
-    if question.aligned == LAM:
-        return way_of_lam(study, question.lam)
+    if question.aligned in SLIDERS:
+        return way_of_lam(study, question.lam, question.aligned)
     if question.aligned in study.palettes:
         return way_of_palette(study, question.aligned)
     return way_of_policy(study, question.aligned)
@@ -130,6 +139,8 @@ def conditions(study: Study, question: Question) -> str:
 
 def name_of(asked: Asked) -> str:
     """The policy of a request, with λ if it is given directly."""
-    if asked.way.name != LAM:
+    if asked.way.name not in SLIDERS:
         return asked.way.name
-    return "lam:" + ",".join(f"{value}={weight:g}" for value, weight in asked.way.lam.items())
+    return f"{asked.way.name}:" + ",".join(
+        f"{value}={weight:g}" for value, weight in asked.way.lam.items()
+    )

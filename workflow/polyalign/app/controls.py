@@ -6,8 +6,8 @@ from typing import Any
 import gradio as gr
 
 from polyalign.answer.templates import ALPACA, HH, PLAIN, STUDY
-from polyalign.answer.ways import MOST_LAM, offered
-from polyalign.app.asking import LAM, MOST_BEAMS, MOST_CANDIDATES, Question
+from polyalign.answer.ways import LAM, LEARNT, MOST_LAM, learns, offered
+from polyalign.app.asking import MOST_BEAMS, MOST_CANDIDATES, SLIDERS, Question
 from polyalign.families import BASE
 from polyalign.settings import CHAT, SamplingRule
 from polyalign.study import Study
@@ -66,6 +66,8 @@ class Controls:
         # Palettes first: they are what most people look for.
         choices.sort(key=lambda choice: choice[1] not in self.study.palettes)
         choices.append(("λ of the sliders: choose", LAM))
+        if learns(self.study):
+            choices.append(("λ of the sliders: steer with the value model", LEARNT))
         self.aligned = gr.Dropdown(
             choices, value=choices[0][1], label="Aligned by", elem_id="aligned", filterable=False,
             info="“choose” draws among K answers of the base model",
@@ -79,7 +81,7 @@ class Controls:
         """λ of each value, as a palette has it; from 0 to twice the largest of the study."""
         found = {name: dict(way.lam) for name, way in self.ways.items() if way.lam}
         first = found.get(str(self.aligned.value), {})
-        with gr.Column(visible=self.aligned.value == LAM) as self.weights:
+        with gr.Column(visible=self.aligned.value in SLIDERS) as self.weights:
             self.sliders = {
                 value: gr.Slider(
                     0,
@@ -98,7 +100,7 @@ class Controls:
             # The sliders begin where the last palette was.
             lam = found.get(name)
             moved = [gr.update() if lam is None else lam.get(one, 0.0) for one in self.values]
-            return [gr.update(visible=name == LAM), gr.update(visible=chooses), *moved]
+            return [gr.update(visible=name in SLIDERS), gr.update(visible=chooses), *moved]
 
         self.aligned.change(
             changed, self.aligned, [self.weights, self.candidates, *self.sliders.values()],
@@ -172,7 +174,7 @@ class Controls:
             candidates=int(given[self.candidates]),
             rule=SamplingRule(**rule),
             seed=int(_or(given[self.seed], secrets.randbits(31))),
-            lam=lam if aligned == LAM else {},
+            lam=lam if aligned in SLIDERS else {},
             beams=int(_or(given[self.beams], 1)),
             template=given[self.template],
             given=given[self.given],

@@ -1,9 +1,9 @@
 """The tab of the palette explorer: Gradio's components, and which of them a move changes."""
 
+import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,23 @@ import gradio as gr
 
 from polyalign.app import exploring, exporting, shown
 from polyalign.app.exploring import Move, Problem
+from polyalign.app.moving import GIVEN_UP, as_json, parts, read_address
 from polyalign.app.tables import Table, compared
-from polyalign.app.view import View, as_command, as_yaml, find, read_query, start
+from polyalign.app.view import View, find, read_query, start
 from polyalign.errors import InputError
 
-TO_ADDRESS = "(query) => { history.replaceState(null, '', '?' + query); return []; }"
+NOW = "(address, ...others) => [window.explorer.now(), ...others]"
+"""Before an event reaches the server: what is looked at, which moves of sliders change."""
+
+SHOW = "sent => { window.explorer.show(sent); return []; }"
+LATER = "sent => { window.explorer.later(sent); return []; }"
 COPY = "() => navigator.clipboard.writeText(document.querySelector('#yaml pre').textContent)"
 OWN = "your own"
+
+
+def _part(name: str) -> None:
+    """A place that the page's script fills."""
+    gr.HTML('<div class="pa-part"></div>', elem_id=name)
 
 
 class Explorer:
@@ -40,14 +50,13 @@ class Explorer:
 
     def _make(self) -> None:
         first = start(self.tables)
-        self.state = gr.State(first)
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
                 self._make_controls(first)
             with gr.Column(scale=3, min_width=320):
-                self.verdict = gr.HTML(elem_id="verdict")
-                self.numbers = gr.HTML(elem_id="numbers")
-                self.given_up = gr.HTML(elem_id="given-up")
+                _part("verdict")
+                _part("numbers")
+                _part(GIVEN_UP)
                 self.notes = gr.HTML(elem_id="notes")
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
@@ -61,14 +70,15 @@ class Explorer:
                 gr.Markdown("### The same palette in each scope and on each table")
                 self.compared = gr.HTML(elem_id="compared")
                 gr.Markdown("### Take it along")
-                self.yaml = gr.HTML(elem_id="yaml")
+                _part("yaml")
                 self.copy = gr.Button("Copy the palette", elem_id="copy", size="md")
-                self.command = gr.HTML(elem_id="command")
+                _part("command")
                 self.export = gr.Button("Export CSV and PNG", elem_id="export", size="md")
                 self.files = gr.File(
                     label="Files", interactive=False, visible=False, elem_id="files"
                 )
-        self.query = gr.Textbox(visible="hidden", elem_id="query")
+        self.address, self.sent, self.late = (gr.Textbox(visible="hidden") for _ in range(3))
+        self.rest = gr.Button(visible="hidden", elem_id="rest")
 
     def _make_controls(self, first: View) -> None:
         several = len(self.tables) > 1
@@ -124,30 +134,25 @@ class Explorer:
         return [(self.labels.get(name, name), name) for name in self.names]
 
     def _wire(self, page: gr.Blocks) -> None:
-        quick = [self.state, self.verdict, self.numbers, self.yaml, self.command, self.query]
-        slow = [self.verdict, self.notes, self.compared, self.front, *self.sliders]
         settings = [self.table, self.scope, self.units, self.beyond, self.chosen]
-        whole = [*quick, *settings, *self.sliders]
-        look = [self.state, self.first, self.second]
+        whole = [self.sent, *settings, *self.sliders]
+        look = [self.address, self.first, self.second]
+
+        def details(event: Any) -> None:
+            event(
+                self.details, look,
+                [self.late, self.notes, self.compared, self.front, *self.sliders],
+                js=NOW, queue=False, show_progress="hidden", trigger_mode="always_last",
+                api_name="details",
+            ).then(None, self.late, None, js=LATER, queue=False)  # fmt: skip
 
         def then_details(event: Any) -> None:
-            event.then(
-                self.details, look, slow, queue=False, show_progress="hidden",
-                trigger_mode="always_last", api_visibility="private",
-            )  # fmt: skip
+            details(event.then(None, self.sent, None, js=SHOW, queue=False).then)
 
-        for i, slider in enumerate(self.sliders):
-            then_details(
-                slider.input(
-                    partial(self.moved, i),
-                    [self.state, slider],
-                    [*quick, self.given_up],
-                    queue=False,
-                    show_progress="hidden",
-                    trigger_mode="always_last",
-                    api_name=f"move_{i}",
-                )
-            )
+        for name, slider in zip(self.names, self.sliders, strict=True):
+            move = f"position => {{ window.explorer.move({json.dumps(name)}, position); }}"
+            slider.input(None, slider, None, js=move, queue=False, show_progress="hidden")
+        details(self.rest.click)
         changes: list[tuple[Any, Callable[..., Any], list[Any]]] = [
             (self.reset.click, self.reset_to_base, []),
             (self.back.click, self.drawn_back, []),
@@ -163,24 +168,22 @@ class Explorer:
             then_details(
                 event(
                     change,
-                    [self.state, *inputs],
-                    [*whole, self.given_up],
+                    [self.address, *inputs],
+                    whole,
+                    js=NOW,
                     queue=False,
                     show_progress="hidden",
                     api_name=change.__name__,
                 )
             )
-        then_details(
-            page.load(self.opened, None, [*whole, self.given_up], queue=False, api_name="opened")
-        )
+        then_details(page.load(self.opened, None, whole, queue=False, api_name="opened"))
         for choice in (self.first, self.second):
             choice.input(
-                self.front_alone, look, self.front, queue=False, show_progress="hidden",
+                self.front_alone, look, self.front, js=NOW, queue=False, show_progress="hidden",
                 api_visibility="private",
             )  # fmt: skip
-        self.export.click(self.exported, look, self.files, queue=False, api_name="export")
+        self.export.click(self.exported, look, self.files, js=NOW, queue=False, api_name="export")
         self.copy.click(None, None, None, js=COPY, queue=False)
-        self.query.change(None, self.query, None, js=TO_ADDRESS, queue=False)
 
     def look(self, state: View) -> tuple[Table, Problem, Move]:
         """The table, the problem and what the palette does there."""
@@ -188,20 +191,8 @@ class Explorer:
         problem = table.problem(state.scope, list(state.levels))
         return table, problem, table.move(state.scope, state.levels)
 
-    def quick(self, state: View) -> list[Any]:
-        """What every move shows at once."""
-        table, problem, move = self.look(state)
-        return [
-            state,
-            shown.verdict_html(move),
-            shown.numbers_html(problem, move, self.labels),
-            shown.text_html("For config.yaml", as_yaml(state.levels)),
-            shown.text_html("The same numbers in a terminal", as_command(table, state)),
-            state.query(),
-        ]
-
     def whole(self, state: View, given_up: str = "") -> list[Any]:
-        """`quick`, and every control as the view has it."""
+        """What every move shows, and every control as the view has it."""
         table, problem, move = self.look(state)
         settings = [
             gr.update(value=state.table),
@@ -211,7 +202,7 @@ class Explorer:
             gr.update(value=problem.names),
         ]
         sliders = self._sliders(problem, move, state, place=True)
-        return [*self.quick(state), *settings, *sliders, given_up]
+        return [as_json(parts(self.tables, state, given_up)), *settings, *sliders]
 
     def _sliders(self, problem: Problem, move: Move, state: View, *, place: bool) -> list[Any]:
         """The ends of every slider, and where it stands if `place`."""
@@ -243,16 +234,9 @@ class Explorer:
         base, share = problem.base.center[i], 100 * problem.base_share[i]
         return f"base {shown.cell(base)} (q{share:.0f}), highest {shown.cell(highest)}"
 
-    def moved(self, i: int, state: View, position: float) -> list[Any]:
-        """A slider was moved: another level of one value, all else as it was."""
-        name = self.names[i]
-        table = find(self.tables, state.table)
-        problem = table.problem(state.scope, list(state.levels))
-        level = problem.level(problem.names.index(name), position, state.units)
-        return [*self.quick(state.with_level(name, level)), ""]
-
-    def details(self, state: View, first: str, second: str) -> list[Any]:
+    def details(self, address: str, first: str, second: str) -> list[Any]:
         """What takes longer than a move may: ends of sliders, front, other tables, exact slack."""
+        state = read_address(self.tables, address)
         _, problem, move = self.look(state)
         infeasible = move.solution is None
         exact = exploring.why_infeasible(problem, move) if infeasible else None
@@ -263,16 +247,18 @@ class Explorer:
                 "scope joint weighs prompts too: a level may be reached by another choice of "
                 "prompts and not by better answers"
             )
+        late = {"parts": {"verdict": shown.verdict_html(move, exact)}, "query": state.query()}
         return [
-            shown.verdict_html(move, exact),
+            as_json(late),
             shown.list_html(notes),
             shown.compared_html(compared(self.tables, state.levels), self.labels),
-            self.front_alone(state, first, second),
+            self.front_alone(address, first, second),
             *self._sliders(problem, move, state, place=False),
         ]
 
-    def front_alone(self, state: View, first: str, second: str) -> str:
+    def front_alone(self, address: str, first: str, second: str) -> str:
         """The front of two values, where both are in the palette."""
+        state = read_address(self.tables, address)
         _, problem, move = self.look(state)
         return shown.front_html(self._front(problem, move, first, second), self.labels)
 
@@ -290,12 +276,14 @@ class Explorer:
             return self.whole(start(self.tables), shown.fault_html(f"This address: {fault}"))
         return self.whole(state)
 
-    def reset_to_base(self, state: View) -> list[Any]:
+    def reset_to_base(self, address: str) -> list[Any]:
         """Every value of the palette at the base policy's mean."""
+        state = read_address(self.tables, address)
         return self.whole(replace(state, levels=dict.fromkeys(state.levels, "mean")))
 
-    def drawn_back(self, state: View) -> list[Any]:
+    def drawn_back(self, address: str) -> list[Any]:
         """The nearest supportable palette, and what it gives up."""
+        state = read_address(self.tables, address)
         _, problem, move = self.look(state)
         return self._changed(
             state,
@@ -305,8 +293,9 @@ class Explorer:
             ),
         )
 
-    def maximised(self, state: View, value: str) -> list[Any]:
+    def maximised(self, address: str, value: str) -> list[Any]:
         """One value as high as it is supported, the others held."""
+        state = read_address(self.tables, address)
         if value not in state.levels:
             return self.whole(state, shown.fault_html(f"{value} is not in the palette; add it"))
         _, problem, move = self.look(state)
@@ -320,38 +309,45 @@ class Explorer:
             return self.whole(state, shown.fault_html(str(fault)))
         return self.whole(replace(state, levels=levels), told)
 
-    def with_table(self, state: View, name: str) -> list[Any]:
+    def with_table(self, address: str, name: str) -> list[Any]:
         """The same palette on another table."""
+        state = read_address(self.tables, address)
         scopes = find(self.tables, name).scopes
         scope = state.scope if state.scope in scopes else scopes[0]
         return self.whole(replace(state, table=name, scope=scope))
 
-    def with_scope(self, state: View, scope: str) -> list[Any]:
+    def with_scope(self, address: str, scope: str) -> list[Any]:
         """The same palette in another scope."""
+        state = read_address(self.tables, address)
         return self.whole(replace(state, scope=scope))
 
-    def with_units(self, state: View, units: str) -> list[Any]:
+    def with_units(self, address: str, units: str) -> list[Any]:
         """The same palette on sliders of other units."""
+        state = read_address(self.tables, address)
         return self.whole(replace(state, units=units))
 
-    def with_beyond(self, state: View, beyond: bool) -> list[Any]:
+    def with_beyond(self, address: str, beyond: bool) -> list[Any]:
         """Whether sliders go beyond what is feasible."""
+        state = read_address(self.tables, address)
         return self.whole(replace(state, beyond=beyond))
 
-    def with_values(self, state: View, chosen: list[str]) -> list[Any]:
+    def with_values(self, address: str, chosen: list[str]) -> list[Any]:
         """The palette with other values; new ones start at the mean."""
+        state = read_address(self.tables, address)
         if not chosen:
             return self.whole(state, shown.fault_html("A palette needs one value at least."))
         levels = {name: state.levels.get(name, "mean") for name in self.names if name in chosen}
         return self.whole(replace(state, levels=levels))
 
-    def with_palette(self, state: View, name: str) -> list[Any]:
+    def with_palette(self, address: str, name: str) -> list[Any]:
         """A palette of the study."""
+        state = read_address(self.tables, address)
         levels = state.levels if name == OWN else self.palettes[name]
         return self.whole(replace(state, levels=dict(levels)))
 
-    def exported(self, state: View, first: str, second: str) -> Any:
+    def exported(self, address: str, first: str, second: str) -> Any:
         """The numbers as CSV and a picture as PNG, for download."""
+        state = read_address(self.tables, address)
         table, problem, move = self.look(state)
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         front = self._front(problem, move, first, second)

@@ -29,6 +29,7 @@ HELPERS = {
     "answer": "answer a prompt by the base model, and by a policy, a palette or a λ of a study",
     "app": "explore palettes in the browser, on tables of rewards or on a study",
     "serve": "answer prompts over HTTP, as OpenAI's API does",
+    "completion": "a script with which the shell completes commands, options and files",
 }
 """Command → its help. Each is a module of this package with `main(argv) -> exit status`."""
 

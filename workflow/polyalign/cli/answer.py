@@ -27,14 +27,14 @@ def main(argv: list[str] | None = None) -> int:
         SystemExit: after `--help`.
     """
     try:
-        options = _parser().parse_args(argv)
+        options = make_parser().parse_args(argv)
         # Before the first import of what reads them.
         os.environ.update(QUIET)
         from polyalign.answer import ways
 
         study = ways.enter_study(options.study)
         seed = study.seed if options.seed is None else options.seed
-        chosen = _way(study, options.palette, options.lam, options.policy)
+        chosen = _way(study, options.palette, options.lam, options.policy, options.guide)
         asked = [
             ways.ask(study, options.prompt, way, seed=seed, samples=options.samples, candidates=k)
             for way, k in (
@@ -66,7 +66,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """The arguments of this command."""
     parser = Parser(prog="polyalign answer", description=__doc__)
     parser.add_argument("prompt", metavar="PROMPT", help="the prompt, without its template")
     parser.add_argument(
@@ -79,6 +80,11 @@ def _parser() -> Parser:
     )
     by.add_argument("--policy", metavar="NAME", help="a policy of the study, as rloo/hhh-60")
     parser.add_argument(
+        "--guide",
+        action="store_true",
+        help="with --palette or --lam: draw with the study's value model, instead of choosing",
+    )
+    parser.add_argument(
         "--candidates", type=int, metavar="K", help="candidates to choose among (default: study's)"
     )
     parser.add_argument("--samples", type=int, default=1, metavar="N", help="answers (default: 1)")
@@ -87,14 +93,19 @@ def _parser() -> Parser:
     return parser
 
 
-def _way(study: "Study", palette: str | None, lam: str | None, policy: str | None) -> "Way | None":
+def _way(
+    study: "Study", palette: str | None, lam: str | None, policy: str | None, guide: bool
+) -> "Way | None":
     """How the aligned answer is made; None if nothing is named."""
     from polyalign.answer import ways
 
+    if guide and palette is None and lam is None:
+        raise InputError("--guide without λ; expected --palette or --lam beside it; add one")
+    by = ways.LEARNT if guide else ways.LAM
     if palette is not None:
-        return ways.way_of_palette(study, palette)
+        return ways.way_of_palette(study, palette, by)
     if lam is not None:
-        return ways.way_of_lam(study, ways.read_weights(lam))
+        return ways.way_of_lam(study, ways.read_weights(lam), by)
     return None if policy is None else ways.way_of_policy(study, policy)
 
 

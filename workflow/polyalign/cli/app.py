@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         SystemExit: after `--help`.
     """
     try:
-        options = _parser().parse_args(argv)
+        options = make_parser().parse_args(argv)
         if not options.table and options.study is None:
             raise InputError("nothing to explore; expected TABLE… or --study results/<study>")
         require("app", "gradio")
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
 
             page = make_page(tables, Path(folder), more)
             try:
-                address = start_server(page, host=options.host, port=options.port)
+                address = start_server(page, tables, host=options.host, port=options.port)
             except OSError as fault:
                 raise InputError(
                     f"port {options.port} of {options.host} cannot be used ({fault}); "
@@ -103,7 +103,8 @@ def _wait() -> None:
     ended.wait()
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """The arguments of this command."""
     parser = Parser(prog="polyalign app", description=__doc__)
     parser.add_argument(
         "table", nargs="*", help="rewards: .parquet, .csv, .jsonl, or MAP's .json; several compare"

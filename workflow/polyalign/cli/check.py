@@ -31,15 +31,20 @@ WORTH = 0.8
 """Share of the time here below which the time with a GPU is said too."""
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    parser = argparse.ArgumentParser(prog="polyalign check", description=__doc__)
+    add_study(parser, "CONFIG | KEY=VALUE", "the study's config, and changes to it, as `seed=2`")
+    return parser
+
+
 def main(argv: list[str] | None = None) -> int:
     """Check a config and print the plan; 0 if it can run, 1 if it cannot be planned, 2 on errors.
 
     Raises:
         SystemExit: on an unknown argument.
     """
-    parser = argparse.ArgumentParser(prog="polyalign check", description=__doc__)
-    add_study(parser, "CONFIG | KEY=VALUE", "the study's config, and changes to it, as `seed=2`")
-    options = parser.parse_args(argv)
+    options = make_parser().parse_args(argv)
     try:
         given, targets = read_words(options.words, options.config)
         if targets:

@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         SystemExit: after `--help`.
     """
     try:
-        options = _parser().parse_args(argv)
+        options = make_parser().parse_args(argv)
         if len(options.studies) < 2:
             raise InputError(
                 "one study is named; expected two or more: results/a results/b; the first is what "
@@ -38,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """The arguments of this command."""
     parser = Parser(
         prog="polyalign compare",
         description=__doc__,

@@ -22,6 +22,7 @@ EXTRAS = {
     ),
     "app": ("fastapi", "gradio", "starlette", "uvicorn"),
     "serve": ("fastapi", "starlette", "uvicorn"),
+    "completion": ("shtab",),
 }
 """Extra of pyproject.toml → the modules that it brings."""
 

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         SystemExit: after `--help`.
     """
     try:
-        options = _parser().parse_args(argv)
+        options = make_parser().parse_args(argv)
         path = Path(options.file)
         if path.exists():
             raise InputError(f"{path}: is there already, and is never overwritten; name another")
@@ -69,7 +69,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """The arguments of this command."""
     parser = Parser(
         prog="polyalign init",
         description=__doc__,

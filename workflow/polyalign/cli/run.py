@@ -280,14 +280,8 @@ class Screen:
             print((CLEAR if self.terminal else "") + "\n".join(lines), flush=True)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run a study; the exit status is Snakemake's, or 2 if the config has errors.
-
-    If jobs fail, it is that of the run in which they did, also where a report of the rest is made.
-
-    Raises:
-        SystemExit: on an unknown argument.
-    """
+def make_parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
     parser = argparse.ArgumentParser(prog="polyalign run", description=__doc__)
     add_study(
         parser,
@@ -296,7 +290,18 @@ def main(argv: list[str] | None = None) -> int:
         "(default: all); changes to the config, as `seed=2`",
     )
     parser.add_argument("--cores", type=int, default=2, help="CPU cores (default: %(default)s)")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a study; the exit status is Snakemake's, or 2 if the config has errors.
+
+    If jobs fail, it is that of the run in which they did, also where a report of the rest is made.
+
+    Raises:
+        SystemExit: on an unknown argument.
+    """
+    options = make_parser().parse_args(argv)
     try:
         given, targets = read_words(options.words, options.config)
         study = load_study(given)

@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
         SystemExit: after `--help`, or if the address is taken.
     """
     try:
-        options = _parser().parse_args(argv)
+        options = make_parser().parse_args(argv)
         require("serve", "fastapi", "uvicorn", "torch")
         os.environ.update(QUIET)
         from polyalign.answer import ways
@@ -52,7 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """The arguments of this command."""
     parser = Parser(
         prog="polyalign serve",
         description=__doc__,

@@ -56,12 +56,8 @@ class Entry:
         return "/".join(filter(None, [self.job.stage, self.job.name]))
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Print the state of a study's jobs; 0, or 2 if there are none.
-
-    Raises:
-        SystemExit: on an unknown argument.
-    """
+def make_parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
     parser = argparse.ArgumentParser(prog="polyalign status", description=__doc__)
     parser.add_argument(
         "folder", nargs="?", default="results", help="results/<study> (default: all studies)"
@@ -69,7 +65,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--times", action="store_true", help="time and memory of each finished job, as a table"
     )
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the state of a study's jobs; 0, or 2 if there are none.
+
+    Raises:
+        SystemExit: on an unknown argument.
+    """
+    options = make_parser().parse_args(argv)
     try:
         entries = read_entries(Path(options.folder))
     except InputError as error:

@@ -56,12 +56,8 @@ class Job:
     reason: str
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Say why a target would be made; 0, also if it would not, or 2 on bad input.
-
-    Raises:
-        SystemExit: on an unknown argument.
-    """
+def make_parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
     parser = argparse.ArgumentParser(prog="polyalign why", description=__doc__)
     add_study(
         parser,
@@ -69,7 +65,16 @@ def main(argv: list[str] | None = None) -> int:
         "the study's config; a path below results/, a policy (rloo/hhh-60), palette, figure or "
         "table, or a rule such as `models` (default: all); changes to the config, as `seed=2`",
     )
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Say why a target would be made; 0, also if it would not, or 2 on bad input.
+
+    Raises:
+        SystemExit: on an unknown argument.
+    """
+    options = make_parser().parse_args(argv)
     try:
         given, targets = read_words(options.words, options.config)
         if len(targets) > 1:

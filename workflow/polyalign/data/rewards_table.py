@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from polyalign.data.json_lines import is_chat
-from polyalign.data.keys import KEY, SAMPLE_COLUMNS, prompt_id, split_of
+from polyalign.data.keys import CHANCE, KEY, SAMPLE_COLUMNS, prompt_id, split_of
 from polyalign.data.specs import check_same_spec
 from polyalign.data.tables import read_table
 from polyalign.errors import InputError, nearest
@@ -35,8 +35,8 @@ def value_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def _may_be_value(name: object) -> bool:
-    """Whether a column may hold a value: not one of samples, nor row numbers that pandas wrote."""
-    return name not in SAMPLE_COLUMNS and not re.fullmatch(r"Unnamed: \d+", str(name))
+    """Whether a column may hold a value: not one of samples, a chance, nor pandas' row numbers."""
+    return name not in (*SAMPLE_COLUMNS, CHANCE) and not re.fullmatch(r"Unnamed: \d+", str(name))
 
 
 def _meant_as_values(frame: pd.DataFrame) -> list[str]:

@@ -1,8 +1,9 @@
 """The λ that each policy was made with, and the levels that it is expected to give."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ from polyalign.data.tables import read_settings, read_table
 from polyalign.errors import InputError
 from polyalign.evaluate.clusters import NORMAL_95
 from polyalign.palettes.record import Palette
-from polyalign.paths import policy_of
+from polyalign.paths import model_of, policy_of
 from polyalign.sampling.select import weighted_candidates
 
 
@@ -39,13 +40,15 @@ def read_expected(
     palettes: Mapping[str, Palette],
     decoded: Iterable[str | Path],
     given: Mapping[str, Mapping[str, float]],
+    manifests: Iterable[str | Path] = (),
 ) -> dict[str, Expected]:
     """λ and expected levels of each policy.
 
     A selection among candidates records its λ, which need not be a palette's, and its exact
     expectation over the candidates. A policy that is trained for a palette, or sampled for it, uses
-    the λ for K → ∞ (`lam_train`), and is expected to give the levels of p_λ. Without a palette it
-    uses the λ that the config gives, and its level is not known in advance.
+    the λ for K → ∞ (`lam_train`), and is expected to give the levels of p_λ. Where λ moved while it
+    was trained, so that it reaches these levels, λ is the one at the end. Without a palette it uses
+    the λ that the config gives, and its level is not known in advance.
 
     Args:
         policies: policy (`family/variant`) → name of the palette that it realises, or None.
@@ -53,6 +56,7 @@ def read_expected(
         decoded: rewards tables `…/{family}/{variant}/rewards.parquet` of the policies that choose
             among candidates.
         given: policy → value → λ that the config gives.
+        manifests: of trained policies, `…/{family}/{variant}.json`.
 
     Raises:
         InputError: if a table does not record its λ and expected levels.
@@ -65,6 +69,11 @@ def read_expected(
             found[policy] = Expected(palette.lam_train, trained.level, trained.low, trained.high)
         else:
             found[policy] = Expected(given.get(policy, {}), {})
+    for path in map(Path, manifests):
+        policy = model_of(path).name
+        record = json.loads(path.read_text(encoding="utf-8"))["record"]
+        if "closed_loop" in record and policy in found:
+            found[policy] = replace(found[policy], lam=record["closed_loop"]["lam"])
     for path in map(Path, decoded):
         record = read_settings(path)
         if not {"lam", "expected"} <= set(record):

@@ -710,6 +710,10 @@ def _tables_inputs(study: Study, wildcards: Wildcards) -> Inputs:
         "palettes": shown.palettes(study),
         # They record the λ that they were made with, and what was expected of it.
         "decoded": [paths(study).rewards(policy) for policy in study.of_kind("select")],
+        # λ at the end of a training that moved it.
+        "trained": [
+            paths(study).manifest(policy) for policy in study.of_kind("train") if policy.palette
+        ],
     }
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MOST_NUMBERED = 24  # more policies than this are told apart by family alone
 LINE = 0.14  # inches: a line of the key
+TOGETHER = "\N{NO-BREAK SPACE}"  # a number and its name stay on one line
 LETTERS = 16  # letters of the key that fit in an inch
 
 
@@ -106,8 +107,11 @@ def interval_point(
 
 
 def key_height(data: FigureData, more: int = 0) -> float:
-    """Inches that `policy_legend` needs: one line per family, the base model, and `more` lines."""
-    return LINE * (len(data.families) + 1 + more) + 0.1
+    """Inches that `policy_legend` needs: families, the base model and `more` in two columns.
+
+    A family with many policies needs one line more.
+    """
+    return LINE * (math.ceil((len(data.families) + 1 + more) / 2) + 1) + 0.1
 
 
 def policy_legend(
@@ -137,7 +141,9 @@ def policy_legend(
         members = [name for name in numbers if family_of(name) == family]
         if not members:
             continue
-        own = [f"{numbers[name]} {data.variant(name)}" for name in members if numbers[name]]
+        own = [
+            f"{numbers[name]}{TOGETHER}{data.variant(name)}" for name in members if numbers[name]
+        ]
         if keys:
             own = [keys[name] for name in members]
         text = f"{family}: {',  '.join(own)}" if own else f"{family} ({len(members)} policies)"
@@ -146,14 +152,18 @@ def policy_legend(
             Line2D([], [], marker=style.marker, color=style.colour, linestyle="", label=text)
         )
     handles += extra
-    room = int(LETTERS * figure.get_figwidth())
-    narrow = all(len(str(handle.get_label())) <= room // 2 - 4 for handle in handles)
+    columns = 2 if figure.get_figwidth() > theme.COLUMN else 1
+    room = int(LETTERS * figure.get_figwidth()) // columns - 4
     for handle in handles:
-        handle.set_label(fill(str(handle.get_label()), room, subsequent_indent="    "))
+        label = fill(
+            str(handle.get_label()), room, subsequent_indent="    ", break_on_hyphens=False
+        )
+        handle.set_label(label)
     figure.legend(
         handles=handles,
         loc="outside lower left",
-        ncols=2 if narrow else 1,
+        ncols=columns,
+        columnspacing=1.0,
         handletextpad=0.3,
         borderaxespad=0.2,
         labelspacing=0.3,

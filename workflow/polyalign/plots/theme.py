@@ -37,6 +37,16 @@ COLOURS = (
     "#8A7A00",  # dark yellow: the original yellow is too pale for lines
     "#000000",
 )
+SERIES = (  # Tol, "Colour schemes" (2021), muted: what is no family has none of its colours
+    "#332288",  # indigo
+    "#882255",  # wine
+    "#44AA99",  # teal
+    "#999933",  # olive
+    "#AA4499",  # purple
+    "#117733",  # green
+    "#CC6677",  # rose
+    "#6D4C41",  # brown
+)
 MARKERS = ("o", "s", "D", "h", "p", "8", "H", "d")  # each has room for a number
 DASHED = (0, (3, 1.5))  # lines to palettes that raise a single value
 PALE = ("#E69F00", "#56B4E9", "#CC79A7")  # text on these is black
@@ -67,6 +77,7 @@ RC: dict[Any, Any] = {
     "savefig.dpi": 300,
 }
 UNDATED = {".pdf": {"CreationDate": None}}
+DARKEST = 0.65  # how much black the last of several lines of a family has
 TITLE_LETTERS = 13.5  # of a headline that fit in an inch
 
 
@@ -95,12 +106,30 @@ def family_styles(names: Iterable[str]) -> dict[str, Style]:
 
 
 def series_styles(names: Iterable[str]) -> dict[str, Style]:
-    """Styles of series that are not families, such as palettes, in order; 64 of them differ."""
-    count = len(COLOURS)
+    """Styles of series that are not families, such as values, in order; 64 of them differ.
+
+    A family's colour means that family in every figure, so that these have others.
+    """
+    count = len(SERIES)
     return {
-        name: Style(COLOURS[i % count], MARKERS[(i + i // count) % len(MARKERS)])
+        name: Style(SERIES[i % count], MARKERS[(i + i // count) % len(MARKERS)])
         for i, name in enumerate(dict.fromkeys(names))
     }
+
+
+def shade_styles(style: Style, names: Iterable[str]) -> dict[str, Style]:
+    """Styles of members of one family: its colour, darker from one to the next, another marker."""
+    from matplotlib.colors import to_hex, to_rgb
+
+    names = list(dict.fromkeys(names))
+    first = MARKERS.index(style.marker)
+    found = {}
+    for i, name in enumerate(names):
+        light = 1 - DARKEST * i / max(1, len(names) - 1)
+        red, green, blue = to_rgb(style.colour)
+        colour = to_hex((light * red, light * green, light * blue))
+        found[name] = Style(colour, MARKERS[(first + i) % len(MARKERS)])
+    return found
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from polyalign.evaluate.significance import LEVEL
@@ -13,6 +14,9 @@ from polyalign.report.text import rounded
 PARTS = {"config": "What differs in the configs", "levels": "Levels", "rates": "Win rates",
          "kl": "KL to the base model"}  # fmt: skip
 
+MOST_NAMED = 6
+"""Most differences that the first paragraph names."""
+
 
 def lead(frame: pd.DataFrame, names: Sequence[str]) -> str:
     """What was found, in a few sentences.
@@ -21,7 +25,7 @@ def lead(frame: pd.DataFrame, names: Sequence[str]) -> str:
         frame: table of `polyalign.evaluate.studies.compare_studies`.
         names: the studies, the first one being what the others are compared with.
     """
-    parts = [f"{', '.join(names[1:])} compared with {names[0]}."]
+    parts = []
     for study in names[1:]:
         rows = frame[frame["study"] == study]
         shared = rows["shared"].dropna()
@@ -31,13 +35,31 @@ def lead(frame: pd.DataFrame, names: Sequence[str]) -> str:
             if number > 1
             else "no test prompts are shared, so that differences are not paired"
         )
-        tested = rows["level_p"].notna()
-        apart = int((rows["level_p"] < LEVEL).sum())
-        parts.append(
-            f"{study}: {how}; {apart} of {int(tested.sum())} levels differ at the "
-            f"{LEVEL:.0%} level, p adjusted for the number of differences."
-        )
+        parts.append(f"{study} compared with {names[0]}: {how}; {_differ(rows)}.")
     return " ".join(parts)
+
+
+def _differ(rows: pd.DataFrame) -> str:
+    """How many levels of a study differ from those of the first."""
+    # A difference that is 0 for every prompt has no p.
+    same = int(((rows["level_diff"] == 0) & (rows["level_diff_se"] == 0)).sum())
+    known, tested = int(rows["level_diff"].notna().sum()), int(rows["level_p"].notna().sum())
+    if known == 0:
+        return "no level can be compared"
+    if same == known:
+        return f"all {known} levels are the same, prompt by prompt"
+    clear = rows[rows["level_p"] < LEVEL]
+    signs = np.where(clear["level_diff"] > 0, "higher", "lower")
+    told = [
+        f"{row['value']} of {row['policy']} is {sign}"
+        for sign, (_, row) in zip(signs, clear.iterrows(), strict=True)
+    ][:MOST_NAMED]
+    listed = f" ({', '.join(told)}{', …' if len(clear) > len(told) else ''})" if told else ""
+    equal = f", {same} more are the same, prompt by prompt" if same else ""
+    return (
+        f"{len(clear)} of {tested} levels differ at the {LEVEL:.0%} level, p adjusted for the "
+        f"number of differences{listed}{equal}"
+    )
 
 
 def studies_page(

@@ -5,11 +5,12 @@ The value model gives log p0 plus that difference as its own log-probabilities (
 value the factors telescope over the response, and what is sampled is p_λ ∝ p0 exp(λ·r) exactly.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from polyalign.models.value_model import load_value_model
+from polyalign.models.value_model import ValueModel, load_value_model
 from polyalign.palettes.record import lam_of
 from polyalign.sampling.guided import GuidedEngine
 from polyalign.settings import SamplingRule
@@ -39,5 +40,25 @@ def engine(
         InputError: if the value model cannot be read, or does not know a value that λ weighs.
     """
     lam: dict[str, float] = settings.get("lam") or lam_of(palette, "lam_train")
-    tilted = load_value_model(value_model, model).merged(model, lam)
+    return tilted_engine(load_value_model(value_model, model), model, tokenizer, sampling, lam)
+
+
+def tilted_engine(
+    learnt: ValueModel,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sampling: SamplingRule,
+    lam: Mapping[str, float],
+) -> GuidedEngine:
+    """The engine of one λ. It holds a copy of the base model with the weights W(λ).
+
+    Args:
+        learnt: the value model.
+        model, tokenizer, sampling: as in `engine`.
+        lam: value → weight λ ≥ 0.
+
+    Raises:
+        InputError: if λ weighs a value that the value model does not know.
+    """
+    tilted = learnt.merged(model, lam)
     return GuidedEngine(tilted, tokenizer, sampling, {}, {}, interval=1, top_k=1, stop=())

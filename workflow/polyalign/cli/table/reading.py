@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from polyalign.cli.table.options import asked_levels
-from polyalign.data.keys import SAMPLE_COLUMNS
+from polyalign.data.keys import CHANCE, SAMPLE_COLUMNS
 from polyalign.errors import InputError
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def read_whole(options: argparse.Namespace, values: list[str] | None) -> "pd.Dat
 def check_names(values: Iterable[str]) -> None:
     """Refuse columns of samples, which are in every table."""
     for name in values:
-        if name in SAMPLE_COLUMNS:
+        if name in (*SAMPLE_COLUMNS, CHANCE):
             raise InputError(
                 f"{name!r} is a column of every table of samples, and no value; expected a reward; "
                 "for its levels copy it to a column of another name"

@@ -19,6 +19,7 @@ from polyalign.plots import FigureSpec, theme
 from polyalign.plots.data import FigureData, family_of, shown_of
 from polyalign.plots.places import label_points
 from polyalign.plots.points import (
+    TOGETHER,
     change,
     in_base_sd,
     interval_point,
@@ -120,7 +121,7 @@ def nats(data: FigureData, policy: str) -> str:
 
 def _keys(data: FigureData, numbers: dict[str, str]) -> dict[str, str]:
     return {
-        name: f"{number} {data.variant(name)} {nats(data, name)}".rstrip()
+        name: f"{number} {data.variant(name)} {nats(data, name)}".rstrip().replace(" ", TOGETHER)
         for name, number in numbers.items()
         if number
     }

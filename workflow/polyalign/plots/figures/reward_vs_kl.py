@@ -73,10 +73,11 @@ def title(data: FigureData) -> str:
     best = max(known, key=lambda name: _finite(in_base_sd(data, name, value)[0]))
     level, low, high = in_base_sd(data, best, value)
     bound = "≤ " if is_bound(data, best) else ""
+    numbers = f"{level:+.2f} sd ({low:+.2f} to {high:+.2f})".replace("-", "−")
     return (
-        f"{data.labels[value]} is highest for {best}: {level:+.2f} sd ({low:+.2f} to {high:+.2f}) "
-        f"at {bound}{nats(data, best)[0]:.2f} nats"
-    ).replace("-0", "−0")
+        f"{data.labels[value]} is highest for {best}: {numbers} at {bound}"
+        f"{nats(data, best)[0]:.2f} nats"
+    )
 
 
 def finding(data: FigureData) -> str:

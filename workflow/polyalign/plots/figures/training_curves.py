@@ -10,7 +10,7 @@ twentieth of the training.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     with tiles as (figure, panels):
         for axes, (family, metric) in zip(panels, panels_of, strict=True):
             lines = _lines(data, family, metric)
-            styles = theme.series_styles(lines)
+            styles = line_styles(data, family, metric, lines)
             for label, rows in lines.items():
                 _curve(axes, rows, styles[label], label)
                 target = perfect(data, f"{family}/{label}", metric)
@@ -79,6 +79,30 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             else:
                 axes.legend(fontsize=6, handlelength=1.2)
         theme.headline(figure, title(data))
+
+
+def line_styles(
+    data: FigureData, family: str, metric: str, lines: Iterable[str]
+) -> dict[str, theme.Style]:
+    """Styles of a panel's lines: of its values, or the family's own, darker for each other model.
+
+    What is no family, as the base model, is grey.
+    """
+    names = list(lines)
+    values = theme.series_styles(data.labels)
+    by_label = {data.labels[value]: style for value, style in values.items()}
+    if metric in BY_VALUE:
+        # A label is `variant value`; several models of a family differ in the marker.
+        found = {}
+        for place, name in enumerate(names):
+            label = max((one for one in by_label if name.endswith(one)), key=len)
+            marker = theme.MARKERS[place % len(theme.MARKERS)]
+            found[name] = theme.Style(by_label[label].colour, marker)
+        return found
+    if names and set(names) <= set(values):
+        return {name: values[name] for name in names}
+    own = theme.family_styles(data.families)
+    return theme.shade_styles(own.get(family, theme.Style(theme.GREY, "o")), names)
 
 
 def title(data: FigureData) -> str:

@@ -1,11 +1,12 @@
-"""The rules of the study's workflow: one box per rule, one arrow where a file is handed on.
+"""The stages of the study's workflow: one box per stage with its rules, and what it hands on.
 
-The work goes from left to right. Dashed arrows lead back: trained models are sampled, scored and
-merged by the same rules as the base model was. An arrow is left out where a longer way implies it.
+The work goes from data to the report. A dashed arrow leads back: trained models are sampled and
+scored by the same rules as the base model was. An arrow is left out where a longer way implies it.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from polyalign.plots import FigureSpec, theme
@@ -13,43 +14,69 @@ from polyalign.plots.data import FigureData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
 FIGURE = FigureSpec(needs=("jobs",))
-SWEEPS = 12  # passes of ordering by the neighbours' places
-STAGES = (  # what rules do, how their names start, and their colour; the first that fits
-    ("training", ("train", "base_model", "reward_model", "value_model"), theme.COLOURS[1]),
-    ("sampling", ("generate", "annotate", "merge", "decode", "import"), theme.COLOURS[0]),
-    ("solving", ("solve", "diagnose", "explore"), theme.COLOURS[2]),
-    ("judging", ("levels", "winrate", "tables", "families", "mixing"), theme.COLOURS[3]),
-    ("showing", ("plot", "overview", "report"), theme.COLOURS[4]),
-    ("data", ("",), theme.GREY),
-)
+STAGES = {  # stage → how the names of its rules start; the first that fits
+    "models and rewards": ("base_model", "reward_model"),
+    "policies": ("train", "value_model", "decode", "generate_"),
+    "samples, scored": ("generate", "annotate", "merge", "import"),
+    "λ of palettes": ("solve", "diagnose", "explore"),
+    "judged": ("levels", "winrate", "tables", "families", "mixing"),
+    "shown": ("plot", "overview", "report"),
+    "data": ("",),
+}
+PLACES = {  # stage → column and row of its box; the second row goes back to the left
+    "data": (0, 0),
+    "models and rewards": (1, 0),
+    "samples, scored": (2, 0),
+    "λ of palettes": (3, 0),
+    "policies": (3, 1),
+    "judged": (2, 1),
+    "shown": (1, 1),
+}
+ORDER = list(PLACES)
+WIDTH, HEIGHT = 0.82, 0.6  # of a box, of the distance to the next
+ASIDE = 0.25  # an arrow back is so far from the middle of a box, where the others are
+LETTERS = 29  # of a box's width
+ARROW = {"linewidth": 1.0, "color": theme.GREY, "arrowstyle": "-|>,head_length=0.4,head_width=0.2"}
 
 
 def draw(data: FigureData, output: Sequence[Path]) -> None:
     """Draw the figure to every path of `output`."""
-    edges = forward(data.jobs)
-    places = layout(edges)
-    columns = 1 + max(x for x, _ in places.values())
-    tallest = max(sum(1 for x, _ in places.values() if x == column) for column in range(columns))
-    height = max(2.2, 0.36 * tallest + 0.85)
-    with theme.sheet(output, 1, 1, width=theme.PAGE, height=height) as (figure, panels):
+    members = rules_of(data.jobs)
+    with theme.sheet(output, 1, 1, width=theme.PAGE, height=2.9) as (figure, panels):
         axes = panels[0, 0]
         axes.set_axis_off()
-        axes.set(xlim=(-0.5, columns - 0.5), ylim=(-0.6, tallest - 0.4))
-        boxes = {name: _box(axes, name, place) for name, place in places.items()}
-        for start, end in data.jobs:
-            back = (start, end) not in edges
-            if back or not implied(edges, start, end):
-                _arrow(axes, boxes[start], boxes[end], back=back)
-        _legend(figure)
+        axes.set(xlim=(-0.42, 3.42), ylim=(1.4, -0.4))
+        for stage, rules in members.items():
+            _box(axes, stage, rules)
+        for start, end in hand_overs(data.jobs):
+            _arrow(axes, start, end)
         theme.headline(figure, finding(data).rstrip("."))
 
 
-def implied(edges: Sequence[tuple[str, str]], start: str, end: str) -> bool:
-    """Whether a longer way than the edge itself leads from one rule to the other."""
+def stage_of(rule: str) -> str:
+    """The stage that a rule belongs to."""
+    return next(stage for stage, starts in STAGES.items() if rule.startswith(starts))
+
+
+def rules_of(edges: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """Stage → its rules, in the order of the work."""
+    rules = sorted({rule for edge in edges for rule in edge})
+    found = {stage: [rule for rule in rules if stage_of(rule) == stage] for stage in ORDER}
+    return {stage: several for stage, several in found.items() if several}
+
+
+def hand_overs(edges: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Pairs of stages between which there is an arrow, without those that a longer way implies."""
+    between = {(stage_of(start), stage_of(end)) for start, end in edges}
+    forward = {pair for pair in between if ORDER.index(pair[0]) < ORDER.index(pair[1])}
+    back = {pair for pair in between if ORDER.index(pair[0]) > ORDER.index(pair[1])}
+    return sorted(pair for pair in forward if not implied(forward, *pair)) + sorted(back)
+
+
+def implied(edges: set[tuple[str, str]], start: str, end: str) -> bool:
+    """Whether a longer way than the edge itself leads from one stage to the other."""
     after = {b for a, b in edges if a == start} - {end}
     while after:
         if end in after:
@@ -59,107 +86,40 @@ def implied(edges: Sequence[tuple[str, str]], start: str, end: str) -> bool:
 
 
 def finding(data: FigureData) -> str:
-    """How many rules the study uses."""
-    rules = {rule for pair in data.jobs for rule in pair}
-    return f"{len(rules)} rules make the study, with {len(data.jobs)} hand-overs between them."
-
-
-def forward(edges: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The edges without those that close a circle.
-
-    One rule samples from the base model and from the models trained later, so between rules there
-    are circles although there are none between jobs. Edges are taken in the order in which rules
-    are met from the sources on; one that leads back is left out.
-    """
-    kept: list[tuple[str, str]] = []
-    ahead: dict[str, set[str]] = {name: {name} for edge in edges for name in edge}
-    for start, end in sorted(edges, key=lambda edge: _late(edge[0])):
-        if start in ahead[end]:
-            continue
-        kept.append((start, end))
-        for name, seen in ahead.items():
-            if start in seen:
-                ahead[name] = seen | ahead[end]
-    return kept
-
-
-def _late(rule: str) -> bool:
-    """Whether a rule trains: what it hands to the rules of sampling is its second round."""
-    return rule.startswith("train")
-
-
-def layout(edges: Sequence[tuple[str, str]]) -> dict[str, tuple[int, float]]:
-    """Places of rules: the column is the longest way to a rule, its row near its neighbours'.
-
-    Ordering rows by the mean place of neighbours, to and fro, is the barycentre method of Sugiyama,
-    Tagawa and Toda (IEEE Trans. SMC 11, 1981). The edges have no circle.
-    """
-    names = list(dict.fromkeys(name for edge in edges for name in edge))
-    column = dict.fromkeys(names, 0)
-    for _ in names:
-        for start, end in edges:
-            column[end] = max(column[end], column[start] + 1)
-    layers = [[n for n in names if column[n] == x] for x in range(max(column.values()) + 1)]
-    tallest = max(map(len, layers))
-    row: dict[str, float] = {}
-
-    def spread(layer: list[str]) -> None:
-        gap = tallest / len(layer)
-        row.update({name: gap * (i + 0.5) - 0.5 for i, name in enumerate(layer)})
-
-    for layer in layers:
-        spread(layer)
-    near: dict[str, list[str]] = {name: [] for name in names}
-    for start, end in edges:
-        near[start].append(end)
-        near[end].append(start)
-
-    def pull(name: str) -> float:
-        return sum(row[other] for other in near[name]) / len(near[name])
-
-    for sweep in range(SWEEPS):
-        for layer in layers if sweep % 2 == 0 else reversed(layers):
-            layer.sort(key=pull)
-            spread(layer)
-    return {name: (column[name], row[name]) for name in names}
-
-
-def colour_of(rule: str) -> str:
-    """Colour of a rule's box."""
-    return next(colour for _, starts, colour in STAGES if rule.startswith(starts))
-
-
-def _box(axes: "Axes", rule: str, place: tuple[int, float]) -> "Text":
-    text = rule.replace("_", "\n", 1) if len(rule) > 9 else rule
-    box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": colour_of(rule)}
-    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6, "linespacing": 0.9}
-    return axes.text(*place, text, bbox=box, zorder=3, **look)
-
-
-def _arrow(axes: "Axes", start: "Text", end: "Text", *, back: bool) -> None:
-    """An arrow from box to box; one that leads back is dashed and bent."""
-    axes.annotate(
-        "",
-        end.get_position(),
-        start.get_position(),
-        arrowprops={
-            "arrowstyle": "-|>,head_length=0.25,head_width=0.12",
-            "color": theme.SOFT,
-            "linewidth": 0.6,
-            "linestyle": "--" if back else "-",
-            "connectionstyle": f"arc3,rad={-0.25 if back else 0}",
-            "patchA": start.get_bbox_patch(),
-            "patchB": end.get_bbox_patch(),
-        },
-        zorder=1,
+    """How many rules and stages the study uses."""
+    members = rules_of(data.jobs)
+    return (
+        f"{sum(map(len, members.values()))} rules in {len(members)} stages make the study, with "
+        f"{len(data.jobs)} hand-overs between rules."
     )
 
 
-def _legend(figure: "Figure") -> None:
-    from matplotlib.lines import Line2D
+def _box(axes: "Axes", stage: str, rules: Sequence[str]) -> None:
+    from matplotlib.patches import FancyBboxPatch
 
-    handles = [
-        Line2D([], [], marker="s", markerfacecolor="white", color=colour, linestyle="", label=name)
-        for name, _, colour in STAGES
-    ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=len(handles))
+    x, y = PLACES[stage]
+    corner = (x - WIDTH / 2, y - HEIGHT / 2)
+    look: dict[str, Any] = {"boxstyle": "round,pad=0,rounding_size=0.06", "facecolor": "white"}
+    axes.add_patch(
+        FancyBboxPatch(corner, WIDTH, HEIGHT, edgecolor=theme.GREY, linewidth=1.0, **look)
+    )
+    top = y - HEIGHT / 2
+    axes.text(x, top + 0.07, stage, ha="center", va="top", fontsize=8, fontweight="bold")
+    axes.text(
+        x, top + 0.19, fill(", ".join(rules), LETTERS), ha="center", va="top", fontsize=6,
+        linespacing=1.15,
+    )  # fmt: skip
+
+
+def _arrow(axes: "Axes", start: str, end: str) -> None:
+    """An arrow between the near sides of two boxes; one that leads back is dashed."""
+    (x, y), (to_x, to_y) = PLACES[start], PLACES[end]
+    across, down = (to_x > x) - (to_x < x), (to_y > y) - (to_y < y)
+    # Between two rows an arrow stands on the upper and lower sides.
+    back = ORDER.index(start) > ORDER.index(end)
+    if down:
+        across = 0
+    aside = ASIDE if back and down else 0.0
+    here = (x + across * WIDTH / 2 - aside, y + down * HEIGHT / 2)
+    there = (to_x - across * WIDTH / 2 + aside, to_y - down * HEIGHT / 2)
+    axes.annotate("", there, here, arrowprops={**ARROW, "linestyle": "--" if back else "-"})
