@@ -20,7 +20,7 @@ report: "workflow/report/workflow.rst"
 # name of a container with a space in its path.
 if with_apptainer():
 
-    container: f"{workflow.basedir}/envs/polyalign.sif"
+    container: f"{CHECKOUT}/envs/polyalign.sif"
 
 
 wildcard_constraints:
@@ -33,15 +33,6 @@ wildcard_constraints:
     n=r"\d+",
 
 
-localrules:
-    all,
-    models,
-    palettes,
-    winrates,
-    plots,
-    report,
-
-
 rule all:
     """The whole study: every policy, table and figure, and the report."""
     default_target: True
@@ -50,6 +41,7 @@ rule all:
         of_kept(shown.table_files),
         of_kept(shown.plot_files),
         VERDICTS,
+    localrule: True
 
 
 rule models:
@@ -57,12 +49,14 @@ rule models:
     input:
         of_kept(stages.trained_models),
         VERDICTS,
+    localrule: True
 
 
 rule palettes:
     """λ of every palette."""
     input:
         shown.palettes(STUDY),
+    localrule: True
 
 
 rule winrates:
@@ -70,6 +64,7 @@ rule winrates:
     input:
         of_kept(shown.winrate_files),
         VERDICTS,
+    localrule: True
 
 
 rule plots:
@@ -77,6 +72,7 @@ rule plots:
     input:
         of_kept(shown.plot_files),
         VERDICTS,
+    localrule: True
 
 
 if STUDY.sandbox:

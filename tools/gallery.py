@@ -26,8 +26,8 @@ deviations of the base model's rewards where several values are compared, and a 
 where its number is. Values on the axes of figures of pairs and of λ are those of
 `evaluation.values`, in their order.
 
-Pictures: the sandbox study; that of `replicates` is of the real study. This page and its thumbnails
-are written by `python tools/gallery.py results/sandbox/plots`.
+Pictures: the sandbox study, and `configs/published.yaml` and the real study for figures that it does
+not draw. This page and its thumbnails are written by `python tools/gallery.py results/sandbox/plots`.
 """
 
 
@@ -47,7 +47,9 @@ def thumbnail(source: Path, target: Path) -> None:
         whole = picture.convert("RGB")
     size = (WIDTH, round(whole.height * WIDTH / whole.width))
     target.parent.mkdir(parents=True, exist_ok=True)
-    whole.resize(size, Image.Resampling.LANCZOS).quantize(48).save(target, optimize=True)
+    small = whole.resize(size, Image.Resampling.LANCZOS)
+    # The default method gives thin lines of different colours the same one.
+    small.quantize(48, method=Image.Quantize.FASTOCTREE).save(target, optimize=True)
 
 
 def main() -> None:

@@ -128,7 +128,8 @@ def test_all_have_one_python() -> None:
 
 def test_what_the_project_imports_is_locked_and_installed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = {plain(re.split(r"[<>=!\[ ]", name)[0]) for name in project["dependencies"]}
+    lines = [*project["dependencies"], *project["optional-dependencies"]["workflow"]]
+    wanted = {plain(re.split(r"[<>=!\[ ]", line)[0]) for line in lines}
     locked = {plain(name): number for name, number in LOCK.items()}
     assert wanted <= set(locked)
     for name in wanted:

@@ -80,8 +80,9 @@ def test_a_failed_job_is_named_with_reason_and_log(checkout: Path) -> None:
     assert "\n".join(printed).count("\n".join(told)) == 2  # at once, and at the end
     assert "Not complete: 1 jobs failed, 1 of 2 are done." in printed
     (checkout / "workflow/scripts/solve.py").write_text(kept)
-    status, printed = run(checkout, LAMBDA)
-    assert (status, printed[-2]) == (0, f"Done: {LAMBDA}.")
+    status, printed = run(checkout, "hhh-60")
+    assert (status, printed[-2]) == (0, f"Done: {RESULTS}/palettes/hhh-60.json.")
+    assert (checkout / LAMBDA).is_file()
 
 
 def test_an_unknown_target_is_one_sentence(checkout: Path) -> None:

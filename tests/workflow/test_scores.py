@@ -1,6 +1,5 @@
 """Studies from scores alone run for real, with the packages of the light environment alone."""
 
-import json
 import shutil
 import subprocess
 from importlib.metadata import packages_distributions
@@ -24,9 +23,6 @@ from browser import (
 from conftest import REPOSITORY, copy_checkout, snakemake
 from packaging.utils import canonicalize_name
 from selenium.webdriver.common.by import By
-
-REFERENCE = REPOSITORY.parent / "shared/reference/llama2_chat-Anthropic-harmless.json"
-
 
 REFUSE = """
 import sys
@@ -179,40 +175,6 @@ def test_a_broken_page_has_faults(tmp_path: Path) -> None:
     page.write_text('<img src="lost.png"><script>nothing.here()</script>')
     with opened(page, tmp_path / "profile") as driver:
         assert len([fault for fault in faults(driver) if "favicon" not in fault]) == 2
-
-
-@pytest.mark.skipif(not REFERENCE.is_file(), reason="needs the published table beside the checkout")
-def test_the_published_table_gives_the_published_lambda(without_torch: Path) -> None:
-    """All prompts in the fit split, as in the paper: λ of hhh-70 by the joint dual."""
-    names = {
-        "humor": "humor",
-        "helpful": "gpt2-helpful",
-        "harmless": "gpt2-harmless",
-        "diversity": "diversity",
-        "coherence": "coherence",
-        "perplexity": "perplexity",
-    }
-    records = json.loads(REFERENCE.read_text())
-    table = without_torch / "published.json"
-    table.write_text(json.dumps([{**record, "split": "fit"} for record in records]))
-    raised, kept = dict.fromkeys(list(names)[:3], "q70"), dict.fromkeys(list(names)[3:], "mean")
-    study = {
-        "study": "published",
-        "rewards": "published.json",
-        "values": {name: {"kind": "column", "column": key} for name, key in names.items()},
-        "palettes": {"hhh-70": raised | kept},
-        "map": {"scope": "joint"},
-        "plots": [],
-    }
-    (without_torch / "study.yaml").write_text(yaml.safe_dump(study))
-    run(without_torch, "study.yaml", "palettes")
-    record = json.loads((without_torch / "results/published/palettes/hhh-70.json").read_text())
-    published = dict(zip(names, [2.017, 1.394, 1.499, 0, 0, 0.068], strict=True))
-    lam = dict(zip(record["values"], record["lam"], strict=True))
-    assert lam == pytest.approx(published, abs=2e-3)
-    assert record["ess"] == pytest.approx(180, abs=1)
-    assert record["verdict"] == "supported"
-    assert record["kkt"] <= 1e-8
 
 
 def test_a_palette_out_of_reach_fails_with_its_conflict(without_torch: Path) -> None:

@@ -9,8 +9,22 @@ from snakemake.cli import get_argument_parser
 from snakemake.exceptions import IncompleteCheckpointException, WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
-ROOT = os.path.relpath(workflow.basedir)
-sys.path.insert(0, f"{workflow.basedir}/workflow")
+# This file may be part of a module of somebody else's workflow (docs/module.md), so the checkout is
+# not found by the main Snakefile.
+MODULE = not workflow.modifier.is_main_snakefile()
+CHECKOUT = Path(str(workflow.current_basedir)).parents[1]
+ROOT = os.path.relpath(CHECKOUT)
+if not Path(ROOT, "workflow/polyalign").is_dir():
+    raise WorkflowError(
+        f"{CHECKOUT} is no checkout of Polyalign, whose jobs need its files; expected the path of one "
+        "as `snakefile:` of the module; clone it beside your workflow"
+    )
+if workflow.modifier.path_modifier.replace_prefix("results/", None) != "results/":
+    raise WorkflowError(
+        "Polyalign's paths are written into its files; expected the module without `prefix` and "
+        "`replace_prefix`; name the study otherwise in its config"
+    )
+sys.path.insert(0, f"{CHECKOUT}/workflow")
 
 from polyalign import families, plots, study
 from polyalign.errors import InputError
@@ -32,10 +46,15 @@ from polyalign.runtime import preloaded
 from polyalign.runtime.code import canonical
 
 # Jobs find the Python that runs Snakemake and this checkout's library, activated or not. A crash in
-# compiled code writes where it happened in Python to the job's log.
+# compiled code writes where it happened in Python to the job's log. The jobs of a workflow that uses
+# this one as a module keep what they import.
+own = f"{CHECKOUT}/workflow"
+others = os.environ.get("PYTHONPATH", "").split(os.pathsep) if MODULE else []
 os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
-    PYTHONPATH=f"{workflow.basedir}/workflow",
+    PYTHONPATH=os.pathsep.join(
+        [own, *(place for place in others if place not in ("", own))]
+    ),
     PYTHONFAULTHANDLER="1",
 )
 preloaded.announce(os.environ)
@@ -45,7 +64,9 @@ os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**30))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**32))
 
 try:
-    STUDY = study.validate(config, workflow.configfiles)
+    # Where this is a module, `use rule` may read it again with the same config.
+    config.pop("front_page", None)
+    STUDY = study.validate(config, [] if MODULE else workflow.configfiles)
 except InputError as fault:
     raise WorkflowError(f"the config has faults:\n{fault}") from None
 
@@ -112,7 +133,7 @@ def job(stage, launch=False):
 def environment(kind):
     """Software for `--sdm conda`: that of a stage, or `light` or `models`."""
     found = stages.STAGES.get(kind)
-    return f"{workflow.basedir}/envs/{found.environment if found else kind}.yaml"
+    return f"{CHECKOUT}/envs/{found.environment if found else kind}.yaml"
 
 
 def params(stage, files=None, **fixed):
@@ -162,7 +183,7 @@ def inputs_of_solve(wildcards):
     When a checkpoint ends, Snakemake submits the groups that run a second time. Without one the
     policies of a palette that has no solution fail, and the next run goes on without them.
     """
-    workflow.get_rule("solve").is_checkpoint = not grouped()
+    rules.solve.rule.is_checkpoint = not grouped()
     return inputs("solve")(wildcards)
 
 
@@ -215,19 +236,29 @@ def files_with_work(stage, name, **fixed):
     """
 
     def arguments(wildcards, input, output, resources=None):
-        code = stages.code_text(STUDY, stage, {**fixed, **wildcards})
-        work = PATHS.work(name, wildcards.variant)
-        return command.arguments(input, output, resources or {}, work=work, code=code)
+        return command.arguments(
+            input,
+            output,
+            resources or {},
+            work=PATHS.work(name, wildcards.variant),
+            made_from=made_from(stage, **{**fixed, **wildcards}),
+        )
 
     return arguments
 
 
+def made_from(stage, **wildcards):
+    """The settings and code that the checkpoints of a job belong to."""
+    settings = unchanged.compared_text(STUDY, stage, wildcards)
+    return f"{settings} {stages.code_text(STUDY, stage, wildcards)}"
+
+
 def files_of_value_model(wildcards, input, output, resources=None):
     """As `files_with_work`, for the study's one value model."""
-    code, work = stages.code_text(STUDY, "value_model", {}), PATHS.work(
-        *VALUE.name.split("/")
+    work, belongs = PATHS.work(*VALUE.name.split("/")), made_from("value_model")
+    return command.arguments(
+        input, output, resources or {}, work=work, made_from=belongs
     )
-    return command.arguments(input, output, resources or {}, work=work, code=code)
 
 
 def launcher(wildcards, resources):
@@ -293,7 +324,7 @@ def refuse_unknown_targets():
     called = command_line.stem == "snakemake" or command_line.parent.name == "snakemake"
     # A storage provider has names of its own for the files.
     stored = workflow.storage_settings.default_storage_provider is not None
-    if not called or not workflow.is_main_process or stored:
+    if MODULE or not called or not workflow.is_main_process or stored:
         return
     faults = targets.unknown_targets(
         STUDY,

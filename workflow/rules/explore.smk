@@ -31,10 +31,10 @@ rule explore_jobs:
     conda:
         environment("light")
     params:
-        snakefile=os.path.relpath(workflow.main_snakefile),
+        snakefile=os.path.relpath(CHECKOUT / "Snakefile"),
         target=PATHS.file("report.html"),
         plan=canonical(shown.rule_graph_settings(STUDY)),
-        rules=text_hash(workflow.basedir, "Snakefile", "workflow/rules/*.smk"),
+        rules=text_hash(CHECKOUT, "Snakefile", "workflow/rules/*.smk"),
         # Untracked, since it takes `input`: what of it the plan depends on is in `plan`.
         config=lambda wildcards, input: CONFIG,
     shell:

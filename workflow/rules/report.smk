@@ -54,13 +54,14 @@ rule report:
         PATHS.file("report.html"),
     log:
         PATHS.log("report"),
+    localrule: True
     conda:
         environment("light")
     params:
-        snakefile=os.path.relpath(workflow.main_snakefile),
-        style=os.path.relpath(f"{workflow.basedir}/workflow/report/report.css"),
+        snakefile=os.path.relpath(CHECKOUT / "Snakefile"),
+        style=os.path.relpath(CHECKOUT / "workflow/report/report.css"),
         # Not as inputs: those of a fresh checkout would be newer than results that came with it.
-        captions=text_hash(workflow.basedir, "workflow/report/*.*"),
+        captions=text_hash(CHECKOUT, "workflow/report/*.*"),
     shell:
         # The running workflow holds the lock of the folder; this one only reads.
         "python -m snakemake --snakefile {params.snakefile:q} --profile none --nolock --cores 1"

@@ -29,7 +29,8 @@ def main(job: Job, *, value: str, spec: dict[str, Any]) -> None:
         reads_prompt=entry.reads_prompt(),
         at_once=entry.AT_ONCE,
     )
-    record = {"value": value, "settings": spec, "spec": identity}
+    cut = {value: [scores.attrs.pop("cut"), len(scores)]}
+    record = {"value": value, "settings": spec, "spec": identity, "cut": cut}
     write_table(scores, job.outputs["scores"], record)
 
 

@@ -9,7 +9,7 @@ def main(job: Job, *, seed: int, steps: int, template: str) -> None:
     model = job.outputs["model"]
     record = train_lm(job.input("corpus"), model, template=template, seed=seed, steps=steps)
     write_metrics(model, job.outputs["metrics"])
-    write_manifest(model, job.outputs["manifest"], job.settings, record)
+    write_manifest(model, job.outputs["manifest"], job.settings, record, job.inputs)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from polyalign.data.cut_off import unread
 from polyalign.data.tables import read_by_policy, read_table
 from polyalign.families import BASE
 from polyalign.palettes.record import read_palettes
@@ -33,8 +34,8 @@ def main(
     methods: dict[str, Any],
 ) -> None:
     names, of_policies = dict(labels), dict(policies)
-    tables = zip(of_policies, job.inputs["rewards"], strict=True)
-    frames = {policy: read_table(path) for policy, path in tables}
+    tables = dict(zip(of_policies, job.inputs["rewards"], strict=True))
+    frames = {policy: read_table(path) for policy, path in tables.items()}
     facts: dict[str, dict[str, float | str]] = {}
     cards: dict[str, dict[str, Any]] = {}
     for path in job.inputs.get("manifests", []):
@@ -56,6 +57,7 @@ def main(
         labels=names,
         policies=of_policies,
         levels={name: table.set_index("value") for name, table in levels.items()},
+        unread={policy: unread([path]) for policy, path in tables.items()},
         chosen=chosen,
         opponent=methods["evaluation"]["opponent"],
         families=read_table(job.input("families")),

@@ -86,7 +86,7 @@ def main(
     if is_main_process():
         write_json(outputs["model"] / CARD, {"name": name, **record["card"]})
         write_metrics(outputs["model"], outputs["metrics"])
-        write_manifest(outputs["model"], outputs["manifest"], job.settings, record)
+        write_manifest(outputs["model"], outputs["manifest"], job.settings, record, job.inputs)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from typing import Any
 
 from polyalign.data.rewards_table import read_pool
 from polyalign.map.dual import Limits
+from polyalign.palettes.drawn import draw_levels
 from polyalign.palettes.solve import solve_palette
 from polyalign.runtime.files import write_json
 from polyalign.runtime.job import Job, run
@@ -16,11 +17,22 @@ def main(
     levels: dict[str, str | float],
     scope: str,
     if_infeasible: dict[str, Any],
+    drawn: dict[str, Any] | None = None,
     now: dict[str, Any] | None = None,
 ) -> None:
-    chosen = now or if_infeasible
+    chosen, pool = now or if_infeasible, read_pool(job.inputs)
+    if drawn:
+        found = draw_levels(
+            pool,
+            palette,
+            list(levels),
+            scope=scope,
+            limits=Limits(**drawn["limits"]),
+            seed=drawn["seed"],
+        )
+        levels = dict(found)
     record = solve_palette(
-        read_pool(job.inputs),
+        pool,
         palette,
         levels,
         scope=scope,

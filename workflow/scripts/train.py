@@ -25,7 +25,7 @@ def main(
     record = declared(family).implementation()(training_inputs(job), outputs["model"])
     if is_main_process():
         write_metrics(outputs["model"], outputs["metrics"])
-        write_manifest(outputs["model"], outputs["manifest"], job.settings, record)
+        write_manifest(outputs["model"], outputs["manifest"], job.settings, record, job.inputs)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def main(
         with atomic_write(outputs["calibration"]) as draft:
             calibration.to_csv(draft, index=False)
         write_metrics(outputs["model"], outputs["metrics"])
-        write_manifest(outputs["model"], outputs["manifest"], job.settings, record)
+        write_manifest(outputs["model"], outputs["manifest"], job.settings, record, job.inputs)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,23 @@ def test_what_is_missing_is_named_and_nothing_else_is_wrong(capsys):
     ]  # fmt: skip
 
 
+def test_the_label_of_a_classifier_with_several_is_to_fill_in(capsys, folder):
+    (folder / "mood").mkdir()
+    (folder / "mood/config.json").write_text('{"id2label": {"0": "CALM", "1": "ANGRY"}}')
+    value = ("--value", "calm=sequence_classifier:mood")
+    status, out, _ = run(capsys, "my.yaml", "--model", "a/b", "--prompts", "prompts.jsonl", *value)
+    assert status == 0
+    assert [line for line in out.splitlines() if "fill" in line] == [
+        "to fill in: values.calm.index",
+        "next: fill in, then polyalign check my.yaml",
+    ]
+    text = (folder / "my.yaml").read_text()
+    with pytest.raises(InputError, match=r"'FILL-IN: CALM or ANGRY'; .* \(0 CALM, 1 ANGRY\)"):
+        load("my.yaml")
+    (folder / "my.yaml").write_text(text.replace('"FILL-IN: CALM or ANGRY"', "CALM"))
+    assert load("my.yaml").values["calm"].index == "CALM"
+
+
 def test_without_flags_a_study_of_two_values_is_drafted(capsys, folder):
     assert run(capsys, "sub/draft.yaml")[0] == 0
     text = (folder / "sub/draft.yaml").read_text()

@@ -553,3 +553,61 @@ def test_the_name_of_a_value_may_have_an_equals_sign(capsys, table, tmp_path):
 )
 def test_large_counts_have_no_exponent(number, text):
     assert cell(number) == text
+
+
+def test_words_of_targets_on_the_command_line(capsys, table, tmp_path):
+    frame = pd.read_csv(table)
+    frame["topic"] = np.where(frame["prompt"].str.endswith("3"), "three", "other")
+    frame.to_csv(table, index=False)
+    asked = {
+        "humor<=mean": "humor <=", "helpful=<=mean": "helpful <=", "humor>=mean": "humor",
+        "share(humor >= 0)=0.6": "share(humor >= 0)",
+        "helpful[topic=three]=mean": "helpful[topic=three]",
+        "share(humor > 0)[topic=three]<=0.5": "share(humor > 0)[topic=three] <=",
+    }  # fmt: skip
+    for word, row in asked.items():
+        status, out, err = run(capsys, "solve", table, "--target", word, "--json")
+        assert (status, err) == (0, "")
+        assert json.loads(out)["values"] == [row]
+    status, out, _ = run(
+        capsys, "solve", table, "--target", "humor=between mean and q60", "--target", "helpful<=q40"
+    )
+    assert status == 0
+    assert [line.split("  ")[0] for line in out.splitlines() if "=" in line[:11]] == [
+        "humor >=", "humor <=", "helpful <="
+    ]  # fmt: skip
+    status, out, _ = run(
+        capsys, "solve", table, "--target", "humor=maximise within 0.01 nats",
+        "--target", "helpful=q75",
+    )  # fmt: skip
+    assert status == 3
+    assert out.startswith("infeasible: the other levels alone need")
+    for command in ("feasible", "quantile", "sequential", "diagnose"):
+        assert (
+            run(capsys, command, table, "--target", "humor<=q40", "--target", "helpful=q55")[0] == 0
+        )
+    for words in (("humor<=mean", "humor=q40"), ("humor=between q70 and q20",), ("humor<",)):
+        arguments = [one for word in words for one in ("--target", word)]
+        status, _, err = run(capsys, "solve", table, *arguments)
+        assert (status, err.count("\n")) == (2, 1)
+        assert "expected" in err
+
+
+def test_shares_and_ceilings_are_chosen_by(capsys, table, tmp_path):
+    path = tmp_path / "chosen.csv"
+    targets = ("--target", "share(humor > 1)=0.4", "--target", "helpful<=mean-0.2sd")
+    status, out, _ = run(capsys, "choose", table, *targets, "--answers", path, "--json")
+    record = json.loads(out)
+    assert status == 0
+    assert record["values"] == ["share(humor > 1)", "helpful"]
+    frame = pd.read_csv(table)
+    assert record["expected"][0] == pytest.approx(0.4, abs=1e-6)
+    helpful = frame["helpful"]
+    assert record["expected"][1] == pytest.approx(
+        helpful.mean() - 0.2 * helpful.std(ddof=0), abs=1e-6
+    )
+    assert record["lam"][1] < 0
+    saved = tmp_path / "solution.json"
+    run(capsys, "solve", table, *targets, "--json", "-o", saved)
+    again = run(capsys, "choose", table, "--palette", saved, "--answers", path, "--json")[1]
+    assert json.loads(again)["expected"] == pytest.approx(record["expected"])

@@ -106,4 +106,5 @@ def test_bad_input_is_said_and_fails(text: str, write, capsys) -> None:
     path = write(text)
     assert why.main(["nosuch", "--config", path]) == 2
     assert "makes nothing of that name" in capsys.readouterr().err
-    assert why.main(["all", "--config", "absent.yaml"]) == 2
+    assert why.main(["all", "absent.yaml"]) == 2
+    assert why.main([path, "plots", "models"]) == 2

@@ -133,7 +133,7 @@ def test_levels_that_are_asked_stand_by_palette_and_use_what_is_known_exactly() 
     exact = found[0]
     assert exact.realised == 2.1
     assert (exact.low, exact.high) == pytest.approx((2.1 - 0.196, 2.1 + 0.196), abs=1e-4)
-    assert counts(found, raised=True) == {"reached": 1, "undecided": 0, "missed": 1}
+    assert counts(found, "raised") == {"reached": 1, "undecided": 0, "missed": 1}
     assert outcome(found) == (
         "Raised levels: 1 of 2 reached, 0 undecided, 1 missed. "
         "Levels to maintain: 1 of 2 reached, 0 undecided, 1 missed."
@@ -163,3 +163,55 @@ def test_one_answer_that_decides_a_level_is_named() -> None:
     assert said.startswith("Fluency of rloo/x: one answer of 8 carries ")
     assert "its reward is -18.5" in said
     assert heavy_rows({"rloo/x": made.assign(heaviest=0.25)}, {"fluency": "Fluency"}) == []
+
+
+CEILING = replace(ONE, level="<= q40", raised=False, asked=0.5, ceiling=0.5, floored=False)
+BAND = replace(ONE, level="between mean and q60", raised=False, asked=1.0, ceiling=1.5)
+
+
+@pytest.mark.parametrize(
+    ("one", "realised", "low", "high", "verdict"),
+    [
+        (CEILING, 0.5, 0.3, 0.7, "reached"),
+        (CEILING, -9.0, -9.5, -8.5, "reached"),
+        (CEILING, 0.6, 0.4, 0.8, "undecided"),
+        (CEILING, 0.8, 0.6, 1.0, "missed"),
+        (BAND, 1.2, 0.9, 1.6, "reached"),
+        (BAND, 0.9, 0.8, 1.0, "undecided"),
+        (BAND, 0.9, 0.8, 0.95, "missed"),
+        (BAND, 1.6, 1.4, 1.8, "undecided"),
+        (BAND, 1.7, 1.6, 1.8, "missed"),
+    ],
+)
+def test_an_exceeded_ceiling_is_a_miss(
+    one: Asked, realised: float, low: float, high: float, verdict: str
+) -> None:
+    assert replace(one, realised=realised, low=low, high=high).verdict == verdict
+
+
+def test_ceilings_are_told_as_ceilings() -> None:
+    over = replace(CEILING, realised=0.8, low=0.6, high=1.0)
+    assert (over.kind, over.asked_text) == ("capped", "≤ −0.25")
+    assert over.excess == pytest.approx(0.15)
+    assert ONE.excess == pytest.approx(-0.1)
+    assert BAND.asked_text == "+0.00 to +0.25"
+    assert np.isnan(replace(CEILING, asked=5.0).share).all()
+    assert outcome([ONE, over, BAND]) == (
+        "Raised levels: 0 of 1 reached, 1 undecided, 0 missed. "
+        "Ceilings: 0 of 2 reached, 0 undecided, 2 missed."
+    )
+
+
+def test_ceilings_and_bands_of_a_palette_reach_the_levels() -> None:
+    palette = replace(
+        PALETTE,
+        levels={"humor": "<= q40", "helpful": "between mean and q60"},
+        asked={"humor": 0.5, "helpful": 0.5},
+        ceilings={"humor": 0.5, "helpful": 0.7},
+    )
+    tables = {"base/base": table(), "dpo/both": table(mean=[0.6, 0.6], low=[0.55, 0.5])}
+    humor, helpful = asked_levels(tables, {"both": palette}, {"dpo/both": "both"})
+    assert (humor.floor, humor.ceiling, humor.verdict) == (-math.inf, 0.5, "missed")
+    assert (helpful.floor, helpful.ceiling, helpful.verdict) == (0.5, 0.7, "reached")
+    assert palette.raised == []
+    assert palette.floors == {"helpful": 0.5}

@@ -11,6 +11,7 @@ from polyalign.errors import InputError
 from polyalign.evaluate.expected import Expected, read_expected
 from polyalign.evaluate.summary import summary
 from polyalign.palettes.record import Palette, read_palettes
+from polyalign.report.topics import by_topic
 
 RECORD = {
     "palette": "both",
@@ -351,3 +352,37 @@ def test_a_palette_below_the_base_delivers_no_share(tmp_path: Path) -> None:
     assert (row["kl_se"], row["empty"], row["truncated"]) == (0.01, 0.0, 0.25)
     assert (row["n_prompts"], row["n_samples"], row["job_seconds"]) == (10, 40, 9.0)
     assert (row["helpful_se"], row["helpful_even_winrate"]) == (0.2, 0.5)
+
+
+def test_ceilings_and_bands_have_their_own_columns(tmp_path: Path) -> None:
+    words = {
+        "levels": {"humor": "<= q40", "helpful": "between mean and q60"},
+        "values": ["humor <=", "helpful >=", "helpful <="],
+        "asked": [0.5, 0.4, 2.0],
+        "lam": [-0.5, 0.0, -0.2],
+        "lam_train": [-0.4, 0.0, -0.1],
+        "interval": {
+            name: [-0.9, 0.0, -0.3] for name in ("lam_low", "lam_high", "train_low", "train_high")
+        },
+        "reweighting_share": None,
+        "test": {"expected": [0.4, 1.9, 1.9], "se": [0.1, 0.1, 0.1], "prompts": 9},
+        "trained": None,
+    }
+    palettes = solved(tmp_path, **words)
+    palette = palettes["both"]
+    assert palette.asked == {"humor": 0.5, "helpful": 0.4}
+    assert palette.ceilings == {"humor": 0.5, "helpful": 2.0}
+    assert palette.lam == {"humor": -0.5, "helpful": -0.2}
+    assert palette.diagnosis.low == {"humor": -0.9, "helpful": -0.3}
+    assert palette.predicted == {"humor": 0.4, "helpful": 1.9}
+    frame = summary(LEVELS, WINRATES, palettes, POLICIES, EXPECTED, **OPTIONS)
+    row, base = frame.iloc[1], frame.iloc[0]
+    assert math.isnan(row["humor_asked"])
+    assert (row["humor_ceiling"], row["helpful_asked"], row["helpful_ceiling"]) == (0.5, 0.4, 2.0)
+    sd = LEVELS["base/base"]["sd"][0]
+    floor = LEVELS["base/base"]["mean"][0]
+    assert row["humor_ceiling_sd"] == pytest.approx((0.5 - floor) / sd)
+    assert math.isnan(base["humor_ceiling"])
+    assert sum(row[f"capped_{name}"] for name in ("reached", "undecided", "missed")) == 2
+    shown = by_topic(frame, {"humor": "Humor", "helpful": "Helpful"}).parts["Levels asked"]
+    assert shown.rows[1][2:] == ["≤ 0.5", "0.4 to 2"]

@@ -15,6 +15,7 @@ from polyalign.map.budget import (
     expected_largest,
     normal_quantile,
     sd_above_base,
+    shortfall_message,
 )
 from polyalign.map.diagnostics import (
     assess_many,
@@ -152,6 +153,7 @@ def test_sd_above_base_of_levels_before_any_sampling():
     assert sd_above_base(["+10%"]) == pytest.approx(0.32897, abs=1e-4)
     assert sd_above_base(["max"]) == sd_above_base(["q100"]) == np.inf
     assert sd_above_base(["q0", "mean"]) == 0
+    assert sd_above_base(["max(q80, mean)", "max(q20, mean)"]) == sd_above_base(["q80"])
 
 
 def test_budget_of_gaussian_rewards():
@@ -318,6 +320,11 @@ def test_budget_by_hand_of_ragged_prompts():
     assert budget_message(found) == (
         "in a Gaussian model of the rewards it needs 0.405 nats per prompt; selection among 2 "
         "candidates can spend 0.597 nats, and about 4 would suffice"
+    )
+    assert shortfall_message(found) == budget_message(found)
+    # Where as many candidates are there, and the palette is still out of reach.
+    assert shortfall_message(budget(base, np.array([center + 0.4]))).startswith(
+        "a Gaussian model of the rewards, by which about 2 of the 2 candidates would suffice, does"
     )
     far = budget(base, np.array([center + 7.0]))
     assert far.suffices is None

@@ -1,5 +1,7 @@
 """The grammar of levels."""
 
+import re
+
 import numpy as np
 import pytest
 from mapdata import skewed
@@ -25,6 +27,8 @@ from polyalign.map.palette import weighted_quantile
         "+10%",
         "-5%",
         "max",
+        "max(q50, mean)",
+        "max(q50,mean)",
     ],
 )
 def test_levels_of_the_grammar(level):
@@ -42,6 +46,9 @@ def test_levels_of_the_grammar(level):
         "mean0.5sd",
         "10%",
         "maximum",
+        "max(q101, mean)",
+        "max(q50, q60)",
+        "max(q50)",
         "nan",
         "inf",
         "1e999",
@@ -56,11 +63,12 @@ def test_other_levels_are_refused_with_the_grammar(level):
 
 
 @pytest.mark.parametrize(
-    ("level", "meant"), [("q0.7", "q70"), ("q.95", "q95"), ("q0.999", "q99.9")]
+    ("level", "meant"),
+    [("q0.7", "q70"), ("q.95", "q95"), ("q0.999", "q99.9"), ("max(q0.5, mean)", "q50")],
 )
 def test_a_fraction_is_asked_back(level, meant):
     """`q0.7` would be the 0.7 % quantile, which nobody means."""
-    with pytest.raises(InputError, match=f"'{level}' is a fraction; .* write {meant}$"):
+    with pytest.raises(InputError, match=f"'{re.escape(level)}' is a fraction; .* write {meant}$"):
         check_level(level)
     for fine in ("q0", "q1", "q1.5"):
         check_level(fine)
@@ -77,6 +85,8 @@ def test_what_levels_are_on_a_table():
         "mean-0.2sd": x.mean() - 0.2 * x.std(),
         "+10%": x.mean() + 0.1 * spread,
         "max": x.max(),
+        "max(q80, mean)": np.quantile(x, 0.8),
+        "max(q20, mean)": x.mean(),
     }
     for level, number in expected.items():
         assert parse_target({"a": level}, rewards, ["a"])[0] == pytest.approx(number)

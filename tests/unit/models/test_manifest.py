@@ -21,8 +21,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def test_a_manifest_has_settings_record_and_hashes(base: Path, tmp_path: Path) -> None:
-    (base / "README.md").write_text("notes")
-    write_manifest(base, tmp_path / "base.json", {"lr": 1}, RECORD)
+    write_manifest(base, tmp_path / "base.json", {"lr": 1}, RECORD, {})
     found = read(tmp_path / "base.json")
     assert (found["settings"], found["record"]) == ({"lr": 1}, {"steps": 3})
     assert found["files"]["model.safetensors"] == sha256(base / "model.safetensors")
@@ -39,7 +38,7 @@ def test_another_version_of_the_software_leaves_the_manifest_as_it_was(
     for version in ("1.0", "2.0"):
         monkeypatch.setattr("polyalign.models.manifest.__version__", version)
         monkeypatch.setattr("polyalign.runtime.files.version", lambda name, of=version: of)
-        write_manifest(base, manifest, {"lr": 1}, {**RECORD, "versions": {"torch": version}})
+        write_manifest(base, manifest, {"lr": 1}, {**RECORD, "versions": {"torch": version}}, {})
         written.append(manifest.read_bytes())
         versions.append(read(base / sources.VERSIONS))
         prints.append(sources.fingerprint(str(base)))
@@ -60,6 +59,16 @@ def test_a_manifest_is_written_where_the_library_is_not_installed(
         return "1.0"
 
     monkeypatch.setattr("polyalign.runtime.files.version", installed)
-    write_manifest(base, tmp_path / "made.json", {}, {})
+    write_manifest(base, tmp_path / "made.json", {}, {}, {})
     written = read(base / sources.VERSIONS)
     assert written == {"torch": "1.0", "transformers": "1.0", "polyalign": __version__}
+
+
+def test_the_card_names_what_the_model_was_made_from(base: Path, tmp_path: Path) -> None:
+    """A base model, or the parts of a soup; never both."""
+    inputs = {"model:dpo/x": [tmp_path / "x.json", tmp_path / "x"]}
+    write_manifest(base, tmp_path / "soup.json", {}, {}, inputs)
+    assert f"`{tmp_path / 'x'}`; licence" in (base / "README.md").read_text()
+    for settings in ({"model": {"source": "org/llm"}}, {"source": "org/llm"}):
+        write_manifest(base, tmp_path / "made.json", settings, {}, {})
+        assert "`org/llm`; licence: not known" in (base / "README.md").read_text()

@@ -20,7 +20,7 @@ from polyalign.map.limit import solve_limit
 from polyalign.palettes import diagnose
 from polyalign.palettes.diagnose import diagnose_palette
 from polyalign.palettes.lam import read_lam
-from polyalign.palettes.record import read_palettes
+from polyalign.palettes.record import lam_of, read_palettes
 from polyalign.palettes.solve import solve_palette
 
 
@@ -459,3 +459,59 @@ def test_two_candidates_are_enough_to_see_a_choice_of_prompts() -> None:
     assert record["scope"] == "joint"
     assert record["budget"]["candidates"] == 2
     assert 0 < record["reweighting_share"][0] < 1
+
+
+def test_ceilings_and_bands_in_the_records_of_a_study(tmp_path: Path) -> None:
+    """Against the negated value, through the solution, its diagnostics and the reader."""
+    frame = pool(400)
+    turned = frame.assign(calm=-frame["humor"])
+    levels = {"humor": "<= mean-0.3sd", "helpful": "between mean+0.1sd and q90"}
+    found = diagnosed(frame, solve_palette(frame, "p", levels), resamples=20)
+    other = {"calm": "mean+0.3sd", "helpful": "mean+0.1sd"}
+    plain = diagnosed(turned, solve_palette(turned, "p", other), resamples=20)
+    assert found["values"] == ["humor <=", "helpful >=", "helpful <="]
+    for name in ("asked", "lam", "lam_train", "realised", "base"):
+        assert found[name][0] == pytest.approx(-plain[name][0], abs=1e-6), name
+        assert found[name][1] == pytest.approx(plain[name][1], abs=1e-6), name
+    assert found["lam"][2] == 0
+    for part, low, high in (
+        ("interval", "lam_low", "lam_high"), ("interval", "train_low", "train_high"),
+        ("trained", "low", "high"),
+    ):  # fmt: skip
+        assert found[part][low][0] == pytest.approx(-plain[part][high][0], abs=1e-4), low
+    assert found["test"]["expected"][0] == pytest.approx(-plain["test"]["expected"][0])
+    assert found["reweighting_share"][:2] == pytest.approx(plain["reweighting_share"], abs=1e-6)
+    assert (found["verdict"], found["warnings"]) == (plain["verdict"], plain["warnings"])
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(found))
+    palette = read_palettes([path])["p"]
+    assert palette.lam == pytest.approx({"humor": found["lam"][0], "helpful": found["lam"][1]})
+    assert palette.ceilings["humor"] == found["asked"][0] == palette.asked["humor"]
+    assert lam_of(found, "lam") == palette.lam
+    assert palette.raised == ["helpful"]
+
+
+def test_a_budget_in_the_records_of_a_study() -> None:
+    frame = pool(400)
+    levels = {"humor": "maximise within 0.2 nats", "helpful": "mean"}
+    found = diagnosed(frame, solve_palette(frame, "p", levels), resamples=10)
+    assert found["kl"] == pytest.approx(0.2, abs=1e-8)
+    assert found["asked"][0] == pytest.approx(found["realised"][0])
+    assert found["interval"]["solved"] == 1.0
+    short = solve_palette(frame, "p", {"humor": "maximise within 0.01 nats", "helpful": "q80"})
+    told = diagnosed(frame, short)
+    assert (told["status"], told["asked"][0], told["proof"]) == ("infeasible", None, None)
+    assert "the other levels alone need" in told["message"]
+
+
+def test_shares_and_groups_of_a_table_are_diagnosed() -> None:
+    frame = pool(400)
+    frame["topic"] = np.where(frame["prompt"].str.endswith(("1", "2")), "few", "many")
+    levels = {"share(humor > 0.5)": 0.4, "helpful[topic=few]": "q60"}
+    found = diagnosed(frame, solve_palette(frame, "p", levels), resamples=5)
+    assert found["realised"] == pytest.approx(found["asked"], abs=1e-6)
+    fit = frame[frame["split"] == "fit"]
+    assert found["base"][0] == pytest.approx((fit["humor"] > 0.5).mean())
+    few = fit[fit["topic"] == "few"]["helpful"]
+    assert found["base"][1] == pytest.approx(few.mean())
+    assert found["asked"][1] == pytest.approx(np.quantile(few, 0.6))

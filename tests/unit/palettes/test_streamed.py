@@ -10,6 +10,7 @@ from polyalign.data.rewards_table import read_rewards
 from polyalign.errors import InputError
 from polyalign.map import parse_target, solve
 from polyalign.map.base import Base
+from polyalign.map.words import pose
 from polyalign.palettes import streamed as streamed_pool
 from polyalign.palettes.streamed import Stream, solve_parquet
 
@@ -162,3 +163,38 @@ def test_other_splits_are_refused_where_they_are_asked_for(table):
     assert solve_parquet(path, {"a": "mean+0.2sd"}).status == "solved"
     with pytest.raises(InputError, match="the column 'split' says 'train'; expected fit"):
         solve_parquet(path, {"a": "mean+0.2sd"}, split="fit")
+
+
+@pytest.mark.parametrize("scope", ["prompt", "joint"])
+@pytest.mark.parametrize(
+    "levels",
+    [
+        {"a": "<= mean-0.3sd", "b": "between mean and q65", "share(c > -5)": 0.6},
+        {"a": "maximise within 0.2 nats", "c": "<= mean", "share(b < 0)": "<= 0.5"},
+        {"a": "maximise within 0.001 nats", "b": "q70"},
+    ],
+)
+def test_words_are_those_of_memory(table, scope, levels):
+    path, rewards, groups = table
+    columns = dict(zip("abc", rewards.T, strict=True))
+    posed = pose(levels, columns, groups, scope)
+    memory, streamed = posed.solve(), solve_parquet(path, levels, scope=scope)
+    assert (streamed.status, streamed.values) == (memory.status, memory.values)
+    for name in ("target", "base", "lam", "realised"):
+        np.testing.assert_allclose(getattr(streamed, name), getattr(memory, name), atol=1e-6)
+    if memory.status == "solved":
+        assert streamed.kkt <= 1e-8
+
+
+def test_a_group_of_prompts_is_not_streamed(table):
+    with pytest.raises(InputError, match=r"too large for the group of prompts of 'a\[split=fit\]'"):
+        solve_parquet(table[0], {"a[split=fit]": 1.0})
+
+
+def test_a_share_of_cells_that_are_no_numbers_is_refused(table, tmp_path):
+    path = tmp_path / "broken.parquet"
+    spoilt = pq.read_table(table[0]).to_pandas()
+    spoilt.loc[5, "a"] = np.nan
+    spoilt.to_parquet(path)
+    with pytest.raises(InputError, match="value 'a' is None in row 5"):
+        solve_parquet(path, {"share(a > 0)": 0.5})

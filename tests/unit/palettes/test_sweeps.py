@@ -126,7 +126,7 @@ def test_fronts_spend_their_budget_and_end_at_single_values() -> None:
 def test_rounds_start_at_the_base_and_end_at_the_joint_solution() -> None:
     frame = pool()
     solved = palettes(frame)
-    table = rounds.compute(frame, solved, rounds=60)
+    table = rounds.compute(frame, solved, values=VALUES, rounds=60)
     fit = frame[frame["split"] == "fit"]
     first, last = (table[table["round"] == turn].set_index("value") for turn in (0, 60))
     assert first["level"].to_dict() == pytest.approx(fit[VALUES].mean().to_dict())
@@ -134,7 +134,7 @@ def test_rounds_start_at_the_base_and_end_at_the_joint_solution() -> None:
     assert last["lam"].tolist() == pytest.approx(solved["both"]["lam"], rel=1e-4, abs=1e-9)
     assert last["level"].tolist() == pytest.approx(solved["both"]["realised"], rel=1e-5)
     none = {**solved["both"], "status": "infeasible", "lam": [None, None]}
-    assert rounds.compute(frame, {"none": none, **solved}, rounds=60).equals(table)
+    assert rounds.compute(frame, {"none": none, **solved}, values=VALUES, rounds=60).equals(table)
 
 
 def test_a_path_leads_through_the_palette_to_where_nothing_is_feasible() -> None:
@@ -167,7 +167,7 @@ def test_a_path_is_judged_by_the_limits_of_the_study() -> None:
     [
         (random_lambda, RANDOM | {"values": ["humor"]}, "random λ need at least 2 values"),
         (fronts, FRONTS | {"traded": ["humor"]}, "a front needs 2 values to trade"),
-        (rounds, {"rounds": 2}, "needs a palette; the study has none"),
+        (rounds, {"values": VALUES, "rounds": 2}, "needs a palette; the study has none"),
         (
             paths,
             {"steps": 2, "beyond": 1.0, "limits": {}},
@@ -191,8 +191,10 @@ def test_published_rounds() -> None:
     names = ["humor", "gpt2-helpful", "gpt2-harmless", "diversity", "coherence", "perplexity"]
     frame = read_rewards(REFERENCE).assign(split="fit")
     asked = dict.fromkeys(names[:3], "q70") | dict.fromkeys(names[3:], "mean")
-    record = solve_palette(frame, "hhh-70", asked, scope="joint")
-    table = rounds.compute(frame, {"hhh-70": record}, rounds=10)
+    # As a study has it: settings are sorted by name, and sequential alignment goes by the order.
+    record = solve_palette(frame, "hhh-70", dict(sorted(asked.items())), scope="joint")
+    table = rounds.compute(frame, {"hhh-70": record}, values=names, rounds=10)
+    assert list(dict.fromkeys(table["value"])) == names
     helpful = table[table["value"] == "gpt2-helpful"].set_index("round")["level"]
     assert helpful[[1, 5, 10]].tolist() == pytest.approx([-1.083, -0.467, -0.462], abs=1e-3)
 

@@ -20,8 +20,8 @@ def test_files_are_given_by_name_and_quoted() -> None:
 def test_gpus_and_a_second_attempt_are_told_and_nothing_else() -> None:
     plain = command.arguments({}, {}, {"gpu": 0, "attempt": 1, "mem_mb": 4000})
     assert plain == command.arguments({}, {}, {})
-    text = command.arguments({}, {}, {"gpu": 2, "attempt": 3}, work="w", code="c=1")
-    assert text.endswith(f"--gpus 2 --attempt 3 --work w --code {short_hash('c=1')}")
+    text = command.arguments({}, {}, {"gpu": 2, "attempt": 3}, work="w", made_from="c=1")
+    assert text.endswith(f"--gpus 2 --attempt 3 --work w --made-from {short_hash('c=1')}")
 
 
 def test_a_stage_runs_its_script_and_says_how_it_failed() -> None:

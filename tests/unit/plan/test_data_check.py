@@ -62,7 +62,11 @@ def test_what_would_stop_a_job_stops_the_check(tmp_path: Path, sound: str, write
     lines(tmp_path / "data/hh/test.jsonl", ["{broken"])
     (tmp_path / "data/humor.csv").write_text("comment,label\nha,1\n", encoding="utf-8")
     (tmp_path / "data/table.csv").write_text("prompt,chosen,rejected\na,b,c\n", encoding="utf-8")
-    path = write(sound.replace("results/small/world/hh/harmless-base", "data/table.csv"))
+    mine = sound.replace("results/small/world/hh/harmless-base", "data/table.csv")
+    # Its train and its test split would both be read, with the same fault.
+    path = write(
+        mine.replace("helpful: {pref", "harmless: {preferences: harmless}\n  helpful: {pref")
+    )
     assert check.main(["--config", path]) == 2
     prompts, few, test, table, labels = capsys.readouterr().err.splitlines()
     assert prompts.startswith("prompts.sources.0: data/hh: none of its 1 lines is JSON")

@@ -92,15 +92,18 @@ def test_a_soup_is_left_out_with_a_part_that_stands_behind_it() -> None:
         "policies"
     ]
     made = changed(
-        policies={"soup": {"models": models}, **{"rloo": policies["rloo"], "ppo": policies["ppo"]}},
+        policies={
+            "soup": {"models": models},
+            **{one: policies[one] for one in ("dpo", "rloo", "ppo")},
+        },
         plots=[],
     )
     rest = kept(made, {"hhh-60": "infeasible"}, Failed())
-    assert rest.left_out["soup/mix"].startswith("made of ")
-    assert rest.all_policies == {}
+    assert rest.left_out["soup/mix"].startswith("made from ")
+    assert not {"rloo/hhh-60", "ppo/hhh-60", "dpo/hhh-60"} & set(rest.all_policies)
     assert shown.tables(made) == [*shown.tables(rest), "mixing"]
     assert kept(made, {}, Failed({"ppo/hhh-60": "a.log"})).left_out == {
-        "soup/mix": "made of ppo/hhh-60",
+        "soup/mix": "made from ppo/hhh-60",
         "ppo/hhh-60": "its job failed, see a.log",
     }
 

@@ -85,6 +85,51 @@ def test_how_fast_a_value_is_scored_is_told_and_not_compared(
     assert {"annotate", "train"} <= told
 
 
+ROUTES = ("rloo", "dpo", "dpo__labelled")
+
+
+def with_trainings(edited: Edited, *pairs: int, **changes: Any) -> Study:
+    """The small study with every way of training; changes by the names of their sections."""
+    labelled = {"palettes": ["funny"], "pairs": pairs[0] if pairs else None}
+    added = {"dpo__labelled": labelled, "sft": {"palettes": ["funny"]}}
+    added["value-d"] = {"palettes": ["funny"]}
+    return edited(**{f"policies__{name}": section for name, section in added.items()}, **changes)
+
+
+def changed(before: Study, after: Study) -> set[str]:
+    """The jobs whose settings Snakemake would find changed."""
+    return {
+        "/".join([stage, *wildcards.values()])
+        for stage, wildcards in jobs(before)
+        if compared_text(before, stage, wildcards) != compared_text(after, stage, wildcards)
+    }
+
+
+def test_where_a_training_reports_to_is_told_and_not_compared(edited: Edited) -> None:
+    sections = [f"policies__{name}" for name in (*ROUTES, "sft")]
+    changes = {f"{name}__report_to": "tensorboard" for name in sections}
+    before = with_trainings(edited)
+    after = with_trainings(edited, **changes, reward_models__helpful__report_to="tensorboard")
+    assert changed(before, after) == set()
+    told = [
+        stage
+        for stage, wildcards in jobs(before)
+        if settings_text(before, stage, wildcards) != settings_text(after, stage, wildcards)
+    ]
+    assert told.count("train") == 5
+    assert told.count("reward_model") == 1
+
+
+def test_when_checkpoints_are_written_counts_where_the_best_one_is_taken(edited: Edited) -> None:
+    changes = {f"policies__{name}__save_every": 7 for name in (*ROUTES, "sft", "value-d")}
+    changes["reward_models__helpful__save_every"] = 7
+    listwise = with_trainings(edited), with_trainings(edited, **changes)
+    assert changed(*listwise) == {"train/sft/funny", "train/dpo/funny"}
+    assert changed(with_trainings(edited, 5), with_trainings(edited, 5, **changes)) == {
+        "train/sft/funny"
+    }
+
+
 def test_the_device_of_the_model_is_compared_where_the_model_is_sampled(edited: Edited) -> None:
     before, after = edited(), edited(model__device="cpu")
     changed = {

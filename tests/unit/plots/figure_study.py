@@ -10,7 +10,16 @@ from polyalign.evaluate.navigation import families
 from polyalign.evaluate.winrate import winrate
 from polyalign.palettes.record import Diagnosis, Palette, Trained
 from polyalign.palettes.solve import solve_palette
-from polyalign.palettes.sweeps import fronts, paths, random_lambda, replicates, rounds
+from polyalign.palettes.sweeps import (
+    by_number,
+    duals,
+    fronts,
+    palette_levels,
+    paths,
+    random_lambda,
+    replicates,
+    rounds,
+)
 from polyalign.plots.data import FigureData
 
 LABELS = {
@@ -121,13 +130,22 @@ def explored(base_pool: pd.DataFrame) -> dict[str, pd.DataFrame]:
         for name in ASKED
     }
     common: dict[str, Any] = {"values": values, "scope": "prompt"}
+    drawn = by_number.compute(
+        base_pool, {}, draws=40, adjusted=10, limits={}, seed=1, **{**common, "scope": "joint"}
+    )
+    # Measured times would make another picture each time.
+    drawn["solve_ms"] = drawn["n_values"] / 2 + drawn["draw"] / 40
+    drawn["adjust_ms"] = 5 * drawn["solve_ms"].where(~drawn["feasible"])
     return {
         "random": random_lambda.compute(base_pool, {}, draws=60, max_norm=4.0, seed=1, **common),
         "fronts": fronts.compute(
             base_pool, {}, traded=values[:3], budgets=[0.1, 0.3], points=9, **common
         ),
-        "rounds": rounds.compute(base_pool, records, rounds=4),
+        "rounds": rounds.compute(base_pool, records, values=values, rounds=4),
         "paths": paths.compute(base_pool, records, steps=12, beyond=3.0, limits={}),
+        "by_number": drawn,
+        "duals": duals.compute(base_pool, records, steps=12),
+        "palette_levels": palette_levels.compute(base_pool, records, **common),
         "replicates": replicates.compute(
             base_pool.assign(wit=base_pool["humor"] + 0.5 * base_pool["diversity"]),
             records,

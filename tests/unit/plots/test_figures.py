@@ -48,7 +48,8 @@ FIGURES = sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__in
 
 
 TABLES = {"levels", "winrate", "rewards", "pool", "palettes", "training", "jobs", "families"}
-TABLES |= {"random", "fronts", "rounds", "paths", "calibration", "replicates"}
+TABLES |= {"random", "fronts", "rounds", "paths", "calibration"}
+TABLES |= {"by_number", "duals", "palette_levels", "replicates"}
 
 
 @cache
@@ -301,6 +302,27 @@ def test_what_was_delivered_is_drawn_where_the_tables_say(
     assert len(texts) == 3  # harmless-70 does not raise humor
     bars = {bar.get_gid(): bar.get_width() for bar in panels[-1].patches}
     assert bars == pytest.approx({name: data.levels[name]["kl"].iloc[0] for name in shown})
+
+
+def test_what_a_ceiling_allows_is_below_it(drawn: list[Figure], tmp_path: Path) -> None:
+    asked = study().palettes["hhh-60"]
+    capped = replace(
+        asked,
+        levels={**asked.levels, "humor": "<= q60"},
+        ceilings={"humor": asked.asked["humor"]},
+    )
+    data = replace(study(), palettes={**study().palettes, "hhh-60": capped})
+    delivery.draw(data, [tmp_path / "figure.pdf"])
+    panel = drawn[0].axes[0]
+    base = data.levels["base/base"].loc["humor"]
+    place = (asked.asked["humor"] - base["mean"]) / base["sd"]
+    shades = [shade.get_paths()[0].vertices[:, 0] for shade in panel.collections]
+    left, right = panel.get_xlim()
+    ends = [(shade.min(), shade.max()) for shade in shades]
+    assert ends[0] == pytest.approx((left, place))
+    assert all(end == pytest.approx(right) for _, end in ends[1:])
+    assert f"≤ {place:+.2f} sd" in [text.get_text() for text in panel.texts]
+    assert "Ceilings: " in delivery.finding(data)
 
 
 def test_two_kinds_of_kl_look_different(drawn: list[Figure], tmp_path: Path) -> None:

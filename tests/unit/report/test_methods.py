@@ -34,6 +34,7 @@ FACTS: dict[str, Any] = {
     "reward_models": [],
     "chosen": ["humor"],
     "test_share": 0.35,
+    "drawn": 0,
     "families": [
         {"name": "map-d", "policies": 3, "sentence": "Draw one.", "settings": "draws = 3"},
         {"name": "new", "policies": 2, "sentence": "Is new.", "settings": "steps = 5"},
@@ -81,6 +82,17 @@ def test_methods_say_what_the_config_says(paragraph: int, facts: list[str]) -> N
 def test_a_study_from_scores_names_its_table() -> None:
     facts = {key: FACTS[key] for key in FACTS if key not in ("model", "prompts", "sampling")}
     assert "scores.csv" in paragraphs(facts | {"rewards": "scores.csv"})[0]
+
+
+def test_a_study_that_fits_on_all_prompts_says_so() -> None:
+    answers, *others = paragraphs(FACTS | {"test_share": 0.0})
+    assert answers.endswith("λ was fitted on all prompts.")
+    assert any("was measured on the prompts of the fit." in text for text in others)
+
+
+def test_random_palettes_are_described_once() -> None:
+    assert "random" not in paragraphs(FACTS)[2]
+    assert "; 20 random palettes (each on the way from" in paragraphs(FACTS | {"drawn": 20})[2]
 
 
 def test_how_reward_models_are_trained() -> None:

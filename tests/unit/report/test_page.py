@@ -200,6 +200,7 @@ def page(left_out: str = "", *, texts: bool = True, **changes: Any) -> str:
         labels=LABELS,
         policies={"base/base": None, "map-d/both": "both", "dpo/x": None},
         levels=tables,
+        unread={"base/base": {}, "dpo/x": {"humor": (3, 8)}},
         chosen=["humor"],
         opponent="base/base",
         families=FAMILIES,
@@ -311,6 +312,7 @@ def test_what_not_to_trust_is_said_with_its_reason() -> None:
     text = page()
     assert "<li>both: heavy tail: &lt;0.9&gt;</li><li>both: joint: a choice of prompts</li>" in text
     assert "dpo/x is better in all chosen values, but not at equal length" in text
+    assert "<li>Humor &lt;wit&gt;: 3 of 8 texts of dpo/x are longer than its model reads" in text
     assert "Humor &lt;wit&gt; 48.0 %</li>" in text
     # humor of the base: mean 1.5 ± 0.64; asked 2.0 is within two standard errors.
     assert "Humor &lt;wit&gt; in both: the asked gain, +0.45 sd, is within 2 standard" in text

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from polyalign.data.cut_off import unread, unread_warnings
 from polyalign.data.keys import content_key, prompt_id
 from polyalign.data.specs import common_spec, imported_spec, read_spec, rewards_record
 from polyalign.data.tables import write_table
@@ -89,6 +90,34 @@ def test_what_is_not_finite_is_refused_and_not_kept(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"'v' is .*inf.* in row 1 \(prompt_id {prompt_id('p')}"):
         annotate(samples(*ONE), "v", broken, cache(tmp_path))
     assert set(cache(tmp_path).read().index) == {content_key("p", "a"), content_key("q", "a")}
+
+
+class Short(Counting):
+    """A reward whose model reads two characters."""
+
+    def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
+        self.was_cut = [len(text) > 2 for text in responses]
+        return super().__call__(prompts, responses)
+
+
+def test_texts_that_a_model_could_not_read_whole_are_counted_in_every_table(tmp_path: Path) -> None:
+    """Whether they are scored now or were before; equal samples count each."""
+    pairs = [("p", "aaa"), ("p", "bb"), ("q", "aaa"), ("p", "aaa"), ("q", "cccc")]
+    kept = annotate(samples(*pairs[:3]), "v", Short(), cache(tmp_path))
+    score = Short()
+    some = annotate(samples(*pairs), "v", score, cache(tmp_path), at_once=1)
+    assert score.asked == [("q", "cccc")]
+    assert annotate(samples(*pairs), "v", Counting(), cache(tmp_path)).attrs["cut"] == 4
+    assert annotate(samples(*pairs), "v", Counting()).attrs["cut"] == 0
+    assert (kept.attrs["cut"], some.attrs["cut"]) == (2, 4)
+    paths = [tmp_path / f"{place}.parquet" for place in range(3)]
+    for path, value, cut in zip(paths, "vvw", (2, 4, 0), strict=True):
+        record = {"value": value, "spec": {}, "cut": {value: [cut, 5]}}
+        write_table(samples(*ONE), path, record)
+    write_table(samples(*ONE), tmp_path / "merged.parquet", rewards_record(paths[:1], paths))
+    assert unread([tmp_path / "merged.parquet"]) == {"v": (6, 10)}
+    (said,) = unread_warnings({"x/y": {"v": (6, 10)}, "z/z": {}}, {"v": "Wit", "w": "Care"})
+    assert said.startswith("Wit: 6 of 10 texts of x/y are longer than its model reads and were")
 
 
 def test_keys_tell_prompt_and_response_apart() -> None:

@@ -152,7 +152,8 @@ def test_a_reward_model_is_scored_as_it_was_trained(tmp_path: Path, template: st
     section = RewardTraining(learning_rate=1e-3, batch_size=4, epochs=2)
     model = tmp_path / "reward" / "liked"
     record = train_reward(base, pairs, pairs, section, run, model, template=template)
-    write_manifest(model, f"{model}.json", {"template": template, "pairs": {"source": "p"}}, record)
+    settings = {"template": template, "pairs": {"source": "p"}}
+    write_manifest(model, f"{model}.json", settings, record, {})
     value = spec(str(model))
     reward = rewards.load(value)
     chosen, rejected = (
@@ -194,6 +195,20 @@ def test_an_empty_text_is_its_end_token(tmp_path: Path) -> None:
     assert np.isfinite(found).all()
     assert found[1] == pytest.approx(found[0])
     assert found[2] == pytest.approx(1)
+
+
+def test_a_tokenizer_without_an_end_token(tmp_path: Path) -> None:
+    """As those of encoders such as BERT are; `append_eos` alone needs one."""
+    model = saved(tmp_path / "model", num_labels=1)
+    known = score(model)
+    without = tokenizer()
+    without.eos_token = None
+    without.save_pretrained(model)
+    config = Path(model, "config.json")
+    config.write_text(json.dumps({**json.loads(config.read_text()), "eos_token_id": None}))
+    assert score(model)[[0, 2]] == pytest.approx(known[[0, 2]], abs=1e-6)
+    with pytest.raises(InputError, match="append_eos is set, but its tokenizer has no end-of-seq"):
+        score(model, append_eos=True)
 
 
 def test_a_tokenizer_that_is_written_in_python(tmp_path: Path) -> None:

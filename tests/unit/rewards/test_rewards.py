@@ -167,10 +167,10 @@ def test_log_likelihood_is_the_mean_over_tokens(folders: dict[str, str]) -> None
         assert found[row] == pytest.approx(expected, abs=1e-5)
 
 
-def test_weights_must_be_finite_and_positive_and_have_a_reward() -> None:
-    rewards.check_weights({"v": 0.5, "w": 0.0}, {"v": None})
-    with pytest.raises(InputError, match="λ of 'v' is -1; expected a finite number >= 0"):
-        rewards.check_weights({"v": -1}, {"v": None})
+def test_weights_must_be_finite_and_have_a_reward() -> None:
+    rewards.check_weights({"v": -0.5, "w": 0.0}, {"v": None})
+    with pytest.raises(InputError, match="λ of 'w' is -1, but there is no such reward"):
+        rewards.check_weights({"w": -1}, {"v": None})
     with pytest.raises(InputError, match="λ of 'v' is inf"):
         rewards.check_weights({"v": np.inf}, {"v": None})
     with pytest.raises(InputError, match=r"λ of 'w' is 0\.5, but there is no such reward; there"):
@@ -431,6 +431,7 @@ def test_a_likelihood_is_of_the_response_after_what_fits_of_its_prompt(
     np.testing.assert_allclose(score(prompts, responses), expected, atol=1e-5)
     said = capsys.readouterr().out
     assert f"{folders['lm']}: 3 of 4 texts are longer than 32 tokens and lost the beginning" in said
+    assert score.was_cut == [True, True, True, False]
     grow = score.incremental(SharedEncoding())
     with torch.inference_mode():
         found = grow([0, 1], [prompts[0], prompts[3]], [responses[:3], responses[3:]])
@@ -449,8 +450,11 @@ def test_the_ends_of_responses_and_texts_that_are_cut_are_counted(
     assert capsys.readouterr().out == (
         f"{folders['lm']}: 2 of 3 texts are longer than 4 tokens and lost the end of the response\n"
     )
+    assert score.was_cut == [True, True, False]
     embedding = {"kind": "embedding_similarity", "model": folders["classifier"], "max_length": 4}
-    rewards.load(embedding)([long, "a", "b"], [short, short, "a b c d e"])
+    similarity = rewards.deferred({**embedding, "sign": -1})
+    similarity([long, "a", "b"], [short, short, "a b c d e"])
+    assert similarity.was_cut == [True, False, True]
     assert capsys.readouterr().out.endswith(
         f"{folders['classifier']}: 2 of 5 texts are longer than 4 tokens and lost the end\n"
     )
@@ -501,3 +505,4 @@ def test_a_text_that_is_too_long_loses_the_beginning_of_its_prompt(
     assert found[0] != found[1]
     said = capsys.readouterr().out
     assert "2 of 3 texts are longer than 8 tokens and lost the beginning of the prompt" in said
+    assert score.was_cut == [True, True, False]

@@ -69,6 +69,15 @@ def test_a_table_with_one_candidate_a_prompt_is_both() -> None:
     assert len(reference) == 200
 
 
+def test_a_table_without_test_prompts_is_judged_on_all_only_if_asked() -> None:
+    fitted = pool().assign(split="fit")
+    kept, reference = hold_out(fitted, judge_on_all=True)
+    assert kept.equals(fitted)
+    assert reference.equals(fitted.assign(split="test"))
+    assert hold_out(fitted)[1].empty
+    assert len(hold_out(pool(), judge_on_all=True)[1]) == len(hold_out(pool())[1])
+
+
 def test_the_expectation_is_that_of_the_draws() -> None:
     """Exact levels lie where many draws do; so do those of a value that λ leaves out."""
     frame = pool(60).assign(other=lambda table: table["humor"] ** 2, truncated=False)

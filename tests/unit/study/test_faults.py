@@ -364,6 +364,55 @@ FAULTS = {
         "palettes.funny.humor",
         ["level 'q700' is not understood; expected a number, q80", "write one of these"],
     ),
+    "share in a palette": (
+        "{humor: q70, diversity: mean}",
+        "{humor: q70, share(diversity <= 0.5): 0.9}",
+        "share(",
+        "palettes.funny.share(diversity <= 0.5)",
+        ["expected a value that is one", "'diversity' under another name, with `above: -0.5`"],
+    ),
+    "group of prompts in a palette": (
+        "{humor: q70, diversity: mean}",
+        '{humor: q70, "diversity[topic=a]": mean}',
+        "topic=a",
+        "palettes.funny.diversity[topic=a]",
+        ["a group of prompts", "polyalign solve TABLE --target"],
+    ),
+    "band that is upside down": (
+        "{humor: q70, diversity: mean}",
+        "{humor: between q70 and q30, diversity: mean}",
+        "between",
+        "palettes.funny.humor",
+        ["q70 is above q30; expected the lower level first"],
+    ),
+    "two values to maximise": (
+        "{humor: q70, diversity: mean}",
+        "{humor: maximise within 1 nats, diversity: maximise within 1 nats}",
+        "maximise",
+        "palettes.funny",
+        ["humor and diversity are to be maximised; expected one value at most"],
+    ),
+    "budget beyond the candidates": (
+        "{humor: q70, diversity: mean}",
+        "{humor: maximise within 9 nats, diversity: mean}",
+        "maximise",
+        "palettes.funny.humor",
+        ["9 nats are more than choosing among", "lower it"],
+    ),
+    "band that λ is steered to": (
+        "{humor: q70, diversity: mean}",
+        "{humor: between mean and q70, diversity: mean}",
+        "rloo:",
+        "policies.rloo",
+        ["has a band for 'humor'", "write `adapt: false`"],
+    ),
+    "ceiling of a value model": (
+        "  rloo:\n",
+        "  value-d: {palettes: [plain]}\n  rloo:\n",
+        "value-d:",
+        "policies.value-d",
+        ["a value model learns λ >= 0 alone"],
+    ),
     "boolean level": (
         "plain: {humor: 0.5}",
         "plain: {humor: on}",
@@ -405,6 +454,27 @@ FAULTS = {
         "map-d/funny",
         "policies.soup.models.half.map-d/funny",
         ["has no model of its own", "take another"],
+    ),
+    "start from a family without a model for the palette": (
+        "rloo:\n    palettes: [funny]",
+        "rloo:\n    palettes: [funny]\n    start: dpo",
+        "start: dpo",
+        "policies.rloo.start",
+        ["'dpo/funny' is not trained in this study; expected one of dpo/beta-0.1_mostly"],
+    ),
+    "start from a family that samples": (
+        "rloo:\n    palettes: [funny]",
+        "rloo:\n    palettes: [funny]\n    start: map-d",
+        "start: map-d",
+        "policies.rloo.start",
+        ["'map-d/funny' has no model of its own"],
+    ),
+    "start in a ring": (
+        "rloo:\n    palettes: [funny]",
+        "ppo: {palettes: [funny], start: rloo}\n  rloo:\n    start: ppo\n    palettes: [funny]",
+        "ppo: {palettes",
+        "policies.ppo.start",
+        ["'ppo/funny' is made from itself, through rloo/funny"],
     ),
     "soup of itself": (
         "{dpo/beta-0.1_mostly: 0.5,",
@@ -670,6 +740,7 @@ FAULTS = {
 # faults that leave a name elsewhere without what it names
 FOLLOWED = (
     "soup of",
+    "start in a ring",
     "sandbox model",
     "mixture outside",
     "bad name of",
@@ -689,6 +760,8 @@ def test_fault(case: str, text: str, write) -> None:
     old, new, line, key, says = FAULTS[case]
     if case == "too few candidates for the scope":
         text = text.replace("scope: auto", "scope: prompt")
+    if case == "ceiling of a value model":
+        text = text.replace("plain: {humor: 0.5}", 'plain: {humor: "<= 0.5"}')
     assert text.count(old) == 1, "the test must break exactly one place"
     broken = text.replace(old, new)
     number = next(i for i, row in enumerate(broken.splitlines(), 1) if line in row)
@@ -832,3 +905,22 @@ def test_the_label_of_a_model_that_is_here(write, text: str) -> None:
     (found,) = faults(lambda: load(write(mood.replace("index: 1", "index: BAD"))))
     assert "no label has the name 'BAD'" in found
     assert "(0 NEGATIVE, 1 POSITIVE); set `index`" in found
+
+
+def test_a_chat_template_that_is_not_there(write, text: str) -> None:
+    """Of the base model, and of the model of a value; other templates need none."""
+    for name in ("base", "mood"):
+        Path(name).mkdir()
+        Path(name, "tokenizer_config.json").write_text("{}")
+    mine = text.replace("results/small/models/base/base", "base")
+    mine = mine.replace("results/small/models/reward/humor", "mood")
+    load(write(mine))
+    chats = mine.replace('"Human: {prompt} Assistant:"', "chat").replace(
+        "index: 1", "template: chat"
+    )
+    one, other = faults(lambda: load(write(chats)))
+    assert "prompts.template: base: its tokenizer has no chat template; expected one" in one
+    assert "values.humor.template: mood: its tokenizer has no chat template" in other
+    Path("base/chat_template.jinja").write_text("{{ messages }}")
+    Path("mood/tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+    load(write(chats))

@@ -1,6 +1,7 @@
 """What a valid study is, and what the rules get from it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -172,6 +173,17 @@ def test_a_study_from_scores_trains_nothing(
     config = SCORES.replace("map-d: {palettes", "rloo: {palettes")
     with pytest.raises(ConfigError, match=r"study\.yaml:9: policies\.rloo: needs a model"):
         load(write(config))
+
+
+def test_without_test_prompts_there_is_nothing_to_judge_policies_on(text: str, write) -> None:
+    config = SCORES + "prompts: {test_share: 0}\n"
+    with pytest.raises(ConfigError, match=r"yaml:11: prompts\.test_share: 0 leaves no prompt"):
+        load(write(config))
+    alone = config.replace("policies:\n  map-d: {palettes: [funny]}\n", "")
+    assert load(write(alone)).prompts.test_share == 0
+    with_a_model = re.sub(r"test_share: \S+", "test_share: 0", text)
+    with pytest.raises(ConfigError, match="expected more in a study with a model; raise it"):
+        load(write(with_a_model))
 
 
 @pytest.mark.parametrize(

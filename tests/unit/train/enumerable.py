@@ -1,5 +1,6 @@
 """A problem so small that p_λ is computed exactly: 2 prompts, 7 tokens, responses of ≤ 3 tokens."""
 
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def save_base(folder: Path, seed: int = 5) -> Path:
     return folder
 
 
+@cache
 def responses() -> list[tuple[int, ...]]:
     """Every response: ended by `<end>`, or cut at the length limit."""
     words = range(1, len(TOKENS))
@@ -67,6 +69,7 @@ def responses() -> list[tuple[int, ...]]:
     return ended + list(product(words, repeat=LENGTH))
 
 
+@cache
 def texts() -> list[str]:
     """The responses as decoded and stripped text."""
     return [" ".join(TOKENS[token] for token in ids if token != END) for ids in responses()]
@@ -77,21 +80,22 @@ def distribution(folder: Path) -> np.ndarray:
     """Probability of every response to every prompt under a model, (2, n), by the chain rule."""
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     table = np.zeros((len(PROMPTS), len(responses())))
+    lengths = np.array([len(ids) for ids in responses()])
     for row, prompt in enumerate(PROMPTS):
         start = [TOKENS.index(word) for word in (*prompt.split(), ":")]
-        for column, ids in enumerate(responses()):
-            tokens = torch.tensor([start + list(ids)])
-            logits = model(tokens, attention_mask=torch.ones_like(tokens)).logits[0]
-            logits = logits.double().log_softmax(-1)
-            places = range(len(start) - 1, len(start) - 1 + len(ids))
-            table[row, column] = sum(
-                float(logits[place, token]) for place, token in zip(places, ids, strict=True)
-            )
+        for length in range(1, LENGTH + 1):  # of one length, so nothing is padded
+            same = np.flatnonzero(lengths == length)
+            asked = torch.tensor([responses()[column] for column in same])
+            tokens = torch.cat([torch.tensor(start).expand(len(same), -1), asked], dim=1)
+            logits = model(tokens, attention_mask=torch.ones_like(tokens)).logits
+            logs = logits[:, len(start) - 1 : -1].double().log_softmax(-1)
+            table[row, same] = logs.gather(-1, asked[..., None]).sum((1, 2)).numpy()
     table = np.exp(table)
     np.testing.assert_allclose(table.sum(axis=1), 1, atol=1e-9)
     return table
 
 
+@cache
 def reward_table() -> np.ndarray:
     """Rewards (2, n, 2) of every response to every prompt, in the order of LAM."""
     return np.array(

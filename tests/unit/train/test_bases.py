@@ -99,6 +99,7 @@ def test_training_from_an_adapter_is_training_from_the_merged_model(
     if lora == "kept":
         config = json.loads((tmp_path / "adapter/model/adapter_config.json").read_text())
         assert config["base_model_name_or_path"] == str(adapter)
+        assert config["target_modules"] == sorted(config["target_modules"])
 
 
 @pytest.mark.parametrize("family", ["dpo", "rloo"])

@@ -15,8 +15,6 @@ from polyalign.families.ppo import Ppo
 from polyalign.families.rloo import Rloo
 from polyalign.train.rl import prompt_order
 
-TIMES = ["step_time", "train_runtime"]
-
 
 @pytest.mark.parametrize(
     ("algorithm", "changes", "bar"),
@@ -82,10 +80,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     record = train(algorithm, base, tmp_path / "killed", **settings)
     assert (record["resumed_from"], record["steps"]) == (resumed_from, settings["steps"])
     assert same_weights(tmp_path / "whole/model", tmp_path / "killed/model")
-    tables = [
-        pd.read_csv(tmp_path / name / "model/metrics.csv").drop(columns=TIMES, errors="ignore")
-        for name in ("whole", "killed")
-    ]
+    tables = [pd.read_csv(tmp_path / name / "model/metrics.csv") for name in ("whole", "killed")]
     pd.testing.assert_frame_equal(*tables)
     assert not (tmp_path / "killed/work").exists()
 
@@ -125,7 +120,7 @@ def test_no_weight_at_all_copies_the_base(base, tmp_path, algorithm):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lam": {"sweet": -1.0}}, "expected a finite number >= 0"),
+        ({"lam": {"sweet": float("inf")}}, "expected a finite number"),
         ({"lam": {"unknown": 1.0}}, "no such reward"),
         ({"template": "no place"}, "has no {prompt}"),
         ({"template": "{prompt} <end>"}, "ends with the end token"),

@@ -30,8 +30,10 @@ from polyalign.models.value_model import WEIGHTS, ValueModel, load_value_model
 from polyalign.sampling.valued import engine
 from polyalign.train.loading import count_positions
 from polyalign.train.value import (
+    PART,
     Candidates,
     Strengths,
+    TrainedValues,
     ValueTrainer,
     order,
     token_logprobs,
@@ -116,6 +118,27 @@ def test_the_optimum_of_another_lambda_is_missed(base, trained, tmp_path):
         {"sweet": LAM["sweet"]},
     ):
         assert divergence(reached, goal(base, wrong)) > 0.1
+
+
+def test_texts_of_a_batch_are_read_as_each_alone(base):
+    """More than are read at once, of all lengths and in any order, each at a λ of its own."""
+    model = load_causal_lm(str(base), device="cpu")
+    count_positions(model)
+    changes = TrainedValues(model, VALUES, [1.0, 2.0], rank=2, seed=1)
+    changes.attach(model)
+    rng = np.random.default_rng(2)
+    for up in changes.up:
+        torch.nn.init.normal_(up, std=0.3)
+    asked = [[TOKENS.index(word) for word in (*prompt.split(), ":")] for prompt in PROMPTS]
+    chosen = rng.choice(len(responses()), size=2 * PART + 5)
+    pairs = [(asked[n % 2], list(responses()[choice])) for n, choice in enumerate(chosen)]
+    u = torch.tensor(rng.random((len(pairs), len(VALUES))), dtype=torch.float32)
+    with torch.no_grad():
+        found = changes(model, u, END, pairs, 0.7)
+        for row, pair in enumerate(pairs):
+            alone = changes(model, u[[row]], END, [pair], 0.7)[0]
+            torch.testing.assert_close(found[row, : len(alone)], alone, atol=1e-5, rtol=0)
+            assert not found[row, len(alone) :].any()
 
 
 def test_without_lambda_it_is_the_base_model(base, trained, tmp_path):

@@ -23,8 +23,9 @@ from polyalign.models.load import load_causal_lm, load_tokenizer
 from polyalign.models.logprobs import warpers
 from polyalign.paths import Paths
 from polyalign.plan.resources import responses_at_once
+from polyalign.sampling.drawing import uniforms
 from polyalign.sampling.engines import Response
-from polyalign.sampling.guided import GuidedEngine, uniforms
+from polyalign.sampling.guided import GuidedEngine
 from polyalign.settings import SamplingRule
 from polyalign.study import Study
 

@@ -13,6 +13,7 @@ from polyalign.data.rewards_table import read_rewards, rewards_array, value_colu
 from polyalign.data.tables import read_table
 from polyalign.errors import InputError
 from polyalign.families import POOL
+from polyalign.map.words import only_floors
 from polyalign.palettes.solve import fit_rows
 from polyalign.paths import Paths
 from polyalign.study import Study
@@ -133,7 +134,7 @@ def with_common_values(tables: Sequence[Table]) -> list[Table]:
 
 
 def read_study(study: Study) -> Table:
-    """The rows of a study's pool that λ is fitted on, with the study's palettes.
+    """The rows of a study's pool that λ is fitted on, with the study's palettes of floors alone.
 
     Raises:
         InputError: if the study has no pool yet.
@@ -150,7 +151,8 @@ def read_study(study: Study) -> Table:
     frame = frame.drop(columns=dropped)
     levels = {
         name: {value: str(level) for value, level in palette.items()}
-        for name, palette in study.palettes.items()
+        for name, palette in study.configured.items()
+        if only_floors(palette)
     }
     command = [path, "--split", "fit"]
     return _table(f"study {study.study}", command, frame, study.labels, levels)

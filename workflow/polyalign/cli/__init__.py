@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from polyalign import __version__
 from polyalign.cli import table
+from polyalign.cli.extras import advice
 from polyalign.errors import InputError, nearest
 
 HELPERS = {
@@ -73,6 +74,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python flushes once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except ModuleNotFoundError as missing:
+        said = advice(arguments[0], missing.name)
+        if not said:
+            raise
+        print(f"polyalign: {said}", file=sys.stderr)
+        return 2
     return status
 
 

@@ -7,11 +7,11 @@ import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 
 from polyalign.cli import Parser
 from polyalign.cli.answer import QUIET
+from polyalign.cli.extras import require
 from polyalign.errors import InputError
 from polyalign.paths import Paths
 from polyalign.study import Study
@@ -30,12 +30,9 @@ def main(argv: list[str] | None = None) -> int:
         options = _parser().parse_args(argv)
         if not options.table and options.study is None:
             raise InputError("nothing to explore; expected TABLE… or --study results/<study>")
-        if find_spec("gradio") is None:
-            raise InputError(
-                "gradio is not installed; expected it for `polyalign app`; "
-                "pip install 'polyalign[app]'"
-            )
+        require("app", "gradio")
         from polyalign.app.tables import read_study, read_tables, with_common_values
+        from polyalign.map.words import only_floors
 
         # Paths of tables start at the working folder, which a study's folder changes.
         tables = read_tables(options.table)
@@ -45,6 +42,12 @@ def main(argv: list[str] | None = None) -> int:
 
             study = open_study(options.study)
             tables = [read_study(study), *tables]
+            if others := [name for name, one in study.palettes.items() if not only_floors(one)]:
+                print(
+                    "note: the explorer shows floors alone; it leaves out the palettes "
+                    f"{', '.join(others)}, which have ceilings, bands or a budget",
+                    file=sys.stderr,
+                )
         tables = with_common_values(tables)
         with ExitStack() as open_until_end:
             folder = open_until_end.enter_context(

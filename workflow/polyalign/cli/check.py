@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from polyalign.cli.arguments import add_study, load_study, read_words
+from polyalign.cli.extras import require
 from polyalign.errors import InputError
 from polyalign.plan.data_check import check_data
 from polyalign.plan.doubts import doubts
@@ -58,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     for warning in [*data.warnings, *doubts(study), *out_of_reach(study)]:
         print(f"warning: {warning}")
     try:
+        require("check", "snakemake")
         jobs = jobs_to_run(given)
     except InputError as error:
         print(error, file=sys.stderr)

@@ -178,8 +178,18 @@ def _values(options: argparse.Namespace) -> dict[str, dict[str, str]]:
         if name in found:
             raise InputError(f"--value {name}: is given twice; give it once")
         what = what or NEEDED.get(kind, "")
-        found[name] = {"kind": kind, **({WHAT[kind]: what} if what else {})}
+        found[name] = {"kind": kind, **({WHAT[kind]: what} if what else {}), **_label(kind, what)}
     return found
+
+
+def _label(kind: str, model: str) -> dict[str, str]:
+    """The label to fill in, where a classifier that is here has several."""
+    from polyalign.models.sources import label_names
+
+    names = label_names(model) if kind == "sequence_classifier" else None
+    if names is None or len(names) < 2:
+        return {}
+    return {"index": f"{FILL_IN}: {' or '.join(names)}"}
 
 
 def _palettes(items: Sequence[str] | None, values: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -22,12 +22,15 @@ from statistics import mean
 from typing import Any
 
 from polyalign.cli.arguments import add_study, load_study, read_words
+from polyalign.cli.extras import require
 from polyalign.cli.progress import progress
+from polyalign.cli.why import short_names
 from polyalign.errors import InputError
 from polyalign.paths import JobFile, Paths, parse_job
 from polyalign.plan import calls, left_out, shown, work
 from polyalign.plan.counts import counts
 from polyalign.plan.data_check import check_data
+from polyalign.plan.forecast import TARGETS
 from polyalign.plan.jobs import jobs as planned_jobs
 from polyalign.plan.jobs import rule_of_job
 from polyalign.plan.machine import this_machine
@@ -289,16 +292,19 @@ def main(argv: list[str] | None = None) -> int:
     add_study(
         parser,
         "CONFIG | TARGET | KEY=VALUE",
-        "the study's config, rules or files (default: all), changes to the config, as `seed=2`",
+        "the study's config; rules, files, or names of policies, palettes, figures or tables "
+        "(default: all); changes to the config, as `seed=2`",
     )
     parser.add_argument("--cores", type=int, default=2, help="CPU cores (default: %(default)s)")
     options = parser.parse_args(argv)
     try:
         given, targets = read_words(options.words, options.config)
-        targets = targets or ["all"]
         study = load_study(given)
+        made = {name: path for name, path in short_names(study).items() if name not in TARGETS}
+        targets = [made.get(target.rstrip("/"), target) for target in targets or ["all"]]
         if faults := check_data(study).faults:
             raise InputError("\n".join(faults))
+        require("run", "snakemake")
         command = calls.command(
             given,
             *("--cores", str(options.cores), "--keep-going", "--rerun-incomplete"),

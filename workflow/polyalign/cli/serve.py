@@ -2,10 +2,10 @@
 
 import os
 import sys
-from importlib.util import find_spec
 
 from polyalign.cli import Parser
 from polyalign.cli.answer import QUIET
+from polyalign.cli.extras import require
 from polyalign.errors import InputError
 
 TOKEN = "POLYALIGN_TOKEN"
@@ -23,12 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     try:
         options = _parser().parse_args(argv)
-        for name in ("fastapi", "uvicorn"):
-            if find_spec(name) is None:
-                raise InputError(
-                    f"{name} is not installed; expected it for `polyalign serve`; "
-                    "pip install 'polyalign[serve]'"
-                )
+        require("serve", "fastapi", "uvicorn", "torch")
         os.environ.update(QUIET)
         from polyalign.answer import ways
 

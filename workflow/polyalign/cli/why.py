@@ -14,16 +14,18 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from polyalign.cli.arguments import add_study, load_study, read_words
+from polyalign.cli.extras import require
 from polyalign.errors import InputError
 from polyalign.families import POOL
 from polyalign.paths import Paths
-from polyalign.plan import shown
+from polyalign.plan import calls, shown
 from polyalign.plan.forecast import TARGETS
 from polyalign.plan.jobs import jobs, rule_of_job
 from polyalign.plan.recorded import Record, read_record
 from polyalign.plan.stages import code_text
 from polyalign.plan.unchanged import compared_text
-from polyalign.study import Study, load
+from polyalign.study import Study
 
 LONGEST = 80
 """Characters of a setting that are shown."""
@@ -61,20 +63,21 @@ def main(argv: list[str] | None = None) -> int:
         SystemExit: on an unknown argument.
     """
     parser = argparse.ArgumentParser(prog="polyalign why", description=__doc__)
-    parser.add_argument(
-        "target",
-        nargs="?",
-        default="all",
-        metavar="TARGET",
-        help="a path below results/, a policy (rloo/hhh-60), palette, figure or table, or a rule "
-        "such as `models` (default: all)",
+    add_study(
+        parser,
+        "CONFIG | TARGET | KEY=VALUE",
+        "the study's config; a path below results/, a policy (rloo/hhh-60), palette, figure or "
+        "table, or a rule such as `models` (default: all); changes to the config, as `seed=2`",
     )
-    parser.add_argument("--config", default="config.yaml", help="the study (default: %(default)s)")
     options = parser.parse_args(argv)
     try:
-        study = load(options.config)
-        target = path_of(study, options.target)
-        planned = parse_jobs(dry_run(options.config, target))
+        given, targets = read_words(options.words, options.config)
+        if len(targets) > 1:
+            raise InputError(f"{', '.join(targets)}: expected one target; call once for each")
+        study = load_study(given)
+        target = path_of(study, targets[0] if targets else "all")
+        require("why", "snakemake")
+        planned = parse_jobs(dry_run(given, target))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -88,25 +91,9 @@ def path_of(study: Study, target: str) -> str:
     Raises:
         InputError: if the study makes nothing of that name.
     """
-    paths, name = Paths(study.study), target.rstrip("/")
+    paths, name, made = Paths(study.study), target.rstrip("/"), short_names(study)
     if name.startswith("results/") or name in TARGETS:
         return name
-    trained = {policy.name for policy in study.of_kind("train")}
-    policies = {
-        policy.name: paths.manifest(policy) if policy.name in trained else paths.rewards(policy)
-        for policy in [POOL, *study.evaluated]
-    }
-    made = {
-        "prompts": paths.file("prompts.parquet"),
-        "overview": paths.file("overview.html"),
-        "report": paths.file("report.html"),
-        **{name: paths.table(name) for name in shown.tables(study)},
-        **{name: paths.plot(name) for name in study.plots},
-        **{name: paths.palette(name) for name in study.palettes},
-        **{f"reward/{name}": f"{paths.results}/models/reward/{name}.json"
-           for name in study.reward_models},
-        **policies,
-    }  # fmt: skip
     if name not in made:
         near = get_close_matches(name, [*made, *TARGETS], n=1)
         raise InputError(
@@ -117,15 +104,37 @@ def path_of(study: Study, target: str) -> str:
     return made[name]
 
 
-def dry_run(config: str, target: str) -> str:
+def short_names(study: Study) -> dict[str, str]:
+    """Name of a policy, palette, figure or table → the file that it stands for."""
+    paths = Paths(study.study)
+    trained = {policy.name for policy in study.of_kind("train")}
+    policies = {
+        policy.name: paths.manifest(policy) if policy.name in trained else paths.rewards(policy)
+        for policy in [POOL, *study.evaluated]
+    }
+    return {
+        "prompts": paths.file("prompts.parquet"),
+        "overview": paths.file("overview.html"),
+        "report": paths.file("report.html"),
+        **{name: paths.table(name) for name in shown.tables(study)},
+        **{name: paths.plot(name) for name in study.plots},
+        **{name: paths.palette(name) for name in study.palettes},
+        **{f"reward/{name}": f"{paths.results}/models/reward/{name}.json"
+           for name in study.reward_models},
+        **policies,
+    }  # fmt: skip
+
+
+def dry_run(given: calls.Given, target: str) -> str:
     """What a dry run for a target prints.
 
     Raises:
         InputError: if Snakemake cannot make the plan; with its message.
     """
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "host"]
-    command += ["--configfile", config, "--", target]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = calls.command(given, "--dry-run", "--quiet", "host", "--", target)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=calls.environment()
+    )
     if done.returncode:
         printed = done.stdout + done.stderr
         if "MissingRuleException" in printed:
@@ -133,7 +142,7 @@ def dry_run(config: str, target: str) -> str:
                 f"{target}: no rule makes this file; expected one that the study makes: "
                 "`snakemake --list` names the rules and their files"
             )
-        raise InputError(f"{config}: Snakemake cannot plan {target}:\n{printed.strip()}")
+        raise InputError(f"{given.config}: Snakemake cannot plan {target}:\n{printed.strip()}")
     return done.stdout + done.stderr
 
 

@@ -1,9 +1,15 @@
-"""Responses that the token limit ended: from a fifth on, every reader is warned of them."""
+"""Responses that the token limit ended, and texts that a reward's model could not read whole.
+
+Every reader is warned of them: of the first from a fifth on.
+"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import pandas as pd
+
+from polyalign.data.tables import read_settings
 
 MANY = 0.2
 """Share of responses without an end from which rewards are mostly of unfinished texts."""
@@ -29,3 +35,41 @@ def cut_warning(shares: Mapping[str, float]) -> str | None:
         f"cut off: the token limit ended {', '.join(many)}; their rewards are those of unfinished "
         "texts: raise sampling.max_new_tokens"
     )
+
+
+Unread = Mapping[str, tuple[int, int]]
+"""Value → texts that its model could not read whole, and all texts."""
+
+
+def unread(tables: Iterable[str | Path]) -> Unread:
+    """What tables of scores say of the texts that were cut; values that lost nothing are left out.
+
+    Args:
+        tables: of one policy, by value and shard, or merged.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    for path in tables:
+        for value, (cut, texts) in read_settings(path).get("cut", {}).items():
+            before = found.get(value, (0, 0))
+            found[value] = before[0] + cut, before[1] + texts
+    return {value: counts for value, counts in found.items() if counts[0]}
+
+
+def unread_warnings(by_policy: Mapping[str, Unread], labels: Mapping[str, str]) -> list[str]:
+    """One sentence for each value whose model could not read all texts whole.
+
+    Args:
+        by_policy: policy, or what its texts are called → `unread` of its tables.
+        labels: value → its name; the values that are looked at.
+    """
+    sentences = []
+    for value, label in labels.items():
+        counts = {who: found[value] for who, found in by_policy.items() if value in found}
+        many = [f"{cut} of {texts} texts of {who}" for who, (cut, texts) in counts.items()]
+        if many:
+            sentences.append(
+                f"{label}: {', '.join(many)} are longer than its model reads and were scored "
+                "without a part (the logs of annotate say which): shorten them, or take a model "
+                "that reads more"
+            )
+    return sentences

@@ -58,6 +58,7 @@ def read_rewards(
     *,
     columns: Mapping[str, str] | None = None,
     negated: Collection[str] = (),
+    above: Mapping[str, float] | None = None,
     test_share: float = TEST_SHARE,
 ) -> pd.DataFrame:
     """Read a rewards table in any format and add what can be derived.
@@ -71,6 +72,7 @@ def read_rewards(
         columns: value name → name of its column in the file; None keeps all numeric columns, and
             refuses one in which only a few cells are not numbers.
         negated: values whose columns are taken with the other sign.
+        above: value → number, for values that are 1 where their column is above it, else 0.
         test_share: share of prompts that an absent `split` column puts into `test`, in [0, 1].
 
     Returns:
@@ -121,6 +123,8 @@ def read_rewards(
     check_keys(samples, path)
     values = values.astype(np.float64)
     values[list(negated)] *= -1
+    for name, number in (above or {}).items():
+        values[name] = (values[name] > number).astype(np.float64)
     return pd.concat([samples, values], axis="columns")
 
 
@@ -280,16 +284,25 @@ def rewards_array(frame: pd.DataFrame, values: Sequence[str]) -> tuple[np.ndarra
     return frame[list(values)].to_numpy(dtype=np.float64), groups
 
 
-def hold_out(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def hold_out(
+    frame: pd.DataFrame, *, judge_on_all: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Divide a given table into the pool and an independent reference sample of the base policy.
 
     A policy that selects among candidates must not be compared with the same candidates. So the
     last quarter of each prompt's candidates (at least one) is held out. If a prompt has only one
     candidate, nothing can be selected, and pool and reference are the same rows.
 
+    Args:
+        frame: a rewards table.
+        judge_on_all: whether a table without a test split is its own reference, as a whole: for
+            studies without policies.
+
     Returns:
         The pool (both splits) and the reference (test split).
     """
+    if judge_on_all and not (frame["split"] == "test").any():
+        return frame, frame.assign(split="test")
     rank = frame.groupby("prompt_id", sort=False)["candidate"].rank(method="first")
     size = frame.groupby("prompt_id", sort=False)["candidate"].transform("size")
     held = rank > size - np.maximum(1, size // 4)

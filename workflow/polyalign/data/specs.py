@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from polyalign.data.cut_off import unread
 from polyalign.data.tables import read_settings
 from polyalign.errors import InputError
 from polyalign.runtime.files import sha256
@@ -59,7 +60,10 @@ def read_spec(path: str | Path) -> dict[str, Any]:
 
 
 def imported_spec(
-    path: str | Path, columns: Mapping[str, str], negated: Collection[str] = ()
+    path: str | Path,
+    columns: Mapping[str, str],
+    negated: Collection[str] = (),
+    above: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """The `spec` of a table of scores that the user gives: its file and its columns.
 
@@ -67,11 +71,17 @@ def imported_spec(
         path: the file.
         columns: value → name of its column.
         negated: the values whose column is taken with the other sign.
+        above: value → number, of those that are 1 where the column is above it, else 0.
     """
     return {
         "sampling": {"imported": Path(path).name, "content": f"sha256:{sha256(path)[:16]}"},
         "values": {
-            value: {"kind": "column", "column": column, "sign": -1 if value in negated else 1}
+            value: {
+                "kind": "column",
+                "column": column,
+                "sign": -1 if value in negated else 1,
+                "above": (above or {}).get(value),
+            }
             for value, column in columns.items()
         },
     }
@@ -95,7 +105,8 @@ def common_spec(paths: Sequence[str | Path], what: str) -> dict[str, Any]:
 
 
 def rewards_record(samples: Sequence[Path], scores: Sequence[Path]) -> dict[str, Any]:
-    """The record of a merged table: the settings of its parts, and their common `spec`.
+    """The record of a merged table: the settings of its parts, their common `spec`, and `cut`: of
+    each value, how many texts its model could not read whole, and of how many.
 
     Args:
         samples: shards of the samples.
@@ -115,4 +126,5 @@ def rewards_record(samples: Sequence[Path], scores: Sequence[Path]) -> dict[str,
                 value: common_spec(shards, f"value '{value}'") for value, shards in by_value.items()
             },
         },
+        "cut": unread(scores),
     }

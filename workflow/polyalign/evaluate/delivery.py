@@ -1,8 +1,9 @@
 """Is what palettes ask delivered? Every asked level in one of three classes, and in base sd.
 
 A level is `reached` if the measured level is at least the asked one, `missed` if its whole 95 %
-interval is below, and `undecided` between the two. A wide interval is no success. Raised levels
-count apart from those of values that only have to keep the base model's mean.
+interval is below, and `undecided` between the two; a ceiling is missed if the whole interval is
+above it. A wide interval is no success. Raised levels count apart from ceilings, and from those of
+values that only have to keep the base model's mean.
 """
 
 import math
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CLASSES = ("reached", "undecided", "missed")
+KINDS = {"raised": "Raised levels", "capped": "Ceilings", "maintained": "Levels to maintain"}
 NOTICEABLE = 2.0  # standard errors of the base level that a gain must exceed to have a share
 WIDEST = 1.0  # of the asked gain: the share of a wider interval says nothing
 ROUNDING = 1e-9  # base standard deviations
@@ -32,9 +34,9 @@ class Asked:
         policy: `family/variant`.
         palette: name of the palette.
         value: the value.
-        level: the level as the config asks for it (`q60`, `mean`).
-        raised: whether the value must not only keep its mean.
-        asked: the level in the reward's units.
+        level: the word as the config has it (`q60`, `mean`, `<= q40`).
+        raised: whether the value has a floor, and not only to keep its mean.
+        asked: the level in the reward's units; of a band its lower end.
         base: the base model's level on the test prompts, and `base_se` its standard error.
         sd: standard deviation of the base model's rewards; NaN where they do not vary.
         realised: the policy's level: over its candidates where `exact`, else over its answers.
@@ -42,6 +44,8 @@ class Asked:
         high: the upper end.
         se: its standard error.
         exact: whether `realised` is the exact expectation of a choice among candidates.
+        ceiling: the highest level that may be, in the reward's units; inf if any may.
+        floored: whether `asked` is the lowest level that may be; else it is the ceiling.
     """
 
     policy: str
@@ -58,19 +62,48 @@ class Asked:
     high: float
     se: float
     exact: bool
+    ceiling: float = math.inf
+    floored: bool = True
+
+    @property
+    def kind(self) -> str:
+        """A key of `KINDS`; a band is raised if its lower end is."""
+        if self.raised:
+            return "raised"
+        return "capped" if math.isfinite(self.ceiling) else "maintained"
+
+    @property
+    def floor(self) -> float:
+        """The lowest level that may be; -inf if any may."""
+        return self.asked if self.floored else -math.inf
 
     @property
     def verdict(self) -> str:
         """`reached`, `undecided` or `missed`."""
         slack = ROUNDING * self.sd if self.sd > 0 else 0.0
-        if self.realised >= self.asked - slack:
+        floor, ceiling = self.floor - slack, self.ceiling + slack
+        if floor <= self.realised <= ceiling:
             return "reached"
-        return "missed" if self.high < self.asked - slack else "undecided"
+        return "missed" if self.high < floor or self.low > ceiling else "undecided"
+
+    @property
+    def excess(self) -> float:
+        """How far the level is beyond what may be, in standard deviations of the base; signed.
+
+        Below 0 it is short of its floor, above 0 it exceeds its ceiling.
+        """
+        short, over = min(0.0, self.realised - self.floor), max(0.0, self.realised - self.ceiling)
+        return (short + over) / self.sd
 
     @property
     def gain(self) -> float:
         """What is asked above the base level, in standard deviations of the base."""
         return self.in_sd(self.asked)
+
+    @property
+    def asked_text(self) -> str:
+        """What may be, as gains in standard deviations of the base: `+0.29`, `≤ −0.10`."""
+        return bounds_text(self.in_sd(self.floor), self.in_sd(self.ceiling))
 
     def in_sd(self, level: float) -> float:
         """A level as its distance from the base level in standard deviations of the base."""
@@ -83,12 +116,12 @@ class Asked:
         The interval is Fieller's (J. R. Statist. Soc. B 16, 1954) for the ratio of the two gains,
         which have the base level in common; the two levels are taken as independent, which makes it
         wider where answers to the same prompts go together. All three are NaN where the asked gain
-        is within two standard errors of the base level, and where the interval is wider than the
-        whole asked gain.
+        is within two standard errors of the base level, where the interval is wider than the
+        whole asked gain, and for a ceiling.
         """
         nothing = (math.nan, math.nan, math.nan)
         asked, gain = self.asked - self.base, self.realised - self.base
-        if not asked > NOTICEABLE * self.base_se or math.isnan(self.se):
+        if not self.floored or not asked > NOTICEABLE * self.base_se or math.isnan(self.se):
             return nothing
         own, shared = (NORMAL_95 * self.se) ** 2, (NORMAL_95 * self.base_se) ** 2
         # (gain - R asked)^2 = own + (1 - R)^2 shared, as a R^2 - 2 b R + c = 0.
@@ -134,6 +167,8 @@ def asked_levels(
                         high=high,
                         se=se,
                         exact=exact,
+                        ceiling=palette.ceilings.get(value, math.inf),
+                        floored=value in palette.floors,
                     )
                 )
     return found
@@ -156,36 +191,33 @@ def best_known(table: "pd.DataFrame", value: str) -> tuple[float, float, float, 
     return mean, low, high, se, False
 
 
-def counts(asked: Sequence[Asked], *, raised: bool) -> dict[str, int]:
-    """How many of the raised levels, or of the others, are in each class."""
-    verdicts = [one.verdict for one in asked if one.raised == raised]
+def counts(asked: Sequence[Asked], kind: str) -> dict[str, int]:
+    """How many of the levels of a kind (a key of `KINDS`) are in each class."""
+    verdicts = [one.verdict for one in asked if one.kind == kind]
     return {name: verdicts.count(name) for name in CLASSES}
 
 
 def outcome(asked: Sequence[Asked]) -> str:
-    """How many raised levels are reached, undecided and missed, then the same of maintained ones.
+    """How many raised levels are reached, undecided and missed, then the same of the other kinds.
 
     Empty if nothing is asked.
     """
-    return _told(*(counts(asked, raised=raised) for raised in (True, False)))
+    return _told({kind: counts(asked, kind) for kind in KINDS})
 
 
 def outcome_of(summary: "pd.DataFrame") -> str:
     """The same from the table of `polyalign.evaluate.summary.summary`."""
     return _told(
-        *(
-            {name: int(summary[f"{kind}_{name}"].sum()) for name in CLASSES}
-            for kind in ("raised", "maintained")
-        )
+        {kind: {name: int(summary[f"{kind}_{name}"].sum()) for name in CLASSES} for kind in KINDS}
     )
 
 
-def _told(raised: Mapping[str, int], maintained: Mapping[str, int]) -> str:
+def _told(numbers: Mapping[str, Mapping[str, int]]) -> str:
     parts = []
-    for number, what in ((raised, "Raised levels"), (maintained, "Levels to maintain")):
+    for kind, number in numbers.items():
         if total := sum(number.values()):
             parts.append(
-                f"{what}: {number['reached']} of {total} reached, {number['undecided']} "
+                f"{KINDS[kind]}: {number['reached']} of {total} reached, {number['undecided']} "
                 f"undecided, {number['missed']} missed."
             )
     return " ".join(parts)
@@ -194,6 +226,20 @@ def _told(raised: Mapping[str, int], maintained: Mapping[str, int]) -> str:
 def in_sd_text(gain: float) -> str:
     """An asked or realised gain as readers see it: `+0.29`."""
     return "–" if math.isnan(gain) else f"{gain:+.2f}".replace("-", "−")
+
+
+def bounds_text(floor: float, ceiling: float) -> str:
+    """What levels may be, as readers see it: `+0.29`, `≤ −0.10`, `−0.10 to +0.29`.
+
+    Args:
+        floor: the lowest gain; not finite if there is no floor.
+        ceiling: the highest gain; not finite if there is no ceiling.
+    """
+    # Without a sign of zero.
+    low, high = (in_sd_text(round(gain, 2) + 0.0) for gain in (floor, ceiling))
+    if not math.isfinite(ceiling):
+        return low
+    return f"{low} to {high}" if math.isfinite(floor) else f"≤ {high}"
 
 
 def heavy_rows(levels: Mapping[str, "pd.DataFrame"], labels: Mapping[str, str]) -> list[str]:

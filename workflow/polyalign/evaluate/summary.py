@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from polyalign.errors import InputError
-from polyalign.evaluate.delivery import Asked, asked_levels, counts
+from polyalign.evaluate.delivery import KINDS, Asked, asked_levels, counts
 from polyalign.evaluate.expected import Expected
 from polyalign.evaluate.significance import LEVEL, holm, p_all, p_better
 from polyalign.families import BASE, Policy
@@ -41,15 +41,18 @@ def summary(
         `family`, `variant`, `palette`, `levels` (asked, as text), `verdict`, `reached`; `kl`,
         `kl_se` (nats) and `kl_kind` (as in the levels); how many levels are in each class of
         `polyalign.evaluate.delivery`, `raised_reached`, `raised_undecided`, `raised_missed` of the
-        raised values and `maintained_…` of the others; `better_in_all`, whether the win rates are
-        above one half in all chosen values: `p_all` is the p-value of the intersection-union test,
-        `p_all_holm` is adjusted for the number of policies and below 0.05 if the claim holds; the
-        same at equal length: `better_at_equal_length`, `p_all_even`, `p_all_even_holm` (NaN where
-        lengths are not known); `n_tokens`, `empty`, `n_empty` and `truncated` (as in the levels);
-        the costs; `n_prompts`, `n_samples`; then for each value V: `V_lam` (the weight that the
-        policy was made with), `V_asked`, `V_predicted` (what is expected of the policy: of one that
-        is trained, the level of p_λ), `V_predicted_low`, `V_predicted_high`, `V_level`, `V_se`; in
-        standard deviations of the base above its level `V_asked_sd`, `V_realised_sd`,
+        raised values, `capped_…` of ceilings and `maintained_…` of the others; `better_in_all`,
+        whether the win rates are above one half in all chosen values: `p_all` is the p-value of the
+        intersection-union test, `p_all_holm` is adjusted for the number of policies and below 0.05
+        if the claim holds; the same at equal length: `better_at_equal_length`, `p_all_even`,
+        `p_all_even_holm` (NaN where lengths are not known); `n_tokens`, `empty`, `n_empty` and
+        `truncated` (as in the levels); the costs; `n_prompts`, `n_samples`; then for each value V:
+        `V_lam` (the weight that the policy was made with), `V_asked` (the lowest level that may
+        be), `V_ceiling` (the highest one; where a palette of the study has a ceiling for the
+        value), `V_predicted` (what is expected of the policy: of one that is trained, the level of
+        p_λ), `V_predicted_low`, `V_predicted_high`, `V_level`, `V_se`; in standard deviations of
+        the base above its level
+        `V_asked_sd`, `V_ceiling_sd` (as `V_ceiling`), `V_realised_sd`,
         `V_realised_sd_low`, `V_realised_sd_high`, with `V_outcome` (`reached`, `undecided`,
         `missed`); the share of the asked gain `V_delivered`, `V_delivered_low`, `V_delivered_high`
         (`Asked.share`); `V_winrate`, `V_winrate_low`, `V_winrate_high`, `V_p` (one-sided p-value of
@@ -78,6 +81,7 @@ def summary(
             by_value[policy],
             winrates[policy].set_index("value"),
             palettes[palette] if palette else None,
+            palettes,
             [one for one in asked if one.policy == policy],
             expected[policy],
             chosen,
@@ -101,6 +105,7 @@ def _row(
     levels: pd.DataFrame,
     winrates: pd.DataFrame,
     palette: Palette | None,
+    palettes: Mapping[str, Palette],
     asked: Sequence[Asked],
     expected: Expected,
     chosen: Sequence[str],
@@ -139,13 +144,14 @@ def _row(
     for value in levels.index:
         row |= {
             f"{value}_lam": expected.lam.get(value, np.nan),
-            f"{value}_asked": palette.asked.get(value, np.nan) if palette else np.nan,
+            f"{value}_asked": palette.floors.get(value, np.nan) if palette else np.nan,
             f"{value}_predicted": expected.predicted.get(value, np.nan),
             f"{value}_predicted_low": expected.low.get(value, np.nan),
             f"{value}_predicted_high": expected.high.get(value, np.nan),
             f"{value}_level": levels.loc[value, "mean"],
             f"{value}_se": levels.loc[value, "se"],
             **_reached(str(value), next((one for one in asked if one.value == value), None)),
+            **_ceiling(str(value), palettes, palette, asked),
             f"{value}_winrate": winrates.loc[value, "winrate"],
             f"{value}_winrate_low": winrates.loc[value, "low"],
             f"{value}_winrate_high": winrates.loc[value, "high"],
@@ -163,19 +169,34 @@ def levels_text(palette: Palette) -> str:
     return ", ".join(f"{value} {level}" for value, level in palette.levels.items())
 
 
+def _ceiling(
+    value: str,
+    palettes: Mapping[str, Palette],
+    palette: Palette | None,
+    asked: Sequence[Asked],
+) -> dict[str, float]:
+    """The ceiling of a value, where some palette of the study has one for it."""
+    if not any(value in one.ceilings for one in palettes.values()):
+        return {}
+    ceiling = palette.ceilings.get(value, math.nan) if palette else math.nan
+    gains = [one.in_sd(ceiling) for one in asked if one.value == value]
+    return {f"{value}_ceiling": ceiling, f"{value}_ceiling_sd": gains[0] if gains else math.nan}
+
+
 def _counts(asked: Sequence[Asked]) -> dict[str, float]:
     """Levels of each class: of raised values, and of the others; NaN where nothing is asked."""
     return {
         f"{kind}_{name}": number if asked else math.nan
-        for kind, raised in (("raised", True), ("maintained", False))
-        for name, number in counts(asked, raised=raised).items()
+        for kind in KINDS
+        for name, number in counts(asked, kind).items()
     }
 
 
 def _reached(value: str, asked: Asked | None) -> dict[str, object]:
     """What was asked of a value and realised, in standard deviations of the base and as a share."""
     share = asked.share if asked else (math.nan,) * 3
-    levels = (asked.asked, asked.realised, asked.low, asked.high) if asked else ()
+    floor = asked.asked if asked and asked.floored else math.nan
+    levels = (floor, asked.realised, asked.low, asked.high) if asked else ()
     gains = [asked.in_sd(level) for level in levels] if asked else [math.nan] * 4
     names = ("asked_sd", "realised_sd", "realised_sd_low", "realised_sd_high")
     return {

@@ -24,7 +24,8 @@ class Policy:
         settings: the settings of this one policy, JSON-ready.
         palette: the palette whose λ it realises, if any.
         preferences: names of the preference data sets that it is trained on.
-        parts: names of the policies whose models it is made from.
+        parts: names of the policies whose models it is made of.
+        start: name of the policy whose model its training starts from, if not the base model.
         values: values that it names apart from those of a palette.
         uses_pool: whether it is trained on the base model's candidates and their rewards.
         reads: what a row of its batches is, if it is trained on texts: a pair of responses, a
@@ -37,9 +38,15 @@ class Policy:
     palette: str | None = None
     preferences: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    start: str | None = None
     values: tuple[str, ...] = ()
     uses_pool: bool = False
     reads: Literal["pairs", "prompts", "candidates"] = "pairs"
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the policies whose models must be there before its own can be made."""
+        return (*self.parts, self.start) if self.start else self.parts
 
     @property
     def name(self) -> str:

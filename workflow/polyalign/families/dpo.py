@@ -56,6 +56,11 @@ class Labels(TrainingOptions):
         default=32, description="Pairs in one step, or prompts with all their candidates."
     )
 
+    @property
+    def judges_checkpoints(self) -> bool:
+        """The listwise loss judges them on held-out prompts."""
+        return self.pairs is None
+
 
 class Labelled(Labels, Palettes):
     """Candidates of the base model, labelled by λ·r with λ for training; β is 1.
@@ -94,6 +99,11 @@ class Settings(HeldOut, Dpo):
                 "has neither `mixtures` nor `labelled`; expected one of them, or both; add one"
             )
         return self
+
+    def unseen(self) -> Self:
+        """As for any training, the section `labelled` included."""
+        labelled = self.labelled and self.labelled.unseen()
+        return super().unseen().model_copy(update={"labelled": labelled})
 
 
 def policies(settings: Settings) -> list[Policy]:

@@ -40,7 +40,27 @@ class Lora(Strict):
     )
 
 
-class TrainingOptions(Strict):
+class Training(Strict):
+    """How a model is trained."""
+
+    @property
+    def judges_checkpoints(self) -> bool:
+        """Whether the model is the best of its checkpoints, so that their steps decide it."""
+        return False
+
+    def unseen(self) -> Self:
+        """The same training, with defaults for the settings that its result does not show.
+
+        Where it reports to and, unless checkpoints are judged, when it writes them.
+        """
+        fields = type(self).model_fields
+        names = {"report_to", "save_every"} & set(fields)
+        if self.judges_checkpoints:
+            names -= {"save_every"}
+        return self.model_copy(update={name: fields[name].default for name in names})
+
+
+class TrainingOptions(Training):
     """How a model is trained, whatever its loss."""
 
     learning_rate: Positive = Field(default=1.0e-6, description="Peak step size of the optimiser.")
@@ -138,14 +158,36 @@ class Steered(TrainingOptions):
         "starting from the palette's λ for training; training ends early when it does. false: "
         "keep that λ, for all steps.",
     )
+    start: Name | None = Field(
+        default=None,
+        description="Family, such as dpo or sft, whose model for the same palette the training "
+        "starts from (default: the base model). The KL is to the base model all the same.",
+    )
+
+
+Random = Annotated[int, Field(ge=0, le=99)]
+"""How many random palettes."""
 
 
 class Palettes(Strict):
     """The palettes that models are trained for."""
 
-    palettes: Names = Field(
-        description="Palettes to train for; each becomes a policy with its name."
+    palettes: Names | None = Field(
+        default=None, description="Palettes to train for; each becomes a policy with its name."
     )
+    random: Random = Field(
+        default=0,
+        description="Train for so many random palettes as well, `random-01` and so on, that the "
+        "study draws from the pool.",
+    )
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.palettes and not self.random:
+            raise ValueError(
+                "has neither `palettes` nor `random`; expected one of them, or both; add one"
+            )
+        return self
 
 
 class LamOptions(Strict):
@@ -153,6 +195,12 @@ class LamOptions(Strict):
 
     palettes: Names | None = Field(
         default=None, description="Palettes whose λ is used; each becomes a policy with its name."
+    )
+    random: Random = Field(
+        default=0,
+        description="So many random palettes as well, `random-01` and so on, that the study draws "
+        "from the pool: each is uniform in the volume that is supported along a random direction "
+        "from the base levels. Families share them; more leave the first ones as they are.",
     )
     lam: dict[Name, Lam] = Field(
         default={},
@@ -162,9 +210,10 @@ class LamOptions(Strict):
 
     @model_validator(mode="after")
     def _each_policy_once(self) -> Self:
-        if not self.palettes and not self.lam:
+        if not self.palettes and not self.lam and not self.random:
             raise ValueError(
-                "has neither `palettes` nor `lam`; expected one of them, or both; add one"
+                "has neither `palettes` nor `lam`, nor `random`; expected one of them, or more; "
+                "add one"
             )
         if twice := sorted(set(self.palettes or ()) & set(self.lam)):
             raise ValueError(
@@ -174,16 +223,30 @@ class LamOptions(Strict):
         return self
 
 
+def drawn_names(count: int) -> list[str]:
+    """Names of the first random palettes of a study: known before any is drawn."""
+    return [f"random-{number:02d}" for number in range(1, count + 1)]
+
+
+def palette_names(settings: Palettes | LamOptions) -> list[str]:
+    """The palettes of a section: those that it names, then the random ones."""
+    return [*(settings.palettes or ()), *drawn_names(settings.random)]
+
+
 def palette_policies(family: str, settings: Palettes) -> list[Policy]:
     """One policy per palette, with the palette's name."""
-    training = settings.model_dump(exclude={"palettes"})
-    return [Policy(family, name, training, palette=name) for name in settings.palettes]
+    training = settings.model_dump(exclude={"palettes", "random"})
+    start = training.get("start")
+    return [
+        Policy(family, name, training, palette=name, start=start and f"{start}/{name}")
+        for name in palette_names(settings)
+    ]
 
 
 def lam_policies(family: str, settings: LamOptions) -> list[Policy]:
     """One policy per palette and one per λ of the user, with their names."""
-    options = settings.model_dump(exclude={"palettes", "lam"})
-    of_palettes = [Policy(family, name, options, palette=name) for name in settings.palettes or ()]
+    options = settings.model_dump(exclude={"palettes", "random", "lam"})
+    of_palettes = [Policy(family, name, options, palette=name) for name in palette_names(settings)]
     own = [
         Policy(family, name, {**options, "lam": lam}, values=tuple(lam))
         for name, lam in settings.lam.items()

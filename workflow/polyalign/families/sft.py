@@ -20,6 +20,11 @@ class Sft(TrainingOptions):
     )
     batch_size: Count = Field(default=128, description="Candidates in one step.")
 
+    @property
+    def judges_checkpoints(self) -> bool:
+        """They are judged on held-out prompts."""
+        return True
+
 
 class Settings(Sft, Palettes):
     """Fine-tune the base model on its own candidates, each weighted by exp(λ·r) over the mean of

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pydantic import Field
 
 from polyalign.families import Family, Policy
-from polyalign.families.options import LamOptions, lam_policies
-from polyalign.settings import Count, Names, Positive, Strict
+from polyalign.families.options import LamOptions, Training, lam_policies
+from polyalign.settings import Count, Names, Positive
 
 
-class ValueTraining(Strict):
+class ValueTraining(Training):
     """How the study's value model is trained, one for all λ."""
 
     values: Names | None = Field(

@@ -28,6 +28,9 @@ BLOCK_NUMBERS = 64_000  # rewards in a block of scope `prompt`: with its product
 class Units:
     """Raw and standardised levels; `center` and `scale` are (k,), in the rewards' units.
 
+    The scale of a ceiling is negative: its standardised level rises as the level falls, so that
+    for floors and ceilings alike more is better and the standardised λ is >= 0.
+
     `constant` (k,) says which values are the same for every sample, and `fixed` (k,) which of them
     no tilt can change: those, and in scope `prompt` the ones that are the same for all candidates
     of each prompt.
@@ -46,7 +49,7 @@ class Units:
         z = (np.asarray(levels, dtype=np.float64) - self.center) / self.scale
         if not self.fixed.any():
             return z
-        rounding = EDGE + 1e-13 * np.abs(self.center) / self.scale
+        rounding = EDGE + 1e-13 * np.abs(self.center / self.scale)
         return np.where(self.fixed & (np.abs(z) <= rounding), -rounding, z)
 
     def raw(self, levels: np.ndarray) -> np.ndarray:
@@ -150,7 +153,8 @@ class Base(Units):
         prompt_weights: (number of prompts,) weights >= 0 of the prompts, by index; default equal.
             In scope `joint` p0 of a row is proportional to the weight of its prompt.
         scale: (k,) units in which rewards are standardised; default: their standard deviations
-            under the base policy.
+            under the base policy, with the signs.
+        signs: (k,) 1 for a floor and -1 for a ceiling; default: floors.
 
     Raises:
         InputError: on shapes that do not match, numbers that are not finite, negative weights, or
@@ -165,9 +169,11 @@ class Base(Units):
         *,
         prompt_weights: np.ndarray | None = None,
         scale: np.ndarray | None = None,
+        signs: np.ndarray | None = None,
     ) -> None:
         rewards = check_rewards(rewards)
         n, self.k = rewards.shape
+        self.signs = np.ones(self.k) if signs is None else np.asarray(signs, dtype=np.float64)
         self.n_rows = n
         self.scope = resolve_scope(scope, n, groups)
         self.prompt = group = check_groups(groups, n)
@@ -188,7 +194,7 @@ class Base(Units):
         else:
             covariance = self._prepare_prompts(rewards, _tables(group, shares, rows), scale)
         self.fixed = self.constant | (
-            np.sqrt(covariance.diagonal()) <= SAME * (self.scale + np.abs(self.center))
+            np.sqrt(covariance.diagonal()) <= SAME * (np.abs(self.scale) + np.abs(self.center))
         )
         hessian = covariance / (self.scale[:, None] * self.scale)
         self._untilted = 0.0, np.zeros(self.k), hessian
@@ -266,7 +272,7 @@ class Base(Units):
         self.constant = ~(spread > SAME * np.abs(self.center))
         # A constant value has no spread: its unit is 1.
         spread = np.where(self.constant, 1.0, spread)
-        self.scale = spread if scale is None else np.asarray(scale, dtype=np.float64)
+        self.scale = spread * self.signs if scale is None else np.asarray(scale, dtype=np.float64)
 
     def moments(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Mean log Z_x, its gradient E z (k,) and Hessian (k, k) at lam (k,), standardised units.

@@ -10,7 +10,8 @@ import numpy as np
 from polyalign.errors import InputError
 from polyalign.map.base import Base, check_target
 from polyalign.map.dual import maximise
-from polyalign.map.palette import SPREAD, parse_level
+from polyalign.map.palette import QUANTILES, SPREAD, parse_level
+from polyalign.map.words import rows_of
 
 MAX_CANDIDATES = 10**9
 
@@ -96,22 +97,34 @@ def budget_message(found: Budget) -> str:
     )
 
 
+def shortfall_message(found: Budget) -> str:
+    """As `budget_message`, for a palette that was shown to be out of reach of these candidates."""
+    if found.suffices is None or found.suffices > found.candidates:
+        return budget_message(found)
+    return (
+        f"a Gaussian model of the rewards, by which about {found.suffices} of the "
+        f"{found.candidates:.3g} candidates would suffice, does not hold here: how many do is not "
+        "known"
+    )
+
+
 def sd_above_base(levels: Iterable[str | float]) -> float:
     """How far a palette is above the base level, in standard deviations, before any sampling.
 
     For rewards that are normal, uncorrelated, and vary within prompts only, which is the easiest
-    case but for correlation: the root of the sum of squares of the levels above the mean. Plain
-    numbers, whose unit is not known, count as 0; `max` is infinitely far.
+    case but for correlation: the root of the sum of squares of the floors above the mean and the
+    ceilings below it. Plain numbers, whose unit is not known, count as 0; `max` is infinitely far.
 
     Args:
-        levels: levels in the palette grammar.
+        levels: the words of a palette.
     """
-    return hypot(*(max(0.0, _above_mean(level)) for level in levels))
+    rows = [row for word in levels for row in rows_of({"": word})]
+    return hypot(*(max(0.0, row.sign * _above_mean(row.level)) for row in rows))
 
 
 def _above_mean(level: str | float) -> float:
     kind, number = parse_level(level)
-    if kind == "quantile":
+    if kind in QUANTILES:
         return normal_quantile(number / 100) if 0 < number < 100 else (inf if number else -inf)
     if kind == "percent":
         return number / 100 * (normal_quantile(SPREAD[1]) - normal_quantile(SPREAD[0]))

@@ -50,7 +50,7 @@ class Interval:
     Attributes:
         method: `bootstrap` or `delta`.
         lam_se: standard errors of lam.
-        lam_low: lower ends of the lam intervals (never below 0).
+        lam_low: lower ends of the lam intervals (never below 0; of a ceiling never above).
         lam_high: upper ends.
         level_se: standard errors of the levels that this lam gives on fresh prompts.
         level_low: lower ends of the level intervals.
@@ -79,11 +79,11 @@ def sensitivity(base: Base, lam: np.ndarray) -> Sensitivity:
     """Derivatives of lam, levels and KL at a solution lam (k,), raw units."""
     lam = check_target(lam, base.k, "lam")
     covariance = base.moments(lam * base.scale)[2] * np.outer(base.scale, base.scale)
-    free = np.flatnonzero(lam > 0)
+    free = np.flatnonzero(lam)
     by_target = np.zeros((base.k, base.k))
     by_target[np.ix_(free, free)] = np.linalg.pinv(covariance[np.ix_(free, free)], hermitian=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        exchange = np.where(lam > 0, lam[:, None] / lam, np.nan)
+        exchange = np.where(lam != 0, lam[:, None] / lam, np.nan)
     return Sensitivity(by_target, covariance, lam.copy(), covariance @ by_target, exchange)
 
 
@@ -118,25 +118,31 @@ def delta_interval(
     inverse = np.linalg.pinv(hessian[np.ix_(free, free)], hermitian=True)
     lam_se = np.zeros(base.k)
     errors = score[:, free] @ inverse
-    lam_se[free] = np.sqrt((errors**2).sum(axis=0)) / base.scale[free]
-    level_se = np.sqrt((spread**2).sum(axis=0)) * base.scale
-    raw, lam = base.raw(level), scaled / base.scale
+    unit = np.abs(base.scale)
+    lam_se[free] = np.sqrt((errors**2).sum(axis=0)) / unit[free]
+    level_se = np.sqrt((spread**2).sum(axis=0)) * unit
+    raw, lam = base.raw(level), scaled / base.scale + 0.0
     z = normal_quantile(0.5 + CONFIDENCE / 2)
     nothing = np.full(base.k, np.nan)
     train, train_se = (nothing, nothing) if limit is None else (limit.raw, limit.se())
     return Interval(
         method="delta",
         lam_se=lam_se,
-        lam_low=np.maximum(lam - z * lam_se, 0.0),
-        lam_high=lam + z * lam_se,
+        lam_low=_on_its_side(base, lam - z * lam_se),
+        lam_high=_on_its_side(base, lam + z * lam_se),
         level_se=level_se,
         level_low=raw - z * level_se,
         level_high=raw + z * level_se,
         solved=1.0,
         train_se=train_se,
-        train_low=np.maximum(train - z * train_se, 0.0),
-        train_high=train + z * train_se,
+        train_low=_on_its_side(base, train - z * train_se),
+        train_high=_on_its_side(base, train + z * train_se),
     )
+
+
+def _on_its_side(base: Base, lam: np.ndarray) -> np.ndarray:
+    """lam (k,) kept at or above 0, that of a ceiling at or below."""
+    return np.where(base.signs > 0, np.maximum(lam, 0.0), np.minimum(lam, 0.0))
 
 
 def bootstrap_interval(
@@ -149,6 +155,7 @@ def bootstrap_interval(
     resamples: int,
     seed: int,
     limit: Limit | None = None,
+    signs: np.ndarray | None = None,
 ) -> Interval:
     """95 % percentile intervals from resampled prompts; each resample has its own base levels.
 
@@ -166,6 +173,7 @@ def bootstrap_interval(
         seed: of the resamples.
         limit: the solution for infinitely many candidates, which then has an interval, too: it
             moves to first order, so that all resamples count.
+        signs: (k,) as in `Base`.
 
     Raises:
         InputError: on bad arrays or levels, fewer than 2 resamples, or if the palette is infeasible
@@ -175,7 +183,7 @@ def bootstrap_interval(
         raise InputError(f"bootstrap: {resamples} resamples; expected at least 2 to see a spread")
     rewards = check_rewards(rewards)
     group = check_groups(groups, len(rewards))
-    base = Base(rewards, group, scope)
+    base = Base(rewards, group, scope, signs=signs)
     target = parse_target(levels, rewards, names, group, scope=base.scope)
     solution = solve_on(base, target, names=names)
     if solution.status != "solved":
@@ -186,7 +194,7 @@ def bootstrap_interval(
     for _ in range(resamples):
         times = np.zeros(int(group.max()) + 1)
         np.add.at(times, draws.choice(prompts, prompts.size), 1.0)
-        again = Base(rewards, group, base.scope, prompt_weights=times)
+        again = Base(rewards, group, base.scope, prompt_weights=times, signs=signs)
         moved = _resampled_target(levels, rewards, names, group, times, base.scope)
         optimum = maximise(
             again.moments,
@@ -197,7 +205,7 @@ def bootstrap_interval(
         )
         realised.append(again.raw(again.moments(solution.lam * again.scale)[1]))
         if optimum.status == "solved":
-            lams.append(optimum.lam / again.scale)
+            lams.append(optimum.lam / again.scale + 0.0)
         if limit is not None:
             trained.append(limit.resampled(times, moved))
     return _percentiles(np.array(lams), np.array(realised), np.array(trained), base.k)
@@ -248,7 +256,12 @@ def tail_shape(base: Base, lam: np.ndarray) -> float:
     return pareto_k(np.concatenate(ratios))
 
 
-def reweighting_share(rewards: np.ndarray, lam: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def reweighting_share(
+    rewards: np.ndarray,
+    lam: np.ndarray,
+    groups: np.ndarray,
+    signs: np.ndarray | None = None,
+) -> np.ndarray:
     """Share (k,) of the joint gain of each value that is only a change of the prompts.
 
     A joint lam is fitted as if the policy could choose its prompts. Used by a policy that cannot,
@@ -259,6 +272,7 @@ def reweighting_share(rewards: np.ndarray, lam: np.ndarray, groups: np.ndarray) 
         rewards: (n, k) rewards.
         lam: (k,) the joint solution, raw units.
         groups: (n,) prompt index, with more than one candidate for some prompt.
+        signs: (k,) as in `Base`; the gain of a ceiling is a fall.
 
     Raises:
         InputError: if no prompt has two candidates, which leaves nothing to compare.
@@ -268,12 +282,12 @@ def reweighting_share(rewards: np.ndarray, lam: np.ndarray, groups: np.ndarray) 
         raise InputError("reweighting share: every prompt has one candidate; expected several")
     gains = []
     for scope in ("prompt", "joint"):
-        base = Base(rewards, group, scope)
+        base = Base(rewards, group, scope, signs=signs)
         scaled = check_target(lam, base.k, "lam") * base.scale
-        gains.append(base.moments(scaled)[1] * base.scale)
+        gains.append(base.moments(scaled)[1])
     delivered, asked = gains
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(asked > 1e-6 * base.scale, 1 - delivered / asked, np.nan)
+        return np.where(asked > 1e-6, 1 - delivered / asked, np.nan)
 
 
 def log_z_bias(base: Base, lam: np.ndarray) -> float:

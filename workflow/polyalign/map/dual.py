@@ -45,7 +45,7 @@ class Limits:
             0.1 in scope `joint`, 0.75 in scope `prompt`.
         max_kl_share: in scope `prompt`, largest share of the KL that selection among the candidates
             can spend.
-        max_norm: largest sum of lam, in 1 / the rewards' units; None: any.
+        max_norm: largest sum of |lam|, in 1 / the rewards' units; None: any.
     """
 
     min_ess: float | None = None
@@ -67,7 +67,7 @@ class Solution:
         values: names of the values.
         target: asked levels.
         base: levels of the base policy, in this scope.
-        lam: weights >= 0; NaN where infeasible.
+        lam: weights >= 0, those of ceilings <= 0; NaN where infeasible.
         realised: levels of p_lam on the samples it was fitted on; NaN where infeasible.
         verdict: `supported`, `unsupported` (feasible, but few samples carry the weight) or
             `infeasible`.
@@ -456,10 +456,17 @@ def _feasible(
 ) -> Solution:
     goal = base.standardise(target)
     ess, mean_ess, largest = base.support(optimum.lam)
-    lam, level = optimum.lam / base.scale, goal - optimum.gradient
+    # A ceiling's zero must not be -0.
+    lam, level = optimum.lam / base.scale + 0.0, goal - optimum.gradient
     kl = _kl(base, optimum)
     verdict, message = _verdict(
-        base, optimum, limits, kl=kl, carried=mean_ess, largest=largest, norm=float(lam.sum())
+        base,
+        optimum,
+        limits,
+        kl=kl,
+        carried=mean_ess,
+        largest=largest,
+        norm=float(np.abs(lam).sum()),
     )
     return Solution(
         status="solved" if optimum.status == "solved" else "stalled",

@@ -57,7 +57,7 @@ class Limit:
     @property
     def raw(self) -> np.ndarray:
         """lam (k,) in raw units."""
-        return self.lam / self.base.scale
+        return self.lam / self.base.scale + 0.0
 
     @cached_property
     def moments(self) -> LimitMoments:
@@ -99,7 +99,7 @@ class Limit:
         found = np.zeros(self.base.k)
         inverse = np.linalg.pinv(self.hessian[np.ix_(free, free)], hermitian=True)
         found[free] = np.sqrt(np.square(scores[:, free] @ inverse).sum(axis=0))
-        return found / self.base.scale
+        return found / np.abs(self.base.scale)
 
     def resampled(self, times: np.ndarray, target: np.ndarray) -> np.ndarray:
         """lam (k,), raw units, on a resample of the prompts, to first order.
@@ -121,7 +121,7 @@ class Limit:
         found = maximise(
             linear, self.base.standardise(target), np.inf, tolerance=TOLERANCE, start=self.lam
         )
-        return found.lam / self.base.scale
+        return found.lam / self.base.scale + 0.0
 
 
 def limit_moments(base: Base, lam: np.ndarray, *, order: int = 2) -> LimitMoments:

@@ -19,13 +19,15 @@ NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 PATTERNS = {
     "number": re.compile(rf"([+-]?{NUMBER})"),
     "quantile": re.compile(rf"q({NUMBER})"),
+    "quantile or mean": re.compile(rf"max\(\s*q({NUMBER})\s*,\s*mean\s*\)"),
     "mean": re.compile(rf"mean(?:([+-]{NUMBER})sd)?"),
     "percent": re.compile(rf"([+-]{NUMBER})%"),
     "max": re.compile(r"(max)"),
 }
+QUANTILES = ("quantile", "quantile or mean")
 GRAMMAR = (
     "a number, q80 (a quantile of the base policy), mean, mean+0.5sd, mean-0.2sd, "
-    "+10% (of the base's spread from q5 to q95), or max"
+    "+10% (of the base's spread from q5 to q95), max, or max(q50, mean) (the larger of the two)"
 )
 SPREAD = (0.05, 0.95)
 
@@ -123,6 +125,8 @@ def _level(
         share = np.bincount(group, weights=probability)
         return float(share[share > 0] @ best[share > 0])
     mean = float(probability @ column)
+    if kind == "quantile or mean":
+        return max(weighted_quantile(column, probability, number / 100), mean)
     if kind == "mean":
         return mean + number * float(np.sqrt(probability @ (column - mean) ** 2))
     low, high = (weighted_quantile(column, probability, share) for share in SPREAD)
@@ -141,11 +145,11 @@ def parse_level(level: str | float) -> tuple[str, float]:
         if match is None or isinstance(level, bool):
             continue
         number = 0.0 if match[1] in (None, "max") else float(match[1])
-        if kind == "quantile" and 0 < number < 1:
+        if kind in QUANTILES and 0 < number < 1:
             raise InputError(
                 f"level {level!r} is a fraction; expected per cent: write q{100 * number:g}"
             )
-        if kind == "quantile" and number > 100:
+        if kind in QUANTILES and number > 100:
             break
         if np.isfinite(number):
             return kind, number

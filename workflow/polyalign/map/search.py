@@ -169,7 +169,7 @@ def _bisect(
     limits: Limits,
     names: list[str] | None,
 ) -> tuple[float, Solution]:
-    """Largest place in [low, high] with a supported solution, and that solution.
+    """Furthest place from low to high with a supported solution, and that solution.
 
     If that at `low` is not supported, the place is NaN.
     """
@@ -190,7 +190,7 @@ def _bisect(
             low, best = middle, solution
         else:
             high = middle
-        if high - low <= 1e-9 * max(1.0, abs(low)):
+        if abs(high - low) <= 1e-9 * max(1.0, abs(low)):  # of a ceiling, `high` is the lower one
             break
     return low, best
 

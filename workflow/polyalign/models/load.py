@@ -20,6 +20,7 @@ from transformers import (
 from transformers.activations import NewGELUActivation
 
 from polyalign.errors import InputError
+from polyalign.models.block_sparse import attend_by_length
 from polyalign.models.plain import check_causal
 from polyalign.models.sources import ADAPTED, HEAD, adapter_base, gguf_parts, resolve
 from polyalign.paths import repair
@@ -393,8 +394,10 @@ def _placed(
     options: dict[str, Any] = {"dtype": DTYPES[dtype], "revision": revision}
     if device_map is not None:
         spread: PreTrainedModel = load_model(loader, source, what, device_map=device_map, **options)
+        attend_by_length(spread)
         return fused(spread).eval()
     model: Any = load_model(loader, source, what, **options)
+    attend_by_length(model)
     placed: PreTrainedModel = fused(model.to(pick_device(device))).eval()
     return placed
 

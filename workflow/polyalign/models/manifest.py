@@ -2,21 +2,29 @@
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from polyalign import __version__
-from polyalign.models.sources import MODEL_SUFFIXES, NO_ANSWERS, VERSIONS
+from polyalign.models.sources import MODEL_SUFFIXES, NO_ANSWERS, VERSIONS, resolve
 from polyalign.runtime.files import atomic_write, sha256, versions, write_json, write_text
+from polyalign.runtime.model_card import write_card
 
 PASSING = {"seconds", "resumed_from", "versions"}
 METRICS = "metrics.csv"
 
 
 def write_manifest(
-    folder: str | Path, manifest: str | Path, settings: dict[str, Any], record: dict[str, Any]
+    folder: str | Path,
+    manifest: str | Path,
+    settings: dict[str, Any],
+    record: dict[str, Any],
+    inputs: Mapping[str, Sequence[Path]],
 ) -> None:
     """Write a model's manifest: settings, record of its training, hashes of its files.
+
+    And its model card, for people who get the folder alone. Here a trained folder is finished.
 
     The hashes cover the files that answers depend on (weights, configuration, tokenizer). Facts
     that differ between two equal runs (times, where a run was resumed, versions of software) are
@@ -32,7 +40,18 @@ def write_manifest(
         if file.suffix in MODEL_SUFFIXES and file.name not in NO_ANSWERS
     }
     kept = {name: fact for name, fact in record.items() if name not in PASSING}
+    sources = _sources(settings, inputs)
+    bases = {source: resolve(source) for source in sources}
+    write_card(folder, manifest, settings, record, inputs, bases)
     write_json(manifest, {"settings": settings, "record": kept, "files": files})
+
+
+def _sources(settings: dict[str, Any], inputs: Mapping[str, Sequence[Path]]) -> list[str]:
+    """The models that a model was made from, as the config names them; a soup's are its parts."""
+    parts = [str(paths[-1]) for name, paths in inputs.items() if name.startswith("model:")]
+    model = settings.get("model")
+    source = model["source"] if model else settings.get("source")
+    return [source] if source else parts
 
 
 def training_record(folder: str | Path) -> dict[str, Any]:

@@ -138,6 +138,19 @@ def _adapter_labels(folder: Path) -> int | None:
     return heads[-1] if heads else None
 
 
+def lacks_chat_template(source: str) -> bool:
+    """Whether the tokenizer of a model that is here has surely no chat template."""
+    folder = Path(resolve(source))
+    config = folder / "tokenizer_config.json"
+    if not config.is_file() or any(folder.glob("*chat_template*")):
+        return False
+    try:
+        settings = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError:
+        return False  # whoever loads the model says what is wrong with it
+    return not settings.get("chat_template")
+
+
 def training_template(source: str) -> str | None:
     """The template of the prompts that a reward model of this workflow was trained on.
 

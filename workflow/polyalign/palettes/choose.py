@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from polyalign.data.keys import CHANCE, prompt_id
-from polyalign.data.rewards_table import as_numbers, rewards_array
+from polyalign.data.rewards_table import rewards_array
 from polyalign.errors import InputError
 from polyalign.map import policy_weights
+from polyalign.map.words import key_columns, values_of
 from polyalign.palettes.streamed import Stream
 from polyalign.runtime.files import atomic_write
 
@@ -33,7 +34,7 @@ class Choice:
     """How answers are chosen.
 
     Attributes:
-        lam: value → weight λ ≥ 0, in 1 / the rewards' units.
+        lam: value or share → weight λ, in 1 / the rewards' units.
         greedy: take the candidate of largest λ·r (among equals, any alike), or draw by exp(λ·r).
         draws: answers per prompt, independent, with replacement.
         seed: of the draws.
@@ -93,9 +94,11 @@ def in_memory(table: pd.DataFrame, checked: pd.DataFrame, values: list[str]) -> 
         table: the table as it is in its file.
         checked: what `polyalign.data.rewards_table.read_rewards` made of it, or some rows of that;
             its index has the numbers of the rows.
-        values: the values in λ.
+        values: the keys in λ: values and shares.
     """
-    rewards, groups = rewards_array(checked, values)
+    names = values_of(values)
+    cells, groups = rewards_array(checked, names)
+    rewards = key_columns(values, dict(zip(names, cells.T, strict=True)))
     order = np.argsort(groups, kind="stable")
     rows = pa.Table.from_pandas(table.iloc[checked.index[order]], preserve_index=False)
     ids = checked["prompt_id"].drop_duplicates().tolist()
@@ -109,8 +112,7 @@ def streamed(stream: Stream) -> Iterator[Candidates]:
         sizes = np.diff(np.append(starts, rows.num_rows))
         texts = [str(text) for text in rows[stream.id].take(starts).to_pylist()]
         ids = texts if stream.id == "prompt_id" else [prompt_id(text) for text in texts]
-        rewards = np.stack([as_numbers(rows[name].to_pandas()) for name in stream.values], axis=1)
-        yield Candidates(rows, rewards, np.repeat(np.arange(len(ids)), sizes), ids)
+        yield Candidates(rows, stream.numbers(rows).T, np.repeat(np.arange(len(ids)), sizes), ids)
 
 
 def choose(pieces: Iterator[Candidates], choice: Choice, path: str | Path) -> Chosen:

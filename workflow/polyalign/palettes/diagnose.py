@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from polyalign.data.cut_off import cut_share, cut_warning
-from polyalign.data.rewards_table import rewards_array
-from polyalign.map import policy_weights, solve
+from polyalign.data.cut_off import Unread, cut_share, cut_warning, unread_warnings
+from polyalign.map import policy_weights
 from polyalign.map.base import Base
 from polyalign.map.budget import Budget, budget, budget_message, normal_quantile
 from polyalign.map.cautions import cautions
@@ -27,7 +27,8 @@ from polyalign.map.diagnostics import (
 from polyalign.map.dual import Limits, Solution, plain, solve_on
 from polyalign.map.limit import Limit, limit_moments
 from polyalign.map.search import edges
-from polyalign.palettes.solve import fit_rows, fit_split
+from polyalign.map.words import Problem, columns_of, rows_of
+from polyalign.palettes.solve import cells_of, fit_problem, fit_rows
 
 OF_LAM = (
     "interval",
@@ -56,6 +57,7 @@ def diagnose_palette(
     limits: Limits,
     resamples: int,
     seed: int,
+    unread: Unread = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Add to a solved palette all that its λ does not depend on.
 
@@ -65,6 +67,7 @@ def diagnose_palette(
         limits: what the verdict `supported` requires.
         resamples: resamples of the prompts behind the intervals; 0 takes the delta method.
         seed: of the resamples.
+        unread: texts of the pool that the models of the values could not read whole.
 
     Returns:
         `record` with
@@ -88,34 +91,34 @@ def diagnose_palette(
     if record["status"] != "solved":
         return {**record, "warnings": [], **dict.fromkeys(OF_LAM)}
     names, lam = list(record["values"]), np.array(record["lam"])
-    base, rewards, groups = fit_split(pool, names, record["scope"])
+    problem = fit_problem(pool, record["levels"], record["scope"])
+    base = problem.base
     target = np.array(record["target"])
     solution = solve_on(base, target, names=names, limits=limits, start=lam)
     prompt = base.scope == "prompt"
-    need = _budget(rewards, groups, base, target)
+    need = _budget(problem, target)
     cut = cut_warning({"the responses that λ was fitted on": cut_share(fit_rows(pool))})
     limit = _limit(base, record)
     shape = tail_shape(base, lam) if base.n_samples >= PARETO_SAMPLES else None
-    share = _reweighting(rewards, groups, base, solution)
+    share = _reweighting(problem, solution)
     extra = {
         "verdict": solution.verdict,
         "message": solution.message,
         "warnings": [
             *_warnings(record, solution, need, shape, share, limit),
             *([cut] if cut else []),
-            *cautions(base, record["levels"], np.array(record["asked"]), names),
+            *unread_warnings({"the base model": unread}, {name: name for name in names}),
+            *cautions(base, problem.levels, np.array(record["asked"]), names),
         ],
-        "interval": asdict(
-            _interval(base, record, rewards, groups, limit, resamples=resamples, seed=seed)
-        ),
+        "interval": asdict(_interval(problem, record, limit, resamples=resamples, seed=seed)),
         "sensitivity": asdict(sensitivity(base, lam)),
         "pareto_k": shape,
         "reweighting_share": share,
         "budget": None if need is None else asdict(need),
         "edges": _edges(base, np.array(record["asked"]), limits),
         "log_z_bias": log_z_bias(base, lam) if prompt else None,
-        "test": expected_levels(pool[pool["split"] == "test"], names, solution),
-        "trained": trained_levels(pool, names, np.array(record["lam_train"])),
+        "test": expected_levels(pool[pool["split"] == "test"], record["levels"], solution),
+        "trained": trained_levels(pool, record["levels"], np.array(record["lam_train"])),
     }
     return {**record, **plain(extra)}
 
@@ -169,12 +172,12 @@ def _limit(base: Base, record: Mapping[str, Any]) -> Limit | None:
     return Limit(base, np.array(record["lam_train"]) * base.scale)
 
 
-def _budget(
-    rewards: np.ndarray, groups: np.ndarray, base: Base, target: np.ndarray
-) -> Budget | None:
+def _budget(problem: Problem, target: np.ndarray) -> Budget | None:
+    groups, within = problem.groups, problem.base
     if np.bincount(groups).max() < 2:
         return None
-    within = base if base.scope == "prompt" else Base(rewards, groups, "prompt")
+    if within.scope == "joint":
+        within = Base(problem.rewards, groups, "prompt", signs=problem.signs)
     return budget(within, target)
 
 
@@ -187,50 +190,49 @@ def _edges(base: Base, asked: np.ndarray, limits: Limits) -> dict[str, float] | 
 
 
 def _interval(
-    base: Base,
+    problem: Problem,
     record: Mapping[str, Any],
-    rewards: np.ndarray,
-    groups: np.ndarray,
     limit: Limit | None,
     *,
     resamples: int,
     seed: int,
 ) -> Interval:
+    base = problem.base
     if resamples == 0:
         return delta_interval(base, np.array(record["lam"]), np.array(record["target"]), limit)
     held = dict(zip(record["values"], record["target"], strict=True))
     return bootstrap_interval(
-        rewards,
-        held if record["adjusted"] else record["levels"],
+        problem.rewards,
+        held if record["adjusted"] else problem.levels,
         names=record["values"],
-        groups=groups,
+        groups=problem.groups,
         scope=base.scope,
         resamples=resamples,
         seed=seed,
         limit=limit,
+        signs=problem.signs,
     )
 
 
-def _reweighting(
-    rewards: np.ndarray, groups: np.ndarray, base: Base, solution: Solution
-) -> np.ndarray | None:
+def _reweighting(problem: Problem, solution: Solution) -> np.ndarray | None:
     """Share (k,) of the joint gain that is only re-weighting of prompts; None where not defined."""
+    rewards, groups, base = problem.rewards, problem.groups, problem.base
     if np.bincount(groups).max() < 2:
         return None
     lam = solution.lam
     if base.scope == "prompt":
-        joint = solve(rewards, solution.target, groups=groups, scope="joint")
+        joint = solve_on(Base(rewards, groups, "joint", signs=problem.signs), solution.target)
         if joint.status != "solved":
             return None
         lam = joint.lam
-    rises = solution.target > base.center + 1e-6 * base.scale
-    return np.where(rises, reweighting_share(rewards, lam, groups), np.nan)
+    rises = base.standardise(solution.target) > 1e-6
+    return np.where(rises, reweighting_share(rewards, lam, groups, problem.signs), np.nan)
 
 
 def expected_levels(
-    test: pd.DataFrame, names: list[str], solution: Solution
+    test: pd.DataFrame, levels: Mapping[str, str | float], solution: Solution
 ) -> dict[str, Any] | None:
-    """Expected levels of p_λ on the test split, exact over its candidates.
+    """Expected levels of p_λ on the test split, exact over its candidates, of a palette's rows.
 
     Returns:
         `expected` and `se` (k,) in the rewards' units, the latter clustered by prompt, and the
@@ -238,7 +240,7 @@ def expected_levels(
     """
     if test.empty:
         return None
-    rewards, groups = rewards_array(test, names)
+    rewards, groups = _rows_on(test, levels)
     weights = policy_weights(rewards, solution.lam, groups=groups, scope=solution.scope)
     share = np.bincount(groups, weights) / weights.sum()
     by_prompt = np.stack(
@@ -255,13 +257,23 @@ def expected_levels(
     return {"expected": expected.tolist(), "se": np.sqrt(variance).tolist(), "prompts": prompts}
 
 
-def trained_levels(pool: pd.DataFrame, names: list[str], lam: np.ndarray) -> dict[str, Any] | None:
+def _rows_on(
+    frame: pd.DataFrame, levels: Mapping[str, str | float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Columns (n, m) of a palette's rows on other samples, and the prompt index (n,)."""
+    columns, groups = cells_of(frame, levels)
+    return columns_of(rows_of(levels), columns, groups, "auto")[0], groups
+
+
+def trained_levels(
+    pool: pd.DataFrame, levels: Mapping[str, str | float], lam: np.ndarray
+) -> dict[str, Any] | None:
     """What a policy has that is trained to the optimum with λ: p_λ for K → ∞, prompt by prompt.
 
     Args:
         pool: rewards table of the base model's candidates.
-        names: the k values.
-        lam: (k,) λ for training.
+        levels: key → word of the palette.
+        lam: (k,) λ for training, of its rows.
 
     Returns:
         `expected` levels (k,) in the rewards' units with `se` and a 95 % interval, `low` and
@@ -269,7 +281,7 @@ def trained_levels(pool: pd.DataFrame, names: list[str], lam: np.ndarray) -> dic
         `split`: `test`, or `fit` if there are no others. None if no prompt has two candidates.
     """
     split = "test" if (pool["split"] == "test").any() else "fit"
-    rewards, groups = rewards_array(pool[pool["split"] == split], names)
+    rewards, groups = _rows_on(pool[pool["split"] == split], levels)
     if np.bincount(groups).max() < 2:
         return None
     base = Base(rewards, groups, "prompt")

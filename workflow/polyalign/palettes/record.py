@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from polyalign.errors import InputError
+from polyalign.map.words import key_of, rows_of, weights_of
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,9 @@ class Palette:
 
     Attributes:
         name: the palette's name.
-        levels: value → level as the config asks for it (`q70`, `mean`).
-        asked: value → that level as a number, in the reward's units.
-        lam: value → weight of the solution, which decoding uses.
+        levels: value → word as the config asks for it (`q70`, `<= mean`).
+        asked: value → that level as a number, in the reward's units; of a band its lower end.
+        lam: value → weight of the solution, which decoding uses; that of a ceiling is <= 0.
         lam_train: value → weight that training and guided sampling use.
         predicted: value → level that the solution expects on test prompts, or on the prompts of its
             fit where there was no test split.
@@ -86,6 +87,7 @@ class Palette:
         ess: effective sample size of the solution.
         diagnosis: the diagnostics of λ.
         trained: what perfect training delivers.
+        ceilings: value → highest level asked; only of values that have one.
     """
 
     name: str
@@ -104,6 +106,13 @@ class Palette:
     ess: float
     diagnosis: Diagnosis
     trained: Trained = field(default_factory=Trained)
+    ceilings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """Value → lowest level asked; only of values that have one."""
+        floored = {row.of for row in rows_of(self.levels) if row.sign > 0}
+        return {value: level for value, level in self.asked.items() if value in floored}
 
     @property
     def raised(self) -> list[str]:
@@ -145,8 +154,16 @@ def _palette(record: Mapping[str, Any]) -> Palette:
     values = record["values"]
 
     def by_value(numbers: list[float | None]) -> dict[str, float]:
-        return {value: _number(one) for value, one in zip(values, numbers, strict=True)}
+        """Of the rows of a value, which have one column, the first one's."""
+        found: dict[str, float] = {}
+        for row, one in zip(values, numbers, strict=True):
+            found.setdefault(key_of(row), _number(one))
+        return found
 
+    def weights(numbers: list[float | None]) -> dict[str, float]:
+        return weights_of(values, [_number(one) for one in numbers])
+
+    caps = {row.of: i for i, row in enumerate(rows_of(record["levels"])) if row.sign < 0}
     test, ends = record["test"], record["interval"] or {}
     trained = record["trained"] or {}
     nothing: list[float | None] = [None] * len(values)
@@ -154,8 +171,9 @@ def _palette(record: Mapping[str, Any]) -> Palette:
         name=record["palette"],
         levels={value: str(level) for value, level in record["levels"].items()},
         asked=by_value(record["asked"]),
-        lam=by_value(record["lam"]),
-        lam_train=by_value(record["lam_train"]),
+        ceilings={value: _number(record["asked"][i]) for value, i in caps.items()},
+        lam=weights(record["lam"]),
+        lam_train=weights(record["lam_train"]),
         predicted=by_value(test["expected"] if test else record["realised"]),
         verdict=record["verdict"],
         solved=record["status"] == "solved",
@@ -167,8 +185,8 @@ def _palette(record: Mapping[str, Any]) -> Palette:
         ess=_number(record["ess"]),
         diagnosis=Diagnosis(
             warnings=record["warnings"],
-            low=by_value(ends.get("lam_low", nothing)),
-            high=by_value(ends.get("lam_high", nothing)),
+            low=weights(ends.get("lam_low", nothing)),
+            high=weights(ends.get("lam_high", nothing)),
             kkt=_number(record["kkt"]),
             max_weight=_number(record["max_weight"]),
             pareto_k=_number(record["pareto_k"]),
@@ -178,8 +196,8 @@ def _palette(record: Mapping[str, Any]) -> Palette:
             suffices=_suffices(record["budget"]),
         ),
         trained=Trained(
-            lam_low=by_value(ends.get("train_low", nothing)),
-            lam_high=by_value(ends.get("train_high", nothing)),
+            lam_low=weights(ends.get("train_low", nothing)),
+            lam_high=weights(ends.get("train_high", nothing)),
             level=by_value(trained.get("expected", nothing)),
             low=by_value(trained.get("low", nothing)),
             high=by_value(trained.get("high", nothing)),
@@ -210,14 +228,17 @@ def _number(number: float | None) -> float:
 
 
 def raised_values(levels: Mapping[str, str | float]) -> list[str]:
-    """The values of a palette that must not only keep their mean.
+    """The values of a palette that have a floor, and not only to keep their mean.
 
     Args:
-        levels: value → level as the config asks for it.
+        levels: value → word as the config asks for it.
     """
-    return [value for value, level in levels.items() if level != "mean"]
+    return [row.of for row in rows_of(levels) if row.sign > 0 and row.level != "mean"]
 
 
 def lam_of(palette: dict[str, Any], key: str) -> dict[str, float]:
-    """Value → λ of a solved palette; `key` is `lam` or `lam_train`."""
-    return dict(zip(palette["values"], palette[key], strict=True))
+    """Key → weight in λ·r of a solved palette; `key` is `lam` or `lam_train`.
+
+    That of a ceiling is <= 0; of a band at most one end weighs.
+    """
+    return weights_of(palette["values"], palette[key])

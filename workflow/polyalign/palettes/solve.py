@@ -8,14 +8,15 @@ import pandas as pd
 
 from polyalign.data.rewards_table import rewards_array
 from polyalign.errors import InputError
-from polyalign.map import Solution, parse_target
+from polyalign.map import Solution
 from polyalign.map.base import Base
-from polyalign.map.budget import budget, budget_message
+from polyalign.map.budget import budget, shortfall_message
 from polyalign.map.diagnostics import delta_interval, sensitivity
-from polyalign.map.dual import DEFAULT_LIMITS, Limits, solve_on
+from polyalign.map.dual import DEFAULT_LIMITS, Limits, plain, solve_on
 from polyalign.map.feasibility import feasibility_on
 from polyalign.map.limit import solve_limit
 from polyalign.map.search import interpolate
+from polyalign.map.words import Problem, labels_of, pose, values_of
 from polyalign.palettes.lam import WHAT_TO_DO
 
 
@@ -33,7 +34,7 @@ def solve_palette(
     Args:
         pool: rewards table of the base model's candidates.
         palette: name of the palette.
-        levels: value → level asked for, in the palettes' grammar.
+        levels: key → word (`polyalign.map.words`).
         scope: `auto`, `prompt` or `joint`.
         on_infeasible: `report`: say why there is no λ. `adjust`: go from the base levels towards
             the target only as far as the palette stays supported. `fail`: raise an error.
@@ -41,7 +42,8 @@ def solve_palette(
 
     Returns:
         The fields of `polyalign.map.Solution` without verdict and message (`diagnose_palette` adds
-        them, and all else that λ does not depend on), and
+        them, and all else that λ does not depend on), in the order of the palette's rows, whose
+        names are `values` (λ of a ceiling is <= 0); and
         `palette`, `levels` (as asked), `asked` (as numbers),
         `adjusted` (whether the target is another than asked),
         `reached` (share of the way from base to asked that the target goes; 1 if not adjusted),
@@ -58,32 +60,32 @@ def solve_palette(
         InputError: if the palette has no solution and `on_infeasible` is `fail`; or if the table
             lacks a value.
     """
-    base, rewards, groups = fit_split(pool, list(levels), scope)
-    asked = parse_target(levels, rewards, list(levels), groups, scope=base.scope)
-    solution = solve_on(base, asked, names=list(levels), slack=True)
+    problem = fit_problem(pool, levels, scope)
+    base, asked = problem.base, problem.target
+    solution = problem.solve()
+    head = {"palette": palette, "levels": dict(levels), "asked": plain(solution.target)}
     reached = 1.0
     if solution.status != "solved":
-        room = f"; {budget_message(budget(base, asked))}" if base.scope == "prompt" else ""
+        selects = base.scope == "prompt" and not problem.beyond
+        room = f"; {shortfall_message(budget(base, asked))}" if selects else ""
         if on_infeasible == "fail":
             raise InputError(
                 f"palette '{palette}': {solution.message}{room}; {WHAT_TO_DO}, or to report to go "
                 "on without its policies"
             )
-        if on_infeasible == "report":
-            head = {"palette": palette, "levels": dict(levels), "asked": asked.tolist()}
+        # A budget cannot be adjusted: the levels that are held need it all.
+        if on_infeasible == "report" or problem.beyond:
             return head | _without_lam(base, solution, room)
-        moved = interpolate(base, asked, limits, list(levels))
+        moved = interpolate(base, asked, limits, problem.names)
         reached = moved.share
-        solution = solve_on(base, moved.target, names=list(levels), slack=True)
+        solution = solve_on(base, moved.target, names=problem.names, slack=True)
     lam_train, bias = training_lam(base, solution)
     errors = delta_interval(base, lam_train, solution.target)
     record = solution.to_dict()
     for judged in ("verdict", "message"):
         del record[judged]
     return {
-        "palette": palette,
-        "levels": dict(levels),
-        "asked": asked.tolist(),
+        **head,
         "adjusted": reached < 1.0,
         "reached": reached,
         **record,
@@ -93,6 +95,29 @@ def solve_palette(
         "curvature_train": sensitivity(base, lam_train).level_by_lam.tolist(),
         "level_se_train": errors.level_se.tolist(),
     }
+
+
+def fit_problem(pool: pd.DataFrame, levels: Mapping[str, str | float], scope: str) -> Problem:
+    """A palette on the `fit` split of the pool.
+
+    Raises:
+        InputError: if the split has no rows, or the table lacks a column.
+    """
+    columns, groups = cells_of(fit_rows(pool), levels)
+    return pose(levels, columns, groups, scope)
+
+
+def cells_of(
+    frame: pd.DataFrame, levels: Mapping[str, str | float]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Column name → cells (n,) that a palette reads, and the prompt index (n,).
+
+    Raises:
+        InputError: if the table lacks a value.
+    """
+    _, groups = rewards_array(frame, values_of(levels))
+    names = [name for name in [*values_of(levels), *labels_of(levels)] if name in frame]
+    return {name: frame[name].to_numpy() for name in names}, groups
 
 
 def fit_rows(pool: pd.DataFrame) -> pd.DataFrame:
@@ -124,7 +149,7 @@ def _without_lam(base: Base, solution: Solution, room: str) -> dict[str, Any]:
         "adjusted": False,
         "reached": None,
         "message": solution.message + room,
-        "proof": _proof(base, solution) if solution.status == "infeasible" else None,
+        "proof": _proof(base, solution) if solution.conflict else None,
     }
 
 
@@ -141,19 +166,6 @@ def _proof(base: Base, solution: Solution) -> dict[str, Any]:
     prices = feasibility_on(base, solution.target, solution.values).prices
     asks = float(prices @ base.standardise(solution.target))
     return {"prices": prices.tolist(), "asks": asks, "most": float(prices @ base.best(prices))}
-
-
-def fit_split(
-    pool: pd.DataFrame, names: list[str], scope: str
-) -> tuple[Base, np.ndarray, np.ndarray]:
-    """The base policy on the `fit` split, its rewards (n, k) and prompt index (n,).
-
-    Raises:
-        InputError: if the split has no rows, or the table lacks a value.
-    """
-    fit = fit_rows(pool)
-    rewards, groups = rewards_array(fit, names)
-    return Base(rewards, groups, scope), rewards, groups
 
 
 def training_lam(base: Base, solution: Solution) -> tuple[np.ndarray, np.ndarray | None]:

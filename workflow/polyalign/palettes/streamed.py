@@ -32,7 +32,9 @@ from polyalign.map.base import (
     Units,
 )
 from polyalign.map.dual import DEFAULT_LIMITS, TOLERANCE, Limits, Solution, maximise, solve_on
+from polyalign.map.maximal import highest_within
 from polyalign.map.palette import parse_level, parse_target
+from polyalign.map.words import beyond_budget, column_of, key_of, rows_of
 
 BATCH_ROWS = 131_072
 SAMPLE_ROWS = 60_000
@@ -44,7 +46,8 @@ class Stream(Units):
     Args:
         path: the table; prompts are identified by its column `prompt_id`, else `prompt`; without
             both, each row is a prompt; in scope `prompt` the rows of a prompt must be adjacent.
-        values: names of the value columns.
+        values: names of the k rows of a palette (`polyalign.map.words`): values, shares, and either
+            with ` <=` for a ceiling.
         scope: `prompt`, `joint` or `auto`.
         split: `all`, or the rows whose column `split` says so; without that column it is derived
             from `prompt`, as `polyalign.data.rewards_table.read_rewards` does.
@@ -67,6 +70,14 @@ class Stream(Units):
     ) -> None:
         self.report, self.passes = report, 0
         self.path, self.values, self.split = Path(path), list(values), split
+        self.columns = [column_of(key_of(name)) for name in self.values]
+        if grouped := [name for name in self.values if column_of(key_of(name)).group]:
+            raise InputError(
+                f"{path}: too large for the group of prompts of {grouped[0]!r}, since it is read "
+                "in parts; expected values and shares of all prompts: thin it to some prompts"
+            )
+        self.reads = list(dict.fromkeys(column.value for column in self.columns))
+        self.signs = np.array([-1.0 if name.endswith(" <=") else 1.0 for name in self.values])
         if scope not in SCOPES:
             raise InputError(f"scope: {scope!r} is unknown; expected one of {', '.join(SCOPES)}")
         if not self.path.is_file():
@@ -75,7 +86,7 @@ class Stream(Units):
             names = pq.read_schema(self.path).names
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: cannot be read as parquet ({error}); restore it") from error
-        needed = list(self.values)
+        needed = list(self.reads)
         self.derived = split != "all" and "split" not in names and "prompt" in names
         if split != "all" and not self.derived:
             needed.append("split")
@@ -107,7 +118,7 @@ class Stream(Units):
                 found |= set(pc.unique(piece["split"]).to_pylist())
             check_splits(found, self.path)
         keyed = candidates and self.id is not None
-        columns = list(self.values)
+        columns = list(self.reads)
         columns += [self.id, "candidate"] if self.id is not None and keyed else []
         columns += ["prompt"] if self.derived else []
         rows_in_file = pq.read_metadata(self.path).num_rows
@@ -115,7 +126,8 @@ class Stream(Units):
         inside: list[np.ndarray] = []
         row = 0
         for piece in self._pieces(list(dict.fromkeys(columns))):
-            for name, numbers in zip(self.values, self._numbers(piece), strict=True):
+            for name in self.reads:
+                numbers = _cells(piece[name])
                 bad = np.flatnonzero(~usable(numbers))
                 if bad.size:
                     raise InputError(
@@ -235,8 +247,9 @@ class Stream(Units):
         self.center = offset + first / size
         tiny = 1e-12 * np.maximum(np.abs(self.center), np.abs(offset))
         self.constant = ~(spread > tiny)
-        self.scale = np.where(self.constant, 1.0, spread)
-        alike = widest <= SAME * (self.scale + np.abs(self.center))
+        spread = np.where(self.constant, 1.0, spread)
+        self.scale = spread * self.signs
+        alike = widest <= SAME * (spread + np.abs(self.center))
         self.fixed = self.constant | (alike & (scope == "prompt"))
         self.max_kl = log_counts / prompts if scope == "prompt" else float(np.log(n))
         self.sample = np.concatenate(sample)
@@ -248,12 +261,12 @@ class Stream(Units):
         Without `prompts` each row counts as a separate prompt.
         """
         if not prompts:
-            for piece in self._rows(self.values):
+            for piece in self._rows(self.reads):
                 if piece.num_rows:
-                    yield self._numbers(piece), np.arange(piece.num_rows), None
+                    yield self.numbers(piece), np.arange(piece.num_rows), None
             return
-        for whole, starts in self.whole_prompts(self.values):
-            yield self._numbers(whole), starts, whole[self.id].take(starts)
+        for whole, starts in self.whole_prompts(self.reads):
+            yield self.numbers(whole), starts, whole[self.id].take(starts)
 
     def whole_prompts(self, columns: list[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
         """Rows of the split in pieces of whole prompts, and the first row of each prompt in them.
@@ -287,14 +300,11 @@ class Stream(Units):
                 piece = piece.filter(pc.equal(piece["split"], self.split))
             yield piece
 
-    def _numbers(self, table: pa.Table) -> np.ndarray:
+    def numbers(self, table: pa.Table) -> np.ndarray:
+        """The columns (k, n) of the rows of the palette, for n rows of the table."""
         numbers = np.empty((self.k, table.num_rows))
-        for row, name in zip(numbers, self.values, strict=True):
-            column = table[name]
-            if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
-                row[:] = column.to_numpy()
-            else:  # text of numbers is taken for them, as it is in memory; other text is NaN
-                row[:] = as_numbers(column.to_pandas())
+        for row, column in zip(numbers, self.columns, strict=True):
+            row[:] = column.numbers(_cells(table[column.value]))
         return numbers
 
     def moments(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -386,6 +396,9 @@ class Stream(Units):
     def target(self, levels: Mapping[str, str | float]) -> np.ndarray:
         """Target (k,) of a palette; reads one column at a time for quantiles, spreads and `max`.
 
+        Args:
+            levels: row name → level.
+
         Raises:
             InputError: on a level outside the grammar.
         """
@@ -397,7 +410,7 @@ class Stream(Units):
                 result.append(number)
                 continue
             if kind == "mean":
-                result.append(float(self.center[i] + number * self.scale[i]))
+                result.append(float(self.center[i] + number * abs(self.scale[i])))
                 continue
             column = np.concatenate([t[i] for t, _, _ in self._batches(groups is not None)])
             level = {name: levels[name]}
@@ -427,7 +440,7 @@ def solve_parquet(
 
     Args:
         path: the table.
-        levels: value column → level, in the palette grammar.
+        levels: key → word (`polyalign.map.words`).
         scope: `prompt`, `joint` or `auto`.
         split: `all`, `fit` or `test`.
         tolerance: KKT residual to reach.
@@ -438,7 +451,7 @@ def solve_parquet(
     Raises:
         InputError: on a bad table or level.
     """
-    stream = Stream(path, list(levels), scope, split)
+    stream = Stream(path, [row.name for row in rows_of(levels)], scope, split)
     return solve_stream(stream, levels, tolerance=tolerance, limits=limits, slack=slack)
 
 
@@ -451,17 +464,21 @@ def solve_stream(
     slack: bool = False,
 ) -> Solution:
     """`solve_parquet` on a table whose first passes are done; `levels` in the stream's order."""
-    target = stream.target(levels)
-    start = _first_guess(stream, target)
-    return solve_on(
+    rows = rows_of(levels)
+    target = stream.target({row.name: row.level for row in rows})
+    beyond = ""
+    for i in (i for i, row in enumerate(rows) if row.budget is not None):
+        target[i], beyond = highest_within(stream, target, i, rows[i].budget or 0.0, rows[i].of)
+    found = solve_on(
         stream,
         target,
-        names=list(levels),
+        names=[row.name for row in rows],
         tolerance=tolerance,
         limits=limits,
         slack=slack,
-        start=start,
+        start=_first_guess(stream, target),
     )
+    return beyond_budget(found, beyond, rows) if beyond and found.status == "solved" else found
 
 
 def _first_guess(stream: Stream, target: np.ndarray) -> np.ndarray | None:
@@ -469,6 +486,13 @@ def _first_guess(stream: Stream, target: np.ndarray) -> np.ndarray | None:
     sample = Base(stream.sample, stream.sample_groups, stream.scope, scale=stream.scale)
     optimum = maximise(sample.moments, sample.standardise(target), sample.max_kl)
     return optimum.lam / stream.scale if optimum.status == "solved" else None
+
+
+def _cells(column: pa.ChunkedArray) -> np.ndarray:
+    """A column as float64; text of numbers is taken for them, as in memory; other text is NaN."""
+    if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+        return np.asarray(column.to_numpy(), dtype=np.float64)
+    return as_numbers(column.to_pandas())
 
 
 def _hashes(keys: pd.DataFrame) -> np.ndarray:

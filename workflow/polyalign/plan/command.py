@@ -47,7 +47,7 @@ def arguments(
     asked: Mapping[str, Any],
     *,
     work: str = "",
-    code: str = "",
+    made_from: str = "",
     untracked: str = "",
 ) -> str:
     """A job's files by name, and how often and on what it runs, as its script takes them.
@@ -59,14 +59,14 @@ def arguments(
             tried before. It also records how many of the GPUs that were asked for it held.
         work: folder that outlives a failed job, for checkpoints or scores.
         untracked: settings, as JSON, that are no reason to run again; they join the tracked ones.
-        code: text of the code that the checkpoints belong to; those of other code are not used.
+        made_from: text of the settings and code that checkpoints belong to; others are not used.
     """
     gpus, attempt = int(asked.get("gpu") or 0), int(asked.get("attempt", 1))
     parts = [f"--input {' '.join(_tokens(inputs))} --output {' '.join(_tokens(outputs))}"]
     parts += [f"--gpus {gpus}"] if gpus else []
     parts += [f"--attempt {attempt}"] if attempt > 1 else []
     parts += [f"--work {work}"] if work else []
-    parts += [f"--code {short_hash(code)}"] if code else []
+    parts += [f"--made-from {short_hash(made_from)}"] if made_from else []
     parts += [f"--untracked {shlex.quote(untracked)}"] if untracked else []
     return " ".join(parts)
 

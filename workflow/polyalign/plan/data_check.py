@@ -16,13 +16,12 @@ from polyalign.data.rewards_table import (
     check_splits,
     hold_out,
     read_rewards,
-    rewards_array,
 )
 from polyalign.data.tables import read_table
 from polyalign.errors import InputError
-from polyalign.map import parse_target
-from polyalign.map.base import Base
 from polyalign.map.cautions import cautions
+from polyalign.map.words import pose
+from polyalign.palettes.solve import cells_of
 from polyalign.plan.counts import SMALL
 from polyalign.plan.stages import pairs_file, pairs_settings
 from polyalign.study import Study
@@ -58,6 +57,8 @@ def check_data(study: Study) -> Findings:
             _scores(study, study.rewards, found)
         except InputError as error:
             found.faults.append(f"rewards: {error}")
+    # What is wrong with a file of pairs is so for its train and test split.
+    found.faults = list(dict.fromkeys(found.faults))
     return found
 
 
@@ -117,6 +118,7 @@ def _scores(study: Study, path: str, found: Findings) -> None:
         path,
         columns=study.columns,
         negated=study.negated,
+        above=study.shares,
         test_share=study.prompts.test_share,
     )
     check_splits(set(frame["split"]), path)
@@ -125,10 +127,8 @@ def _scores(study: Study, path: str, found: Findings) -> None:
     if fit.empty:
         raise InputError(f"{path}: no rows of the fit split; expected some to fit λ on")
     said: dict[str, str] = {}
-    for name, levels in study.palettes.items():
-        rewards, groups = rewards_array(fit, list(levels))
-        base = Base(rewards, groups, study.map.scope)
-        asked = parse_target(levels, rewards, list(levels), groups, scope=base.scope)
-        for caution in cautions(base, levels, asked, list(levels)):
+    for name, levels in study.configured.items():
+        posed = pose(levels, *cells_of(fit, levels), study.map.scope)
+        for caution in cautions(posed.base, posed.levels, posed.target, posed.names):
             said.setdefault(caution, name)
     found.warnings += [f"palette {name}: {caution}" for caution, name in said.items()]

@@ -165,7 +165,7 @@ def out_of_reach(study: Study) -> list[str]:
     if study.rewards is not None or count < 2:
         return []
     found = []
-    for name, levels in study.palettes.items():
+    for name, levels in study.configured.items():
         above = sd_above_base(levels.values())
         if above <= expected_largest(count):
             continue

@@ -105,9 +105,9 @@ def _reason(study: Study, policy: Policy, unsolved: Mapping[str, str], failed: F
         return f"palette {policy.palette} is {unsolved[policy.palette]}"
     if policy.name in failed.policies:
         return f"its job failed, see {failed.policies[policy.name]}"
-    parts = (study.all_policies[part] for part in policy.parts)
+    parts = (study.all_policies[part] for part in policy.models)
     return next(
-        (f"made of {part.name}" for part in parts if _reason(study, part, unsolved, failed)), ""
+        (f"made from {part.name}" for part in parts if _reason(study, part, unsolved, failed)), ""
     )
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polyalign.plan.resources import BANDWIDTH, OPS
-from polyalign.runtime.files import write_json
+from polyalign.runtime.files import cache_folder, write_json
 
 MEASURE = """
 import time
@@ -124,8 +124,7 @@ def speed() -> tuple[float, float, float]:
     A machine that cannot be measured counts as the reference. A cache that cannot be written is
     measured again next time.
     """
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polyalign"
-    file = folder / f"speed-{re.sub(r'[^A-Za-z0-9.-]', '_', platform.node())}.json"
+    file = cache_folder() / f"speed-{re.sub(r'[^A-Za-z0-9.-]', '_', platform.node())}.json"
     processor = _processor()
     with suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(file.read_text(encoding="utf-8"))

@@ -407,7 +407,8 @@ def train(study: Study, policy: Policy) -> Need:
     rewards, rewards_bytes = _scorers(study, policy) if samples else (0.0, 0.0)
     # The base model is the reference, in float32; with adapters it is the policy without adapters.
     reference = parameters(study)
-    held = 0.0 if method.rank or policy.reads != "pairs" else 4 * reference
+    switched_off = method.rank and not policy.start
+    held = 0.0 if switched_off or policy.reads != "pairs" else 4 * reference
     texts = 1 if samples else texts_per_row(study, policy)
     load = _base(study, texts * batch, reference + rewards, rewards_bytes + held)
     if not samples:

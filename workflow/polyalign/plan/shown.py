@@ -106,7 +106,16 @@ def left_out(study: Study) -> str:
 def figure_tables(study: Study, policies: Iterable[Policy]) -> dict[str, Callable[[], list[str]]]:
     """Name of each table that a figure may need → its files; of policies, those of `policies`."""
     paths, shown = _paths(study), list(policies)
-    explored = ("random", "fronts", "rounds", "paths", "replicates")
+    explored = (
+        "random",
+        "fronts",
+        "rounds",
+        "paths",
+        "by_number",
+        "duals",
+        "palette_levels",
+        "replicates",
+    )
     return {
         **{name: partial(_one, paths.table(name)) for name in tables(study)},
         "levels": lambda: [paths.levels(policy) for policy in shown],
@@ -199,7 +208,8 @@ def method_settings(study: Study) -> Settings:
         "rewards": study.rewards,
         "test_share": study.prompts.test_share,
         "values": {name: _value_settings(study, name) for name in study.values},
-        "palettes": {name: list(levels.items()) for name, levels in study.palettes.items()},
+        "palettes": {name: list(levels.items()) for name, levels in study.configured.items()},
+        "drawn": len(study.palettes) - len(study.configured),
         "reward_models": [
             {
                 "name": name,
@@ -211,7 +221,7 @@ def method_settings(study: Study) -> Settings:
         "map": {
             **_pick(study.map, "min_ess", "max_weight", "max_kl_share", "max_norm"),
             **_pick(study.map, "scope", "resamples"),
-            "on_infeasible": {name: study.on_infeasible(name) for name in study.palettes},
+            "on_infeasible": {name: study.on_infeasible(name) for name in study.configured},
         },
         "evaluation": {
             **_pick(study.evaluation, "bootstrap", "opponent", "evaluate_only"),

@@ -353,9 +353,17 @@ def _solve_settings(study: Study, wildcards: Wildcards) -> Settings:
     return {
         "palette": palette,
         "levels": study.palettes[palette],
+        **_drawing(study, palette),
         **pick(study.map, "scope"),
         "if_infeasible": found.get("if_infeasible", now) if as_asked else now,
     }
+
+
+def _drawing(study: Study, palette: str) -> Settings:
+    """What a random palette depends on besides the pool; nothing for any other."""
+    if palette in study.configured:
+        return {}
+    return {"drawn": {"seed": study.seed, "limits": limits(study)}}
 
 
 def if_infeasible(study: Study, palette: str) -> Settings:
@@ -436,7 +444,7 @@ def _train_inputs(study: Study, wildcards: Wildcards) -> Inputs:
     elif policy.palette:
         inputs["prompts"] = paths(study).file("prompts.parquet")
         inputs["rewards"] = reward_models(study, study.weighed(policy))
-    for part in policy.parts:
+    for part in policy.models:
         inputs[f"model:{part}"] = trained_model(study, Policy.parse(part))
     return given(inputs)
 
@@ -516,6 +524,7 @@ def _import_settings(study: Study, wildcards: Wildcards) -> Settings:
     return {
         "columns": study.columns,
         "negated": study.negated,
+        "above": study.shares,
         "test_share": study.prompts.test_share,
     }
 
@@ -598,10 +607,30 @@ SWEEPS = {
         },
         of_palettes=True,
     ),
-    "rounds": Sweep("rounds", lambda study: pick(study.explore, "rounds"), of_palettes=True),
+    "rounds": Sweep(
+        "rounds",
+        lambda study: {"values": study.explored, **pick(study.explore, "rounds")},
+        of_palettes=True,
+    ),
     "paths": Sweep(
         "paths",
         lambda study: {**pick(study.explore, "steps", "beyond"), "limits": limits(study)},
+        of_palettes=True,
+    ),
+    "by_number": Sweep(
+        "by_number",
+        lambda study: {
+            "values": study.explored,
+            "scope": study.map.scope,
+            **pick(study.explore, "draws", "adjusted"),
+            "limits": limits(study),
+            "seed": study.seed,
+        },
+    ),
+    "duals": Sweep("duals", lambda study: pick(study.explore, "steps"), of_palettes=True),
+    "palette_levels": Sweep(
+        "palette_levels",
+        lambda study: {"values": study.explored, "scope": study.map.scope},
         of_palettes=True,
     ),
     "replicates": Sweep(
@@ -627,9 +656,10 @@ def _explore_settings(study: Study, wildcards: Wildcards) -> Settings:
 
 
 def _explore_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    # Figures of the mathematics are of the palettes that somebody asked for.
+    asked = [paths(study).palette(name) for name in study.configured]
     sweep = SWEEPS[wildcards["name"]]
-    palettes = shown.palettes(study) if sweep.of_palettes else []
-    return {**pool(study, sweep.values(study)), "palettes": palettes}
+    return {**pool(study, sweep.values(study)), "palettes": asked if sweep.of_palettes else []}
 
 
 def _explore_modules(study: Study, wildcards: Wildcards) -> list[str]:

@@ -1,8 +1,9 @@
 """What Snakemake compares of a job's settings: those that can change its result, and no others.
 
 A job is told all its settings (`stages.settings_text`). Devices and batch sizes of values are not
-compared. And where the file that is there shows that other settings would make the same file, those
-that it was made with are compared: a limit above the number of prompts.
+compared, nor where a training reports to and when it writes checkpoints. And where the file that is
+there shows that other settings would make the same file, those that it was made with are compared:
+a limit above the number of prompts.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from polyalign.study import Study
 
 def compared_text(study: Study, stage: str, wildcards: Wildcards) -> str:
     """The settings of a job that Snakemake compares, as canonical JSON."""
-    settings = STAGES[stage].settings(study.at_default_speed, wildcards)
+    settings = STAGES[stage].settings(study.as_compared, wildcards)
     text = canonical(settings)
     if stage not in SAME:
         return text

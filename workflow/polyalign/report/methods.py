@@ -34,23 +34,32 @@ def paragraphs(facts: Mapping[str, Any]) -> list[str]:
         facts: `labels` (value → name, in order); `values` (value → `sentence` and `settings` of
             its reward); `rewards` (the table of scores, or None); `map`, `evaluation` (sections of
             the config); `chosen`; `test_share`; `palettes` (name → pairs of a value and its
-            level); `reward_models` (each `name`, `preferences`, `labels`, `source`, `settings`);
-            `families` (each `name`, `policies` (how many), `sentence`, `settings`); `seed`; with a
-            model also `model`, `prompts` (paths), `sampling`. Settings of these are text.
+            level); `drawn` (how many random palettes); `reward_models` (each `name`,
+            `preferences`, `labels`, `source`, `settings`); `families` (each `name`, `policies`
+            (how many), `sentence`, `settings`); `seed`; with a model also `model`, `prompts`
+            (paths), `sampling`. Settings of these are text.
     """
     labels = facts["labels"]
     made = [f"{family['policies']} of {family['name']}" for family in facts["families"]]
     return [
-        f"{_answers(facts)} A hash of its text decides to which split a prompt belongs: the test "
-        f"split with a probability of {100 * facts['test_share']:g} %, else the fit split.",
+        f"{_answers(facts)} {_splits(facts['test_share'])}",
         _rewards(facts),
         _palettes(facts),
         f"Policies: {_listed(made) or 'the base model alone'}. Everything reported was measured on "
-        "test prompts.",
+        + ("the prompts of the fit." if facts["test_share"] == 0 else "test prompts."),
         *(_family(family) for family in facts["families"]),
         _evaluation(facts["evaluation"], [labels[value] for value in facts["chosen"]])
         + f" Every random choice has the seed {facts['seed']}.",
     ]
+
+
+def _splits(test_share: float) -> str:
+    if test_share == 0:
+        return "λ was fitted on all prompts."
+    return (
+        "A hash of its text decides to which split a prompt belongs: the test split with a "
+        f"probability of {100 * test_share:g} %, else the fit split."
+    )
 
 
 def citations(facts: Mapping[str, Any]) -> list[str]:
@@ -124,6 +133,12 @@ def _palettes(facts: Mapping[str, Any]) -> str:
         "auto": "one normalisation per prompt where there are 8 candidates or more, else one over "
         "all samples together",
     }[section["scope"]]
+    if facts["drawn"]:
+        asked.append(
+            f"{facts['drawn']} random palettes (each on the way from the base levels to a point "
+            "drawn uniformly between these and the highest levels, as far as it is supported times "
+            "a random share, uniform in volume)"
+        )
     outcomes: dict[str, list[str]] = {}
     for name, outcome in section["on_infeasible"].items():
         outcomes.setdefault(outcome, []).append(name)

@@ -12,11 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from polyalign.data.cut_off import cut_warning
+from polyalign.data.cut_off import Unread, cut_warning, unread_warnings
 from polyalign.evaluate.delivery import (
     NOTICEABLE,
     Asked,
     asked_levels,
+    bounds_text,
     heavy_rows,
     in_sd_text,
 )
@@ -78,6 +79,7 @@ class PageContent:
         labels: value → its name.
         policies: policy → the palette that it realises, or None; in order.
         levels: policy → its levels, indexed by value.
+        unread: policy → texts that the models of the values could not read whole.
         chosen: the values in which a policy has to be better.
         opponent: the policy that win rates compare with.
         families: table of `polyalign.evaluate.navigation.families`.
@@ -97,6 +99,7 @@ class PageContent:
     labels: Mapping[str, str]
     policies: Mapping[str, str | None]
     levels: Mapping[str, pd.DataFrame]
+    unread: Mapping[str, Unread]
     chosen: Sequence[str]
     opponent: str
     families: pd.DataFrame
@@ -230,6 +233,7 @@ def not_to_trust(
     names = summary["family"] + "/" + summary["variant"]
     cut = cut_warning(dict(zip(names, summary["truncated"].astype(float), strict=True)))
     found += [cut] if cut else []
+    found += unread_warnings(content.unread, labels)
     found += heavy_rows(content.levels, labels)
     for policy, levels in content.levels.items():
         if (empty := levels["n_empty"].iloc[0]) > 0:
@@ -335,7 +339,12 @@ def _palette(content: PageContent, palette: Palette, asked: Sequence[Asked]) -> 
         if value not in palette.asked:
             continue
         level, sd = palette.asked[value], float(base["sd"][value])
-        gain = (level - float(base["mean"][value])) / sd if sd > 0 else math.nan
+        floor, ceiling = (
+            (bounds[value] - float(base["mean"][value])) / sd
+            if sd > 0 and value in bounds
+            else math.nan
+            for bounds in (palette.floors, palette.ceilings)
+        )
         found = palette.diagnosis
         verdicts = [
             one.verdict for one in asked if (one.palette, one.value) == (palette.name, value)
@@ -343,8 +352,8 @@ def _palette(content: PageContent, palette: Palette, asked: Sequence[Asked]) -> 
         rows.append(
             [
                 label,
-                (f"{palette.levels[value]} ({short(level)})", level),
-                (_in_sd(gain), gain),
+                (f"{palette.levels[value]} ({_asked(palette, value)})", level),
+                (bounds_text(floor, ceiling), ceiling if math.isnan(floor) else floor),
                 (
                     ranged(palette.lam[value], found.low[value], found.high[value]),
                     palette.lam[value],
@@ -362,6 +371,12 @@ def _palette(content: PageContent, palette: Palette, asked: Sequence[Asked]) -> 
         f"<p>{escape(_sentence(palette))}</p>",
         table([*head, "Verdict"], rows, search=False),
     ]
+
+
+def _asked(palette: Palette, value: str) -> str:
+    """What a palette asks of a value, as numbers: its floor, its ceiling, or both."""
+    ends = [bounds[value] for bounds in (palette.floors, palette.ceilings) if value in bounds]
+    return " to ".join(map(short, ends))
 
 
 def _by_class(verdicts: Sequence[str]) -> list[Cell | str]:
@@ -424,8 +439,8 @@ def _delivered(asked: Sequence[Asked], labels: Mapping[str, str]) -> list[str]:
         "<p>Realised gains on test prompts, which were not used to fit a palette, in standard "
         "deviations of the base model's rewards ± standard error (clustered by prompt), and the "
         "asked gain. ✓ reached: at least what was asked. ? undecided: less, and the 95 % interval "
-        "reaches it. ✗ missed: the whole interval is below. A policy that chooses among candidates "
-        "has its exact expectation over them.</p>",
+        "reaches it. ✗ missed: the whole interval is below; of a ceiling (≤), above. A policy "
+        "that chooses among candidates has its exact expectation over them.</p>",
         table(["Palette", "Policy", *labels.values()], rows, search=True),
     ]
 
@@ -437,11 +452,12 @@ def _in_sd(gain: float) -> str:
 
 def _realised(one: Asked) -> Cell:
     if math.isnan(one.sd):
-        return (f"{short(one.realised)} of {short(one.asked)}", one.realised, one.verdict)
+        end = "" if one.floored else "≤ "
+        return (f"{short(one.realised)} of {end}{short(one.asked)}", one.realised, one.verdict)
     sign = {"reached": "✓", "undecided": "?", "missed": "✗"}[one.verdict]
     gain = one.in_sd(one.realised)
     return (
-        f"{_in_sd(gain)} ± {one.se / one.sd:.2f} of {_in_sd(one.gain)} {sign}",
+        f"{_in_sd(gain)} ± {one.se / one.sd:.2f} of {one.asked_text} {sign}",
         gain,
         one.verdict,
     )

@@ -2,11 +2,11 @@
 
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
 from polyalign import __version__
+from polyalign.runtime.commit import commit
 from polyalign.runtime.job_record import read_record
 
 
@@ -19,26 +19,12 @@ def provenance(results: Path, checkout: Path) -> dict[str, str]:
     """
     found = {
         "Version": f"polyalign {__version__}",
-        "Commit": _commit(checkout),
+        "Commit": commit(checkout),
         "Page made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "Machine": _machine(),
         "Time": _time(results),
     }
     return {what: said for what, said in found.items() if said}
-
-
-def _commit(checkout: Path) -> str:
-    """The commit of the checkout, with `-dirty` if files differ; empty where git knows none."""
-    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
-    # A checkout without history inside somebody else's repository is not of that repository.
-    within = {**os.environ, "GIT_CEILING_DIRECTORIES": str(checkout.resolve().parent)}
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=10, env=within, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()
 
 
 def _machine() -> str:

@@ -60,12 +60,12 @@ def delivery(study: StudyTables) -> Printed:
 
     A cell has the realised gain over the base level ± half its 95 % interval, then the asked gain,
     in standard deviations of the base, and whether it is reached; values to maintain have no more
-    than the gain where they are reached. Raised values of a trained policy also have the gain that
-    perfect training would deliver with the policy's λ. The numbers are `palette`, `policy` and for
-    each value V `V_asked_sd`, `V_realised_sd`, `V_low_sd`, `V_high_sd`, `V_expected_sd`,
-    `V_expected_low_sd`, `V_expected_high_sd` (what is expected of the policy), `V_share`,
-    `V_share_low`, `V_share_high`, `V_raised`, `V_exact` and `V_outcome`; NaN and empty where
-    nothing is asked.
+    than the gain where they are reached, and ceilings have `≤`. Raised values of a trained policy
+    also have the gain that perfect training would deliver with the policy's λ. The numbers are
+    `palette`, `policy` and for each value V `V_asked_sd`, `V_ceiling_sd` (where one is asked),
+    `V_realised_sd`, `V_low_sd`, `V_high_sd`, `V_expected_sd`, `V_expected_low_sd`,
+    `V_expected_high_sd` (what is expected of the policy), `V_share`, `V_share_low`, `V_share_high`,
+    `V_raised`, `V_exact` and `V_outcome`; NaN and empty where nothing is asked.
     """
     head = ["Palette", "Policy", *study.labels.values(), "KL (nats)"]
     found = asked_levels(study.levels, study.palettes, _realised(study.summary))
@@ -285,19 +285,21 @@ def _delivered(one: Asked, expected: float) -> str:
     """A cell of `delivery`; `expected` is the gain that is expected of the policy."""
     half = (one.high - one.low) / 2 / one.sd
     realised = f"{in_sd_text(one.in_sd(one.realised))} ± {_digits(half, 2)}"
-    if not one.raised:
+    if one.kind == "maintained":
         return realised if one.verdict == "reached" else f"{realised} ({one.verdict})"
     known = not one.exact and math.isfinite(expected)
     by_lam = f", λ gives {in_sd_text(expected)}" if known else ""
-    return f"{realised} of {in_sd_text(one.gain)}{by_lam} ({one.verdict})"
+    return f"{realised} of {one.asked_text}{by_lam} ({one.verdict})"
 
 
 def _delivery_numbers(
     value: str, one: Asked | None, expected: Sequence[float]
 ) -> dict[str, object]:
     """The numbers of a cell of `delivery`; `expected` is the expected gain and its interval."""
-    levels = [one.asked, one.realised, one.low, one.high] if one else []
-    gains = [one.in_sd(level) for level in levels] if one else [math.nan] * 4
+    gains = [math.nan] * 4
+    if one:
+        floor = one.asked if one.floored else math.nan
+        gains = [one.in_sd(level) for level in (floor, one.realised, one.low, one.high)]
     shares = one.share if one else (math.nan,) * 3
     names = [
         *("asked_sd", "realised_sd", "low_sd", "high_sd"),
@@ -305,7 +307,9 @@ def _delivery_numbers(
         *("share", "share_low", "share_high"),
     ]
     found = zip(names, [*gains, *expected, *shares], strict=True)
+    capped = one and math.isfinite(one.ceiling)
     return {
+        **({f"{value}_ceiling_sd": one.in_sd(one.ceiling)} if one and capped else {}),
         **{f"{value}_{name}": number for name, number in found},
         f"{value}_raised": one.raised if one else False,
         f"{value}_exact": one.exact if one else False,

@@ -1,10 +1,11 @@
 """The summary of all policies as readers see it: one table per topic instead of 85 columns."""
 
+import math
 from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from polyalign.evaluate.delivery import in_sd_text
+from polyalign.evaluate.delivery import bounds_text, in_sd_text
 from polyalign.report.printed import Printed, Topics
 from polyalign.report.text import rounded, short
 
@@ -39,7 +40,7 @@ def by_topic(frame: pd.DataFrame, labels: Mapping[str, str]) -> Topics:
         "Levels ± standard error": lambda row, value: rounded(
             row[f"{value}_level"], row[f"{value}_se"]
         ),
-        "Levels asked": lambda row, value: short(row[f"{value}_asked"]),
+        "Levels asked": _asked,
         "Levels expected": _expected,
         "Realised and asked gain (sd)": _gain,
         "Share of the asked gain (%)": lambda row, value: _interval(row, f"{value}_delivered", 0),
@@ -77,10 +78,19 @@ def _cell(column: str, content: object) -> str:
 
 
 def _gain(row: pd.Series, value: str) -> str:
-    asked, realised = row[f"{value}_asked_sd"], row[f"{value}_realised_sd"]
-    if pd.isna(asked):
+    floor, ceiling = row[f"{value}_asked_sd"], row.get(f"{value}_ceiling_sd", math.nan)
+    if pd.isna(floor) and pd.isna(ceiling):
         return "–"
-    return f"{in_sd_text(realised)} of {in_sd_text(asked)}, {row[f'{value}_outcome']}"
+    asked = bounds_text(floor, ceiling)
+    return f"{in_sd_text(row[f'{value}_realised_sd'])} of {asked}, {row[f'{value}_outcome']}"
+
+
+def _asked(row: pd.Series, value: str) -> str:
+    """The level asked: its floor, its ceiling, or both."""
+    floor, ceiling = row[f"{value}_asked"], row.get(f"{value}_ceiling", math.nan)
+    if pd.isna(ceiling):
+        return short(floor)
+    return f"≤ {short(ceiling)}" if pd.isna(floor) else f"{short(floor)} to {short(ceiling)}"
 
 
 def _expected(row: pd.Series, value: str) -> str:

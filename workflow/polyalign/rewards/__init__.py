@@ -80,7 +80,14 @@ class SharedEncoding:
 
 
 class Score(ABC):
-    """A reward function."""
+    """A reward function.
+
+    Attributes:
+        was_cut: of each text of the last call, whether its model could not read it whole; empty if
+            it could read all of them.
+    """
+
+    was_cut: Sequence[bool] = ()
 
     @abstractmethod
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
@@ -119,33 +126,42 @@ class EndScore(Score):
         """
 
 
-class _Negated(Score):
-    """A reward function with the other sign."""
+class _Changed(Score):
+    """A reward function with the other sign, or as a share.
 
-    def __init__(self, score: Any) -> None:
-        self.score = score
+    Args:
+        score: the reward function.
+        change: what makes values (n,) of its scores (n,).
+    """
+
+    def __init__(self, score: Any, change: Callable[[Any], np.ndarray]) -> None:
+        self.score, self.change = score, change
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
-        return -np.asarray(self.score(prompts, responses))
+        return self.change(self.score(prompts, responses))
+
+    @property
+    def was_cut(self) -> Sequence[bool]:  # type: ignore[override]
+        return getattr(self.score, "was_cut", ())
 
     def incremental(self, encoding: SharedEncoding) -> IncrementalScorer | None:
         inner = self.score.incremental(encoding)
         if inner is None:
             return None
 
-        def negated(*args: Any, **options: Any) -> list[np.ndarray]:
-            return [-rewards for rewards in inner(*args, **options)]
+        def changed(*args: Any, **options: Any) -> list[np.ndarray]:
+            return [self.change(rewards) for rewards in inner(*args, **options)]
 
-        return negated
+        return changed
 
 
-class _NegatedEnd(_Negated, EndScore):
-    """As `_Negated`, of a reward that reads end tokens."""
+class _ChangedEnd(_Changed, EndScore):
+    """As `_Changed`, of a reward that reads end tokens."""
 
     def ended(
         self, prompts: list[str], responses: list[str], ends: Sequence[str | None]
     ) -> np.ndarray:
-        return -np.asarray(self.score.ended(prompts, responses, ends))
+        return self.change(self.score.ended(prompts, responses, ends))
 
 
 class _Deferred(Score):
@@ -157,6 +173,11 @@ class _Deferred(Score):
     @cached_property
     def score(self) -> Any:
         return load(self.spec)
+
+    @property
+    def was_cut(self) -> Sequence[bool]:  # type: ignore[override]
+        cut: Sequence[bool] = self.score.was_cut
+        return cut
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         rewards: np.ndarray = self.score(prompts, responses)
@@ -194,9 +215,10 @@ def load(spec: dict[str, Any]) -> Score:
     """The reward function that the entry of a value in the config describes, ready to be called."""
     entry = spec_of(spec)
     score: Score = module(spec["kind"]).Scorer(entry)
-    if entry.sign == 1:
+    if entry.sign == 1 and entry.above is None:
         return score
-    return _NegatedEnd(score) if isinstance(score, EndScore) else _Negated(score)
+    made = _ChangedEnd if isinstance(score, EndScore) else _Changed
+    return made(score, entry.of_scores)
 
 
 def deferred(spec: dict[str, Any]) -> Score:
@@ -222,11 +244,11 @@ def score_of(
 
 
 def check_weights(lam: Mapping[str, float], rewards: Mapping[str, Any]) -> None:
-    """Raise InputError on a λ that is negative, not finite, or positive without a reward."""
+    """Raise InputError on a λ that is not finite, or not 0 and without a reward."""
     for name, weight in lam.items():
-        if not np.isfinite(weight) or weight < 0:
-            raise InputError(f"λ of '{name}' is {weight}; expected a finite number >= 0")
-        if weight > 0 and name not in rewards:
+        if not np.isfinite(weight):
+            raise InputError(f"λ of '{name}' is {weight}; expected a finite number")
+        if weight != 0 and name not in rewards:
             raise InputError(
                 f"λ of '{name}' is {weight:g}, but there is no such reward; "
                 f"there are {', '.join(sorted(rewards))}"

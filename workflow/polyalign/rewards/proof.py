@@ -14,12 +14,13 @@ import numpy as np
 import torch
 
 from polyalign.errors import InputError
+from polyalign.models.block_sparse import block_sparse_above
 from polyalign.models.encoding import known_tokens
 from polyalign.models.plain import agrees, unreadable
 from polyalign.rewards.batches import Batching
 
-LONGEST = 512
-"""Tokens of the longest text that a proof reads."""
+WIDEST = 512
+"""Tokens of the widest attention window that a proof reads beyond."""
 
 IDS = 8
 """Different tokens in the texts of a proof."""
@@ -28,7 +29,8 @@ IDS = 8
 def probes(model: Any, tokenizer: Any, limit: int | None) -> list[tuple[list[int], list[int]]]:
     """Token ids of seven texts, each as a prefix, which others share, and a suffix.
 
-    Three are longer than the model's attention window, as far as `LONGEST` and `limit` allow.
+    Three are longer than the model's attention window, as far as `WIDEST` and `limit` allow; or one
+    is the longest that a model with block-sparse attention reads whole, and two are longer.
     """
     special = set(tokenizer.all_special_ids)
     known = min(len(tokenizer), known_tokens(model) or len(tokenizer))
@@ -39,7 +41,9 @@ def probes(model: Any, tokenizer: Any, limit: int | None) -> list[tuple[list[int
     def text(length: int) -> list[int]:
         return rng.choice(plain, length).tolist()
 
-    most = min(_window(model) + 9, LONGEST, limit or LONGEST)
+    whole = block_sparse_above(model)
+    most = _window(model) + 9 if whole is None else whole + 7
+    most = min(most, limit or most)
     short, longer = text(min(3, most // 2)), text(min(7, most // 2))
     long = text(max(1, most - 3))
     room = max(1, most - len(longer))
@@ -58,7 +62,7 @@ def _window(model: Any) -> int:
         for name, entry in config.items()
         if "window" in name or name in ("attention_chunk_size", "local_attention", "chunk_size")
         for size in (entry if isinstance(entry, list) else [entry])
-        if isinstance(size, int) and size < LONGEST
+        if isinstance(size, int) and size <= WIDEST
     ]
     return max([16, *sizes])
 

@@ -1,8 +1,9 @@
 """Scores kept by content: a specification scores each text once, whichever policy wrote it.
 
 The name of the value is no part of the specification. Each specification has a folder with Parquet
-files of `key` and `score`. A file is written whole and never changed, so jobs can share the folder
-without a lock, and a killed job loses only what it had not yet written.
+files of `key`, `score` and `cut` (whether the model could not read the text whole). A file is
+written whole and never changed, so jobs can share the folder without a lock, and a killed job loses
+only what it had not yet written.
 """
 
 import hashlib
@@ -14,6 +15,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from polyalign.runtime.files import atomic_write, write_json
+
+NOTHING = pd.DataFrame({"score": np.empty(0), "cut": np.empty(0, dtype=bool)})
+"""What a cache has before it keeps anything."""
 
 
 class ScoreCache:
@@ -30,20 +34,26 @@ class ScoreCache:
         if not (self.folder / "spec.json").is_file():
             write_json(self.folder / "spec.json", record)
 
-    def read(self) -> pd.Series:
-        """All scores kept so far, float64, by key."""
+    def read(self) -> pd.DataFrame:
+        """All scores kept so far: `score` (float64) and `cut` by key."""
         tables = [pq.read_table(file).to_pandas() for file in sorted(self.folder.glob("*.parquet"))]
         if not tables:
-            return pd.Series(dtype=np.float64)
-        scores = pd.concat(tables).drop_duplicates("key").set_index("key")["score"]
-        return scores.astype(np.float64)
+            return NOTHING
+        return pd.concat(tables).drop_duplicates("key").set_index("key")
 
-    def add(self, keys: Sequence[str], scores: np.ndarray) -> None:
-        """Keep scores (n,) of n texts; scores that are not finite are left out."""
+    def add(self, keys: Sequence[str], scores: np.ndarray, cut: np.ndarray) -> None:
+        """Keep scores (n,) of n texts; scores that are not finite are left out.
+
+        Args:
+            keys: n keys.
+            scores: n scores.
+            cut: (n,) whether the model could not read the text whole.
+        """
         good = np.isfinite(scores)
         if not good.any():
             return
-        frame = pd.DataFrame({"key": np.asarray(keys)[good], "score": scores[good]})
+        columns = {"key": np.asarray(keys), "score": scores, "cut": cut}
+        frame = pd.DataFrame({name: column[good] for name, column in columns.items()})
         name = hashlib.sha256("".join(sorted(frame["key"])).encode()).hexdigest()[:16]
         with atomic_write(self.folder / f"{name}.parquet") as draft:
             frame.to_parquet(draft, index=False)

@@ -1,11 +1,28 @@
 """What the config holds about every value."""
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
+import numpy as np
 from pydantic import Field
 
 from polyalign.models import sources
 from polyalign.settings import Shown, Strict
+
+Text = Annotated[
+    Literal["response", "whole"],
+    Field(
+        description="What is scored: the response, or prompt and response as one text, as in the "
+        "tables of the MAP paper."
+    ),
+]
+
+
+def scored_text(text: str, prompt: str, response: str) -> str:
+    """The text that is scored: the response, or `whole`: prompt and response, a space between."""
+    if text == "response":
+        return response
+    joined = prompt[-1:].isspace() or response[:1].isspace() or not (prompt and response)
+    return prompt + response if joined else f"{prompt} {response}"
 
 
 class ValueSpec(Strict):
@@ -21,6 +38,11 @@ class ValueSpec(Strict):
         default=1,
         description="-1 negates the score, for a reward that measures the opposite of the value.",
     )
+    above: float | None = Field(
+        default=None,
+        description="The value is 1 where the score (after `sign`) is above this number and 0 "
+        "elsewhere, so that its level is a share of responses (default: the score itself).",
+    )
 
     def reads_prompt(self) -> bool:
         """The value's scope: whether it scores prompt and response, or the response alone."""
@@ -33,6 +55,11 @@ class ValueSpec(Strict):
             InputError: if there is no such code.
         """
         return ""
+
+    def of_scores(self, scores: Any) -> np.ndarray:
+        """The value (n,) of scores (n,): with its sign, and 1 or 0 where it is a share."""
+        signed = self.sign * np.asarray(scores, dtype=np.float64)
+        return signed if self.above is None else (signed > self.above).astype(np.float64)
 
     def identity(self) -> dict[str, Any]:
         """What the scores depend on, JSON-ready; scores compare only if their identities do."""

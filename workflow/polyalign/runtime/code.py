@@ -15,6 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from polyalign.runtime import code_cache
+from polyalign.runtime.files import sha256
+
 ROOT = Path(__file__).parents[2]
 """The folder of the package polyalign and of the scripts."""
 
@@ -86,29 +89,49 @@ def _text(*starts: Path, root: Path = ROOT) -> str:
             continue
         found[name], more = _facts(file, root)
         open_ends += more
+    code_cache.save()
     return " ".join(f"{name}={digest}" for name, digest in sorted(found.items()))
 
 
 @cache
 def _facts(file: Path, root: Path) -> tuple[str, tuple[Path, ...]]:
     """A file's fingerprint, and the files below `root` that it imports itself."""
-    tree = computed_tree(file.read_text(encoding="utf-8"))
-    files = {found for name in _imports(tree, file, root) for found in module_files(name, root)}
-    return short_hash(json.dumps(plain(tree))), tuple(sorted(files))
+    name, source = file.relative_to(root).as_posix(), file.read_text(encoding="utf-8")
+    key = hashlib.sha256(f"{_this_module()} {name} {source}".encode()).hexdigest()
+    known = code_cache.recall(key)
+    if known is None:
+        tree = computed_tree(source)
+        known = [short_hash(json.dumps(plain(tree))), sorted(_imports(tree, name))]
+        code_cache.keep(key, known)
+    digest, modules = known
+    files = {found for module in modules for found in module_files(module, root)}
+    return digest, tuple(sorted(files))
 
 
-def _imports(tree: ast.AST, file: Path, root: Path) -> Iterator[str]:
-    """Dotted names that code imports, at its top level or in functions."""
+@cache
+def _this_module() -> str:
+    """Hash of this file: what is computed here depends on it."""
+    return sha256(__file__)
+
+
+def _imports(tree: ast.AST, name: str) -> set[str]:
+    """Dotted names that code imports, at its top level or in functions.
+
+    Args:
+        tree: the code.
+        name: its path below the root of its package, which relative imports start from.
+    """
+    found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                package = file.relative_to(root).parts[: -node.level]
+                package = name.split("/")[: -node.level]
                 base = ".".join([*package, *filter(None, [node.module])])
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return found
 
 
 def module_files(module: str, root: Path) -> Iterator[Path]:

@@ -59,6 +59,11 @@ def write_json(path: str | Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def cache_folder() -> Path:
+    """Where this program keeps what any of its runs by this user can use again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polyalign"
+
+
 def sha256(path: str | Path) -> str:
     """SHA-256 of a file, or of all files of a folder with their names (in sorted order), in hex."""
     path = Path(path)

@@ -107,7 +107,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--input", nargs="*", default=[], metavar="NAME=PATH")
     parser.add_argument("--output", nargs="*", default=[], metavar="NAME=PATH")
     parser.add_argument("--work", type=Path, help="folder for checkpoints, kept on failure")
-    parser.add_argument("--code", help="hash of the code that checkpoints belong to")
+    parser.add_argument("--made-from", help="hash of the settings and code of checkpoints")
     parser.add_argument("--log", type=Path, help="file for everything that is printed")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs that the workflow asked for")
     parser.add_argument("--attempt", type=int, default=1, help="2 when the workflow tries again")
@@ -115,14 +115,15 @@ def _arguments() -> argparse.Namespace:
 
 
 def _work(arguments: argparse.Namespace) -> Path | None:
-    """The work folder; with `--code` the one below it for what this job is made from.
+    """The work folder; with `--made-from` the one below it for what this job is made from.
 
-    So a job never continues from checkpoints of other settings, inputs (by content) or code.
+    So a job never continues from checkpoints of other settings, inputs (by content) or code. Which
+    settings count is the plan's to say: another batch size of a value gives the same model.
     """
-    if arguments.work is None or arguments.code is None:
+    if arguments.work is None or arguments.made_from is None:
         return arguments.work
     inputs = [(name, _hashes(paths)) for name, paths in _paths(arguments.input).items()]
-    made_from = canonical([arguments.settings, arguments.code, sorted(inputs)])
+    made_from = canonical([arguments.made_from, sorted(inputs)])
     work: Path = arguments.work / short_hash(made_from)
     if is_main_process() and not work.exists() and any(arguments.work.glob("*")):
         print(f"{arguments.work}: checkpoints of other settings, inputs or code; training restarts")
@@ -189,6 +190,6 @@ def _recorded(arguments: argparse.Namespace, job: Job) -> Iterator[None]:
     except Exception as error:
         job_record.write_record(path, job_record.ended(record, error))
         raise
-    if arguments.code is not None:
+    if arguments.made_from is not None:
         shutil.rmtree(arguments.work, ignore_errors=True)
     job_record.write_record(path, job_record.ended(record))

@@ -25,14 +25,18 @@ from typing import Any
 
 from polyalign.runtime.preloaded import REFUSED, SIZE, WORKFLOW
 
+TABLES = ("pandas", "pyarrow.parquet", "pyarrow.dataset", "pydantic.json_schema")
 MODELS = (
-    "pandas",
-    "pyarrow.parquet",
+    *TABLES,
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
+    # What all models are made of, which the above imports only when a model is loaded.
+    "transformers.modeling_utils",
+    "transformers.modeling_layers",
+    "transformers.generation.utils",
 )
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "light": ("pandas", "pyarrow.parquet", "scipy.optimize", "scipy.stats", "matplotlib.pyplot"),
+    "light": (*TABLES, "scipy.optimize", "scipy.stats", "matplotlib.pyplot"),
     "models": MODELS,
     "training": (*MODELS, "trl.trainer.dpo_trainer", "trl.trainer.reward_trainer"),
 }

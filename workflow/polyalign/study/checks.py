@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
+from math import log
 from pathlib import Path
 
 from polyalign import families, plots
@@ -11,9 +12,12 @@ from polyalign.data.formats import PAIRS_FILES, PROMPT_TABLE_FILES, TABLE_FILES,
 from polyalign.data.packed import is_packed, opened
 from polyalign.errors import InputError, nearest
 from polyalign.families import Policy
+from polyalign.families.options import drawn_names
 from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
-from polyalign.models.sources import PACKAGE, label_names, resolve
+from polyalign.map.words import column_of, rows_of
+from polyalign.models.sources import PACKAGE, label_names, lacks_chat_template, resolve
 from polyalign.rewards.spec import ModelSpec
+from polyalign.settings import CHAT
 from polyalign.study.functions import check_function
 from polyalign.study.messages import unknown
 from polyalign.study.partial import Partial
@@ -25,6 +29,7 @@ def check(made: Partial) -> None:
     """Note all faults that lie between sections."""
     _sections(made)
     _palettes(made)
+    _words(made)
     _policies(made)
     _learnt(made)
     _reward_models(made)
@@ -45,6 +50,7 @@ def _sections(made: Partial) -> None:
         if name not in raw:
             made.add((name,), "missing; expected in every study; add it")
     if raw.get("rewards") is None:
+        _some_test_prompts(made, "a study with a model")
         if raw.get("model") is None:
             made.add(
                 ("model",),
@@ -64,6 +70,17 @@ def _sections(made: Partial) -> None:
     for family in made.sections.get("policies", {}):
         if families.family(family).kind != "select":
             _meaningless(made, ("policies", family))
+        _some_test_prompts(made, "a study with policies")
+
+
+def _some_test_prompts(made: Partial, which: str) -> None:
+    """Policies are judged on prompts that λ was not fitted on."""
+    prompts = made.sections.get("prompts")
+    if prompts and prompts.test_share == 0:
+        made.add(
+            ("prompts", "test_share"),
+            f"0 leaves no prompt to judge policies on; expected more in {which}; raise it",
+        )
 
 
 def _meaningless(made: Partial, key: Key) -> None:
@@ -80,7 +97,7 @@ def _palettes(made: Partial) -> None:
     for name, levels in palettes.items() if isinstance(palettes, dict) else ():
         for value in levels if isinstance(levels, dict) else ():
             if value not in known:
-                made.add(("palettes", name, value), unknown(value, "value", known))
+                made.add(("palettes", name, value), _no_value(str(value), known))
     section = made.sections.get("map")
     given = section.on_infeasible if section else {}
     for name in given if isinstance(given, dict) else ():
@@ -90,19 +107,86 @@ def _palettes(made: Partial) -> None:
             )
 
 
+def _no_value(key: str, known: list[str]) -> str:
+    """Why the key of a palette is no value of the study."""
+    column = column_of(key)
+    if column.group is not None:
+        return (
+            f"{key!r} asks something of a group of prompts; expected a value: `polyalign solve "
+            "TABLE --target` takes groups, and a study one palette for all of its prompts; remove "
+            "it, or make a study of those prompts"
+        )
+    if column.test is not None:
+        compare, number = column.test
+        turned = ", `sign: -1`" if "<" in compare else ""
+        return (
+            f"{key!r} asks for a share; expected a value that is one; add to `values` the entry of "
+            f"{column.value!r} under another name, with `above: "
+            f"{-number if turned else number:g}`{turned}, and ask for the level of that"
+        )
+    return unknown(key, "value", known)
+
+
+def _words(made: Partial) -> None:
+    """What cannot be carried through: ceilings, bands and budgets where they have no meaning."""
+    sampling = made.sections.get("sampling") or Sampling()
+    most = log(sampling.candidates)
+    palettes = made.sections.get("palettes", {})
+    for name, levels in palettes.items():
+        for row in rows_of(levels):
+            if row.budget is not None and row.budget >= most and made.raw.get("rewards") is None:
+                made.add(
+                    ("palettes", name, row.of),
+                    f"{row.budget:g} nats are more than choosing among {sampling.candidates} "
+                    f"candidates can spend; expected less than {most:.3g}; lower it",
+                )
+    for policy in made.policies().values():
+        rows = rows_of(palettes.get(policy.palette, {}))
+        capped = [row.of for row in rows if row.sign < 0]
+        banded = [of for of in capped if any(row.of == of and row.sign > 0 for row in rows)]
+        key = ("policies", policy.family)
+        if capped and families.family(policy.family).learns:
+            made.add(
+                key,
+                f"palette {policy.palette!r} has a ceiling for {capped[0]!r}, and a value model "
+                "learns λ >= 0 alone; expected floors; take another family for this palette",
+            )
+        if banded and policy.settings.get("adapt"):
+            made.add(
+                key,
+                f"palette {policy.palette!r} has a band for {banded[0]!r}, and `adapt` steers to "
+                "one level of each value; expected a floor or a ceiling; write `adapt: false`",
+            )
+
+
 def _policies(made: Partial) -> None:
     """Palettes, preferences and policies that policies name."""
     policies = made.policies()
     for policy in policies.values():
-        needs = [(policy.palette, "palettes", "palette")] if policy.palette else []
+        asked = policy.palette and not _drawn(made, policy)
+        needs = [(policy.palette, "palettes", "palette")] if policy.palette and asked else []
         needs += [(name, "preferences", "preference data set") for name in policy.preferences]
         needs += [(name, "values", "value") for name in policy.values]
         for name, section, what in needs:
             if not made.broken(section) and name not in made.names(section):
                 key = _locate(made, policy.family, name)
                 made.add(key, unknown(name, what, made.names(section)))
-        for part in policy.parts:
+        for part in policy.models:
             _model_of(made, policies, policy, part)
+
+
+def _drawn(made: Partial, policy: Policy) -> bool:
+    """Whether a policy's palette is one that the study draws; no palette may have its name."""
+    section = made.sections["policies"][policy.family]
+    section = getattr(section, "labelled", section) or section
+    if policy.palette not in drawn_names(getattr(section, "random", 0)):
+        return False
+    if policy.palette in made.names("palettes"):
+        made.add(
+            ("palettes", policy.palette),
+            f"is the name of a random palette of {policy.family}; expected another name; rename it",
+        )
+    return True
 
 
 def _learnt(made: Partial) -> None:
@@ -129,19 +213,34 @@ def _learnt(made: Partial) -> None:
 
 def _model_of(made: Partial, policies: Mapping[str, Policy], policy: Policy, part: str) -> None:
     """`part`, whose model `policy` is made from, must be trained in this study."""
-    key = _locate(made, policy.family, part)
-    trained = [name for name in _trained(policies) if name != policy.name]
     maker = part.partition("/")[0]
+    key = _locate(made, policy.family, maker if part == policy.start else part)
+    trained = [name for name in _trained(policies) if name != policy.name]
     if part in policies and part not in _trained(policies):
         made.add(
             key,
             f"{part!r} has no model of its own (`{maker}` draws on the base "
             "model); expected a trained policy; take another",
         )
-    elif part == policy.name:
-        made.add(key, f"{part!r} is made from itself; expected other policies; take another")
+    elif policy.name in _behind(policies, part):
+        through = "" if part == policy.name else f", through {part}"
+        made.add(
+            key,
+            f"{policy.name!r} is made from itself{through}; expected other policies; take another",
+        )
     elif part not in policies and not _faulty(made, maker):
         made.add(key, f"{part!r} is not trained in this study; {_one_of(part, trained)}")
+
+
+def _behind(policies: Mapping[str, Policy], name: str) -> set[str]:
+    """A policy and all that it is made from."""
+    found, left = set(), [name]
+    while left:
+        one = left.pop()
+        if one not in found:
+            found.add(one)
+            left += policies[one].models if one in policies else ()
+    return found
 
 
 def _trained(policies: Mapping[str, Policy]) -> list[str]:
@@ -341,6 +440,21 @@ def _values(made: Partial) -> None:
         if isinstance(spec, ModelSpec) and spec.model:
             _model_source(made, ("values", name, "model"), spec.model)
             _label(made, name, spec)
+            _chat(made, ("values", name, "template"), spec.model_dump().get("template"), spec.model)
+
+
+def _chat(made: Partial, key: Key, template: str | None, source: str) -> None:
+    """`template: chat` needs a chat template; a model that is here shows whether it has one."""
+    try:
+        missing = template == CHAT and lacks_chat_template(source)
+    except InputError:
+        return  # a package that is not installed, which is noted already
+    if missing:
+        made.add(
+            key,
+            f"{source}: its tokenizer has no chat template; expected one for `template: chat`; "
+            "write the template out",
+        )
 
 
 def _label(made: Partial, name: str, spec: ModelSpec) -> None:
@@ -404,6 +518,8 @@ def _sources(made: Partial) -> None:
     if model := sections.get("model"):
         _model_source(made, ("model", "source"), model.source)
     if prompts := sections.get("prompts"):
+        if model is not None:
+            _chat(made, ("prompts", "template"), prompts.template, model.source)
         for index, source in enumerate(prompts.sources):
             at = ("prompts", "sources", index, "path")
             _data_source(made, at, source.path, [source.split], PROMPT_TABLE_FILES)

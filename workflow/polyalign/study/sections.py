@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from polyalign.data.keys import SAMPLE_COLUMNS
 from polyalign.errors import InputError
 from polyalign.families.options import LabelTable, RewardTraining
-from polyalign.map.palette import check_level
+from polyalign.map.words import check_word, rows_of
 from polyalign.settings import (
     Count,
     Name,
@@ -25,6 +25,9 @@ from polyalign.settings import (
 OnInfeasible = Literal["report", "adjust", "fail"]
 """What becomes of a palette that no policy reaches."""
 
+RANDOM = "random"
+"""Level of a palette that the study draws itself; no level that a config can ask for."""
+
 SLACKS = {"published-0.03": 0.03, "published-0.06": 0.06}
 
 
@@ -34,16 +37,25 @@ def _level(level: Any) -> Any:
     if not number and not isinstance(level, str):
         raise ValueError(
             f"{level!r} is no level; expected a number or text like q70, mean, mean+0.5sd, +10%, "
-            "max; write one of these"
+            "max, <= q30; write one of these"
         )
     if isinstance(level, str):
         if written := looks_like_number(level):
             raise ValueError(f"{level!r} is read as text; expected a number; write {written}")
         try:
-            check_level(level)
+            check_word(level)
         except InputError as fault:
             raise ValueError(f"{fault}; write one of these") from fault
     return level
+
+
+def _palette(levels: dict[str, float | str]) -> dict[str, float | str]:
+    """Refuse several values to maximise."""
+    try:
+        rows_of(levels)
+    except InputError as fault:
+        raise ValueError(f"{fault}; write a level for the others") from fault
+    return levels
 
 
 def _resamples(count: int) -> int:
@@ -74,6 +86,7 @@ def _slack(slack: Any) -> Any:
 
 Slack = Annotated[float | str, BeforeValidator(_slack)]
 Level = Annotated[float | str, BeforeValidator(_level)]
+Palette = Annotated[dict[str, Level], Field(min_length=1), AfterValidator(_palette)]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -167,9 +180,10 @@ class Prompts(Strict):
         description="Leave out longer prompts: in tokens of the model, with the template (default: "
         "a prompt that leaves no room for a response is an error).",
     )
-    test_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+    test_share: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.5,
-        description="Share of prompts, by hash, that policies are judged on, not fitted.",
+        description="Share of prompts, by hash, that policies are judged on, not fitted. 0, in a "
+        "study from scores without policies: λ is fitted on all prompts, as published tables are.",
     )
 
 
@@ -346,6 +360,11 @@ class Explore(Strict):
     """What is computed from the pool for figures alone; a figure that is not drawn costs none."""
 
     draws: Count = Field(default=200, description="Random palettes, and random λ, of each kind.")
+    adjusted: Count = Field(
+        default=30,
+        description="How many of the random palettes of each number of values are also solved one "
+        "by one, with the time that it takes, and adjusted where they are infeasible.",
+    )
     max_norm: Positive = Field(
         default=5.0, description="Largest Σλ of a random λ, in base standard deviations."
     )
@@ -359,7 +378,7 @@ class Explore(Strict):
     )
     rounds: Count = Field(default=8, description="Rounds of sequential alignment.")
     steps: Annotated[int, Field(ge=2)] = Field(
-        default=24, description="Points of a palette's path."
+        default=24, description="Points of a palette's path, and of an axis of its dual."
     )
     beyond: Annotated[float, Field(ge=1)] = Field(
         default=2.5, description="Where a path ends, in lengths of base to asked level."

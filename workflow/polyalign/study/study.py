@@ -7,18 +7,20 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, PrivateAttr, SerializeAsAny
 
 from polyalign.families import BASE, Policy, family
+from polyalign.families.options import Training
 from polyalign.families.value_d import ValueTraining
 from polyalign.palettes.record import raised_values
 from polyalign.rewards.spec import ModelSpec, ValueSpec
 from polyalign.settings import Name, Strict, unique
 from polyalign.study.sections import (
+    RANDOM,
     SLACKS,
     Evaluation,
     Explore,
-    Level,
     Map,
     Model,
     OnInfeasible,
+    Palette,
     Preferences,
     Prompts,
     RewardModel,
@@ -58,10 +60,12 @@ class Study(Strict):
     preferences: dict[Name, Preferences] = Field(
         default={}, description="Preference data sets, by name."
     )
-    palettes: dict[Name, Annotated[dict[str, Level], Field(min_length=1)]] = Field(
+    palettes: dict[Name, Palette] = Field(
         default={},
         description="Target levels by palette and value: a number, a quantile of the base policy "
-        "(q70), mean, mean+0.5sd, +10% (of the base's spread from q5 to q95), max. A value left "
+        "(q70), mean, mean+0.5sd, +10% (of the base's spread from q5 to q95), max, max(q50, mean); "
+        "`<= LEVEL` is a ceiling, `between LEVEL and LEVEL` a band, and `maximise within NUMBER "
+        "nats` the highest level that one value can have at this KL, the others held. A value left "
         "out is free.",
     )
     map: Map = Field(default=Map(), description="How λ is found.")
@@ -86,6 +90,24 @@ class Study(Strict):
         made = policies_of(self.policies)
         return {name: policy for name, policy in made.items() if name not in self._left_out}
 
+    def with_drawn(self) -> "Study":
+        """This study with the random palettes that its policies name.
+
+        Their levels are `RANDOM`, of all values that λ may weigh, until they are solved.
+        """
+        named = [made.palette for made in self.all_policies.values() if made.palette]
+        drawn = sorted({name for name in named if name not in self.palettes})
+        levels: dict[str, float | str] = dict.fromkeys(self.explored, RANDOM)
+        palettes = self.palettes | dict.fromkeys(drawn, levels)
+        return self.model_copy(update={"palettes": palettes})
+
+    @property
+    def configured(self) -> dict[str, dict[str, float | str]]:
+        """The palettes that the config asks for, without those that the study draws."""
+        return {
+            name: levels for name, levels in self.palettes.items() if RANDOM not in levels.values()
+        }
+
     @property
     def left_out(self) -> dict[str, str]:
         """Policy that this study lacks → why; see `without`."""
@@ -107,7 +129,7 @@ class Study(Strict):
 
     def palettes_behind(self, policy: Policy) -> set[str]:
         """The palettes whose λ a policy needs: its own, and those of its parts."""
-        parts = [self.all_policies[part] for part in policy.parts if part in self.all_policies]
+        parts = [self.all_policies[part] for part in policy.models if part in self.all_policies]
         own = {policy.palette} if policy.palette else set()
         return own.union(*(self.palettes_behind(part) for part in parts))
 
@@ -149,10 +171,22 @@ class Study(Strict):
         return list(self.palettes[policy.palette] if policy.palette else policy.values)
 
     @cached_property
-    def at_default_speed(self) -> "Study":
-        """The study with defaults for what changes only how fast its values are scored."""
-        values = {name: spec.at_default_speed() for name, spec in self.values.items()}
-        return self.model_copy(update={"values": values})
+    def as_compared(self) -> "Study":
+        """The study with defaults for what changes no number of its results.
+
+        How fast values are scored, and where trainings report and when they write checkpoints.
+        """
+        sections = {
+            "values": {name: spec.at_default_speed() for name, spec in self.values.items()},
+            "reward_models": {name: one.unseen() for name, one in self.reward_models.items()},
+            "policies": {
+                name: one.unseen() if isinstance(one, Training) else one
+                for name, one in self.policies.items()
+            },
+        }
+        study = self.model_copy(update=sections)
+        study.__dict__.pop("all_policies", None)
+        return study
 
     def scorer(self, value: str) -> dict[str, Any]:
         """What a value's rewards depend on, JSON-ready: its entry without label and unit.
@@ -180,6 +214,11 @@ class Study(Strict):
         return [name for name, spec in self.values.items() if spec.sign == -1]
 
     @property
+    def shares(self) -> dict[str, float]:
+        """Value → the number above which a score counts, of the values that are shares."""
+        return {name: spec.above for name, spec in self.values.items() if spec.above is not None}
+
+    @property
     def labels(self) -> dict[str, str]:
         """Value → its name on axes and in tables."""
         return {name: spec.label or name for name, spec in self.values.items()}
@@ -187,13 +226,13 @@ class Study(Strict):
     @property
     def raised(self) -> list[str]:
         """The values that some palette raises: asks for another level than the mean; in order."""
-        asked = {value for levels in self.palettes.values() for value in raised_values(levels)}
+        asked = {value for levels in self.configured.values() for value in raised_values(levels)}
         return [value for value in self.values if value in asked]
 
     @property
     def maintained(self) -> list[str]:
         """The values that palettes name only to keep them at their mean, in order."""
-        named = {value for levels in self.palettes.values() for value in levels}
+        named = {value for levels in self.configured.values() for value in levels}
         return [value for value in self.values if value in named and value not in self.raised]
 
     @property
@@ -213,7 +252,7 @@ class Study(Strict):
         First those of `evaluation.values` in its order, which figures take their axes from, then
         raised ones.
         """
-        named = {value for levels in self.palettes.values() for value in levels} or set(self.values)
+        named = {one for levels in self.configured.values() for one in levels} or set(self.values)
         order = dict.fromkeys([*self.evaluation.values, *self.raised, *self.values])
         only = self.evaluation.evaluate_only
         return [value for value in order if value in named and value not in only]

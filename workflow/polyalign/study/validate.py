@@ -80,4 +80,4 @@ def _validate(config: Mapping[str, Any], sources: list[Source]) -> Study:
             text.append(report(faults, config, sources))
     if text:
         raise ConfigError("\n".join(text))
-    return Study(**made.sections)
+    return Study(**made.sections).with_drawn()

@@ -20,6 +20,7 @@ from polyalign.errors import InputError
 from polyalign.families.options import TrainingOptions
 from polyalign.models.endings import Endings, endings
 from polyalign.models.logprobs import encode_responses
+from polyalign.palettes.record import lam_of
 from polyalign.settings import SamplingRule
 from polyalign.train import common
 from polyalign.train.inputs import Run, TrainingInputs
@@ -44,8 +45,9 @@ def scored_candidates(inputs: TrainingInputs) -> tuple[pd.DataFrame, pd.DataFram
     palette, pool = inputs.palette, inputs.candidates
     if pool is None:
         raise TypeError("a palette's candidates are those of the pool")
-    rewards = pool[palette["values"]].to_numpy(np.float64)
-    frame = pool.assign(score=rewards @ np.array(palette["lam_train"], dtype=np.float64))
+    lam = lam_of(palette, "lam_train")
+    rewards = pool[list(lam)].to_numpy(np.float64)
+    frame = pool.assign(score=rewards @ np.array(list(lam.values())))
     # Not by the hash of the prompt alone, which has taken the test split away already.
     aside = frame["prompt"].map(lambda prompt: split_of(f"judges {prompt}", HELD_OUT)) == "test"
     return frame[~aside], frame[aside]

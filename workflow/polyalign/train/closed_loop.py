@@ -10,13 +10,15 @@ the step robust:
   is counted less what the present reward will still bring. Write A = λ·r − log(π / p0), the reward
   that the trainer maximises. p_λ is π exp(A) up to a constant, so to first order its levels are
   those of π plus Cov(r, A) within a prompt, and Cov(r, A) vanishes as π arrives. The correction
-  fades with the training, because less and less can still be learnt: at the end only the levels of
-  the policy itself count, and a trainer whose optimum is not quite p_λ ends at the levels too.
+  fades in the first half of the training, because less and less can still be learnt: then only the
+  levels of the policy itself count, and time is left to follow λ. So a policy that cannot be p_λ,
+  for its size or its trainer, ends at the levels too, at a greater KL.
 - **Noise.** The gain falls as 2 / (t + m), which weighs the batches in proportion to their number
   (Polyak and Juditsky 1992; Lacoste-Julien, Schmidt and Bach 2012, arXiv 1212.2002); the start
   counts as m batches, a tenth of the training. A share of 1/120 is left of its error.
 
-λ ≥ 0 is met by projection in the metric of the curvature, which a cut of each component is not.
+λ ≥ 0 is met by projection in the metric of the curvature, which a cut of each component is not. A
+ceiling is the value with the other sign, and its λ ≤ 0.
 """
 
 from collections.abc import Mapping
@@ -26,8 +28,11 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
+from polyalign.map.words import key_of
+
 SETTLED = 0.95  # of the batches: before, the learning rate is too high for a steady policy
 LAST = 0.25  # of the batches: what the final λ and the levels are averaged over
+LEARNT = 0.5  # of the batches: then the policy is taken to have learnt what it can
 WORTH = 0.1  # of the batches: what the λ at the start counts as
 STEP = 0.5  # longest step, and
 REACH = 3.0  # greatest λ, in lengths of the λ at the start (sd of λ·r under the policy)
@@ -42,11 +47,13 @@ class Aim:
 
     Attributes:
         values: names of the k values.
-        start: (k,) λ ≥ 0 that the training starts with.
+        start: (k,) λ that the training starts with.
         target: (k,) levels that the policy must reach.
         low: (k,) lower ends of the levels' intervals.
         high: (k,) upper ends; only a value with λ > 0 can be above its own.
         curvature: (k, k) covariance of the rewards under p_λ within a prompt: d level / d λ.
+        ceilings: names of the values whose level must not be above; for them `low` is what `high`
+            is for the others.
     """
 
     values: list[str]
@@ -55,18 +62,26 @@ class Aim:
     low: np.ndarray
     high: np.ndarray
     curvature: np.ndarray
+    ceilings: tuple[str, ...] = ()
+
+    @property
+    def signs(self) -> np.ndarray:
+        """(k,) -1 for a ceiling, else 1."""
+        return np.where(np.isin(self.values, self.ceilings), -1.0, 1.0)
 
 
 def aim_of(palette: Mapping[str, Any]) -> Aim:
     """The aim of a solved palette: its levels, and λ, curvature and intervals for training."""
     target, half = np.array(palette["target"]), 1.96 * np.array(palette["level_se_train"])
+    rows = list(palette["values"])
     return Aim(
-        values=list(palette["values"]),
+        values=list(map(key_of, rows)),
         start=np.array(palette["lam_train"]),
         target=target,
         low=target - half,
         high=target + half,
         curvature=np.array(palette["curvature_train"]),
+        ceilings=tuple(key_of(row) for row in rows if row.endswith(" <=")),
     )
 
 
@@ -85,7 +100,8 @@ class ClosedLoop:
         self.levels: list[list[float]] = []  # levels of each batch
         # A value that does not vary cannot be steered: its λ stays.
         self.moves = np.flatnonzero(np.diag(aim.curvature) > 0)
-        part = aim.curvature[np.ix_(self.moves, self.moves)]
+        self.signs = aim.signs[self.moves]
+        part = aim.curvature[np.ix_(self.moves, self.moves)] * np.outer(self.signs, self.signs)
         part = part + 1e-6 * np.diag(np.diag(part))
         self.root = np.linalg.cholesky(part).T  # (m, m), rootᵀ root = curvature
 
@@ -109,17 +125,17 @@ class ClosedLoop:
         done = len(self.path)
         self.path.append(self.lam.tolist())
         self.levels.append(np.asarray(level, dtype=np.float64).tolist())
-        left = max(0.0, 1 - done / self.batches)
+        left = max(0.0, 1 - done / (LEARNT * self.batches))
         gain = 2 / (done + 2 + WORTH * self.batches)
-        gap = (self.aim.target - level - left * pending)[self.moves]
-        old = self.lam[self.moves]
+        gap = self.signs * (self.aim.target - level - left * pending)[self.moves]
+        old = self.signs * self.lam[self.moves]
         goal = self.root @ old + gain * np.linalg.solve(self.root.T, gap)
         step = self.root @ (nnls(self.root, goal)[0] - old)
-        length = float(np.linalg.norm(self.root @ self.aim.start[self.moves]))
+        length = float(np.linalg.norm(self.root @ (self.signs * self.aim.start[self.moves])))
         step *= _shrink(step, STEP * length)
         new = old + np.linalg.solve(self.root, step)
         new *= _shrink(self.root @ new, REACH * length)
-        self.lam[self.moves] = np.maximum(new, 0.0)  # rounding
+        self.lam[self.moves] = self.signs * np.maximum(new, 0.0)  # rounding
         return found
 
     @property
@@ -138,13 +154,16 @@ class ClosedLoop:
         if len(self.path) < max(1, SETTLED * self.batches):
             return False
         level = np.mean(self.levels[-self.window :], axis=0)
-        above = (level > self.aim.high) & (self.final > 0)
+        under, over = level < self.aim.low, level > self.aim.high
+        floor = self.aim.signs > 0
+        beyond = np.where(floor, over, under) & (self.final != 0)
         moved = np.abs(
-            self.root @ (np.array(self.path[-self.window :]) - self.final)[:, self.moves].T
+            self.root
+            @ (self.aim.signs * (np.array(self.path[-self.window :]) - self.final))[:, self.moves].T
         )
-        length = np.linalg.norm(self.root @ self.final[self.moves])
+        length = np.linalg.norm(self.root @ (self.signs * self.final[self.moves]))
         stable = np.linalg.norm(moved, axis=0).max() <= STABLE * length
-        return bool(stable and not above.any() and (level >= self.aim.low).all())
+        return bool(stable and not beyond.any() and not np.where(floor, under, over).any())
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold, as JSON."""

@@ -26,12 +26,13 @@ from polyalign.models.logprobs import encode_responses
 from polyalign.models.sources import ADAPTER
 from polyalign.runtime.files import atomic_write, versions, write_json
 from polyalign.train.divergence import REMEDY, check_number, check_weights
-from polyalign.train.environment import leave_environment_alone
+from polyalign.train.environment import leave_environment_alone, look_for_packages_once
 from polyalign.train.inputs import Run
 from polyalign.train.loading import merged, on_cuda, process_count
 
 METRICS = "metrics.csv"
-# The trainer's summary of a run, and a counter of trl that starts at 0 again when a run is resumed.
+# The trainer's summary of a run, a counter of trl that starts at 0 again when a run is resumed, and
+# times: equal runs have equal metrics.
 NO_METRICS = {
     "num_tokens",
     "train_runtime",
@@ -39,6 +40,7 @@ NO_METRICS = {
     "train_steps_per_second",
     "train_loss",
     "total_flos",
+    "step_time",
     "eval_num_tokens",
     "eval_runtime",
     "eval_samples_per_second",
@@ -55,6 +57,7 @@ NOT_SAMPLED = ("probability tensor contains", "device-side assert triggered")
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
 
 leave_environment_alone()
+look_for_packages_once()
 
 
 class StepBar(TrainerCallback):
@@ -383,8 +386,11 @@ def save(
 def name_base(output: Path, source: str) -> None:
     """Let adapters name the base model of the config: peft names the folder that it was read from.
 
-    For an adapter or a GGUF file that folder was in `work` (see `loading.as_folder`).
+    For an adapter or a GGUF file that folder was in `work` (see `loading.as_folder`). And peft
+    lists the layers in an order that differs from run to run; equal adapters have equal files.
     """
     config = output / ADAPTER
     settings = json.loads(config.read_text(encoding="utf-8"))
+    if isinstance(settings["target_modules"], list):
+        settings["target_modules"].sort()
     write_json(config, {**settings, "base_model_name_or_path": source})

@@ -23,6 +23,7 @@ from polyalign.errors import InputError
 from polyalign.families.dpo import Dpo, Mixed
 from polyalign.models.endings import Endings, endings
 from polyalign.models.logprobs import response_logprobs
+from polyalign.palettes.record import lam_of
 from polyalign.settings import SamplingRule
 from polyalign.train import common, listwise
 from polyalign.train.calibration import held_out
@@ -110,10 +111,11 @@ def labelled_pairs(inputs: TrainingInputs, count: int) -> tuple[pd.DataFrame, di
     palette, pool = inputs.palette, inputs.candidates
     if pool is None:
         raise TypeError("a palette's pairs are drawn from candidates")
+    lam = lam_of(palette, "lam_train")
     pairs = lambda_pairs(
         pool,
-        pool[palette["values"]].to_numpy(np.float64),
-        np.array(palette["lam_train"]),
+        pool[list(lam)].to_numpy(np.float64),
+        np.array(list(lam.values())),
         inputs.seed,
         count,
     )

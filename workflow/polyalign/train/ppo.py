@@ -19,7 +19,6 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import (
-    AutoModelForCausalLM,
     PreTrainedTokenizerBase,
     Trainer,
     TrainingArguments,
@@ -31,7 +30,6 @@ from polyalign.errors import InputError
 from polyalign.families.ppo import Ppo
 from polyalign.models.encoding import render
 from polyalign.models.endings import end_text, end_tokens, sampling_rule, without_end
-from polyalign.models.load import load_model
 from polyalign.sampling.engines import left_padded
 from polyalign.train import common, rl
 from polyalign.train.actor_critic import (
@@ -45,7 +43,7 @@ from polyalign.train.actor_critic import (
 from polyalign.train.closed_loop import ClosedLoop, group_covariance
 from polyalign.train.divergence import check_number
 from polyalign.train.inputs import Run, TrainingInputs
-from polyalign.train.loading import adapted, load, ready
+from polyalign.train.loading import adapted, load
 
 WEIGHTS = "model.safetensors"
 # The critic's share of the loss; it only matters where gradients are clipped.
@@ -62,7 +60,7 @@ class PpoTrainer(Trainer):
 
     Args:
         model: the policy with its value head.
-        reference: the base model; None with adapters, where it is the policy without them.
+        reference: the base model; None if it is the policy without its adapters.
         args: the arguments of `trainer_arguments`.
         tokenizer: of the policy.
         task: what is asked and rewarded, values without weight left out.
@@ -101,7 +99,6 @@ class PpoTrainer(Trainer):
         )
         self.actor, self.tokenizer, self.task, self.section = model, tokenizer, task, section
         self.encoded = encoded
-        # With adapters the reference is the policy without them.
         if reference is not None:
             reference = self.accelerator.prepare_model(reference, evaluation_mode=True)
         self.reference = reference
@@ -191,7 +188,7 @@ class PpoTrainer(Trainer):
 
         A token's reward is −log(π / p0) / Λ, and that of the last one also Σᵢ (λᵢ/Λ) rᵢ.
         """
-        total = sum(self.task.lam.values())
+        total = sum(map(abs, self.task.lam.values()))
         lam = self.loop.named_lam() if self.loop else self.task.lam
         weighted = [scores[name] * weight / total for name, weight in lam.items()]
         reward = torch.stack(weighted).sum(0)
@@ -337,6 +334,7 @@ def train_ppo(task: rl.Task, section: Ppo, run: Run, output: Path) -> dict[str, 
     settings = {
         "model": task.model,
         "revision": task.revision,
+        "start": task.initial,
         "lam": weights,
         "template": task.template,
         "sampling": task.sampling.model_dump(),
@@ -349,18 +347,15 @@ def train_ppo(task: rl.Task, section: Ppo, run: Run, output: Path) -> dict[str, 
         **common.recorded(section, run),
     }
     arguments = common.training_arguments(section, run)
-    policy, tokenizer = load(task.model, task.revision, task.template, section, run)
+    policy, tokenizer = load(*task.policy, task.template, section, run)
     if not weights:
         return rl.copy_base(policy, tokenizer, output, run.work, settings)
     texts = [render(tokenizer, task.template, prompt) for prompt in task.prompts]
     rl.check_prompts(texts, tokenizer, policy, task.sampling.max_new_tokens)
-    reference = None
-    if section.lora is None:
-        full: dict[str, Any] = {"revision": task.revision, "dtype": torch.float32}
-        reference = ready(load_model(AutoModelForCausalLM, task.model, "model", **full))
-    actor = ActorCritic(
-        adapted(policy, section, run, "CAUSAL_LM", task.revision), task.sampling.temperature
-    )
+    # Adapters on the base model can be switched off.
+    reference = rl.reference(task) if section.lora is None or task.initial else None
+    adapted_policy = adapted(policy, section, run, "CAUSAL_LM", task.policy[1])
+    actor = ActorCritic(adapted_policy, task.sampling.temperature)
     disable_dropout_in_model(actor)
     trainer = PpoTrainer(
         actor,

@@ -1,6 +1,6 @@
 """What the reinforcement learning trainers share: the task, rewards, prompts, the empty case.
 
-All of them maximise E[Σᵢ (λᵢ/Λ) rᵢ] − (1/Λ) KL(π ‖ p0) with Λ = Σᵢ λᵢ. Its optimum is
+All of them maximise E[Σᵢ (λᵢ/Λ) rᵢ] − (1/Λ) KL(π ‖ p0) with Λ = Σᵢ |λᵢ|. Its optimum is
 p_λ ∝ p0 exp(λ·r), on a reward scale that does not depend on Λ. Where λ moves while training (see
 `closed_loop`), Λ stays that of the start.
 """
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import (
+    AutoModelForCausalLM,
     Trainer,
     TrainerCallback,
     TrainerControl,
@@ -22,6 +24,7 @@ from transformers.trainer_callback import ExportableState
 
 from polyalign.errors import InputError
 from polyalign.models.encoding import check_lengths, max_positions
+from polyalign.models.load import load_model
 from polyalign.palettes.record import lam_of
 from polyalign.rewards import Score, check_finite, check_weights, load, score_of
 from polyalign.runtime.files import versions
@@ -30,7 +33,7 @@ from polyalign.settings import SamplingRule
 from polyalign.train import common
 from polyalign.train.closed_loop import Aim, ClosedLoop, aim_of
 from polyalign.train.inputs import TrainingInputs
-from polyalign.train.loading import process_count, take_own_gpu
+from polyalign.train.loading import process_count, ready, take_own_gpu
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,10 @@ class Task:
         template: text around a prompt, with `{prompt}`.
         prompts: bare prompts (without template); drawn in shuffled passes.
         rewards: value → reward function.
-        lam: value → λ ≥ 0; values with λ = 0 are left out of the reward.
+        lam: value → λ, that of a ceiling ≤ 0; values with λ = 0 are left out of the reward.
         sampling: how the base model's candidates were sampled.
         aim: the levels that λ is steered to while training; None keeps λ.
+        initial: folder of the model that the training starts from; None: the base model.
     """
 
     model: str
@@ -56,6 +60,12 @@ class Task:
     lam: Mapping[str, float]
     sampling: SamplingRule
     aim: Aim | None = None
+    initial: str | None = None
+
+    @property
+    def policy(self) -> tuple[str, str | None]:
+        """The model that the training starts from, and its revision on the hub."""
+        return (self.initial, None) if self.initial else (self.model, self.revision)
 
 
 def task_of(inputs: TrainingInputs) -> Task:
@@ -66,8 +76,11 @@ def task_of(inputs: TrainingInputs) -> Task:
     take_own_gpu()
     lam = lam_of(inputs.palette, "lam_train")
     aim = aim_of(inputs.palette) if inputs.settings["adapt"] else None
-    scored = lam if aim and any(lam.values()) else [name for name in lam if lam[name] > 0]
+    scored = lam if aim and any(lam.values()) else [name for name in lam if lam[name] != 0]
     rewards = {name: load(spec) for name, spec in inputs.values.items() if name in scored}
+    # Without any weight the base model is the answer.
+    started = inputs.policies.values() if any(lam.values()) else ()
+    initial = next((str(folder) for folder in started), None)
     return Task(
         model=inputs.model["source"],
         revision=inputs.model["revision"],
@@ -77,6 +90,7 @@ def task_of(inputs: TrainingInputs) -> Task:
         lam={name: lam[name] for name in rewards},
         sampling=SamplingRule(**inputs.sampling),
         aim=aim,
+        initial=initial,
     )
 
 
@@ -130,7 +144,7 @@ def weighed(task: Task) -> dict[str, float]:
     """λ at the start of the values that are rewarded; empty if every λ is 0.
 
     Raises:
-        InputError: on a negative or infinite λ, or one without a reward function.
+        InputError: on an infinite λ, or one without a reward function.
     """
     active = active_weights(task.lam, task.rewards)
     if task.aim is None or not active:
@@ -155,13 +169,13 @@ def scored(
 
 
 def active_weights(lam: Mapping[str, float], rewards: Mapping[str, Any]) -> dict[str, float]:
-    """The positive λ, by name.
+    """The λ that are not 0, by name.
 
     Raises:
-        InputError: on a negative or infinite λ, or one without a reward function.
+        InputError: on an infinite λ, or one without a reward function.
     """
     check_weights(lam, rewards)
-    return {name: float(weight) for name, weight in lam.items() if weight > 0}
+    return {name: float(weight) for name, weight in lam.items() if weight != 0}
 
 
 def prompt_order(prompts: int, batches: int, per_batch: int, seed: int) -> np.ndarray:
@@ -198,6 +212,12 @@ def copy_base(
         "exact_target": True,
         "note": "every λ is 0: the base model already meets the palette and is the answer",
     }
+
+
+def reference(task: Task) -> Any:
+    """The base model in float32, ready to judge responses."""
+    full: dict[str, Any] = {"revision": task.revision, "dtype": torch.float32}
+    return ready(load_model(AutoModelForCausalLM, task.model, "model", **full))
 
 
 def check_prompts(texts: list[str], tokenizer: Any, policy: Any, max_new_tokens: int) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import datasets
 import torch
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
 from polyalign.families.rloo import Rloo
 from polyalign.models.encoding import render
@@ -136,6 +137,15 @@ def reward_function(
     return reward
 
 
+def refer_to_base(trainer: Any, task: rl.Task) -> None:
+    """Measure the KL to the base model; trl measures it to the model that training starts from."""
+    trainer.ref_model = None  # so that there are never three models in memory
+    base = rl.reference(task)
+    disable_dropout_in_model(base)
+    add_fused_lm_head(base, temperature=task.sampling.temperature)
+    trainer.ref_model = trainer.accelerator.prepare_model(base, evaluation_mode=True)
+
+
 def train(inputs: TrainingInputs, output: Path) -> dict[str, Any]:
     """Train the policy's model into `output`; returns the record of the training."""
     return train_rloo(rl.task_of(inputs), Rloo(**inputs.settings), inputs.run, output)
@@ -163,10 +173,11 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
         InputError: if model, tokenizer, template, prompts, λ, rewards or batch do not fit.
     """
     weights = rl.weighed(task)
-    total = sum(weights.values())
+    total = sum(map(abs, weights.values()))
     settings = {
         "model": task.model,
         "revision": task.revision,
+        "start": task.initial,
         "algorithm": section.algorithm,
         "lam": weights,
         "template": task.template,
@@ -176,7 +187,7 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
         **common.recorded(section, run),
     }
     trainer_class, config_class, options = ALGORITHMS[section.algorithm]
-    policy, tokenizer = load(task.model, task.revision, task.template, section, run)
+    policy, tokenizer = load(*task.policy, task.template, section, run)
     if not weights:
         return rl.copy_base(policy, tokenizer, output, run.work, settings)
     texts = [render(tokenizer, task.template, prompt) for prompt in task.prompts]
@@ -204,13 +215,15 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
             top_k=task.sampling.top_k,
             top_p=task.sampling.top_p,
             # Of the reference, which trl loads itself.
-            model_init_kwargs={"revision": task.revision},
+            model_init_kwargs={"revision": task.policy[1]},
         ),
         train_dataset=datasets.Dataset.from_dict(rows),
         processing_class=tokenizer,
-        peft_config=adapters(section.lora, run, "CAUSAL_LM", task.revision),
+        peft_config=adapters(section.lora, run, "CAUSAL_LM", task.policy[1]),
     )
-    if trainer.ref_model is not None:
+    if task.initial:
+        refer_to_base(trainer, task)
+    elif trainer.ref_model is not None:
         ready(trainer.accelerator.unwrap_model(trainer.ref_model))
     trainer.loop = rl.closed_loop(task, trainer, section.steps)
     record = common.train_and_save(trainer, tokenizer, output, run.work, settings)

@@ -12,7 +12,8 @@ Log-probabilities are those at the temperature of sampling. With top_k or top_p,
 not those of the whole distribution, and the model is an approximation (`exact_target`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ from polyalign.train.value_calibration import calibration, table
 
 READ_AT_ONCE = 16
 """Prompts, with their candidates, that the base model reads at once."""
+
+PART = 32
+"""Texts that a model reads at once within a batch."""
 
 MAINTAINED = 0.3
 """Share of a value that palettes only keep at its mean: λ hardly weighs it in practice."""
@@ -151,6 +155,22 @@ def token_logprobs(
     return chosen.masked_fill(seen[:, before:] == 0, 0.0)
 
 
+def by_length(texts: Pairs, read: Callable[[list[int]], torch.Tensor]) -> torch.Tensor:
+    """What `read` gives for b texts, (b, longest response), read in parts of similar length.
+
+    A third of a batch as it comes is padding.
+
+    Args:
+        texts: b pairs of prompt ids and response ids.
+        read: numbers of some texts → (their number, their longest response).
+    """
+    order = sorted(range(len(texts)), key=lambda row: len(texts[row][0]) + len(texts[row][1]))
+    longest = max(len(response) for _, response in texts)
+    parts = [read(order[start : start + PART]) for start in range(0, len(order), PART)]
+    wide = [torch.nn.functional.pad(part, (0, longest - part.shape[1])) for part in parts]
+    return torch.cat(wide)[np.argsort(order)]
+
+
 class ValueTrainer(Trainer):
     """Trains the changes of a value model; the base model is no part of what it keeps.
 
@@ -185,9 +205,14 @@ class ValueTrainer(Trainer):
         for start in range(0, len(self.candidates), READ_AT_ONCE):
             several = range(start, min(start + READ_AT_ONCE, len(self.candidates)))
             texts = [text for prompt in several for text in self.candidates.texts(prompt)]
-            logs = token_logprobs(self.base, self.pad, texts, self.temperature).sum(1)
+            logs = by_length(texts, partial(self._read, texts)).sum(1)
             found.append(logs.view(len(several), -1).cpu())
         return torch.cat(found)
+
+    def _read(self, texts: Pairs, rows: list[int]) -> torch.Tensor:
+        """Log-probabilities of the tokens of some texts under the base model."""
+        some = [texts[row] for row in rows]
+        return token_logprobs(self.base, self.pad, some, self.temperature)
 
     def compute_loss(
         self,
@@ -227,8 +252,12 @@ class TrainedValues(ValueModel):
         self, base: PreTrainedModel, u: torch.Tensor, pad: int, texts: Pairs, temperature: float
     ) -> torch.Tensor:
         """`token_logprobs` of the texts at u, (b, values)."""
-        self.at(u)
-        return token_logprobs(base, pad, texts, temperature)
+
+        def read(rows: list[int]) -> torch.Tensor:
+            self.at(u[rows])
+            return token_logprobs(base, pad, [texts[row] for row in rows], temperature)
+
+        return by_length(texts, read)
 
 
 def train_values(

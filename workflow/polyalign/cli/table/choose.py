@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def answer(options: argparse.Namespace) -> Answer:
     """Choose, write the answers, and say what their levels are."""
+    from polyalign.map.words import values_of, weights_of
     from polyalign.palettes.choose import Choice, choose
 
     if options.draws < 1 or (options.best and options.draws > 1):
@@ -49,10 +50,10 @@ def answer(options: argparse.Namespace) -> Answer:
             status = INFEASIBLE if solution.status == "infeasible" else STALLED
             failed = {"status": solution.status, "message": solution.message}
             return Answer(failed, above=[solution.message, "nothing is written"], status=status)
-        lam = dict(zip(solution.values, solution.lam.tolist(), strict=True))
+        lam = weights_of(solution.values, solution.lam.tolist())
     else:
         lam = given_lam(options)
-    check_names(lam)
+    check_names(values_of(lam))
     choice = Choice(lam, greedy=options.best, draws=options.draws, seed=options.seed)
     try:
         found = choose(_candidates(options, list(lam)), choice, options.answers)
@@ -91,5 +92,7 @@ def _candidates(options: argparse.Namespace, values: list[str]) -> "Iterator[Can
     if is_large(options.table, len(values)):
         return streamed(read_stream(options, values, "prompt"))
     from polyalign.data.tables import read_table
+    from polyalign.map.words import values_of
 
-    return iter([in_memory(read_table(options.table), read_frame(options, values), values)])
+    checked = read_frame(options, values_of(values))
+    return iter([in_memory(read_table(options.table), checked, values)])

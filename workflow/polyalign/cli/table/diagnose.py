@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from polyalign.cli.table.options import add_limits, asked_levels, limits_of
 from polyalign.cli.table.output import INFEASIBLE, STALLED, Answer, cell
-from polyalign.cli.table.reading import caveat, check_names, read_frame, read_whole
+from polyalign.cli.table.reading import (
+    caveat,
+    check_names,
+    read_frame,
+    read_whole,
+    with_labels,
+)
 from polyalign.cli.table.weights import add_weights, given_lam, which
 from polyalign.errors import InputError
 
@@ -34,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def answer(options: argparse.Namespace) -> Answer:
     """The diagnostics of a palette, or of a λ by the levels that it gives on the table."""
+    from polyalign.map.words import labels_of, values_of
     from polyalign.palettes.diagnose import diagnose_palette
     from polyalign.palettes.solve import solve_palette
 
@@ -42,8 +49,8 @@ def answer(options: argparse.Namespace) -> Answer:
     limits = limits_of(options)
     given = None if which(options) == "target" else given_lam(options)
     levels: dict[str, Any] = asked_levels(options.target) if given is None else dict(given)
-    check_names(levels)
-    pool = _pool(options, list(levels))
+    check_names(values_of(levels))
+    pool = with_labels(options.table, _pool(options, values_of(levels)), labels_of(levels))
     if given is not None:
         levels = _levels_at(pool, given, options.scope)
     record = solve_palette(pool, "given", levels, scope=options.scope)
@@ -67,15 +74,18 @@ def _pool(options: argparse.Namespace, values: list[str]) -> "pd.DataFrame":
     return read_frame(options, values).assign(split="fit")
 
 
-def _levels_at(pool: "pd.DataFrame", lam: Mapping[str, float], scope: str) -> dict[str, float]:
-    """Value → level of the policy that λ tilts, on the `fit` rows: the palette that has this λ."""
+def _levels_at(
+    pool: "pd.DataFrame", lam: Mapping[str, float], scope: str
+) -> dict[str, str | float]:
+    """Key → level of the policy that λ tilts, on the `fit` rows: the palette that has this λ."""
     import numpy as np
 
-    from polyalign.palettes.solve import fit_split
+    from polyalign.palettes.solve import fit_problem
 
-    base, _, _ = fit_split(pool, list(lam), scope)
-    found = base.moments(np.array(list(lam.values())) * base.scale)[1]
-    return dict(zip(lam, base.raw(found).tolist(), strict=True))
+    base = fit_problem(pool, dict.fromkeys(lam, 0.0), scope).base
+    found = base.raw(base.moments(np.array(list(lam.values())) * base.scale)[1]).tolist()
+    levels = zip(lam.items(), found, strict=True)
+    return {key: level if weight >= 0 else f"<= {level!r}" for (key, weight), level in levels}
 
 
 def _as_given(found: Mapping[str, Any], lam: Mapping[str, float]) -> dict[str, Any]:

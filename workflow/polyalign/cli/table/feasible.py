@@ -24,7 +24,8 @@ def answer(options: argparse.Namespace) -> Answer:
     from polyalign.palettes.table_commands import find_reach
 
     limits = limits_of(options)
-    table, target = problem(options)
+    table = problem(options)
+    target = table.target
     base, names = table.base, table.names
     if options.plot is not None:
         draw_path(options.plot, table, target, limits)
@@ -65,6 +66,9 @@ def answer(options: argparse.Namespace) -> Answer:
         ],
         header=("value", "base", "target", *ways),
         rows=list(zip(names, base.center, target, *ways.values(), strict=True)),
-        below=["highest: with the other values held at their targets", *caveat_of(table)],
+        below=[
+            "highest (of a ceiling, lowest): with the others held at their targets",
+            *caveat_of(table),
+        ],
         status=INFEASIBLE if infeasible else 0,
     )

@@ -6,7 +6,7 @@ from math import isfinite, nan
 from typing import TYPE_CHECKING
 
 from polyalign.errors import InputError, nearest
-from polyalign.map.palette import GRAMMAR, check_level
+from polyalign.map.words import WORDS, check_word
 
 if TYPE_CHECKING:
     from polyalign.map.dual import Limits
@@ -19,7 +19,8 @@ def add_targets(parser: argparse.ArgumentParser, *, required: bool = True) -> No
         action="append",
         required=required,
         metavar="NAME=LEVEL",
-        help=f"level of one value; repeat. LEVEL: {GRAMMAR.replace('%', '%%')}",
+        help=f"level of one value; repeat. LEVEL: {WORDS.replace('%', '%%')}. NAME: a value, "
+        "share(VALUE > NUMBER), or either with [COLUMN=TEXT] for the prompts of a group",
     )
 
 
@@ -78,13 +79,22 @@ def limits_of(options: argparse.Namespace) -> "Limits":
 
 
 def asked_levels(items: Sequence[str]) -> dict[str, str]:
-    """Value → level of what `--target` names; `InputError` names what is not understood."""
-    levels = pairs(items, "NAME=LEVEL")
-    for name, level in levels.items():
+    """Key → word of what `--target` names; `InputError` names what is not understood.
+
+    `NAME<=LEVEL` is the same as `NAME=<= LEVEL`.
+    """
+    levels: dict[str, str] = {}
+    for name, word in pairs(items, "NAME=LEVEL").items():
+        side = name[-1] if name[-1] in "<>" else ""
+        key = name.removesuffix(side).rstrip("= ")
+        text = f"{side}= {word.strip()}" if side else word
         try:
-            check_level(level)
+            if not key or key in levels:
+                raise InputError("expected each value once; for two ends write between A and B")
+            check_word(text)
         except InputError as error:
-            raise InputError(f"--target {name}: {error}") from error
+            raise InputError(f"--target {key or name}: {error}") from error
+        levels[key] = text
     return levels
 
 

@@ -80,6 +80,7 @@ def draw_rounds(
     path: str, table: "Table", target: "np.ndarray", rounds: "Rounds", at_once: "np.ndarray"
 ) -> None:
     """Levels after each round, and those (k,) of the simultaneous solution."""
+    import numpy as np
     import pandas as pd
 
     parts = [
@@ -91,7 +92,7 @@ def draw_rounds(
                 "target": target,
                 "level": level,
                 "simultaneous": at_once,
-                "spread": table.base.scale,
+                "spread": np.abs(table.base.scale),
             }
         )
         for turn, level in enumerate([table.base.center, *rounds.levels])
@@ -128,7 +129,7 @@ def _draw(path: str, figure: str, table: "Table", **tables: Any) -> None:
     from polyalign.plots.data import FigureData
 
     center = table.base.center
-    levels = pd.DataFrame({"mean": center, "sd": table.base.scale}, index=table.names)
+    levels = pd.DataFrame({"mean": center, "sd": abs(table.base.scale)}, index=table.names)
     data = FigureData(
         labels={name: name for name in table.names},
         units={},

@@ -2,9 +2,11 @@
 
 import argparse
 
-from polyalign.cli.table.options import add_targets
+from polyalign.cli.table.options import add_targets, asked_levels
 from polyalign.cli.table.output import Answer
 from polyalign.cli.table.reading import problem
+from polyalign.errors import InputError
+from polyalign.map.words import labels_of
 
 HELP = "levels as quantiles, and quantiles as levels"
 EXAMPLE = "quantile rewards.parquet --target humor=q80 --target helpful=0.5"
@@ -19,7 +21,14 @@ def answer(options: argparse.Namespace) -> Answer:
     """Each target as a number, as shares of the base policy's rewards, in sd and in per cent."""
     from polyalign.palettes.table_commands import places
 
-    table, target = problem(options)
+    asked = asked_levels(options.target)
+    if labels_of(asked):
+        raise InputError(
+            "quantile: the levels of a group of prompts have no place among all samples; expected "
+            "values of all prompts"
+        )
+    table = problem(options)
+    target = table.target
     found = places(table.rewards, table.groups, target, scope=table.base.scope)
     ways = {
         "level": target,
@@ -29,19 +38,18 @@ def answer(options: argparse.Namespace) -> Answer:
         "sd from mean": found.in_sd,
         "% of spread": found.in_per_cent,
     }
-    asked = dict(item.rpartition("=")[::2] for item in options.target)
     return Answer(
         {
             "values": table.names,
-            "asked": [asked[name] for name in table.names],
+            "asked": [asked[row.of] for row in table.rows],
             "scope": table.base.scope,
             "level": target,
             **{name: getattr(found, name) for name in found._fields},
         },
         header=("value", "asked", *ways),
         rows=[
-            (name, asked[name], *row)
-            for name, row in zip(table.names, zip(*ways.values(), strict=True), strict=True)
+            (row.name, asked[row.of], *numbers)
+            for row, numbers in zip(table.rows, zip(*ways.values(), strict=True), strict=True)
         ],
         below=[
             "quantile: write q and this number to ask for the level; - where no quantile is it",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from polyalign.map.base import Base
+    from polyalign.map.words import Problem
     from polyalign.palettes.streamed import Stream
 
 STREAM_CELLS = 50_000_000
@@ -84,14 +85,43 @@ class Progress:
             print(f"reading {self.table}: pass {number}, {share:.0%}", file=sys.stderr)
 
 
-def problem(options: argparse.Namespace) -> tuple[Table, "np.ndarray"]:
-    """The table, and the target (k,), of a command with `--target`."""
-    from polyalign.map.palette import parse_target
+def problem(options: argparse.Namespace) -> "Problem":
+    """What `--target` asks of the table.
+
+    Raises:
+        InputError: if no policy within the budget of a value to maximise keeps the other levels.
+    """
+    found = pose_asked(options)
+    if found.beyond:
+        raise InputError(found.beyond)
+    return found
+
+
+def pose_asked(options: argparse.Namespace) -> "Problem":
+    """As `problem`, also where the budget does not suffice."""
+    from polyalign.map.words import labels_of, pose, values_of
+    from polyalign.palettes.solve import cells_of
 
     levels = asked_levels(options.target)
-    table = read(options, list(levels))
-    scope = table.base.scope
-    return table, parse_target(levels, table.rewards, table.names, table.groups, scope=scope)
+    frame = read_frame(options, values_of(levels))
+    columns, groups = cells_of(with_labels(options.table, frame, labels_of(levels)), levels)
+    return pose(levels, columns, groups, options.scope)
+
+
+def with_labels(path: str, frame: "pd.DataFrame", labels: list[str]) -> "pd.DataFrame":
+    """The frame of `read_frame`, with the columns that groups of prompts are named by."""
+    from polyalign.data.tables import read_table
+
+    if not labels:
+        return frame
+    table = read_table(path)
+    absent = [name for name in labels if name not in table]
+    if absent:
+        raise InputError(
+            f"{path}: no column {', '.join(map(repr, absent))}; it has "
+            f"{', '.join(map(str, table.columns))}"
+        )
+    return frame.assign(**{name: table[name].iloc[frame.index].to_numpy() for name in labels})
 
 
 def read(options: argparse.Namespace, values: list[str] | None) -> Table:

@@ -32,7 +32,8 @@ def answer(options: argparse.Namespace) -> Answer:
     from polyalign.map.dual import solve_on
     from polyalign.map.sequential import sequential as align_in_turn
 
-    table, target = problem(options)
+    table = problem(options)
+    target = table.target
     base, names = table.base, table.names
     together = solve_on(base, target, names=names)
     record = {"values": names, "target": target, "scope": base.scope}

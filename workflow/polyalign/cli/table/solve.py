@@ -10,6 +10,7 @@ from polyalign.cli.table.reading import (
     caveat,
     check_names,
     is_large,
+    pose_asked,
     problem,
     read_stream,
 )
@@ -75,23 +76,23 @@ def _draw(options: argparse.Namespace) -> None:
         raise InputError(
             f"--plot: {options.table} is too large to be drawn from; thin it to some of its prompts"
         )
-    table, target = problem(options)
-    draw_path(options.plot, table, target, DEFAULT_LIMITS)
+    asked = problem(options)
+    draw_path(options.plot, asked, asked.target, DEFAULT_LIMITS)
 
 
 def solve_asked(options: argparse.Namespace) -> tuple["Solution", list[str]]:
     """The solution of what `--target` asks, and warnings; a large table is streamed."""
     from polyalign.map.cautions import cautions
-    from polyalign.map.dual import solve_on
+    from polyalign.map.words import rows_of, values_of
 
     levels = asked_levels(options.target)
-    check_names(levels)
+    check_names(values_of(levels))
     if is_large(options.table, len(levels)):
         from polyalign.palettes.streamed import solve_stream
 
-        stream = read_stream(options, list(levels), options.scope)
+        asked = {row.name: row.level for row in rows_of(levels)}
+        stream = read_stream(options, list(asked), options.scope)
         solution = solve_stream(stream, levels, slack=True)
-        return solution, cautions(stream, levels, solution.target, list(levels))
-    table, target = problem(options)
-    solution = solve_on(table.base, target, names=table.names, slack=True)
-    return solution, cautions(table.base, levels, target, table.names)
+        return solution, cautions(stream, asked, solution.target, list(asked))
+    posed = pose_asked(options)
+    return posed.solve(), cautions(posed.base, posed.levels, posed.target, posed.names)

@@ -7,6 +7,7 @@ from pathlib import Path
 from polyalign.cli.table.options import add_targets, pairs
 from polyalign.cli.table.options import number as lam_number
 from polyalign.errors import InputError
+from polyalign.map.words import weights_of
 
 WAYS = ("lam", "palette", "target")
 
@@ -40,22 +41,15 @@ def which(options: argparse.Namespace) -> str:
 
 
 def given_lam(options: argparse.Namespace) -> dict[str, float]:
-    """Value → λ ≥ 0 of `--lam` or `--palette`.
+    """Value → λ of `--lam` or `--palette`; that of a ceiling is below 0.
 
     Raises:
-        InputError: if it cannot be read, or is negative.
+        InputError: if it cannot be read.
     """
     if options.palette is not None:
         return _read_palette(options.palette)
     texts = pairs(options.lam, "NAME=NUMBER")
-    lam = {name: lam_number(name, text) for name, text in texts.items()}
-    for name, weight in lam.items():
-        if weight < 0:
-            raise InputError(
-                f"--lam {name}: {weight:g}; expected a number of at least 0, since a palette asks "
-                "for more of each value, never for less"
-            )
-    return lam
+    return {name: lam_number(name, text) for name, text in texts.items()}
 
 
 def _read_palette(path: str) -> dict[str, float]:
@@ -72,4 +66,4 @@ def _read_palette(path: str) -> dict[str, float]:
             f"--palette {path}: it has no λ, since no policy reaches its levels "
             f"({record.get('message', 'no message')}); lower them and solve it again"
         )
-    return dict(zip(names, map(float, lam), strict=True))
+    return weights_of(names, lam)

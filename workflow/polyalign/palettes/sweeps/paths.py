@@ -9,7 +9,7 @@ import pandas as pd
 from polyalign.errors import InputError
 from polyalign.map.dual import Limits
 from polyalign.map.search import path
-from polyalign.palettes.solve import fit_split
+from polyalign.palettes.solve import fit_problem
 
 
 def compute(
@@ -47,7 +47,7 @@ def compute(
     judged = Limits(**limits)
     tables = []
     for name, record in palettes.items():
-        base, _, _ = fit_split(pool, list(record["values"]), record["scope"])
+        base = fit_problem(pool, record["levels"], record["scope"]).base
         found = path(base, np.array(record["asked"]), shares, judged)
         tables.append(
             pd.DataFrame(

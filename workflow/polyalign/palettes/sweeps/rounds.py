@@ -8,13 +8,15 @@ import pandas as pd
 
 from polyalign.errors import InputError
 from polyalign.map.sequential import sequential
-from polyalign.palettes.sweeps.bases import bases
+from polyalign.map.words import column_of, key_of
+from polyalign.palettes.solve import fit_problem
 
 
 def compute(
     pool: pd.DataFrame,
     palettes: Mapping[str, Mapping[str, Any]],
     *,
+    values: list[str],
     rounds: int,
 ) -> pd.DataFrame:
     """Coordinate ascent on the dual of each palette, on the prompts that it was fitted on.
@@ -25,12 +27,14 @@ def compute(
     Args:
         pool: rewards table of the base model's candidates.
         palettes: palette → its solved record.
+        values: the values in the order in which they are aligned, for the palettes that have them.
         rounds: rounds of coordinate ascent.
 
     Returns:
-        One row per palette, round and value: `palette`, `round` (0 is the base model), `value`,
-        `target`, `base` and `level` after the round (raw), `simultaneous` (the level of the joint
-        solution), `lam`, `spread` (standard deviation of the base model's rewards).
+        One row per palette, round and value (of a band, its end that binds): `palette`, `round` (0
+        is the base model), `value`, `target`, `base` and `level` after the round (raw),
+        `simultaneous` (the level of the joint solution), `lam`, `spread` (standard deviation of the
+        base model's rewards).
 
     Raises:
         InputError: if `palettes` is empty.
@@ -43,26 +47,32 @@ def compute(
     rows = []
     solved = {name: one for name, one in palettes.items() if one["status"] == "solved"}
     for name, record in solved.items():
-        part = bases(pool, record["values"], record["scope"])
-        target = (np.array(record["target"]) - part.center) / part.scale
-        found = sequential(part.fit, target, rounds=rounds)
-        base = part.raw_level(part.fit.center)
-        start = (np.zeros_like(target), base)
-        history = [start, *zip(found.lam, part.raw_level(found.levels), strict=True)]
-        for turn, (lam, level) in enumerate(history):
-            weight = part.raw_lam(lam)
-            for i, value in enumerate(part.values):
+        # A record has its values in the order of its settings, which is that of the alphabet.
+        keys = sorted(record["levels"], key=lambda key: values.index(column_of(key).value))
+        ordered = {key: record["levels"][key] for key in keys}
+        problem = fit_problem(pool, ordered, record["scope"])
+        base = problem.base
+        order = [record["values"].index(row) for row in problem.names]
+        target, simultaneous = (np.array(record[key])[order] for key in ("target", "realised"))
+        found = sequential(base, target, rounds=rounds)
+        start = (np.zeros_like(target), base.center)
+        binding: dict[str, int] = {}
+        for i, row in enumerate(problem.names):
+            if key_of(row) not in binding or record["lam"][order[i]]:
+                binding[key_of(row)] = i
+        for turn, (lam, level) in enumerate([start, *zip(found.lam, found.levels, strict=True)]):
+            for value, i in binding.items():
                 rows.append(
                     {
                         "palette": name,
                         "round": turn,
                         "value": value,
-                        "target": record["target"][i],
-                        "base": base[i],
+                        "target": target[i],
+                        "base": base.center[i],
                         "level": level[i],
-                        "simultaneous": record["realised"][i],
-                        "lam": weight[i],
-                        "spread": part.scale[i],
+                        "simultaneous": simultaneous[i],
+                        "lam": lam[i],
+                        "spread": abs(base.scale[i]),
                     }
                 )
     return pd.DataFrame(rows)

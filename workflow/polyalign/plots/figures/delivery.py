@@ -2,11 +2,12 @@
 
 A row is a policy, below the palette that it realises. A column is a value, in standard deviations
 of the base model's rewards; 0 is the base model's level on the test prompts. The line is the asked
-level, whose gain stands above it, and the shade is where it is reached: green for raised values,
-grey for those that only have to keep the base mean. A point is the realised level with its 95 %
-interval, clustered by prompt: the exact expectation over the candidates for a policy that chooses
-among them, the mean of its answers for any other. A full point is at or above the asked level
-(reached), a hollow one has its whole interval below (missed), a half one is between (undecided). An
+level, whose gain stands above it, and the shade is where it is reached: green for raised values and
+ceilings (≤), grey for those that only have to keep the base mean. A point is the realised level
+with its 95 % interval, clustered by prompt: the exact expectation over the candidates for a policy
+that chooses among them, the mean of its answers for any other. A full point is at or above the
+asked level (reached), a hollow one has its whole interval below (missed), a half one is between
+(undecided); at a ceiling below and above change places. An
 arrow is where an interval goes on beyond the panel. The last column is the KL to the base model in
 nats: full bars are measured on samples; open bars, ≤, are the upper bound that a choice among
 candidates has.
@@ -99,11 +100,12 @@ def finding(data: FigureData) -> str:
     parts = [outcome(asked)]
     missed = [one for one in asked if one.verdict == "missed" and math.isfinite(one.sd)]
     if missed:
-        worst = max(missed, key=lambda one: one.gain - one.in_sd(one.realised))
+        worst = max(missed, key=lambda one: abs(one.excess))
+        where = "below" if worst.excess < 0 else "above"
         ends = " to ".join(in_sd_text(worst.in_sd(end)) for end in (worst.low, worst.high))
         parts.append(
-            f"Furthest below: {data.labels[worst.value]} of {worst.policy}, asked "
-            f"{in_sd_text(worst.gain)} sd, realised {in_sd_text(worst.in_sd(worst.realised))} "
+            f"Furthest {where}: {data.labels[worst.value]} of {worst.policy}, asked "
+            f"{worst.asked_text} sd, realised {in_sd_text(worst.in_sd(worst.realised))} "
             f"({ends})."
         )
     realised = {name: data.levels[name] for name in dict.fromkeys(one.policy for one in asked)}
@@ -118,7 +120,7 @@ def finding(data: FigureData) -> str:
 def shown_values(data: FigureData, asked: Sequence["Asked"]) -> list[str]:
     """The values that are asked for, in the study's order; raised ones first if there are many."""
     named = {one.value for one in asked}
-    raised = {one.value for one in asked if one.raised}
+    raised = {one.value for one in asked if one.kind != "maintained"}
     first = sorted((v for v in data.labels if v in named), key=lambda value: value not in raised)
     return [value for value in data.labels if value in first[:MOST]]
 
@@ -143,7 +145,9 @@ def row_name(policy: str, palette: str) -> str:
 
 def limits(asked: Sequence["Asked"]) -> tuple[float, float]:
     """Ends of a value's panel: every point and asked level is inside, a rare wide interval not."""
-    ends = [end for one in asked for end in (one.gain, one.in_sd(one.realised))]
+    ends = [
+        end for one in asked for end in (one.gain, one.in_sd(one.ceiling), one.in_sd(one.realised))
+    ]
     ends = [0.0, *(end for end in ends if math.isfinite(end))]
     halves = [(one.high - one.low) / 2 / one.sd for one in asked]
     halves = sorted(half for half in halves if math.isfinite(half))
@@ -169,8 +173,6 @@ def _value(
     *,
     short: bool,
 ) -> None:
-    from polyalign.evaluate.delivery import in_sd_text
-
     styles = theme.family_styles(data.families)
     left, right = limits(asked)
     axes.axvline(0, color=theme.SOFT, linewidth=0.8, zorder=1)
@@ -181,25 +183,28 @@ def _value(
         first = part[0]
         if not math.isfinite(first.gain):
             continue
+        binds = first.kind != "maintained"
+        bounds = first.in_sd(first.floor), first.in_sd(first.ceiling)
         axes.fill_betweenx(
             [top, bottom],
-            first.gain,
-            right,
-            color=SHADE if first.raised else PALE,
+            max(bounds[0], left),
+            min(bounds[1], right),
+            color=SHADE if binds else PALE,
             linewidth=0,
             zorder=0,
         )
-        axes.plot(
-            [first.gain] * 2,
-            [top, bottom],
-            color=GREEN if first.raised else theme.GREY,
-            linewidth=1.4 if first.raised else 0.7,
-            solid_capstyle="butt",
-            zorder=2,
-            gid=f"asked {palette}",
-        )
-        if first.raised:
-            gain = in_sd_text(first.gain)
+        for bound in filter(math.isfinite, bounds):
+            axes.plot(
+                [bound] * 2,
+                [top, bottom],
+                color=GREEN if binds else theme.GREY,
+                linewidth=1.4 if binds else 0.7,
+                solid_capstyle="butt",
+                zorder=2,
+                gid=f"asked {palette}",
+            )
+        if binds:
+            gain = first.asked_text
             asks = f"{first.level}: " if len(first.level) <= QUANTILE else ""
             axes.annotate(
                 gain if short else f"{asks}{gain} sd",
@@ -324,10 +329,10 @@ def _key(asked: Sequence["Asked"]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     handles = []
-    for raised, colour, text in ((True, GREEN, "asked"), (False, theme.GREY, "to maintain")):
-        if any(one.raised == raised for one in asked):
+    for binds, colour, text in ((True, GREEN, "asked"), (False, theme.GREY, "to maintain")):
+        if any((one.kind != "maintained") == binds for one in asked):
             handles.append(
-                Line2D([], [], color=colour, linewidth=1.4 if raised else 0.7, label=text)
+                Line2D([], [], color=colour, linewidth=1.4 if binds else 0.7, label=text)
             )
     for verdict, fill in FILLS.items():
         look: dict[str, Any] = {"fillstyle": fill, "markerfacecoloralt": "white"}

@@ -1,10 +1,11 @@
 """Aligning one value after the other, round by round, against aligning all of them at once.
 
 One panel per palette: how far each value's level is from its target, in standard deviations of the
-base model's rewards, after each round through all values. At 0 the target is reached. The
-simultaneous solution, the open markers at the right edge, is at 0 for every value that it weighs; a
-value without weight may end above it. One round, as sequential alignment is usually done, undoes
-part of what its earlier turns reached. Measured on the fit prompts, where the optimum is known.
+base model's rewards, after each round through all values in the order of `evaluation.values`. At 0
+the target is reached. The simultaneous solution, the open markers at the right edge, is at 0 for
+every value that it weighs; a value without weight may end above it. One round, as sequential
+alignment is usually done, undoes part of what its earlier turns reached. Measured on the fit
+prompts, where the optimum is known.
 """
 
 from collections.abc import Sequence

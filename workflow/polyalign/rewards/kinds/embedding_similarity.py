@@ -7,8 +7,8 @@ from pydantic import Field
 
 from polyalign.models.encoding import pad_with_known
 from polyalign.rewards import Score
-from polyalign.rewards.batches import max_tokens, say_cut, score_by_length, stand_in
-from polyalign.rewards.spec import ModelSpec
+from polyalign.rewards.batches import Batching, max_tokens, say_cut, score_by_length, stand_in
+from polyalign.rewards.spec import ModelSpec, Text, scored_text
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +18,7 @@ class Spec(ModelSpec):
     """Cosine similarity of the embeddings of prompt and response, in [-1, 1]."""
 
     kind: Literal["embedding_similarity"] = "embedding_similarity"
+    text: Text = "response"
     pooling: Literal["mean", "cls"] = Field(
         default="mean",
         description="Embedding of a text: the mean over its tokens, or its first token.",
@@ -32,25 +33,32 @@ class Scorer(Score):
     """
 
     def __init__(self, spec: Spec) -> None:
+        from polyalign.models.block_sparse import block_sparse_above
         from polyalign.models.load import load_encoder, load_tokenizer
 
         self.spec = spec
+        self.was_cut: list[bool] = []
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.tokenizer.padding_side = "right"
         self.model = load_encoder(spec.model, **spec.placed())
         pad_with_known(self.tokenizer, self.model)
+        # Padding would make a text longer, and so change how it is read.
+        self.batching: Batching = "equal" if block_sparse_above(self.model) else "padded"
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
-        """Cosine similarity (n,) of n responses to their prompts."""
+        """Cosine similarity (n,) of n responses, or of the whole texts, to their prompts."""
+        pairs = zip(prompts, responses, strict=True)
+        responses = [scored_text(self.spec.text, *pair) for pair in pairs]
         texts = sorted({*prompts, *responses})
         row = {text: number for number, text in enumerate(texts)}
-        embeddings = self._embed(texts)
+        embeddings, cut = self._embed(texts)
+        self.was_cut = [bool(cut & pair) for pair in map(set, zip(prompts, responses, strict=True))]
         left = embeddings[[row[text] for text in prompts]]
         right = embeddings[[row[text] for text in responses]]
         return np.einsum("nd,nd->n", left, right, dtype=np.float64)
 
-    def _embed(self, texts: list[str]) -> np.ndarray:
-        """Embeddings (n, d) of n texts, each of length 1."""
+    def _embed(self, texts: list[str]) -> tuple[np.ndarray, set[str]]:
+        """Embeddings (n, d) of n texts, each of length 1; and the texts that were cut."""
         longest = self.spec.max_length
         limit = max_tokens(self.model, self.tokenizer, longest) or longest
         encoded = list(self.tokenizer(texts, verbose=False)["input_ids"])
@@ -61,10 +69,11 @@ class Scorer(Score):
         say_cut(self.spec.model, len(cut), len(texts), limit, "the end")
         items = [ids or [stand_in(self.tokenizer)] for ids in encoded]
         lengths = [len(ids) for ids in items]
-        return score_by_length(
+        embeddings = score_by_length(
             items, lengths, self.spec.batch_size, self._pooled,
-            device=self.model.device, limit=limit,
+            device=self.model.device, limit=limit, batching=self.batching,
         )  # fmt: skip
+        return embeddings, {texts[row] for row in cut}
 
     def _pooled(self, items: list[list[int]], width: int) -> "torch.Tensor":
         """Embeddings (b, d) of b texts, padded to `width`."""

@@ -17,7 +17,7 @@ from polyalign.rewards.batches import (
     split,
     unrolled,
 )
-from polyalign.rewards.spec import ModelSpec
+from polyalign.rewards.spec import ModelSpec, Text, scored_text
 from polyalign.settings import PromptTemplate
 
 if TYPE_CHECKING:
@@ -40,6 +40,12 @@ class Spec(ModelSpec):
     )
     max_length: int = Field(
         default=512, ge=1, description="Longer responses are cut to this many tokens."
+    )
+    text: Text = Field(
+        default="response",
+        description="What is scored: the response, given the prompt in its template; or prompt and "
+        "response as one text, without a template and without an end token: all its tokens but the "
+        "first, as in the tables of the MAP paper.",
     )
 
 
@@ -64,6 +70,7 @@ class Scorer(EndScore):
         self.end_alone: int = self.tokenizer.pad_token_id if usual is None else usual
         self.max_tokens = max_tokens(self.model, self.tokenizer)
         self.cut_prompts = self.cut_responses = 0
+        self.was_cut: list[bool] = []
         self._prove()
 
     def _prove(self) -> None:
@@ -177,8 +184,11 @@ class Scorer(EndScore):
         """
         from polyalign.models.logprobs import encode_responses
 
+        if self.spec.text == "whole":
+            return self._encode_whole(prompts, responses)
         end_ids = [self.endings.id_of(end) for end in ends]
         self.cut_prompts = self.cut_responses = 0
+        self.was_cut = []
         items = []
         for before, after in encode_responses(
             self.tokenizer, self.template, prompts, responses, end_ids
@@ -187,7 +197,22 @@ class Scorer(EndScore):
             self.cut_responses += len(after) > len(response)
             prompt = self._without_beginning(before, len(response))
             self.cut_prompts += len(before) > len(prompt)
+            self.was_cut.append(len(after) > len(response) or len(before) > len(prompt))
             items.append((prompt, response))
+        return items
+
+    def _encode_whole(
+        self, prompts: Sequence[str], responses: Sequence[str]
+    ) -> list[tuple[list[int], list[int]]]:
+        """Token ids of whole texts: the first, which nothing predicts, and the others."""
+        pairs = zip(prompts, responses, strict=True)
+        texts = [scored_text("whole", *pair) for pair in pairs]
+        items = []
+        self.cut_prompts = self.cut_responses = 0
+        for ids in self.tokenizer(texts, verbose=False)["input_ids"]:
+            first, others = ids[:1] or [self.end_alone], ids[1:] or [self.end_alone]
+            items.append((first, others[: self.longest_response]))
+            self.cut_responses += len(others) > self.longest_response
         return items
 
     @property

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from polyalign.rewards import Score
-from polyalign.rewards.spec import ValueSpec
+from polyalign.rewards.spec import Text, ValueSpec, scored_text
 
 
 class Spec(ValueSpec):
@@ -20,10 +20,10 @@ class Spec(ValueSpec):
 
     kind: Literal["ngram_diversity"] = "ngram_diversity"
     sizes: list[int] = Field(default=[2, 3, 4], description="Lengths n of the n-grams.")
+    text: Text = "response"
 
     def reads_prompt(self) -> bool:
-        """Always the response alone."""
-        return False
+        return self.text == "whole"
 
 
 def diversity(text: str, sizes: Sequence[int] = (2, 3, 4)) -> float:
@@ -48,5 +48,9 @@ class Scorer(Score):
         self.spec = spec
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
-        """Diversity (n,) of n responses."""
-        return np.array([diversity(text, self.spec.sizes) for text in responses])
+        """Diversity (n,) of n responses, or of the whole texts."""
+        texts = (
+            scored_text(self.spec.text, prompt, response)
+            for prompt, response in zip(prompts, responses, strict=True)
+        )
+        return np.array([diversity(text, self.spec.sizes) for text in texts])

@@ -148,6 +148,7 @@ class Scorer(Score):
         from polyalign.models.manifest import training_record
 
         self.spec = spec
+        self.was_cut: list[bool] = []
         self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
         self.tokenizer.padding_side = spec.padding_side
         trained = training_record(spec.model).get("end_token") or self.tokenizer.eos_token
@@ -157,7 +158,6 @@ class Scorer(Score):
         self.template = spec.template or RESPONSE
         prompt_first = spec.pair or self._prompt_first()
         self.tokenizer.truncation_side = "left" if prompt_first else "right"
-        self.cut = 0
         self.model = load_classifier(spec.model, **spec.placed())
         pad_with_known(self.tokenizer, self.model)
         self.model.config.pad_token_id = self.tokenizer.pad_token_id
@@ -235,7 +235,7 @@ class Scorer(Score):
         items = self._encode(prompts, responses)
         lost = {"left": "the beginning of the prompt", "right": "the end"}
         say_cut(
-            self.spec.model, self.cut, len(items), self.max_tokens,
+            self.spec.model, sum(self.was_cut), len(items), self.max_tokens,
             lost[self.tokenizer.truncation_side],
         )  # fmt: skip
         if self.shares_prefix:
@@ -304,7 +304,7 @@ class Scorer(Score):
         A text that is too long loses the beginning of its prompt. A template in which the prompt
         does not come first loses its end.
         """
-        self.cut = 0
+        self.was_cut = [False] * len(prompts)
         if self.trained is not None:
             return self._encode_as_trained(prompts, responses)
         longest = self.max_tokens - self.append_eos
@@ -325,10 +325,9 @@ class Scorer(Score):
             {name: list(column[row]) for name, column in encoded.items()}
             for row in range(len(prompts))
         ]
-        self.cut = 0
         for row, item in enumerate(items):
             if len(item["input_ids"]) > longest:
-                self.cut += 1
+                self.was_cut[row] = True
                 items[row] = self._shortened([column[row] for column in columns], longest)
         for item in items:
             # A model that adds no special tokens cannot read an empty text.
@@ -349,12 +348,11 @@ class Scorer(Score):
         assert self.trained is not None
         items = []
         ends: list[Any] = [self.end] * len(prompts)
-        for before, after in encode_responses(
-            self.tokenizer, self.trained, prompts, responses, ends
-        ):
+        texts = encode_responses(self.tokenizer, self.trained, prompts, responses, ends)
+        for row, (before, after) in enumerate(texts):
             room = max(self.max_tokens - len(after), 0)
-            self.cut += len(before) > room
             lost = max(len(before) - room, 0)
+            self.was_cut[row] = lost > 0
             # An encoder reads its first token.
             first = before[:1] if lost and before[:1] == [self.tokenizer.cls_token_id] else []
             ids = [*first, *before[lost + len(first) :], *after][: self.max_tokens]
