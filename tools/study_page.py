@@ -16,6 +16,7 @@ import pandas as pd
 from gallery import thumbnail
 
 from polyalign.data.tables import read_table
+from polyalign.report.cards import ceiling_text
 from polyalign.report.text import markdown
 from polyalign.runtime.files import write_text
 
@@ -72,7 +73,7 @@ def cards(files: Iterable[Path]) -> str:
                 f"{card['trained_on']['number']} texts",
                 f"{card['texts']} texts",
                 "{:.2f} [{:.2f}, {:.2f}]".format(*found["rho"]),
-                _two(ceiling.get("rho")),
+                ceiling_text(card),
                 _two(ceiling.get("one_rater")),
                 "{:.2f} [{:.2f}, {:.2f}]".format(*found["auc"]),
                 _two(card.get("accuracy")),

@@ -68,7 +68,7 @@ def test_answers_stand_side_by_side_in_the_order_of_their_ids(tmp_path: Path) ->
 
 def test_a_reward_is_shown_with_its_ceiling(tmp_path: Path) -> None:
     card = {
-        "name": "mood", "texts": 40, "ceiling": {"rho": 0.93, "one_rater": 0.66},
+        "name": "mood", "texts": 40, "ceiling": {"rho": 0.93, "one_rater": 0.66, "texts": 15},
         "agreement": {"mood": {"rho": [0.7, 0.6, 0.8], "auc": [0.8, 0.7, 0.9], "rho_length": -0.2}},
         "calibration": {"error": 0.25}, "trained_on": {"number": 90},
     }  # fmt: skip
@@ -77,6 +77,6 @@ def test_a_reward_is_shown_with_its_ceiling(tmp_path: Path) -> None:
     row = study_page.cards([file]).splitlines()[-1]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells == [
-        "mood", "90 texts", "40 texts", r"0.70 \[0.60, 0.80\]", "0.93", "0.66",
+        "mood", "90 texts", "40 texts", r"0.70 \[0.60, 0.80\]", "0.93 (15 texts)", "0.66",
         r"0.80 \[0.70, 0.90\]", "–", "0.25", "-0.20",
     ]  # fmt: skip
