@@ -1,7 +1,7 @@
 """A finished study as a few small files: `python tools/study_page.py results/real docs/real`.
 
-Writes results.md (numbers, figures and cards) and samples.md (answers side by side). Read
-samples.md before you commit it.
+Writes results.md (numbers, figures and cards) and samples.md (answers of the base model and of
+each palette, side by side). Read samples.md before you commit it.
 """
 
 import json
@@ -124,7 +124,10 @@ def drawn(study: Path) -> list[str]:
 def figure(plots: Path, name: str) -> str:
     """A figure with what it shows."""
     finding = (plots / f"{name}.txt").read_text(encoding="utf-8").strip()
-    return f"![{name}]({name}.png)\n\n{finding}"
+    said, doubts, listed = finding.partition(" Do not trust: ")
+    many = listed.count(";") + 1
+    rest = f" One answer may decide the level in {many} cases: see the report." if doubts else ""
+    return f"![{name}]({name}.png)\n\n{said}{rest}"
 
 
 def samples(study: Path, opponents: Sequence[str]) -> str:
@@ -171,7 +174,7 @@ def main() -> None:
     study, folder = map(Path, sys.argv[1:3])
     folder.mkdir(parents=True, exist_ok=True)
     summary = read_table(study / "tables/summary.csv")
-    names = (summary["family"] + "/" + summary["variant"])[1:]
+    names = (summary["family"] + "/" + summary["variant"])[summary["family"] == "map-d"]
     write_text(folder / "results.md", results(study, f"make {study.name}"))
     write_text(folder / "samples.md", samples(study, list(names)))
     for name in drawn(study):
