@@ -26,8 +26,9 @@ deviations of the base model's rewards where several values are compared, and a 
 where its number is. Values on the axes of figures of pairs and of λ are those of
 `evaluation.values`, in their order.
 
-Pictures: the sandbox study, and `configs/published.yaml` and the real study for figures that it does
-not draw. This page and its thumbnails are written by `python tools/gallery.py results/sandbox/plots`.
+Pictures: the sandbox study, and `configs/published.yaml` and the real study for figures that it
+does not draw. This page and its thumbnails are written by
+`python tools/gallery.py results/sandbox/plots`.
 """
 
 

@@ -51,16 +51,28 @@ def package(tmp_path_factory) -> Path:
     inner = {f"in/{name}": content for name, content in files.items()}
     (folder / "all.tar.gz").write_bytes(tarred(inner, "w:gz"))
     (folder / "all.tar").write_bytes(tarred(inner, "w"))
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        for name, content in inner.items():
+            archive.writestr(name, content)
     with zipfile.ZipFile(folder / "all.zip", "w") as archive:
         for name, content in inner.items():
             archive.writestr(name, content)
-        archive.writestr("deep/all.tar.gz", tarred(inner, "w:gz"))
+        deeper = {**inner, "more/all.zip": zipped.getvalue()}
+        archive.writestr("deep/all.tar.gz", tarred(deeper, "w:gz"))
     sys.path.insert(0, str(site))
     yield folder
     sys.path.remove(str(site))
 
 
-PLACES = ("", "all.tar/in/", "all.tar.gz/in/", "all.zip/in/", "all.zip/deep/all.tar.gz/in/")
+PLACES = (
+    "",
+    "all.tar/in/",
+    "all.tar.gz/in/",
+    "all.zip/in/",
+    "all.zip/deep/all.tar.gz/in/",
+    "all.zip/deep/all.tar.gz/more/all.zip/in/",
+)
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -182,3 +182,25 @@ def test_the_hub_is_told_what_it_knows_alone(tmp_path: Path) -> None:
     assert front(card)["library_name"] == "transformers"
     (folder / "config.json").rename(folder / "adapter_config.json")
     assert front(written(folder, {}))["library_name"] == "peft"
+
+
+def test_a_reward_model_says_how_far_it_agrees_with_people(tmp_path: Path) -> None:
+    rated = {
+        "kind": "ratings",
+        "agreement": {
+            "mood|x": {"rho": [0.71, 0.6, 0.8], "auc": [0.8, 0.7, 0.9], "rho_length": -0.2}
+        },
+        "calibration": {"error": 0.25},
+        "ceiling": {"rho": 0.93, "one_rater": 0.66, "texts": 15},
+    }
+    text = written(tmp_path / "rated", {}, record={"card": rated})
+    assert "- `mood|x`: Spearman's ρ 0.71 (0.6 to 0.8), AUC 0.8 (0.7 to 0.9); ρ with length" in text
+    assert "a perfect model would have ρ 0.93, one rater has 0.66 (on 15 texts)" in text
+    pairs = {
+        "kind": "pairs", "accuracy": [0.75, 0.5, 0.9], "rho_length": 0.4,
+        "calibration": {"error": 0.1}, "ceiling": None,
+    }  # fmt: skip
+    text = written(tmp_path / "pairs", {}, record={"card": pairs})
+    assert "accuracy on held-out pairs: 0.75 (0.5 to 0.9)" in text
+    assert "a perfect model" not in text
+    assert "Agreement" not in written(tmp_path / "other", {}, record={"steps": 3})

@@ -62,7 +62,8 @@ def resampled(found: pd.DataFrame, number: int) -> pd.DataFrame:
     train, test = (found[found["split"] == split] for split in ("train", "test"))
     if "ratings" in found and (found["ratings"].map(len) > 1).any():
         drawn = [list(rng.choice(np.asarray(row, float), len(row))) for row in train["ratings"]]
-        train = train.assign(ratings=drawn, label=[float(np.mean(row)) for row in drawn])
+        means = [float(np.mean(row)) for row in drawn]
+        train = train.assign(ratings=pd.Series(drawn, index=train.index), label=means)
     else:
         groups = [part for _, part in train.groupby("group", sort=True)]
         train = pd.concat([groups[n] for n in rng.integers(len(groups), size=len(groups))])
@@ -95,7 +96,7 @@ def _class(cell: Any, row: int, table: LabelTable) -> int:
     names = table.listed
     if isinstance(cell, str) and cell in names:
         return names.index(cell)
-    number = pd.to_numeric(cell, errors="coerce") if np.isscalar(cell) else np.nan
+    number = pd.to_numeric(pd.Series([cell], dtype=object), errors="coerce").iloc[0]
     if number in range(len(names)):
         return int(number)
     known = "0 or 1" if table.names is None else f"one of {', '.join(names)}, or its number"

@@ -67,7 +67,7 @@ def opened(source: str | Path) -> BinaryIO:
 def _divided(source: str | Path) -> tuple[Path, str]:
     """The file on disk, and the path inside it if it is an archive that `source` goes on in."""
     path = Path(resolve(str(source)))
-    for archive in reversed(path.parents):
+    for archive in path.parents:
         if archive.name.endswith(ARCHIVES) and archive.is_file():
             return archive, path.relative_to(archive).as_posix()
     return path, ""

@@ -41,7 +41,10 @@ def cards_html(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _outputs(name: str, card: Mapping[str, Any]) -> list[list[str | Cell]]:
     """A row for each output of a model."""
     ceiling = card["ceiling"] or {}
-    limits = [_plain(ceiling.get(key)) for key in ("rho", "one_rater")]
+    limits: list[Cell] = [
+        (ceiling_text(card), ceiling.get("rho", float("nan"))),
+        _plain(ceiling.get("one_rater")),
+    ]
     error = number(card["calibration"]["error"])
     if card["kind"] == "pairs":
         said = f"{card['pairs']} pairs"
@@ -65,6 +68,15 @@ def _outputs(name: str, card: Mapping[str, Any]) -> list[list[str | Cell]]:
         ]
         for output, found in card["agreement"].items()
     ]
+
+
+def ceiling_text(card: Mapping[str, Any]) -> str:
+    """The ceiling of ρ, with the number of texts that it rests on where that is not all of them."""
+    found = card["ceiling"]
+    if found is None:
+        return "–"
+    few = f" ({found['texts']} texts)" if found["texts"] < card["texts"] else ""
+    return f"{found['rho']:.2f}{few}"
 
 
 def _ranged(found: Sequence[float]) -> Cell:

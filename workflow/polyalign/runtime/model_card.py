@@ -62,6 +62,7 @@ def write_card(
         _section("Data", _data(settings, inputs)),
         _section("How it was made", _made(Path(manifest), settings)),
         _section("What its training says", _outcome(record)),
+        _section("Agreement with people", _agreement(record.get("card", {}))),
     ]
     write_text(Path(folder) / CARD, "\n\n".join(filter(None, parts)) + "\n")
 
@@ -190,6 +191,29 @@ def _outcome(record: Mapping[str, Any]) -> Iterator[str]:
     stopped = record.get("closed_loop", {}).get("stopped")
     if stopped:
         yield f"- λ stopped to move: {code(stopped)}"
+
+
+def _agreement(card: Mapping[str, Any]) -> Iterator[str]:
+    """How far a reward model agrees with the people whose texts were held out."""
+    for name, found in card.get("agreement", {}).items():
+        rho, auc = (
+            f"{_number(estimate)} ({_number(low)} to {_number(high)})"
+            for estimate, low, high in (found["rho"], found["auc"])
+        )
+        length = _number(found["rho_length"])
+        yield f"- {code(name)}: Spearman's ρ {rho}, AUC {auc}; ρ with length {length}"
+    if card.get("kind") == "pairs":
+        share, low, high = map(_number, card["accuracy"])
+        yield f"- accuracy on held-out pairs: {share} ({low} to {high})"
+        yield f"- ρ with length: {_number(card['rho_length'])}"
+    if card:
+        yield f"- calibration error: {_number(card['calibration']['error'])}"
+        yield "- computed from `held_out.parquet`; all numbers are in `card.json`"
+    if ceiling := card.get("ceiling"):
+        yield (
+            f"- a perfect model would have ρ {_number(ceiling['rho'])}, one rater has "
+            f"{_number(ceiling['one_rater'])} (on {ceiling['texts']} texts)"
+        )
 
 
 def _number(number: float | None) -> str:

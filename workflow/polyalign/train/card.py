@@ -61,7 +61,7 @@ def outputs_card(table: pd.DataFrame, kind: str, names: Sequence[str]) -> dict[s
         for n, name in enumerate(names)
         if name in listed
     }
-    of_people = table.get("ratings", [])
+    of_people = list(table["ratings"]) if kind == "ratings" else []
     return {
         "kind": kind,
         "texts": len(table),

@@ -45,7 +45,7 @@ def predict(model: Any, tokenizer: PreTrainedTokenizerBase, texts: list[list[int
     return logits
 
 
-PROBLEMS = {
+PROBLEMS: dict[str, Any] = {
     "classes": "single_label_classification",
     "several": "multi_label_classification",
     "ratings": "regression",

@@ -21,7 +21,8 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     """Draw the figure to every path of `output`."""
     table = data.tables["replicates"]
     names = [
-        f"{row.palette}: {data.labels.get(row.model, row.model)}" for row in table.itertuples()
+        f"{palette}: {data.labels.get(model, model)}"
+        for palette, model in zip(map(str, table["palette"]), map(str, table["model"]), strict=True)
     ]
     places = range(len(table))
     whole = ~table.duplicated(["palette", "value"], keep="last")
@@ -64,13 +65,12 @@ def title(data: FigureData) -> str:
 def finding(data: FigureData) -> str:
     """The gains of every palette by each model, and with all uncertainty inside."""
     parts = []
-    for (palette, value), rows in data.tables["replicates"].groupby(
-        ["palette", "value"], sort=False
-    ):
+    grouped = data.tables["replicates"].groupby(["palette", "value"], sort=False)
+    for (palette, value), rows in grouped:
         by = ", ".join(f"{gain:.2f}" for gain in rows["gain"].iloc[:-1])
         last = rows.iloc[-1]
         parts.append(
-            f"{data.labels[value]} in {palette} gains {by} sd by its {len(rows) - 1} models, "
+            f"{data.labels[str(value)]} in {palette} gains {by} sd by its {len(rows) - 1} models, "
             f"{last['gain_low']:.2f} to {last['gain_high']:.2f} with all uncertainty inside "
             f"({last['asked']:.2f} asked), and λ is {last['lam_low']:.2g} to {last['lam_high']:.2g}"
         )

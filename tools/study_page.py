@@ -1,0 +1,185 @@
+"""A finished study as a few small files: `python tools/study_page.py results/real docs/real`.
+
+Writes results.md (numbers, figures and cards) and samples.md (answers of the base model and of
+each palette, side by side). Read samples.md before you commit it.
+"""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+from gallery import thumbnail
+
+from polyalign.data.tables import read_table
+from polyalign.report.cards import ceiling_text
+from polyalign.report.text import markdown
+from polyalign.runtime.files import write_text
+
+FIGURES = ("delivery", "palette_path", "reward_vs_kl", "replicates")
+SHOWN = 10
+"""Prompts whose answers are shown for each palette."""
+
+ERRORS = 2.0
+"""Standard errors within which a level counts as realised."""
+
+
+def results(study: Path, command: str) -> str:
+    """The page of numbers.
+
+    Args:
+        study: folder of a finished study.
+        command: how it was run.
+    """
+    tables = study / "tables"
+    summary, levels = read_table(tables / "summary.csv"), read_table(tables / "levels.csv")
+    config = json.loads((study / "config.json").read_text(encoding="utf-8"))
+    hours = summary["job_seconds"].sum() / 3600
+    parts = [
+        f"# Results of the study {study.name}",
+        f"`{command}`, {date.today().isoformat()}, {platform.machine()}, {os.cpu_count()} cores. "
+        f"Policies' own jobs took {60 * hours:.0f} minutes; the pool and the reward models are not "
+        "counted. Written by `python tools/study_page.py`.",
+        (tables / "outcome.txt").read_text(encoding="utf-8").strip(),
+        "## Rewards and people",
+        cards(sorted((study / "models/reward").glob("*/card.json"))),
+        "## What was asked and delivered",
+        (tables / "delivery.md").read_text(encoding="utf-8").strip(),
+        realised(summary, config["palettes"]),
+        "## The independent judge",
+        *(judged(levels, name) for name in config["evaluation"].get("evaluate_only", [])),
+        "## Figures",
+        *(figure(study / "plots", name) for name in drawn(study)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def cards(files: Iterable[Path]) -> str:
+    """The cards of the rewards that the study trained, a row each."""
+    head = ["Reward", "Trained on", "Held out", "ρ with people", "Ceiling", "One person", "AUC"]
+    head += ["Accuracy", "Calibration error", "ρ with length"]
+    rows = []
+    for file in files:
+        card = json.loads(file.read_text(encoding="utf-8"))
+        ceiling = card["ceiling"] or {}
+        (found,) = card["agreement"].values()
+        rows.append(
+            [
+                card["name"],
+                f"{card['trained_on']['number']} texts",
+                f"{card['texts']} texts",
+                "{:.2f} [{:.2f}, {:.2f}]".format(*found["rho"]),
+                ceiling_text(card),
+                _two(ceiling.get("one_rater")),
+                "{:.2f} [{:.2f}, {:.2f}]".format(*found["auc"]),
+                _two(card.get("accuracy")),
+                _two(card["calibration"]["error"]),
+                _two(found["rho_length"]),
+            ]
+        )
+    return table(head, rows)
+
+
+def realised(summary: pd.DataFrame, palettes: dict[str, dict[str, object]]) -> str:
+    """Whether map-d realises each palette within so many standard errors of what was asked."""
+    rows = []
+    for _, row in summary[summary["family"] == "map-d"].iterrows():
+        gaps = {
+            value: (row[f"{value}_asked"] - row[f"{value}_level"]) / row[f"{value}_se"]
+            for value in palettes[str(row["palette"])]
+        }
+        worst = max(gaps, key=lambda value: gaps[value])
+        within = "yes" if gaps[worst] <= ERRORS else "no"
+        rows.append([row["palette"], row["verdict"], worst, f"{gaps[worst]:.1f}", within])
+    head = ["Palette of map-d", "Verdict", "Furthest below", "By standard errors"]
+    return table([*head, f"Within {ERRORS:g}"], rows)
+
+
+def judged(levels: pd.DataFrame, value: str) -> str:
+    """What each policy did to a value that λ never weighs."""
+    base = levels[levels["family"] == "base"].iloc[0]
+    rows = []
+    for _, row in levels[levels["family"] != "base"].iterrows():
+        gain = row[f"{value}_mean"] - base[f"{value}_mean"]
+        error = (row[f"{value}_se"] ** 2 + base[f"{value}_se"] ** 2) ** 0.5
+        said = (
+            "rose" if gain > ERRORS * error else "fell" if gain < -ERRORS * error else "undecided"
+        )
+        rows.append([f"{row['family']}/{row['variant']}", f"{gain:+.2f} ± {error:.2f}", said])
+    level = f"{base[f'{value}_mean']:.2f} ± {base[f'{value}_se']:.2f}"
+    return f"The base model has {value} {level}.\n\n" + table(
+        ["Policy", f"Gain in {value}", f"Beyond {ERRORS:g} standard errors"], rows
+    )
+
+
+def drawn(study: Path) -> list[str]:
+    """The figures that the study has, of those that are shown."""
+    return [name for name in FIGURES if (study / f"plots/{name}.png").exists()]
+
+
+def figure(plots: Path, name: str) -> str:
+    """A figure with what it shows."""
+    finding = (plots / f"{name}.txt").read_text(encoding="utf-8").strip()
+    said, doubts, listed = finding.partition(" Do not trust: ")
+    many = listed.count(";") + 1
+    rest = f" One answer may decide the level in {many} cases: see the report." if doubts else ""
+    return f"![{name}]({name}.png)\n\n{said}{rest}"
+
+
+def samples(study: Path, opponents: Sequence[str]) -> str:
+    """Answers of the base model and of policies to the first prompts by their id.
+
+    Args:
+        study: folder of a finished study.
+        opponents: the policies; each answers with its first sample.
+    """
+    base = _first(study, "base/base")
+    parts = [
+        f"# Answers of the study {study.name}",
+        f"The first {SHOWN} test prompts by the hash of their text, which nobody chose, and the "
+        "first answer of each policy. Answers end at the token limit.",
+    ]
+    for policy in opponents:
+        aligned = _first(study, policy)
+        shown = base.index.intersection(aligned.index)[:SHOWN]
+        rows = [
+            [base["prompt"][key], base["response"][key], aligned["response"][key]] for key in shown
+        ]
+        parts += [f"## {policy}", table(["Prompt", "Base model", policy], rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _first(study: Path, policy: str) -> pd.DataFrame:
+    frame = read_table(study / f"policies/{policy}/rewards.parquet")
+    frame = frame[frame["split"] == "test"].sort_values(["prompt_id", "candidate"])
+    return frame.drop_duplicates("prompt_id").set_index("prompt_id")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown; line ends become spaces."""
+    cells = [[markdown(" ".join(str(cell).split())) for cell in row] for row in [head, *rows]]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    return "\n".join([lines[0], "|" + " --- |" * len(head), *lines[1:]])
+
+
+def _two(number: float | None) -> str:
+    return "–" if number is None else f"{number:.2f}"
+
+
+def main() -> None:
+    study, folder = map(Path, sys.argv[1:3])
+    folder.mkdir(parents=True, exist_ok=True)
+    summary = read_table(study / "tables/summary.csv")
+    names = (summary["family"] + "/" + summary["variant"])[summary["family"] == "map-d"]
+    write_text(folder / "results.md", results(study, f"make {study.name}"))
+    write_text(folder / "samples.md", samples(study, list(names)))
+    for name in drawn(study):
+        thumbnail(study / f"plots/{name}.png", folder / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()
