@@ -261,13 +261,15 @@ def test_the_job_judges_a_single_file_on_pairs_that_it_does_not_train_on(base, t
         "resample": None,
         "pairs": {"source": "pairs.jsonl", "max_words": 6, "held_out": 0.1},
     }  # fmt: skip
+    made = "results/one/models/reward/mine"
+    (tmp_path / made).parent.mkdir(parents=True)
     command = [
         sys.executable, ROOT / "scripts/reward_model.py", "--settings", json.dumps(settings),
         "--input", "train=pairs.jsonl", "test=pairs.jsonl", "--work", "work",
-        "--output", "model=model", "manifest=model.json", "metrics=model.csv", "--log", "log",
+        "--output", f"model={made}", f"manifest={made}.json", f"metrics={made}.csv", "--log", "log",
     ]  # fmt: skip
     subprocess.run(command, cwd=tmp_path, check=True)
-    record = json.loads((tmp_path / "model.json").read_text())["record"]
+    record = json.loads((tmp_path / f"{made}.json").read_text())["record"]
     counts = record["counts"]
     assert counts["train"] + counts["test"] == 200 - record["read"]["train"]["equal"]
     assert 5 <= counts["test"] <= 40
@@ -362,7 +364,9 @@ def test_an_encoder_is_a_base_of_classifiers_and_of_reward_models(bert, tmp_path
     # An encoder without a chat template reads the bare prompt.
     assert record["settings"]["template"] == "{prompt}"
     assert record["settings"]["end_token"] == "[SEP]"
-    write_manifest(model, f"{model}.json", {"template": "chat", "pairs": {"source": "p"}}, record)
+    write_manifest(
+        model, f"{model}.json", {"template": "chat", "pairs": {"source": "p"}}, record, {}
+    )
     scorer = Scorer(Spec(model=str(model), device="cpu"))
     better, worse = (scorer(list(test["prompt"]), list(test[c])) for c in ("chosen", "rejected"))
     assert calibration(better - worse) == pytest.approx(record["held_out"], abs=1e-5)
