@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from polyalign.data import packages
 from polyalign.errors import InputError
 from polyalign.models import sources
 
@@ -18,21 +19,19 @@ def test_a_path_in_a_package_is_resolved_without_importing_it(
     (tmp_path / "some_models").mkdir()
     (tmp_path / "some_models/__init__.py").write_text("raise RuntimeError")
     monkeypatch.syspath_prepend(tmp_path)
-    found = sources.resolve("package:some_models/tiny/a.gguf")
+    found = packages.resolve("package:some_models/tiny/a.gguf")
     assert found == str(tmp_path / "some_models/tiny/a.gguf")
-    assert sources.resolve("owner/name") == "owner/name"
+    assert packages.resolve("owner/name") == "owner/name"
 
 
 @pytest.mark.parametrize("name", ["no_such_package_here", "json.decoder", "..", "", "sys"])
 def test_a_package_that_is_not_installed_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=r"no package .* is installed; expected `package:NAME/PA"):
-        sources.resolve(f"package:{name}/model")
+        packages.resolve(f"package:{name}/model")
 
 
 def test_sources_are_resolved_without_torch() -> None:
-    code = (
-        "import sys, polyalign.models.sources as s; s.resolve('a'); print('torch' in sys.modules)"
-    )
+    code = "import sys, polyalign.data.packages as s; s.resolve('a'); print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
 

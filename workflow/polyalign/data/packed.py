@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from polyalign.data.packages import PACKAGE, resolve
 from polyalign.errors import InputError
-from polyalign.models.sources import PACKAGE, resolve
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 """Endings of archives that paths may go on inside of."""

@@ -19,10 +19,11 @@ from transformers import (
 )
 from transformers.activations import NewGELUActivation
 
+from polyalign.data.packages import resolve
 from polyalign.errors import InputError
 from polyalign.models.block_sparse import attend_by_length
 from polyalign.models.plain import check_causal
-from polyalign.models.sources import ADAPTED, HEAD, adapter_base, gguf_parts, resolve
+from polyalign.models.sources import ADAPTED, HEAD, adapter_base, gguf_parts
 from polyalign.paths import repair
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from polyalign import __version__
-from polyalign.models.sources import MODEL_SUFFIXES, NO_ANSWERS, VERSIONS, resolve
+from polyalign.data.packages import resolve
+from polyalign.models.sources import MODEL_SUFFIXES, NO_ANSWERS, VERSIONS
 from polyalign.runtime.files import atomic_write, sha256, versions, write_json, write_text
 from polyalign.runtime.model_card import write_card
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from polyalign import families
+from polyalign.data.packages import resolve
 from polyalign.errors import InputError
 from polyalign.families import BASE, POOL, Policy
-from polyalign.models.sources import resolve
 from polyalign.rewards.spec import ModelSpec
 from polyalign.study import Study
 from polyalign.study.sections import Sandbox

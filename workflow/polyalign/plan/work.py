@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from polyalign import families
+from polyalign.data.packages import resolve
 from polyalign.errors import InputError
 from polyalign.families import BASE, POOL, Policy
-from polyalign.models.sources import resolve
 from polyalign.palettes.record import raised_values
 from polyalign.plan import resources, stages
 from polyalign.plan.counts import Counts, template_tokens

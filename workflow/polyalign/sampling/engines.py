@@ -8,9 +8,10 @@ from typing import Any, Protocol, cast
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from polyalign.data.packages import resolve
 from polyalign.errors import InputError
 from polyalign.models.endings import forget_own_rule, sampling_rule, without_end
-from polyalign.models.sources import adapter_base, gguf_parts, resolve
+from polyalign.models.sources import adapter_base, gguf_parts
 from polyalign.settings import SamplingRule
 
 

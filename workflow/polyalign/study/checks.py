@@ -9,13 +9,14 @@ from pathlib import Path
 
 from polyalign import families, plots
 from polyalign.data.formats import PAIRS_FILES, PROMPT_TABLE_FILES, TABLE_FILES, split_file
+from polyalign.data.packages import PACKAGE, resolve
 from polyalign.data.packed import is_packed, opened
 from polyalign.errors import InputError, nearest
 from polyalign.families import Policy
 from polyalign.families.options import drawn_names
 from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
 from polyalign.map.words import column_of, rows_of
-from polyalign.models.sources import PACKAGE, label_names, lacks_chat_template, resolve
+from polyalign.models.sources import label_names, lacks_chat_template
 from polyalign.rewards.spec import ModelSpec
 from polyalign.settings import CHAT
 from polyalign.study.functions import check_function

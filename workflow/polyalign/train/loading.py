@@ -21,13 +21,14 @@ from transformers import (
     set_seed,
 )
 
+from polyalign.data.packages import resolve
 from polyalign.errors import InputError
 from polyalign.families.options import Lora, TrainingOptions
 from polyalign.models.encoding import render
 from polyalign.models.endings import forget_own_rule
 from polyalign.models.load import DTYPES, fused, load_model, load_tokenizer
 from polyalign.models.plain import check_causal
-from polyalign.models.sources import ADAPTER, gguf_parts, resolve
+from polyalign.models.sources import ADAPTER, gguf_parts
 from polyalign.runtime.files import atomic_write
 from polyalign.runtime.job import is_main_process
 from polyalign.settings import CHAT

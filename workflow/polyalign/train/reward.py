@@ -16,12 +16,13 @@ import pandas as pd
 from transformers import GenerationConfig
 from trl import RewardConfig, RewardTrainer
 
+from polyalign.data.packages import resolve
 from polyalign.data.tables import write_table
 from polyalign.errors import InputError
 from polyalign.families.options import RewardTraining
 from polyalign.models.endings import Endings, endings
 from polyalign.models.load import load_tokenizer
-from polyalign.models.sources import adapter_base, resolve
+from polyalign.models.sources import adapter_base
 from polyalign.runtime.job import is_main_process
 from polyalign.settings import CHAT
 from polyalign.train import common
