@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from polyalign.map import solve
 from polyalign.map.base import Base
+from polyalign.map.dual import solve
 from polyalign.map.limit import solve_limit
 
 Levels = Callable[[np.ndarray, np.ndarray], np.ndarray]

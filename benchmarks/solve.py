@@ -27,11 +27,10 @@ from typing import Any
 import numpy as np
 from scipy.optimize import Bounds, minimize
 
-from polyalign.map import solve
 from polyalign.map.base import Base
 from polyalign.map.batch import solve_many_on
 from polyalign.map.diagnostics import assess_many
-from polyalign.map.dual import solve_on
+from polyalign.map.dual import solve, solve_on
 from polyalign.map.feasibility import feasibility_on
 from polyalign.map.front import front
 from polyalign.map.search import path

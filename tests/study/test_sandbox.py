@@ -10,7 +10,7 @@ import pytest
 from browser import faults, figures_shown, first_paragraph, needs_browser, opened, search
 
 from polyalign.data.rewards_table import rewards_array
-from polyalign.map import solve
+from polyalign.map.dual import solve
 from polyalign.plan.forecast import finished_jobs
 from polyalign.plan.machine import this_machine
 from polyalign.sandbox.world import well_formed

@@ -1,6 +1,7 @@
 """The wheel brings the commands and the mathematics into an empty environment, without torch."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -23,8 +24,12 @@ NO_INDEX = ("No matching distribution", "Could not find a version", "ConnectionE
 
 
 def called(*command: object, folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """The library of the checkout is not on the path of what is called."""
     words = [str(word) for word in command]
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        words, cwd=folder, capture_output=True, text=True, check=False, env=environment
+    )
 
 
 def pip(*words: object) -> None:

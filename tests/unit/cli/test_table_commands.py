@@ -12,7 +12,7 @@ import pytest
 from polyalign import cli
 from polyalign.cli.table import WITH_PALETTE, reading
 from polyalign.cli.table.output import PRINTED_ROWS, cell
-from polyalign.map import solve
+from polyalign.map.dual import solve
 from polyalign.palettes import streamed as streamed_pool
 
 KEYS = (

@@ -5,9 +5,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from polyalign.map import parse_target, solve
 from polyalign.map.base import Base
 from polyalign.map.cautions import cautions
+from polyalign.map.dual import solve
+from polyalign.map.palette import parse_target
 from polyalign.palettes.streamed import Stream
 
 NAMES = ["free", "fixed", "topic", "sparse"]

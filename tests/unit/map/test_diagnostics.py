@@ -6,7 +6,6 @@ from mapdata import skewed
 from scipy.special import ndtri
 
 from polyalign.errors import InputError
-from polyalign.map import solve
 from polyalign.map.base import Base
 from polyalign.map.budget import (
     budget,
@@ -27,7 +26,7 @@ from polyalign.map.diagnostics import (
     sensitivity,
     tail_shape,
 )
-from polyalign.map.dual import solve_on
+from polyalign.map.dual import solve, solve_on
 
 
 @pytest.mark.parametrize("scope", ["prompt", "joint"])

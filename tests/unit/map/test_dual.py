@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from mapdata import COLUMNS, skewed
 
 from polyalign.errors import InputError
-from polyalign.map import parse_target, policy_weights, solve
 from polyalign.map.base import Base
 from polyalign.map.batch import _State, _steps, solve_many_on
 from polyalign.map.dual import (
@@ -22,10 +21,13 @@ from polyalign.map.dual import (
     maximise,
     optimum_on,
     plain,
+    policy_weights,
     proved_infeasible,
+    solve,
     solve_on,
 )
 from polyalign.map.feasibility import feasibility_on
+from polyalign.map.palette import parse_target
 
 ORDER = list(COLUMNS)
 

@@ -7,8 +7,7 @@ import pytest
 from mapdata import skewed
 
 from polyalign.errors import InputError
-from polyalign.map import check_level, parse_target
-from polyalign.map.palette import weighted_quantile
+from polyalign.map.palette import check_level, parse_target, weighted_quantile
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ import pytest
 from mapdata import COLUMNS, skewed
 
 from polyalign.errors import InputError
-from polyalign.map import parse_target, solve
 from polyalign.map.base import Base
-from polyalign.map.dual import solve_on
+from polyalign.map.dual import solve, solve_on
 from polyalign.map.front import front, hypervolume
+from polyalign.map.palette import parse_target
 from polyalign.map.search import (
     Limits,
     dirichlet_lam,

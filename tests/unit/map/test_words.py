@@ -10,8 +10,9 @@ from polyalign.map.diagnostics import bootstrap_interval, delta_interval
 from polyalign.map.dual import policy_weights, solve_on
 from polyalign.map.feasibility import furthest_of_value
 from polyalign.map.limit import solve_limit
+from polyalign.map.problem import pose
 from polyalign.map.search import highest_levels
-from polyalign.map.words import Row, check_word, column_of, pose, rows_of, weights_of
+from polyalign.map.words import Row, check_word, column_of, rows_of, weights_of
 
 PROBLEMS = 1000
 WORDS = ("floor", "ceiling", "band", "share", "share below", "group", "maximise")

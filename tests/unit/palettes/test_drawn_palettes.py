@@ -9,8 +9,8 @@ import yaml
 from test_sweeps import VALUES, pool
 
 from polyalign.errors import InputError
-from polyalign.map import parse_target, solve
-from polyalign.map.dual import Limits
+from polyalign.map.dual import Limits, solve
+from polyalign.map.palette import parse_target
 from polyalign.palettes.drawn import draw_levels
 from polyalign.palettes.solve import solve_palette
 from polyalign.plan import shown, stages

@@ -11,11 +11,10 @@ import pytest
 from pooldata import pool
 
 from polyalign.errors import InputError
-from polyalign.map import solve
 from polyalign.map.base import Base
 from polyalign.map.budget import Budget
 from polyalign.map.diagnostics import delta_interval, reweighting_share
-from polyalign.map.dual import DEFAULT_LIMITS, Limits
+from polyalign.map.dual import DEFAULT_LIMITS, Limits, solve
 from polyalign.map.limit import solve_limit
 from polyalign.palettes import diagnose
 from polyalign.palettes.diagnose import diagnose_palette

@@ -8,9 +8,10 @@ from mapdata import skewed
 
 from polyalign.data.rewards_table import read_rewards
 from polyalign.errors import InputError
-from polyalign.map import parse_target, solve
 from polyalign.map.base import Base
-from polyalign.map.words import pose
+from polyalign.map.dual import solve
+from polyalign.map.palette import parse_target
+from polyalign.map.problem import pose
 from polyalign.palettes import streamed as streamed_pool
 from polyalign.palettes.streamed import Stream, solve_parquet
 

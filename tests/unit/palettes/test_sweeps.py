@@ -7,8 +7,8 @@ import pytest
 
 from polyalign.data.rewards_table import read_rewards, rewards_array
 from polyalign.errors import InputError
-from polyalign.map import solve
 from polyalign.map.diagnostics import bootstrap_interval
+from polyalign.map.dual import solve
 from polyalign.palettes.solve import solve_palette
 from polyalign.palettes.sweeps import fronts, paths, random_lambda, replicates, rounds
 

@@ -16,7 +16,7 @@ from polyalign.answer.ways import NOT_YET, Asked, Way
 from polyalign.data.keys import batch_seed
 from polyalign.errors import InputError
 from polyalign.families import BASE, POOL, VALUE, Policy
-from polyalign.map import policy_weights
+from polyalign.map.dual import policy_weights
 from polyalign.models.encoding import max_positions, prompt_ids
 from polyalign.models.endings import end_text, end_tokens
 from polyalign.models.load import load_causal_lm, load_tokenizer

@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> int:
         SystemExit: after `--help`.
     """
     try:
-        options = _parser().parse_args(argv)
+        options = make_parser().parse_args(argv)
         return _merge(options)
     except InputError as error:
         print("polyalign: " + " ".join(str(error).split()), file=sys.stderr)
@@ -61,7 +61,8 @@ def paths_of(named: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """The arguments of this command."""
     parser = Parser(
         prog="polyalign merge",
         description=__doc__,

@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
         SystemExit: after `--help`.
     """
     try:
-        return _score(_parser().parse_args(argv))
+        return _score(make_parser().parse_args(argv))
     except InputError as error:
         print("polyalign: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
@@ -132,7 +132,8 @@ def _values(study: "Study", asked: list[str] | None, table: "pd.DataFrame") -> l
     return values
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """The arguments of this command."""
     parser = Parser(
         prog="polyalign score",
         description=__doc__,

@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> int:
         SystemExit: after `--help`.
     """
     try:
-        options = _parser().parse_args(argv)
+        options = make_parser().parse_args(argv)
         return _soup(options)
     except InputError as error:
         print("polyalign: " + " ".join(str(error).split()), file=sys.stderr)
@@ -55,7 +55,8 @@ def _weight(folder: str, text: str) -> float:
         raise InputError(f"{folder}={text}: expected a number in [0, 1] as its weight") from fault
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """The arguments of this command."""
     parser = Parser(
         prog="polyalign soup",
         description=__doc__,

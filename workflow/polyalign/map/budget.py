@@ -10,8 +10,8 @@ import numpy as np
 from polyalign.errors import InputError
 from polyalign.map.base import Base, check_target
 from polyalign.map.dual import maximise
-from polyalign.map.palette import QUANTILES, SPREAD, parse_level
-from polyalign.map.words import rows_of
+from polyalign.map.palette import SPREAD
+from polyalign.map.words import QUANTILES, parse_level, rows_of
 
 MAX_CANDIDATES = 10**9
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from polyalign.map.base import Tilted
-from polyalign.map.palette import parse_level
+from polyalign.map.words import parse_level
 
 
 def cautions(

@@ -1,6 +1,5 @@
 """Palettes: the grammar of levels, and what a level is on a table of rewards."""
 
-import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
@@ -14,21 +13,8 @@ from polyalign.map.base import (
     check_rewards,
     resolve_scope,
 )
+from polyalign.map.words import parse_level
 
-NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
-PATTERNS = {
-    "number": re.compile(rf"([+-]?{NUMBER})"),
-    "quantile": re.compile(rf"q({NUMBER})"),
-    "quantile or mean": re.compile(rf"max\(\s*q({NUMBER})\s*,\s*mean\s*\)"),
-    "mean": re.compile(rf"mean(?:([+-]{NUMBER})sd)?"),
-    "percent": re.compile(rf"([+-]{NUMBER})%"),
-    "max": re.compile(r"(max)"),
-}
-QUANTILES = ("quantile", "quantile or mean")
-GRAMMAR = (
-    "a number, q80 (a quantile of the base policy), mean, mean+0.5sd, mean-0.2sd, "
-    "+10% (of the base's spread from q5 to q95), max, or max(q50, mean) (the larger of the two)"
-)
 SPREAD = (0.05, 0.95)
 
 
@@ -131,29 +117,6 @@ def _level(
         return mean + number * float(np.sqrt(probability @ (column - mean) ** 2))
     low, high = (weighted_quantile(column, probability, share) for share in SPREAD)
     return mean + number / 100 * (high - low)
-
-
-def parse_level(level: str | float) -> tuple[str, float]:
-    """Kind of a level (a key of `PATTERNS`) and its number: 0 for a bare `mean` and for `max`.
-
-    Raises:
-        InputError: on a level outside the grammar.
-    """
-    text = str(level).strip()
-    for kind, pattern in PATTERNS.items():
-        match = pattern.fullmatch(text)
-        if match is None or isinstance(level, bool):
-            continue
-        number = 0.0 if match[1] in (None, "max") else float(match[1])
-        if kind in QUANTILES and 0 < number < 1:
-            raise InputError(
-                f"level {level!r} is a fraction; expected per cent: write q{100 * number:g}"
-            )
-        if kind in QUANTILES and number > 100:
-            break
-        if np.isfinite(number):
-            return kind, number
-    raise InputError(f"level {level!r} is not understood; expected {GRAMMAR}")
 
 
 def _check_values(levels: Mapping[str, str | float], names: Sequence[str]) -> None:

@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 from polyalign.data.keys import CHANCE, prompt_id
 from polyalign.data.rewards_table import rewards_array
 from polyalign.errors import InputError
-from polyalign.map import policy_weights
-from polyalign.map.words import key_columns, values_of
+from polyalign.map.dual import policy_weights
+from polyalign.map.problem import key_columns
+from polyalign.map.words import values_of
 from polyalign.palettes.streamed import Stream
 from polyalign.runtime.files import atomic_write
 

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from polyalign.data.cut_off import Unread, cut_share, cut_warning, unread_warnings
-from polyalign.map import policy_weights
 from polyalign.map.base import Base
 from polyalign.map.budget import Budget, budget, budget_message, normal_quantile
 from polyalign.map.cautions import cautions
@@ -24,10 +23,11 @@ from polyalign.map.diagnostics import (
     sensitivity,
     tail_shape,
 )
-from polyalign.map.dual import Limits, Solution, plain, solve_on
+from polyalign.map.dual import Limits, Solution, plain, policy_weights, solve_on
 from polyalign.map.limit import Limit, limit_moments
+from polyalign.map.problem import Problem, columns_of
 from polyalign.map.search import edges
-from polyalign.map.words import Problem, columns_of, rows_of
+from polyalign.map.words import rows_of
 from polyalign.palettes.solve import cells_of, fit_problem, fit_rows
 
 OF_LAM = (

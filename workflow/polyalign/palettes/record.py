@@ -4,20 +4,14 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from polyalign.errors import InputError
+from polyalign.map.words import key_of, rows_of, weights_of
 
 ROUNDING = 1e-6
 """Price in a proof of infeasibility below which it is the tolerance of the solver."""
-
-
-def _words() -> ModuleType:
-    """The words of palettes; they need numpy, which a dry run does without."""
-    return import_module("polyalign.map.words")
 
 
 @dataclass(frozen=True)
@@ -120,7 +114,7 @@ class Palette:
     @property
     def floors(self) -> dict[str, float]:
         """Value → lowest level asked; only of values that have one."""
-        floored = {row.of for row in _words().rows_of(self.levels) if row.sign > 0}
+        floored = {row.of for row in rows_of(self.levels) if row.sign > 0}
         return {value: level for value, level in self.asked.items() if value in floored}
 
     @property
@@ -166,13 +160,13 @@ def _palette(record: Mapping[str, Any]) -> Palette:
         """Of the rows of a value, which have one column, the first one's."""
         found: dict[str, float] = {}
         for row, one in zip(values, numbers, strict=True):
-            found.setdefault(_words().key_of(row), _number(one))
+            found.setdefault(key_of(row), _number(one))
         return found
 
     def weights(numbers: list[float | None]) -> dict[str, float]:
-        return _words().weights_of(values, [_number(one) for one in numbers])
+        return weights_of(values, [_number(one) for one in numbers])
 
-    caps = {row.of: i for i, row in enumerate(_words().rows_of(record["levels"])) if row.sign < 0}
+    caps = {row.of: i for i, row in enumerate(rows_of(record["levels"])) if row.sign < 0}
     test, ends = record["test"], record["interval"] or {}
     trained = record["trained"] or {}
     nothing: list[float | None] = [None] * len(values)
@@ -243,7 +237,7 @@ def raised_values(levels: Mapping[str, str | float]) -> list[str]:
     Args:
         levels: value → word as the config asks for it.
     """
-    return [row.of for row in _words().rows_of(levels) if row.sign > 0 and row.level != "mean"]
+    return [row.of for row in rows_of(levels) if row.sign > 0 and row.level != "mean"]
 
 
 def lam_of(palette: dict[str, Any], key: str) -> dict[str, float]:
@@ -251,4 +245,4 @@ def lam_of(palette: dict[str, Any], key: str) -> dict[str, float]:
 
     That of a ceiling is <= 0; of a band at most one end weighs.
     """
-    return _words().weights_of(palette["values"], palette[key])
+    return weights_of(palette["values"], palette[key])

@@ -8,15 +8,15 @@ import pandas as pd
 
 from polyalign.data.rewards_table import rewards_array
 from polyalign.errors import InputError
-from polyalign.map import Solution
 from polyalign.map.base import Base
 from polyalign.map.budget import budget, shortfall_message
 from polyalign.map.diagnostics import delta_interval, sensitivity
-from polyalign.map.dual import DEFAULT_LIMITS, Limits, plain, solve_on
+from polyalign.map.dual import DEFAULT_LIMITS, Limits, Solution, plain, solve_on
 from polyalign.map.feasibility import feasibility_on
 from polyalign.map.limit import solve_limit
+from polyalign.map.problem import Problem, pose
 from polyalign.map.search import interpolate
-from polyalign.map.words import Problem, labels_of, pose, values_of
+from polyalign.map.words import labels_of, values_of
 from polyalign.palettes.lam import WHAT_TO_DO
 
 

@@ -33,8 +33,9 @@ from polyalign.map.base import (
 )
 from polyalign.map.dual import DEFAULT_LIMITS, TOLERANCE, Limits, Solution, maximise, solve_on
 from polyalign.map.maximal import highest_within
-from polyalign.map.palette import parse_level, parse_target
-from polyalign.map.words import beyond_budget, column_of, key_of, rows_of
+from polyalign.map.palette import parse_target
+from polyalign.map.problem import beyond_budget
+from polyalign.map.words import column_of, key_of, parse_level, rows_of
 
 BATCH_ROWS = 131_072
 SAMPLE_ROWS = 60_000

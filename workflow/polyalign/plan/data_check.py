@@ -20,7 +20,7 @@ from polyalign.data.rewards_table import (
 from polyalign.data.tables import read_table
 from polyalign.errors import InputError
 from polyalign.map.cautions import cautions
-from polyalign.map.words import pose
+from polyalign.map.problem import pose
 from polyalign.palettes.solve import cells_of
 from polyalign.plan.counts import SMALL
 from polyalign.plan.stages import pairs_file, pairs_settings

@@ -10,7 +10,7 @@ import pandas as pd
 from polyalign.data.keys import CHANCE, KEY
 from polyalign.data.rewards_table import rewards_array, value_columns
 from polyalign.errors import InputError
-from polyalign.map import policy_weights
+from polyalign.map.dual import policy_weights
 from polyalign.map.search import dirichlet_lam
 from polyalign.palettes.record import lam_of
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from polyalign.cli.table.reading import Table
     from polyalign.map.dual import Limits
+    from polyalign.map.problem import Problem
     from polyalign.map.search import RandomPalettes
     from polyalign.map.sequential import Rounds
-    from polyalign.map.words import Problem
 
 WAY = "the way from the base level to the palette and beyond"
 PICTURES = (".pdf", ".png", ".svg")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from polyalign.map.base import Base
-    from polyalign.map.words import Problem
+    from polyalign.map.problem import Problem
     from polyalign.palettes.streamed import Stream
 
 STREAM_CELLS = 50_000_000
@@ -99,7 +99,8 @@ def problem(options: argparse.Namespace) -> "Problem":
 
 def pose_asked(options: argparse.Namespace) -> "Problem":
     """As `problem`, also where the budget does not suffice."""
-    from polyalign.map.words import labels_of, pose, values_of
+    from polyalign.map.problem import pose
+    from polyalign.map.words import labels_of, values_of
     from polyalign.palettes.solve import cells_of
 
     levels = asked_levels(options.target)

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from polyalign.data.rewards_table import rewards_array
-from polyalign.map import parse_target, policy_weights
 from polyalign.map.base import Base
-from polyalign.map.dual import solve_on
+from polyalign.map.dual import policy_weights, solve_on
+from polyalign.map.palette import parse_target
 from polyalign.palettes.solve import fit_rows
 
 POOLED = "all models"

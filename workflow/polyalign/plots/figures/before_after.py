@@ -113,7 +113,7 @@ def weighted(data: FigureData, palette: "Palette") -> tuple["pd.DataFrame", "np.
     import numpy as np
 
     from polyalign.data.rewards_table import rewards_array
-    from polyalign.map import policy_weights
+    from polyalign.map.dual import policy_weights
 
     rows = data.pool_rows
     rewards, groups = rewards_array(rows, list(palette.lam))
