@@ -260,7 +260,7 @@ def test_why_a_file_would_be_made_again(study: Path) -> None:
     (study / "results/sandbox/plots/heat_map.pdf").unlink()
     text = "\n".join(why(study, "rloo/hhh-60"))
     assert text.startswith(
-        f"{model} would be made, after 4 other jobs:\n"
+        f"{model} would be made, after 5 other jobs:\n"
         f"  setting settings.steps: {steps} → {steps + 1}\n"
         "  code edited: polyalign.train.rloo\n"
         "  inputs that would be made first: "

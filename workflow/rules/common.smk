@@ -255,7 +255,7 @@ def made_from(stage, **wildcards):
 
 def files_of_value_model(wildcards, input, output, resources=None):
     """As `files_with_work`, for the study's one value model."""
-    work, belongs = PATHS.work(*VALUE.name.split("/")), made_from("value_model")
+    work, belongs = PATHS.work(VALUE.family, VALUE.variant), made_from("value_model")
     return command.arguments(
         input, output, resources or {}, work=work, made_from=belongs
     )
