@@ -35,13 +35,13 @@ def decode_all(pool: pd.DataFrame, names: list[str], count: int) -> float:
 def generate_all(pool: pd.DataFrame, names: list[str], prompts: int) -> tuple[float, int]:
     """CPU seconds for one λ on some test prompts without a pool, and candidates per prompt."""
     from polyalign.models.load import load_causal_lm, load_tokenizer
-    from polyalign.sampling.engines import TransformersEngine
+    from polyalign.sampling.drawing import sampler
     from polyalign.sampling.generate import generate
 
     study = load(STUDY / "config.json")
     sampling, source = study.sampling, study.model.source
     model, tokenizer = load_causal_lm(source), load_tokenizer(source)
-    engine = TransformersEngine(model, tokenizer, sampling)
+    engine = sampler(model, tokenizer, sampling)
     rewards = {name: reward_kinds.load(study.scorer(name)) for name in names}
     asked = pool[pool["split"] == "test"].drop_duplicates("prompt_id").head(prompts)
     began = time.process_time()

@@ -14,7 +14,7 @@ from pathlib import Path
 from polyalign.data.tables import read_table
 from polyalign.models.encoding import prompt_ids
 from polyalign.models.load import load_causal_lm, load_tokenizer
-from polyalign.sampling.engines import TransformersEngine
+from polyalign.sampling.drawing import sampler
 from polyalign.study import load
 
 STUDY = Path("results/sandbox")
@@ -28,7 +28,7 @@ def main() -> None:
     options = parser.parse_args()
     study = load(STUDY / "config.json")
     tokenizer = load_tokenizer(study.model.source)
-    engine = TransformersEngine(load_causal_lm(study.model.source), tokenizer, study.sampling)
+    engine = sampler(load_causal_lm(study.model.source), tokenizer, study.sampling)
     prompts = read_table(STUDY / "prompts.parquet")["prompt"].tolist()
     encoded = sorted(
         (prompt_ids(tokenizer, study.prompts.template, text) for text in prompts), key=len

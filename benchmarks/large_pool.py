@@ -18,7 +18,7 @@ from polyalign.data.keys import KEY
 from polyalign.models.encoding import pad_with_known
 from polyalign.models.load import load_causal_lm, load_tokenizer
 from polyalign.rewards.annotate import annotate
-from polyalign.sampling.engines import TransformersEngine
+from polyalign.sampling.drawing import sampler
 from polyalign.sampling.generate import generate
 from polyalign.study import Study, load
 
@@ -36,7 +36,7 @@ def large_pool(study: Study, prompts: pd.DataFrame, candidates: int) -> pd.DataF
     pad_with_known(tokenizer, model)
     samples = generate(
         prompts,
-        TransformersEngine(model, tokenizer, study.sampling),
+        sampler(model, tokenizer, study.sampling),
         model,
         model,
         tokenizer,

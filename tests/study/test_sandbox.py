@@ -149,6 +149,20 @@ def test_training_spends_about_the_kl_of_its_optimum(summary: pd.DataFrame, poli
     assert max(expected / 2 - min(error, 0.05), error) < kl < 2 * expected + 0.05
 
 
+@pytest.mark.parametrize("policy", ["rloo/hhh-60", "ppo/hhh-60"])
+def test_steered_training_lands_on_its_palette(summary: pd.DataFrame, policy: str) -> None:
+    """Every raised level within two standard errors of what is asked, for 1.25 of p_λ's KL."""
+    palette = json.loads((STUDY / "palettes/hhh-60.json").read_text())
+    row = summary.loc[policy]
+    error = np.array([row[f"{value}_se"] for value in palette["values"]])
+    level = np.array([row[f"{value}_level"] for value in palette["values"]])
+    raised = np.array(palette["target"]) > np.array(palette["base"]) + error
+    assert raised.sum() >= 3
+    z = (level - palette["target"]) / error
+    assert np.all(np.abs(z[raised]) <= 2), dict(zip(palette["values"], z, strict=True))
+    assert row["kl"] <= 1.25 * kl_of_the_optimum(palette)
+
+
 @pytest.mark.parametrize(
     "policy", [*AIMED[:-1], "value/pool", "dpo/beta-0.1_harmless-0.9", "reward/helpful"]
 )

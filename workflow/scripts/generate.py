@@ -10,7 +10,8 @@ from polyalign.models.endings import end_tokens
 from polyalign.models.load import load_causal_lm, load_tokenizer
 from polyalign.palettes.lam import read_lam
 from polyalign.runtime.job import Job, run
-from polyalign.sampling.engines import Engine, TransformersEngine, VllmEngine
+from polyalign.sampling.drawing import sampler
+from polyalign.sampling.engines import Engine, VllmEngine
 from polyalign.sampling.generate import counts, generate, sampling_spec
 from polyalign.settings import SamplingRule
 
@@ -37,7 +38,7 @@ def main(
     base_model = policy_model if model == base else load_causal_lm(**base)
     tokenizer = load_tokenizer(model["source"], revision=model["revision"])
     pad_with_known(tokenizer, policy_model)
-    draws: Engine = TransformersEngine(policy_model, tokenizer, rule)
+    draws: Engine
     if guided is not None:
         palette = read_lam(job.input("palette")) if "palette" in job.inputs else {}
         guide = family(Policy.parse(policy).family).implementation()
@@ -46,6 +47,8 @@ def main(
         draws = VllmEngine(
             model, end_tokens(policy_model.generation_config, tokenizer), tokenizer, rule
         )
+    else:
+        draws = sampler(policy_model, tokenizer, rule)
     prompts = read_table(job.input("prompts"))
     samples = generate(
         prompts[prompts["split"].isin(splits)],
@@ -61,6 +64,7 @@ def main(
         seed=seed,
         shard=shard,
         shards=shards,
+        guided=guided is not None,
     )
     spec = sampling_spec(sampling, template, base, tokenizer)
     record = {"settings": job.settings, "spec": spec, "counts": counts(samples)}

@@ -32,7 +32,7 @@ from polyalign.errors import InputError
 from polyalign.families import family
 from polyalign.models.load import load_causal_lm, load_tokenizer
 from polyalign.rewards.annotate import annotate
-from polyalign.sampling.guided import uniforms
+from polyalign.sampling.drawing import uniforms
 from polyalign.study import Study, validate
 
 BASE = Way("base/base", "sample")

@@ -107,7 +107,7 @@ def test_trained_families_share_the_random_palettes(section: dict) -> None:  # t
     # Those that start from a model of dpo need it for the same palettes.
     given["policies"]["dpo"]["labelled"] = {"palettes": ["hhh-60"], "random": 2}
     made = validate(given)
-    assert "dpo/random-02" in made.all_policies
+    assert made.all_policies["rloo/random-02"].start == "dpo/random-02"
     assert {"rloo/random-01", "rloo/random-02", "map-d/random-03"} <= set(made.all_policies)
     assert "dpo/random-01" in made.all_policies
     assert "random" not in made.all_policies["rloo/random-01"].settings

@@ -204,7 +204,7 @@ def test_jobs_of_every_kind_are_forked(libraries: str, tmp_path: Path, workflow)
 
 USED = {
     "light": ["palettes.solve", "plots.data", "report.tables"],
-    "models": ["models.load", "rewards.annotate", "sampling.generate"],
+    "models": ["models.load", "rewards.annotate", "sampling.drawing"],
     "training": ["models.load", "train.dpo", "train.rloo"],
 }
 """Modules that jobs import, which import libraries."""

@@ -11,6 +11,7 @@ from polyalign.data.keys import prompt_id
 from polyalign.errors import InputError
 from polyalign.models.logprobs import response_logprobs, warpers
 from polyalign.rewards.annotate import annotate
+from polyalign.sampling.drawing import DrawingEngine, sampler
 from polyalign.sampling.engines import TransformersEngine
 from polyalign.sampling.generate import generate
 from polyalign.settings import SamplingRule
@@ -60,7 +61,8 @@ def sample(prompts, model, tokenizer, **changes):  # type: ignore[no-untyped-def
         "seed": 1,
     }
     options |= changes
-    engine = TransformersEngine(model, tokenizer, options["sampling"])
+    engine = sampler(model, tokenizer, options["sampling"])
+    assert isinstance(engine, DrawingEngine)
     return generate(prompts, engine, model, model, tokenizer, **options)
 
 
@@ -113,6 +115,62 @@ def test_logprobs_do_not_depend_on_the_batch(model) -> None:  # type: ignore[no-
         size = len(pair[1])
         assert torch.allclose(together[row, :size], alone[0], atol=1e-5)
         assert mask[row].sum() == size
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_logprobs_that_an_engine_knows_are_those_of_the_plain_forward(  # type: ignore[no-untyped-def]
+    prompts, model, tokenizer, temperature
+) -> None:
+    """Of the policy as drawn, and of the base model: one text at a time, token by token."""
+    torch.manual_seed(7)
+    base = GPT2LMHeadModel(model.config)
+    for weight in base.parameters():
+        weight.data *= 5
+    base.eval()
+    sampling = SamplingRule(temperature=temperature, max_new_tokens=5)
+    table = generate(
+        prompts, sampler(model, tokenizer, sampling), model, base, tokenizer, policy="dpo/x",
+        template="{prompt}", sampling=sampling, candidates=40, batch_size=90, seed=1,
+    )  # fmt: skip
+    assert table["n_tokens"].nunique() > 3
+    for of, name in ((model, "logprob"), (base, "logprob_base")):
+        expected = []
+        for row in table.itertuples():
+            ids = tokenizer(row.prompt)["input_ids"]
+            answer = [0][: not row.truncated]
+            answer = [WORDS.index(word) for word in row.response.split()] + answer
+            if len(answer) != row.n_tokens:  # a padding token is no text
+                expected.append(getattr(row, name))
+                continue
+            with torch.inference_mode():
+                logits = of(torch.tensor([ids + answer])).logits[0, len(ids) - 1 : -1]
+            logs = warpers(sampling)(None, logits).double().log_softmax(-1)
+            expected.append(logs.gather(1, torch.tensor(answer)[:, None]).sum().item())
+        np.testing.assert_allclose(table[name], expected, atol=1e-4)
+        assert (table[name] != expected).sum() > 50, "most rows were compared"
+
+
+def test_a_guided_policy_is_compared_with_its_base_model(prompts, model, tokenizer) -> None:  # type: ignore[no-untyped-def]
+    """The model of such a policy is the base model itself, and what is drawn is not."""
+    engine = sampler(model, tokenizer, SamplingRule(temperature=0.5, max_new_tokens=5))
+    options = {"policy": "token-d/x", "template": "{prompt}", "sampling": FREE, "candidates": 5}
+    tables = [
+        generate(
+            prompts, engine, model, model, tokenizer, batch_size=9, seed=1, guided=guided, **options
+        )
+        for guided in (True, False)
+    ]
+    assert tables[0]["logprob"].equals(tables[1]["logprob"])
+    assert tables[1]["logprob_base"].equals(tables[1]["logprob"])
+    gaps = tables[0]["logprob"] - tables[0]["logprob_base"]
+    assert (gaps.abs() > 0.01).all()
+    engines = TransformersEngine(model, tokenizer, FREE), sampler(model, tokenizer, FREE)
+    slow, fast = (
+        generate(prompts, one, model, model, tokenizer, batch_size=90, seed=1, **options)
+        for one in engines
+    )
+    assert slow.columns.equals(fast.columns)
+    assert np.isfinite(slow["logprob"]).all()
 
 
 def test_a_prompt_without_room_is_refused(prompts, model, tokenizer) -> None:  # type: ignore[no-untyped-def]

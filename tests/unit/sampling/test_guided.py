@@ -21,8 +21,9 @@ from transformers import (
 from polyalign.errors import InputError
 from polyalign.families import token_d
 from polyalign.rewards import Score
-from polyalign.sampling.engines import Response
-from polyalign.sampling.guided import GuidedEngine, engine, uniforms
+from polyalign.sampling.drawing import sampler, uniforms
+from polyalign.sampling.engines import Response, TransformersEngine
+from polyalign.sampling.guided import GuidedEngine, engine
 from polyalign.settings import SamplingRule
 
 WORDS = ["<eos>", "<pad>", *"abcd"]
@@ -274,6 +275,7 @@ def test_a_cache_that_does_not_work_is_not_used(  # type: ignore[no-untyped-def]
     )
     assert guided.cached is not recurrent
     assert ("not with a key-value cache" in capsys.readouterr().out) is recurrent
+    assert isinstance(sampler(model, tokenizer, rule(6)), TransformersEngine) is recurrent
     found = guided(prompts, encoded, 7)
     for row, response in enumerate(found):
         uniform = uniforms(7, 6, len(prompts))[:, [row]]

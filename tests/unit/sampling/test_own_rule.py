@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from polyalign.models.load import load_causal_lm, load_tokenizer
+from polyalign.sampling.drawing import DrawingEngine
 from polyalign.sampling.engines import TransformersEngine
 from polyalign.sampling.guided import GuidedEngine
 from polyalign.settings import SamplingRule
@@ -62,9 +63,9 @@ def with_fields(plain: Path, folder: Path, fields: dict) -> Path:  # type: ignor
     return folder
 
 
-def drawn(folder: Path, count: int = 64, **rule) -> list:  # type: ignore[no-untyped-def,type-arg]
+def drawn(folder: Path, count: int = 64, kind=TransformersEngine, **rule) -> list:  # type: ignore[no-untyped-def,type-arg]
     model, tokenizer = load_causal_lm(str(folder), device="cpu"), load_tokenizer(str(folder))
-    engine = TransformersEngine(model, tokenizer, SamplingRule(**{"max_new_tokens": 6, **rule}))
+    engine = kind(model, tokenizer, SamplingRule(**{"max_new_tokens": 6, **rule}))
     return engine(["b c"] * count, [[4, 5]] * count, 3)
 
 
@@ -75,11 +76,12 @@ def test_the_fields_of_the_model_change_no_response(plain, tmp_path, fields) -> 
     assert drawn(with_fields(plain, tmp_path, fields)) == expected
 
 
+@pytest.mark.parametrize("kind", [DrawingEngine, TransformersEngine])
 @pytest.mark.parametrize("rule", [{}, {"temperature": 0.7}, {"top_k": 3}, {"top_p": 0.6}], ids=str)
-def test_tokens_are_as_frequent_as_the_rule_says(plain, tmp_path, rule) -> None:  # type: ignore[no-untyped-def]
+def test_tokens_are_as_frequent_as_the_rule_says(plain, tmp_path, rule, kind) -> None:  # type: ignore[no-untyped-def]
     """Against the model's own softmax, with the study's rule written out here."""
     n = 4000
-    found = drawn(with_fields(plain, tmp_path, NASTY), n, max_new_tokens=1, **rule)
+    found = drawn(with_fields(plain, tmp_path, NASTY), n, kind, max_new_tokens=1, **rule)
     counts = Counter(response.ids[0] for response in found)
     with torch.inference_mode():
         logits = load_causal_lm(str(plain), device="cpu")(torch.tensor([[4, 5]])).logits[0, -1]
@@ -99,13 +101,14 @@ def test_tokens_are_as_frequent_as_the_rule_says(plain, tmp_path, rule) -> None:
     assert chi2 < degrees + 4 * np.sqrt(2 * degrees)
 
 
+@pytest.mark.parametrize("kind", [DrawingEngine, TransformersEngine])
 def test_responses_end_with_each_token_that_the_model_or_its_tokenizer_names(
-    plain, tmp_path
+    plain, tmp_path, kind
 ) -> None:  # type: ignore[no-untyped-def]
     for ends in ([1, 0], [1], 1):
         folder = tmp_path / str(ends)
         folder.mkdir()
-        responses = drawn(with_fields(plain, folder, {"eos_token_id": ends}))
+        responses = drawn(with_fields(plain, folder, {"eos_token_id": ends}), kind=kind)
         last = {response.ids[-1] for response in responses if not response.truncated}
         assert last == {0, 1}
         assert all(not {0, 1} & set(response.ids[:-1]) for response in responses)

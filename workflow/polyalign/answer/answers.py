@@ -24,8 +24,9 @@ from polyalign.models.logprobs import warpers
 from polyalign.models.value_model import ValueModel, load_value_model
 from polyalign.paths import Paths
 from polyalign.plan.resources import responses_at_once
+from polyalign.sampling.drawing import uniforms
 from polyalign.sampling.engines import Response
-from polyalign.sampling.guided import GuidedEngine, uniforms
+from polyalign.sampling.guided import GuidedEngine
 from polyalign.sampling.valued import tilted_engine
 from polyalign.settings import SamplingRule
 from polyalign.study import Study

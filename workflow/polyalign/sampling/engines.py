@@ -23,7 +23,7 @@ class Response:
         ids: its token ids, with the end token if there is one.
         text: its text.
         truncated: whether the token limit ended it.
-        logprob: its log-probability (nats) under the policy, if only the engine knows it.
+        logprob: its log-probability (nats) under the policy, if the engine knows it.
     """
 
     ids: list[int]

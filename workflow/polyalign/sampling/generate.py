@@ -17,6 +17,9 @@ from polyalign.models.sources import fingerprint
 from polyalign.sampling.engines import Engine, Response
 from polyalign.settings import CHAT, SamplingRule
 
+READ_AT_ONCE = 64
+"""Responses whose log-probabilities are computed at once."""
+
 
 def generate(
     prompts: pd.DataFrame,
@@ -33,6 +36,7 @@ def generate(
     seed: int,
     shard: int = 0,
     shards: int = 1,
+    guided: bool = False,
 ) -> pd.DataFrame:
     """Sample `candidates` responses to each prompt, as far as they are in this shard.
 
@@ -54,6 +58,7 @@ def generate(
         seed: the study's seed.
         shard: index of this shard.
         shards: number of shards.
+        guided: whether the engine draws from another distribution than that of `model`.
 
     Returns:
         One row per response: `prompt_id`, `candidate`, `prompt`, `response`, `split`, `n_tokens`
@@ -91,7 +96,7 @@ def generate(
         texts = [prompts["prompt"].iloc[place] for place in places]
         try:
             responses = engine(texts, asked, batch_seed(seed, policy, number))
-            own, reference = _logprobs(model, base, tokenizer, asked, responses, sampling)
+            own, reference = _logprobs(model, base, tokenizer, asked, responses, sampling, guided)
         except torch.cuda.OutOfMemoryError as fault:
             # Half a batch would have another seed, and so other responses.
             raise InputError(
@@ -135,20 +140,26 @@ def _logprobs(
     asked: list[list[int]],
     responses: list[Response],
     sampling: SamplingRule,
+    guided: bool,
 ) -> tuple[list[float], list[float]]:
     """Log-probabilities of the responses under the policy and under the base model."""
     pairs = [(ids, response.ids) for ids, response in zip(asked, responses, strict=True)]
+    # Rows of similar length together: little of a part is padding.
+    order = sorted(range(len(pairs)), key=lambda row: len(pairs[row][0]) + len(pairs[row][1]))
 
     def sums(of: PreTrainedModel) -> list[float]:
-        logprobs, _ = response_logprobs(of, tokenizer.pad_token_id, pairs, sampling)
-        result: list[float] = logprobs.double().sum(-1).tolist()
+        result = [0.0] * len(pairs)
+        for start in range(0, len(order), READ_AT_ONCE):
+            rows = order[start : start + READ_AT_ONCE]
+            read = [pairs[row] for row in rows]
+            logprobs, _ = response_logprobs(of, tokenizer.pad_token_id, read, sampling)
+            for row, total in zip(rows, logprobs.double().sum(-1).tolist(), strict=True):
+                result[row] = total
         return result
 
     known = [response.logprob for response in responses if response.logprob is not None]
-    if len(known) == len(responses):
-        return known, sums(base)
-    own = sums(model)
-    return own, own if base is model else sums(base)
+    own = known if len(known) == len(responses) else sums(model)
+    return own, own if base is model and not guided else sums(base)
 
 
 def sampling_spec(

@@ -22,17 +22,14 @@ So the log-probability of a response is that under this process, and the KL to t
 is computed from it is right, whatever the rewards.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from polyalign.models.encoding import max_positions
-from polyalign.models.endings import NO_END, end_text, end_tokens, without_end
-from polyalign.models.logprobs import warpers
-from polyalign.models.plain import plain_logits
+from polyalign.models.endings import NO_END, end_text
 from polyalign.palettes.record import lam_of
 from polyalign.rewards import (
     EndScore,
@@ -45,21 +42,11 @@ from polyalign.rewards import (
     score_of,
 )
 from polyalign.rewards.batches import split, unrolled
-from polyalign.rewards.proof import probes, proven
-from polyalign.sampling.engines import Response, left_padded
+from polyalign.sampling.drawing import Choose, DrawingEngine, drawn_at
 from polyalign.settings import SamplingRule
 
 
-def uniforms(seed: int, tokens: int, texts: int) -> torch.Tensor:
-    """The random numbers in [0, 1) of a batch, float64 (tokens, texts).
-
-    They are drawn together, so the draws of a text do not depend on when other texts end.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand((tokens, texts), generator=generator, dtype=torch.float64)
-
-
-class GuidedEngine:
+class GuidedEngine(DrawingEngine):
     """Draws responses with token-level guidance, one batch of prompts at a time.
 
     The language model runs with a key-value cache and drops texts that have ended. Rewards that
@@ -92,93 +79,27 @@ class GuidedEngine:
         stop: Sequence[str],
     ) -> None:
         check_weights(lam, rewards)
-        self.model, self.tokenizer = model, tokenizer
-        self.sampling, self.warpers = sampling, warpers(sampling)
+        super().__init__(model, tokenizer, sampling, stop)
         self.rewards = {name: rewards[name] for name, weight in lam.items() if weight != 0}
         self.lam = lam
-        self.interval, self.top_k, self.stop = interval, top_k, tuple(stop)
-        self.ends = end_tokens(model.generation_config, tokenizer)
+        self.interval, self.top_k = interval, top_k
         self.end_texts = {end: end_text([end], self.ends, tokenizer) for end in self.ends}
-        self.cached = cache_agrees(model, tokenizer)
 
-    def __call__(
-        self, prompts: Sequence[str], encoded: Sequence[list[int]], seed: int
-    ) -> list[Response]:
-        """One response per prompt; `encoded` are the rendered prompts.
+    def chooser(self, prompts: Sequence[str], drawn: Sequence[list[int]]) -> Choose:
+        """As for any engine; every `interval`-th token is guided.
 
         Raises:
             InputError: if a reward is not a finite number.
         """
-        uniform = uniforms(seed, self.sampling.max_new_tokens, len(encoded))
-        return self.draw(prompts, encoded, uniform)
-
-    @torch.inference_mode()
-    def draw(
-        self,
-        prompts: Sequence[str],
-        encoded: Sequence[list[int]],
-        uniform: torch.Tensor,
-        grown: Callable[[int, list[int]], bool] | None = None,
-    ) -> list[Response]:
-        """As a call, with random numbers of one's own, so that each text may have its own seed.
-
-        Args:
-            prompts: b prompts.
-            encoded: the rendered prompts.
-            uniform: numbers in [0, 1), float64 (`max_new_tokens`, b), as `uniforms` makes them.
-            grown: is told after every token the number of the text and its token ids so far, and
-                says whether the text ends there, because nobody waits for it any more.
-
-        Raises:
-            InputError: if a reward is not a finite number.
-        """
-        batch = left_padded(self.tokenizer, encoded).to(self.model.device)
-        inputs, attention = batch["input_ids"], batch["attention_mask"]
-        positions = (attention.cumsum(-1) - 1).clamp(min=0)
-        kept = DynamicCache(config=self.model.config)
         scorers = self._scorers()
-        drawn: list[list[int]] = [[] for _ in encoded]
-        logprob = np.zeros(len(encoded))
-        alive = list(range(len(encoded)))
-        responses: dict[int, Response] = {}
-        for step in range(self.sampling.max_new_tokens):
-            if self.cached:
-                logits = self._next_logits(inputs, attention, positions, kept)
-            else:
-                whole = [[*encoded[row], *drawn[row]] for row in alive]
-                logits = torch.stack([plain_logits(self.model, ids)[-1] for ids in whole])
-            tokens, logs = self.choose(
-                logits, alive, prompts, drawn, uniform[step, alive],
-                scorers if step % self.interval == 0 else {},
-            )  # fmt: skip
-            going = []
-            for place, row in enumerate(alive):
-                drawn[row].append(tokens[place])
-                logprob[row] += logs[place]
-                left = grown is not None and grown(row, drawn[row])
-                ended = self._ended(drawn[row])
-                if ended or left or step == self.sampling.max_new_tokens - 1:
-                    text = self.texts([drawn[row]])[0]
-                    responses[row] = Response(drawn[row], text, not ended, float(logprob[row]))
-                else:
-                    going.append(place)
-            if not going:
-                break
-            if len(going) < len(alive):
-                if self.cached:
-                    kept.batch_select_indices(torch.tensor(going, device=attention.device))
-                attention, positions = attention[going], positions[going]
-                alive = [alive[place] for place in going]
-            inputs = torch.tensor([[drawn[row][-1]] for row in alive], device=attention.device)
-            attention = torch.cat([attention, attention.new_ones(len(alive), 1)], dim=1)
-            positions = positions[:, -1:] + 1
-        return [responses[row] for row in range(len(encoded))]
 
-    def _next_logits(
-        self, inputs: torch.Tensor, attention: torch.Tensor, positions: torch.Tensor, kept: Any
-    ) -> torch.Tensor:
-        """Logits (b, vocabulary) of the next token; `kept` grows by `inputs`."""
-        return _next_logits(self.model, inputs, attention, positions, kept)
+        def choose(
+            step: int, rows: Sequence[int], logits: torch.Tensor, uniform: torch.Tensor
+        ) -> tuple[list[int], list[float]]:
+            guides = scorers if step % self.interval == 0 else {}
+            return self.choose(logits, rows, prompts, drawn, uniform, guides)
+
+        return choose
 
     def _scorers(self) -> dict[str, IncrementalScorer]:
         """The rewards of continuations, for the texts of one batch."""
@@ -210,18 +131,16 @@ class GuidedEngine:
         Returns:
             The tokens, and their log-probabilities (nats) as they were drawn.
         """
+        if not scorers:
+            return self.plain(logits, uniform)
         logs: Any = self.warpers(cast(Any, None), cast(Any, logits))
         logs = logs.double().log_softmax(-1).cpu()
-        tokens = torch.arange(logs.shape[1]).expand(len(logs), -1)
-        if scorers:
-            likeliest = logs.topk(min(self.top_k, logs.shape[1])).indices
-            tokens = likeliest.sort(-1).values
-            logs = logs.gather(1, tokens)
-            logs = logs + self._tilt(rows, prompts, drawn, tokens, logs > -torch.inf, scorers)
-            logs = logs.log_softmax(-1)
-        cumulative = logs.exp().cumsum(-1)
-        points = (uniform[:, None] * cumulative[:, -1:]).contiguous()
-        at = torch.searchsorted(cumulative, points, right=True).clamp(max=logs.shape[1] - 1)
+        likeliest = logs.topk(min(self.top_k, logs.shape[1])).indices
+        tokens = likeliest.sort(-1).values
+        logs = logs.gather(1, tokens)
+        logs = logs + self._tilt(rows, prompts, drawn, tokens, logs > -torch.inf, scorers)
+        logs = logs.log_softmax(-1)
+        at = drawn_at(logs.exp().cumsum(-1), uniform)
         return tokens.gather(1, at)[:, 0].tolist(), logs.gather(1, at)[:, 0].tolist()
 
     def _tilt(
@@ -294,77 +213,6 @@ class GuidedEngine:
             known = dict(zip(several, total[place].tolist(), strict=True))
             gains[place] = gains.new_tensor([known.get(pair, 0.0) for pair in pairs[place]])
         return gains
-
-    def texts(self, responses: Sequence[list[int]]) -> list[str]:
-        """The texts of responses, stripped, up to the first stop text."""
-        written = [without_end(ids, self.ends) for ids in responses]
-        texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
-        for stop in self.stop:
-            texts = [text.partition(stop)[0] for text in texts]
-        return [text.strip() for text in texts]
-
-    def _ended(self, ids: list[int]) -> bool:
-        if ids[-1] in self.ends:
-            return True
-        text = self.tokenizer.decode(ids, skip_special_tokens=True) if self.stop else ""
-        return any(stop in text for stop in self.stop)
-
-
-def _next_logits(
-    model: PreTrainedModel,
-    inputs: torch.Tensor,
-    attention: torch.Tensor,
-    positions: torch.Tensor,
-    kept: Any,
-) -> torch.Tensor:
-    """Logits (b, vocabulary) of the next token; `kept` grows by `inputs`."""
-    output = cast(Any, model)(
-        input_ids=inputs,
-        attention_mask=attention,
-        position_ids=positions,
-        past_key_values=kept,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    logits: torch.Tensor = output.logits[:, -1].float()
-    return logits
-
-
-@torch.inference_mode()
-def cache_agrees(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether left-padded texts that grow and end in a key-value cache have the model's own logits.
-
-    The texts are those of `polyalign.rewards.proof`; the last one ends first, two tokens earlier.
-    """
-    texts = [
-        prefix + suffix
-        for prefix, suffix in probes(model, tokenizer, max_positions(model))
-        if len(prefix) + len(suffix) > 2
-    ]
-    rows = range(len(texts) - 1)
-
-    def grown() -> np.ndarray:
-        kept = DynamicCache(config=model.config)
-        batch = left_padded(tokenizer, [ids[:-2] for ids in texts]).to(model.device)
-        attention = batch["attention_mask"]
-        positions = (attention.cumsum(-1) - 1).clamp(min=0)
-        found = [_next_logits(model, batch["input_ids"], attention, positions, kept)]
-        kept.batch_select_indices(torch.tensor(rows, device=attention.device))
-        attention, positions = attention[list(rows)], positions[list(rows)]
-        for cut in (2, 1):
-            inputs = torch.tensor([[texts[row][-cut]] for row in rows], device=attention.device)
-            attention = torch.cat([attention, attention.new_ones(len(rows), 1)], dim=1)
-            positions = positions[:, -1:] + 1
-            found.append(_next_logits(model, inputs, attention, positions, kept))
-        return torch.cat(found).cpu().numpy()
-
-    read = [
-        *(ids[:-2] for ids in texts),
-        *(texts[row][:-1] for row in rows),
-        *(texts[row] for row in rows),
-    ]
-    expected = np.array([plain_logits(model, ids)[-1].numpy() for ids in read])
-    return proven("a key-value cache", tokenizer.name_or_path, grown, expected, model.dtype)
 
 
 def full_rescoring(score: Score) -> IncrementalScorer:
