@@ -25,8 +25,8 @@ from polyalign import rewards as reward_kinds
 from polyalign.models.encoding import prompt_ids
 from polyalign.models.load import load_causal_lm, load_tokenizer
 from polyalign.models.value_model import load_value_model
-from polyalign.sampling.engines import Response, left_padded
 from polyalign.sampling.drawing import uniforms
+from polyalign.sampling.engines import Response, left_padded
 from polyalign.sampling.guided import GuidedEngine, full_rescoring
 from polyalign.settings import SamplingRule
 from polyalign.study import load

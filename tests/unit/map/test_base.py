@@ -202,3 +202,20 @@ def test_weights_of_zero_are_allowed_and_values_are_numbered():
     assert check_weights(np.array([0, 2]), 2).tolist() == [0.0, 2.0]
     assert check_groups(np.array([0, 3], dtype=np.uint8), 2).tolist() == [0, 3]
     assert check_names(None, 2) == ["value0", "value1"]
+
+
+def test_the_last_moments_are_known_in_other_units_too():
+    """A solution is the start of the next one; anything further away is computed."""
+    rewards = np.random.default_rng(5).normal(size=(200, 3)) * [3.0, 0.07, 11.0]
+    base, lam = Base(rewards, None, "joint"), np.array([0.3, 0.0, 1.7])
+    known = base.moments(lam)
+    assert base.moments(lam / base.scale * base.scale) is known
+    for other in (lam * [1 + 1e-12, 1, 1], np.array([0.3, 1e-300, 1.7]), lam[::-1]):
+        found = base.moments(other)
+        assert found is not known
+        fresh = Base(rewards, None, "joint").moments(other)
+        for ours, expected in zip(found, fresh, strict=True):
+            np.testing.assert_array_equal(ours, expected)
+        known = base.moments(lam)
+    with pytest.raises(ValueError, match="read-only"):
+        known[2][0, 0] = 1.0

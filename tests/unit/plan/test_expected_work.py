@@ -138,6 +138,33 @@ def test_a_soup_only_reads_and_writes_weights(study: Study) -> None:
     assert soup == Work(disk=3 * 4 * work.shape_of(study, "org/model-7b", "float32").parameters)
 
 
+def test_a_gguf_file_is_taken_apart(study: Study) -> None:
+    """A tenth of a second per million weights: where it samples, and where it scores."""
+    assert study.model is not None
+    found, base = counts(study), {"family": "base", "variant": "base"}
+    packed = study.model_copy(
+        update={"model": study.model.model_copy(update={"source": "org/model-7b/a.gguf"})}
+    )
+    size = work.shape_of(packed, "org/model-7b/a.gguf", "float32").parameters
+    for stage, more in (("generate", {}), ("annotate", {"value": "fluency"})):
+        plain, unpacked = (of(one, stage, found, **base, **more).plain for one in (study, packed))
+        assert unpacked - plain == pytest.approx(1e-7 * size)
+
+
+def test_only_other_models_than_the_base_are_compared_with_it(study: Study) -> None:
+    """Sampling says how likely a response is; the base model reads those of other models."""
+    found = counts(study)
+    base = of(study, "generate", found, family="base", variant="base")
+    other = of(study, "generate", found, family="rloo", variant="funny")
+    shape, dtype = work.shape_of(study, "org/model-7b", "float32"), "float32"
+    rows = found.prompts.number * 0.4 * study.sampling.evaluation_candidates
+    batches = -(-rows // resources.responses_at_once(study))
+    length = found.prompts.tokens + found.template + found.response
+    read = work.reading(shape, rows * length, batches, dtype, head=True)
+    assert other.operations - base.operations == pytest.approx(read.operations)
+    assert other.draws == base.draws == 0.25 * rows * found.response * shape.vocabulary
+
+
 def test_guided_sampling_costs_more_than_sampling(text: str, write) -> None:
     guided = text.replace("  rloo:\n", "  token-d:\n    palettes: [funny]\n  rloo:\n")
     study = load(write(guided))

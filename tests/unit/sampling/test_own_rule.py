@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from polyalign.models.load import load_causal_lm, load_tokenizer
-from polyalign.sampling.drawing import DrawingEngine
+from polyalign.sampling.drawing import DrawingEngine, drawn_at
 from polyalign.sampling.engines import TransformersEngine
 from polyalign.sampling.guided import GuidedEngine
 from polyalign.settings import SamplingRule
@@ -74,6 +74,13 @@ def test_the_fields_of_the_model_change_no_response(plain, tmp_path, fields) -> 
     expected = drawn(plain)
     assert len({tuple(response.ids) for response in expected}) > 30
     assert drawn(with_fields(plain, tmp_path, fields)) == expected
+
+
+def test_a_number_chooses_the_place_whose_part_of_the_sum_it_lies_in() -> None:
+    """Weights 0, 0, 1, 0, 2, 0: those of 0 are never chosen, nor with the least and largest."""
+    sums = torch.tensor([[0, 0, 1, 1, 3, 3]], dtype=torch.float64).expand(5, -1)
+    uniform = torch.tensor([0, 0.333, 0.334, 0.999, 1 - 2**-53], dtype=torch.float64)
+    assert drawn_at(sums, uniform)[:, 0].tolist() == [2, 2, 4, 4, 4]
 
 
 @pytest.mark.parametrize("kind", [DrawingEngine, TransformersEngine])

@@ -21,6 +21,8 @@ PROMPT_SCOPE_CANDIDATES = 8
 EDGE = 1e-8
 # Spread, relative to a value's scale and level, that is rounding.
 SAME = 1e-12
+# Relative difference of two lam that is the rounding of a change of units and back.
+SAME_LAM = 1e-15
 CHUNK_CELLS = 150_000  # samples x lam at a time: they stay in a core's cache
 BLOCK_NUMBERS = 64_000  # rewards in a block of scope `prompt`: with its products, a core's cache
 
@@ -200,6 +202,7 @@ class Base(Units):
         self._untilted = 0.0, np.zeros(self.k), hessian
         self.max_kl = float(sum((b.share * -b.log_p0.min(axis=0)).sum() for b in self.blocks))
         self._last: tuple[bytes, tuple[float, float, float]] | None = None
+        self._known: tuple[np.ndarray, tuple[float, np.ndarray, np.ndarray]] | None = None
         self._single: list[np.ndarray] | None = None
 
     def _prepare_joint(
@@ -354,6 +357,10 @@ class Base(Units):
         return value, mean
 
     def _joint(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        known = self._known
+        # A solution that is the next one's start comes back in other units, changed by rounding.
+        if known is not None and (np.abs(lam - known[0]) <= SAME_LAM * known[0]).all():
+            return known[1]
         table = self._table
         e = np.dot(lam, table[1:])
         e += self.blocks[0].log_p0[:, 0]
@@ -370,7 +377,10 @@ class Base(Units):
             covariance = root @ root.T
         ess = total * total / float(np.dot(e, e))
         self._last = lam.tobytes(), (ess, ess, 1.0 / total)
-        return top + log(total), level, covariance
+        for shared in (level, covariance):
+            shared.setflags(write=False)
+        self._known = lam.copy(), (top + log(total), level, covariance)
+        return self._known[1]
 
     def weights(self, lam: np.ndarray) -> np.ndarray:
         """Tilted probabilities (n,) by row at standardised lam.

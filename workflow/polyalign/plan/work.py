@@ -32,12 +32,16 @@ NARROW, NARROW_READING = 300.0, 200.0
 training and sampling, and where texts are read whole."""
 
 DRAW = 1.2e-8
-"""Seconds of a CPU core per entry of the vocabulary for each sampled token: softmax and draw."""
+"""Seconds of a CPU core per entry of the vocabulary for each sampled token: softmax, and a random
+number for each entry, as transformers draws."""
+
+CUMULATED = 0.25
+"""The same, as a share, where one random number is looked up in sums of the probabilities."""
 
 CALL = 3.0e-4
 """Seconds of Python for the forward pass of one layer, whatever it computes."""
 
-LIGHT, MODEL, TRAINER = 0.2, 0.7, 1.5
+LIGHT, MODEL, TRAINER = 0.2, 0.4, 1.5
 """Seconds until a job works: without a model, with one, and one that trains. Libraries are imported
 once per workflow (`polyalign.runtime.job_server`)."""
 
@@ -47,13 +51,16 @@ CUDA = 6.0
 DISK = 5.0e8
 """Bytes per second when a model is read or written."""
 
+GGUF = 1.0e-7
+"""Seconds per weight of a GGUF file, which is taken apart when it is read."""
+
 ENCODERS = ("albert", "bert", "deberta", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta")
 """Parts of the names of models that read texts in both directions, and have no keys to keep."""
 
 ENCODER_PARAMETERS = 1.1e8
 """Parameters of an encoder whose name tells no size: those of a base model."""
 
-STAGE_SECONDS = {"plot": 2.5, "report": 6.0, "prompts": 1.0, "families": 1.5}
+STAGE_SECONDS = {"plot": 1.2, "report": 6.0, "prompts": 1.0, "families": 1.5}
 """Seconds of a job of some stages that load no model."""
 
 POOL_SECONDS = {
@@ -234,19 +241,31 @@ def reading(shape: Shape, tokens: float, batches: float, dtype: str, *, head: bo
     )
 
 
-def sampling(shape: Shape, rows: float, prompt: float, new: int, batch: int, dtype: str) -> Work:
+def sampling(
+    shape: Shape, rows: float, prompt: float, new: int, batch: int, dtype: str, share: float = 1.0
+) -> Work:
     """Sample `rows` responses of up to `new` tokens to prompts of `prompt` tokens.
 
     A batch ends with its longest response, which is nearly always as long as the limit. Each step
     reads all weights and the keys and values of all texts, and copies the latter.
+
+    Args:
+        shape: of the model.
+        rows: responses.
+        prompt: tokens of a prompt.
+        new: most tokens of a response.
+        batch: responses at once.
+        dtype: number format.
+        share: tokens of a response that are computed, of `new`: less than 1 where texts that have
+            ended leave the batch.
     """
     batches = math.ceil(rows / batch)
     kept = shape.keys * BYTES[dtype] * (prompt + new / 2)
-    steps = batches * new
+    steps, tokens = batches * new, rows * new * share
     return reading(shape, rows * prompt, batches, dtype, head=False) + Work(
-        operations=2 * shape.parameters * rows * new * (1 + NARROW / shape.width),
-        moved=steps * shape.parameters * BYTES[dtype] + 3 * rows * new * kept,
-        draws=rows * new * shape.vocabulary,
+        operations=2 * shape.parameters * tokens * (1 + NARROW / shape.width),
+        moved=steps * shape.parameters * BYTES[dtype] + 3 * tokens * kept,
+        draws=tokens * shape.vocabulary,
         calls=steps * (shape.layers + 4),
     )
 
@@ -321,8 +340,10 @@ def _rows(study: Study, policy: Policy, counts: Counts) -> tuple[float, float]:
 def _base_model(study: Study) -> Work:
     steps = study.sandbox.steps if study.sandbox else 0
     # 32 dialogues per step; its models are trained on the processor, whatever the study's device.
+    # The output layer computes their responses alone.
     tokens = steps * 32 * 50
-    work = learning(SANDBOX, tokens, steps, "float32", resources.FULL, head=True)
+    shape = replace(SANDBOX, vocabulary=0.6 * SANDBOX.vocabulary)
+    work = learning(shape, tokens, steps, "float32", resources.FULL, head=True)
     return Work(start=MODEL) + work
 
 
@@ -370,18 +391,29 @@ def _bytes(shape: Shape, dtype: str) -> float:
     return shape.parameters * BYTES[dtype]
 
 
+def _unpacked(source: str, shape: Shape) -> Work:
+    """Reading the weights of a GGUF file; nothing for other files."""
+    return Work(plain=GGUF * shape.parameters if source.endswith(".gguf") else 0.0)
+
+
 def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
-    """Sampling, and log-probabilities under the policy's own model and the base model."""
+    """Sampling, which tells the log-probabilities, and those under the base model if it is another.
+
+    Of a guided policy the base model draws, but from another distribution.
+    """
     shape, dtype, device = _base(study)
     rows, _ = _rows(study, policy, counts)
     batch = resources.responses_at_once(study)
     prompt, new = _prompt(counts), study.sampling.max_new_tokens
     trained = policy.family != BASE.family and families.family(policy.family).kind == "train"
-    passes = 2 if trained else 1
-    tokens = passes * rows * (prompt + counts.response)
-    judged = reading(shape, tokens, passes * math.ceil(rows / batch), dtype, head=True)
-    begin = Work(start=MODEL, disk=passes * _bytes(shape, dtype), dtype=dtype, device=device)
-    work = begin + sampling(shape, rows, prompt, new, batch, dtype) + judged
+    models = 2 if trained else 1
+    work = Work(start=MODEL, disk=models * _bytes(shape, dtype), dtype=dtype, device=device)
+    work += _unpacked(study.model.source if study.model else "", shape)
+    drawn = sampling(shape, rows, prompt, new, batch, dtype, counts.response / new)
+    work += replace(drawn, draws=CUMULATED * drawn.draws)
+    if policy.family != BASE.family:
+        tokens = rows * (prompt + counts.response)
+        work += reading(shape, tokens, math.ceil(rows / batch), dtype, head=True)
     if policy.family == BASE.family or trained or families.family(policy.family).learns:
         return work
     every, among = policy.settings.get("interval", 1), policy.settings.get("top_k", 10)
@@ -444,7 +476,8 @@ def _annotate(study: Study, policy: Policy, value: str, counts: Counts) -> Work:
     spec = study.scorer(value)
     shape = shape_of(study, spec["model"], spec["dtype"])
     size = _bytes(shape, spec["dtype"])
-    return Work(start=MODEL, disk=size, dtype=spec["dtype"], device=spec["device"]) + work
+    begin = Work(start=MODEL, disk=size, dtype=spec["dtype"], device=spec["device"])
+    return begin + _unpacked(spec["model"], shape) + work
 
 
 def _train(study: Study, policy: Policy, counts: Counts) -> Work:

@@ -176,7 +176,7 @@ def increments_agree(model: Any, head: Any, tokenizer: Any, source: str, limit: 
         limit: most tokens that the model takes, or None.
     """
     from polyalign.models.plain import plain_logits
-    from polyalign.rewards.proof import probes, proven
+    from polyalign.models.probes import probes, proven
 
     (a, b), _, (c, d), _, _, (long, end), _ = probes(model, tokenizer, limit)
     steps = [

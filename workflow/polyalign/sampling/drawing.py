@@ -16,7 +16,7 @@ from polyalign.models.encoding import max_positions
 from polyalign.models.endings import end_tokens, without_end
 from polyalign.models.logprobs import warpers
 from polyalign.models.plain import plain_logits
-from polyalign.rewards.proof import probes, proven
+from polyalign.models.probes import probes, proven
 from polyalign.sampling.engines import Engine, Response, TransformersEngine, left_padded
 from polyalign.settings import SamplingRule
 
@@ -212,7 +212,7 @@ def _next_logits(
 def cache_agrees(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether left-padded texts that grow and end in a key-value cache have the model's own logits.
 
-    The texts are those of `polyalign.rewards.proof`; the last one ends first, two tokens earlier.
+    The texts are those of `polyalign.models.probes`; the last one ends first, two tokens earlier.
     """
     texts = [
         prefix + suffix

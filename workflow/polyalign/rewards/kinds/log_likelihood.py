@@ -74,14 +74,10 @@ class Scorer(EndScore):
         self._prove()
 
     def _prove(self) -> None:
-        """Find out which shortcuts give this model's own scores; see `polyalign.rewards.proof`."""
+        """Find out which shortcuts give this model's own scores; see `polyalign.models.probes`."""
+        from polyalign.models.probes import probes, proven
         from polyalign.rewards.incremental import supports_prefix_cache
-        from polyalign.rewards.proof import (
-            plain_scores,
-            probes,
-            proven,
-            proven_batching,
-        )
+        from polyalign.rewards.proof import plain_scores, proven_batching
 
         model, source, dtype = self.model, self.spec.model, self.model.dtype
         items = probes(model, self.tokenizer, self.max_tokens)

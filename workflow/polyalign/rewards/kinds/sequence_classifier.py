@@ -191,9 +191,10 @@ class Scorer(Score):
         self._prove()
 
     def _prove(self) -> None:
-        """Find out which shortcuts give this model's own scores; see `polyalign.rewards.proof`."""
+        """Find out which shortcuts give this model's own scores; see `polyalign.models.probes`."""
+        from polyalign.models.probes import probes, proven
         from polyalign.rewards.incremental import supports_prefix_cache
-        from polyalign.rewards.proof import plain_scores, probes, proven, proven_batching
+        from polyalign.rewards.proof import plain_scores, proven_batching
 
         source, dtype = self.spec.model, self.model.dtype
         halves = probes(self.model, self.tokenizer, self.max_tokens)
