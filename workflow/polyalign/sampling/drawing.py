@@ -5,6 +5,7 @@ how likely the tokens were that it drew. Here a token is drawn by one random num
 the probabilities (inverse transform sampling), and its log-probability is known.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -152,8 +153,10 @@ class DrawingEngine:
         changed: Any = self.warpers(cast(Any, None), cast(Any, logits))
         probabilities = changed.softmax(-1)
         at = drawn_at(probabilities.cumsum(-1, dtype=torch.float64), uniform.to(logits.device))
-        logs = probabilities.gather(1, at).log()
-        return at[:, 0].tolist(), logs[:, 0].tolist()
+        logs = probabilities.gather(1, at)[:, 0].log().tolist()
+        if not all(map(math.isfinite, logs)):
+            raise FloatingPointError("the probabilities of the next token are not finite")
+        return at[:, 0].tolist(), logs
 
     def _next_logits(
         self, inputs: torch.Tensor, attention: torch.Tensor, positions: torch.Tensor, kept: Any

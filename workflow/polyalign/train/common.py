@@ -53,7 +53,11 @@ PLAIN = {
 }
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
 # What torch says, on a CPU and on CUDA, when it samples from probabilities that are not finite.
-NOT_SAMPLED = ("probability tensor contains", "device-side assert triggered")
+NOT_SAMPLED = (
+    "probability tensor contains",
+    "device-side assert triggered",
+    "probabilities of the next token are not finite",
+)
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
 
 leave_environment_alone()
@@ -352,7 +356,7 @@ def _train(trainer: Trainer, checkpoint: str | None) -> None:
     """Train; sampling that fails because probabilities are not finite is a divergence too."""
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
-    except RuntimeError as error:
+    except (RuntimeError, FloatingPointError) as error:
         if not any(words in str(error) for words in NOT_SAMPLED):
             raise
         # The other lines of CUDA's message are advice on how to debug torch.

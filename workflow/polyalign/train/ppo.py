@@ -29,8 +29,8 @@ from polyalign.data.keys import batch_seed
 from polyalign.errors import InputError
 from polyalign.families.ppo import Ppo
 from polyalign.models.encoding import render
-from polyalign.models.endings import end_text, end_tokens, sampling_rule, without_end
-from polyalign.sampling.engines import left_padded
+from polyalign.models.endings import end_text, end_tokens, without_end
+from polyalign.sampling.drawing import sampler
 from polyalign.train import common, rl
 from polyalign.train.actor_critic import (
     ActorCritic,
@@ -118,6 +118,7 @@ class PpoTrainer(Trainer):
         few = self.per_rollout // self.answers
         self.order = rl.prompt_order(len(encoded), rollouts, few, args.seed).repeat(self.answers)
         self.ends = end_tokens(model.policy.generation_config, tokenizer)
+        self.draws = sampler(model.policy, tokenizer, task.sampling)
         self.batches: Iterator[Responses] = iter(())
         self.measured: dict[str, list[float]] = {}
 
@@ -154,8 +155,7 @@ class PpoTrainer(Trainer):
         rows = np.split(rows, self.args.world_size)[self.args.process_index]
         asked = [self.encoded[row] for row in rows]
         prompts = [self.task.prompts[row] for row in rows]
-        torch.manual_seed(self.seed_of("responses", number))
-        responses = self.sample(asked)
+        responses = self.sample(prompts, asked, number)
         written = [without_end(ids, self.ends) for ids in responses]
         texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
         ends: list[str | None] = [end_text(ids, self.ends, self.tokenizer) for ids in responses]
@@ -167,18 +167,16 @@ class PpoTrainer(Trainer):
         }
         return self.judge(asked, responses, scores)
 
-    def sample(self, prompts: list[list[int]]) -> list[list[int]]:
+    def sample(self, prompts: list[str], asked: list[list[int]], number: int) -> list[list[int]]:
         """Sampled token ids of one response per prompt, up to and including the end token."""
-        rule = sampling_rule(self.task.sampling, self.ends, self.tokenizer)
         size = self.sampled_at_once
         responses = []
-        for start in range(0, len(prompts), size):
-            batch = left_padded(self.tokenizer, prompts[start : start + size]).to(self.args.device)
+        for place, start in enumerate(range(0, len(asked), size)):
+            part = slice(start, start + size)
+            seed = self.seed_of(f"responses/{place}", number)
             with self.accelerator.autocast():
-                output = self.actor.policy.generate(**batch, generation_config=rule)
-            for ids in output[:, batch["input_ids"].shape[1] :].tolist():
-                end = next((at for at, token in enumerate(ids) if token in self.ends), len(ids))
-                responses.append(ids[: end + 1])
+                drawn = self.draws(prompts[part], asked[part], seed)
+            responses += [response.ids for response in drawn]
         return responses
 
     def judge(

@@ -18,12 +18,16 @@ from typing import Any
 import datasets
 import torch
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
+from polyalign.data.keys import batch_seed
 from polyalign.families.rloo import Rloo
 from polyalign.models.encoding import render
 from polyalign.models.endings import end_text, end_tokens, without_end
 from polyalign.rewards import Score
+from polyalign.sampling.drawing import sampler
+from polyalign.sampling.engines import Engine
 from polyalign.train import common, rl
 from polyalign.train.closed_loop import ClosedLoop, group_covariance
 from polyalign.train.inputs import Run, TrainingInputs
@@ -75,8 +79,33 @@ class Steered:
         raise NotImplementedError
 
 
-class RlooTrainer(Steered, ResponseKl, RLOOTrainer):
+class Drawn:
+    """Draws the responses of a batch as the workflow does: ended texts leave the computation."""
+
+    draws: Engine | None = None
+
+    def drawn(self, prompt_ids: list[list[int]]) -> list[list[int]]:
+        """Token ids of one response per prompt, up to and including the end token."""
+        trainer: Any = self
+        with unwrap_model_for_generation(
+            trainer.model_wrapped,
+            trainer.accelerator,
+            gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
+        ) as policy:
+            if self.draws is None:
+                self.draws = sampler(policy, trainer.processing_class, trainer.task.sampling)
+            what = f"rloo/{trainer.args.process_index}"
+            seed = batch_seed(trainer.args.seed, what, trainer.state.global_step)
+            # The sampler reads a prompt's text only if a reward guides it.
+            responses = self.draws([""] * len(prompt_ids), prompt_ids, seed)
+        return [response.ids for response in responses]
+
+
+class RlooTrainer(Steered, Drawn, ResponseKl, RLOOTrainer):
     """trl's RLOO with the KL in nats per response in its metrics, and a λ that may be steered."""
+
+    def _generate_single_turn(self, prompt_ids: Any, *others: Any) -> list[list[int]]:
+        return self.drawn(prompt_ids)
 
     def worth(self, output: Any) -> torch.Tensor:
         """The advantage; its baseline leaves the response itself out."""
@@ -85,8 +114,11 @@ class RlooTrainer(Steered, ResponseKl, RLOOTrainer):
         return advantages * (size - 1) / size
 
 
-class GrpoTrainer(Steered, ResponseKl, GRPOTrainer):
+class GrpoTrainer(Steered, Drawn, ResponseKl, GRPOTrainer):
     """trl's GRPO with the KL in nats per response in its metrics, and a λ that may be steered."""
+
+    def _generate_single_turn(self, prompt_ids: Any, *others: Any) -> tuple[list[list[int]], None]:
+        return self.drawn(prompt_ids), None
 
     def worth(self, output: Any) -> torch.Tensor:
         """The advantage without the KL, which GRPO has in the loss, and the KL."""
@@ -225,6 +257,7 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
         refer_to_base(trainer, task)
     elif trainer.ref_model is not None:
         ready(trainer.accelerator.unwrap_model(trainer.ref_model))
+    trainer.task = task
     trainer.loop = rl.closed_loop(task, trainer, section.steps)
     record = common.train_and_save(trainer, tokenizer, output, run.work, settings)
     exact = rl.is_exact(task.sampling) and section.algorithm == "rloo"
