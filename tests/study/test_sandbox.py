@@ -42,8 +42,10 @@ def test_reward_models_tell_the_better_response(name: str) -> None:
 
 
 def test_the_base_model_speaks_the_language_of_its_world() -> None:
-    frame = pd.read_parquet(STUDY / "policies/base/base/rewards.parquet")
-    assert frame["prompt_id"].nunique() >= 300
+    """Judged by all its samples: those of the test prompts alone have an error of 0.006."""
+    files = [STUDY / f"policies/base/{name}/rewards.parquet" for name in ("base", "pool")]
+    frame = pd.concat(map(pd.read_parquet, files))
+    assert frame["prompt_id"].nunique() >= 900
     good = [well_formed(*pair) for pair in zip(frame["prompt"], frame["response"], strict=True)]
     assert np.mean(good) >= 0.95
 

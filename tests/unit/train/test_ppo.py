@@ -75,7 +75,9 @@ def test_accumulation_and_checkpointing_change_only_rounding(base, tmp_path, mon
     """With the same responses: what is sampled depends on the parts that it is sampled in."""
     words = [[2, 3, 0], [4, 0], [2, 2, 2], [3, 4, 2], [0]]
     monkeypatch.setattr(
-        PpoTrainer, "sample", lambda self, prompts: [words[n % 5] for n in range(len(prompts))]
+        PpoTrainer,
+        "sample",
+        lambda self, prompts, asked, number: [words[n % 5] for n in range(len(prompts))],
     )
     train("ppo", base, tmp_path / "one", learning_rate=1e-3)
     train("ppo", base, tmp_path / "other", learning_rate=1e-3, **changes)

@@ -396,6 +396,13 @@ def _unpacked(source: str, shape: Shape) -> Work:
     return Work(plain=GGUF * shape.parameters if source.endswith(".gguf") else 0.0)
 
 
+def _drawing(study: Study, counts: Counts, shape: Shape, rows: float, batch: int) -> Work:
+    """Draw responses as `polyalign.sampling.drawing` does: ended texts leave the batch."""
+    new, dtype = study.sampling.max_new_tokens, study.model.dtype if study.model else "float32"
+    drawn = sampling(shape, rows, _prompt(counts), new, batch, dtype, counts.response / new)
+    return replace(drawn, draws=CUMULATED * drawn.draws)
+
+
 def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
     """Sampling, which tells the log-probabilities, and those under the base model if it is another.
 
@@ -409,8 +416,7 @@ def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
     models = 2 if trained else 1
     work = Work(start=MODEL, disk=models * _bytes(shape, dtype), dtype=dtype, device=device)
     work += _unpacked(study.model.source if study.model else "", shape)
-    drawn = sampling(shape, rows, prompt, new, batch, dtype, counts.response / new)
-    work += replace(drawn, draws=CUMULATED * drawn.draws)
+    work += _drawing(study, counts, shape, rows, batch)
     if policy.family != BASE.family:
         tokens = rows * (prompt + counts.response)
         work += reading(shape, tokens, math.ceil(rows / batch), dtype, head=True)
@@ -515,7 +521,7 @@ def _reinforcement(
     steps, prompt = policy.settings["steps"], _prompt(counts)
     rows = steps * batch / policy.settings.get("passes", 1)
     tokens = prompt + counts.response
-    work = sampling(shape, rows, prompt, study.sampling.max_new_tokens, batch, dtype)
+    work = _drawing(study, counts, shape, rows, batch)
     # Log-probabilities under the model as it was, and under the base model.
     work += reading(shape, 2 * rows * tokens, 2 * rows / batch, dtype, head=True)
     for name in _scored(study, policy):

@@ -31,7 +31,7 @@ LOG_EVERY = 50
 # Share of the steps in which the learning rate rises.
 WARM_UP = 0.06
 # Step length of Muon in units of the learning rate of AdamW.
-MUON = 5.0
+MUON = 8.0
 # Batches of one chunk are sorted by length, so that little of a batch is padding.
 CHUNK = 50
 IGNORED = -100
@@ -217,7 +217,7 @@ def train_lm(
         seed: of the weights and of the order of the dialogues.
         steps: optimisation steps.
         batch_size: dialogues per step.
-        learning_rate: peak for AdamW; Muon takes five times as much.
+        learning_rate: peak for AdamW; Muon takes eight times as much.
         vocabulary: largest number of tokens.
         width: of the model's hidden states; a multiple of 4.
         layers: transformer blocks.
