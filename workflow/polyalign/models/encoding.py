@@ -35,7 +35,7 @@ def render(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> 
             cannot be rendered or leaves the prompt out.
     """
     if template == CHAT:
-        text = in_chat_template(tokenizer, [{"role": "user", "content": prompt}], opened=True)
+        text = in_chat_template(tokenizer, conversation(prompt), opened=True)
         # Many templates strip what they are given.
         if prompt.strip() not in text:
             raise InputError(
@@ -51,6 +51,20 @@ def render(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> 
         if ids[:2] == [tokenizer.bos_token_id] * 2:
             return text.removeprefix(first)
     return text
+
+
+def conversation(
+    prompt: "str | Sequence[Mapping[str, str]]", response: str | None = None
+) -> list[dict[str, str]]:
+    """The turns of a prompt, and of the response to it if there is one.
+
+    Args:
+        prompt: the user's only turn as text, or all turns so far, each with `role` and `content`.
+        response: the assistant's turn after them.
+    """
+    said = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    answer = [] if response is None else [{"role": "assistant", "content": response}]
+    return [*map(dict, said), *answer]
 
 
 def in_chat_template(
@@ -82,8 +96,8 @@ def in_chat_template(
         raise InputError(
             f"{tokenizer.name_or_path}: its chat template cannot be rendered "
             f"({type(fault).__name__}: {str(fault).strip().partition(chr(10))[0]}); expected one "
-            "that takes a single turn of the user; write the template out instead of `chat`, with "
-            "{prompt}"
+            f"that takes turns of {', '.join(turn['role'] for turn in turns)}; write the template "
+            "out instead of `chat`, with {prompt}"
         ) from fault
     return str(text)
 
@@ -110,21 +124,11 @@ def after_answer(tokenizer: "PreTrainedTokenizerBase", template: str) -> str:
     after_prompt = render(tokenizer, template, prompt).rpartition(prompt)[2]
     if template != CHAT:
         return after_prompt
-    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
     try:
+        turns = conversation(prompt, answer)
         return in_chat_template(tokenizer, turns, opened=False).rpartition(answer)[2] + after_prompt
     except InputError:
         return after_prompt
-
-
-def render_answer(tokenizer: "PreTrainedTokenizerBase", prompt: str, response: str) -> str:
-    """The conversation of a prompt and its answer in the chat template, special tokens included.
-
-    Raises:
-        InputError: if the tokenizer has no chat template, or one that cannot be rendered.
-    """
-    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-    return in_chat_template(tokenizer, turns, opened=False)
 
 
 def prompt_ids(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> list[int]:
