@@ -164,7 +164,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
     monkeypatch.setattr(Reader, "_prove", proving)
     monkeypatch.setattr(
-        Reader, "_whole", lambda self, texts, how: counted.append(len(texts)) or whole(self, texts, how)
+        Reader,
+        "_whole",
+        lambda self, texts, how: counted.append(len(texts)) or whole(self, texts, how),
     )
     monkeypatch.setattr(
         Reader, "_shared", lambda self, texts: counted.append(len(texts)) or shared(self, texts)
@@ -184,7 +186,9 @@ def test_five_values_read_a_text_once(heads: str, read: list[int]) -> None:
     assert read == [4]
     for name in HEADS:
         assert np.array_equal(found[name], separate[name])
-    assert np.array_equal(together["verbosity"](["new"], ["text"]), [together["verbosity"](["new"], ["text"])[0]])
+    assert np.array_equal(
+        together["verbosity"](["new"], ["text"]), [together["verbosity"](["new"], ["text"])[0]]
+    )
     assert read == [4, 1]
 
 
@@ -258,7 +262,7 @@ def test_an_added_head_costs_nothing_of_the_model(
     assert first["a"].tolist()[0] == first["a"].tolist()[2]
 
 
-OWN = '''
+OWN = """
 from dataclasses import dataclass
 
 import torch
@@ -296,7 +300,7 @@ class OwnRewards(PreTrainedModel):
         mean = (self.embed(input_ids) * mask).sum(1) / mask.sum(1)
         rewards = self.regression(mean + self.embed(input_ids)[range(len(last)), last])
         return Judged(rewards=rewards, logits=rewards.sum(1, keepdim=True))
-'''
+"""
 
 
 @pytest.fixture
@@ -355,6 +359,20 @@ def test_code_of_a_model_is_run_only_where_the_config_says_so(own: str) -> None:
         rewards.load({**trusted, "index": 3})
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_other_code_is_not_run_either(own: str, name: str) -> None:
+    """Of a configuration, though transformers knows the class; of a tokenizer."""
+    file = Path(own, name)
+    config = json.loads(file.read_text())
+    config |= {"architectures": ["GPT2ForSequenceClassification"]}
+    if name == "tokenizer_config.json":
+        config |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["modelling.Own", None]}}
+    file.write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"own_reward: comes with Python code of its own"):
+        rewards.load(spec(own, index=0))
+    assert not Path("ran").exists()
+
+
 def test_another_code_is_another_specification(own: str, tmp_path: Path) -> None:
     """A model on the hub is known by its commit, a folder by the hash of its Python files."""
     entry = spec(own, field="rewards", index=0, trust_remote_code=True)
@@ -362,7 +380,9 @@ def test_another_code_is_another_specification(own: str, tmp_path: Path) -> None
     first, before = annotate_value(table, "a", entry, tmp_path / "cache")
     code = rewards.spec_of(entry).user_code()
     file = Path(own, "modelling.py")
-    file.write_text(file.read_text().replace("self.regression(mean +", "2 * self.regression(mean +"))
+    file.write_text(
+        file.read_text().replace("self.regression(mean +", "2 * self.regression(mean +")
+    )
     second, after = annotate_value(table, "a", entry, tmp_path / "cache")
     assert before["trust_remote_code"] != after["trust_remote_code"]
     assert code != rewards.spec_of(entry).user_code()
@@ -377,9 +397,7 @@ def test_what_is_run_is_pinned(own: str) -> None:
         with pytest.raises(InputError, match=r"expected the 40 hex digits of a commit"):
             check_trusted("lab/reward", revision)
     one, other = (
-        rewards.spec_of(
-            spec("lab/reward", trust_remote_code=True, revision=revision)
-        ).reading()
+        rewards.spec_of(spec("lab/reward", trust_remote_code=True, revision=revision)).reading()
         for revision in (commit, 20 * "b2")
     )
     assert one != other

@@ -231,4 +231,4 @@ class Reader:
         ]
         head: Any = self.head
         logits = head(read.hidden[row, at]).float()
-        return split(self._output(logits).double().cpu().numpy(), sizes)
+        return split(self._output(logits).detach().double().cpu().numpy(), sizes)

@@ -212,9 +212,7 @@ class Study(Strict):
         They share a model, and what it said of a text is kept for all of them.
         """
         first: dict[str, str] = {}
-        rules = {
-            name: canonical(spec_of(self.scorer(name)).reading()) for name in self.values
-        }
+        rules = {name: canonical(spec_of(self.scorer(name)).reading()) for name in self.values}
         return {name: first.setdefault(rule, name) for name, rule in rules.items()}
 
     @property
