@@ -93,8 +93,8 @@ class Spec(ModelSpec):
     def _one_reading(self) -> "Spec":
         if self.pair and self.template is not None:
             raise ValueError(
-                "has both `pair` and `template`; expected one of them, since a pair is read without "
-                "a template; remove one"
+                "has both `pair` and `template`; expected one of them, since a pair is read "
+                "without a template; remove one"
             )
         if self.chat_template is not None and self.template != CHAT:
             raise ValueError(
