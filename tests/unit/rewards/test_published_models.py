@@ -186,9 +186,7 @@ def test_five_values_read_a_text_once(heads: str, read: list[int]) -> None:
     assert read == [4]
     for name in HEADS:
         assert np.array_equal(found[name], separate[name])
-    assert np.array_equal(
-        together["verbosity"](["new"], ["text"]), [together["verbosity"](["new"], ["text"])[0]]
-    )
+    assert together["verbosity"](["new"], ["text"]) != found["verbosity"][:1]
     assert read == [4, 1]
 
 
@@ -233,6 +231,20 @@ def test_growing_texts_are_read_once_for_all_heads(
     assert len(grown) == 2
 
 
+def test_growing_texts_in_two_chat_templates_are_encoded_twice(heads: str) -> None:
+    """Though the tokenizers are equal."""
+    encoding = SharedEncoding()
+    for template in (None, OTHER_TEMPLATE):
+        entry = spec(heads, template="chat", index=1, chat_template=template)
+        score = rewards.load(entry)
+        step = score.incremental(encoding)
+        assert step is not None
+        with torch.inference_mode():
+            (found,) = step([0], ["hello"], [["fine", "well"]])
+        whole = score(["hello"] * 2, ["fine", "well"])
+        np.testing.assert_allclose(found, whole, atol=1e-5)
+
+
 def samples(responses: list[str]) -> pd.DataFrame:
     frame = pd.DataFrame({"prompt": "hello", "response": responses})
     return frame.assign(prompt_id=prompt_id("hello"), candidate=range(len(frame)))
@@ -256,7 +268,7 @@ def test_an_added_head_costs_nothing_of_the_model(
             assert found["b"].tolist() == fresh.tolist()
             patch.setattr(classifier, "Reader", None)
     read.clear()
-    again, _ = annotate_value(samples(["well", "new"]), "c", spec(heads, index=4), tmp_path)
+    annotate_value(samples(["well", "new"]), "c", spec(heads, index=4), tmp_path)
     assert read == [1], "the new text alone"
     assert len(list(tmp_path.iterdir())) == 1
     assert first["a"].tolist()[0] == first["a"].tolist()[2]
