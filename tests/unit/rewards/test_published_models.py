@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +150,7 @@ def test_settings_that_would_never_be_read_are_refused(settings: dict[str, Any],
 
 
 @pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many texts went through forward passes, after a model was loaded."""
     counted: list[int] = []
     whole, shared = Reader._whole, Reader._shared
@@ -171,7 +170,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     monkeypatch.setattr(
         Reader, "_shared", lambda self, texts: counted.append(len(texts)) or shared(self, texts)
     )
-    yield counted
+    return counted
 
 
 def test_five_values_read_a_text_once(heads: str, read: list[int]) -> None:
@@ -316,7 +315,7 @@ class OwnRewards(PreTrainedModel):
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A folder with a model and its own code; to run it leaves a file, to ask is an error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asks"))

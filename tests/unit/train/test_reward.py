@@ -456,8 +456,6 @@ def test_the_longest_text_is_a_setting(base, tmp_path):
         learn(base, tmp_path / "none", max_length=3)
     classify(base, tmp_path / "texts", easy_texts(30), epochs=1, max_length=3)
     held_out = pd.read_parquet(tmp_path / "texts/model" / TABLE)
-    scorer = Scorer(
-        Spec(model=str(tmp_path / "texts/model"), index=1, max_length=3, device="cpu")
-    )
+    scorer = Scorer(Spec(model=str(tmp_path / "texts/model"), index=1, max_length=3, device="cpu"))
     scores = scorer([""] * len(held_out), list(held_out["text"]))
     np.testing.assert_allclose(scores, held_out["logit:label_1"], atol=1e-4)
