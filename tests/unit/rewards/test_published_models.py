@@ -98,6 +98,29 @@ def test_a_conversation_is_scored_as_by_hand(heads: str, template: str | None) -
     assert identity["chat_template"] == template
 
 
+@pytest.mark.parametrize("lone", [False, True])
+def test_the_end_token_is_read_where_nothing_is_named_for_padding(
+    heads: str, tmp_path: Path, lone: bool
+) -> None:
+    """The tokenizer would pad with its end token, and conversations end with it."""
+    model = shutil.copytree(heads, tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "pad_token_id": None}))
+    named = json.loads((model / "tokenizer_config.json").read_text())
+    gone = ["pad_token", *(["bos_token", "extra_special_tokens"] if lone else [])]
+    kept = {name: one for name, one in named.items() if name not in gone}
+    (model / "tokenizer_config.json").write_text(json.dumps(kept))
+    template = "{% for m in messages %}{{ m['content'] + eos_token }}{% endfor %}"
+    entry = spec(str(model), template="chat", chat_template=template, index=0, batch_size=4)
+    expected = [
+        float(by_hand(str(model), conversation(*pair), template)[0])
+        for pair in zip(PROMPTS, RESPONSES, strict=True)
+    ]
+    scorer: Any = rewards.load(entry)
+    assert scorer.reader.tokenizer.pad_token != "</s>"
+    np.testing.assert_allclose(scorer(PROMPTS, RESPONSES), expected, atol=1e-5)
+
+
 def test_a_prompt_of_several_turns_is_a_conversation(heads: str) -> None:
     turns = [
         {"role": "system", "content": "be kind"},

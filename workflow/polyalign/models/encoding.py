@@ -172,6 +172,24 @@ def pad_with_known(tokenizer: "PreTrainedTokenizerBase", model: Any) -> None:
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
 
 
+def pad_apart(tokenizer: "PreTrainedTokenizerBase", model: Any) -> None:
+    """Let the tokenizer of a classifier pad with a token that no text ends with.
+
+    A model whose config names a padding token takes the last other token of a text. One that names
+    none takes the last token, which may be the end token, and a tokenizer without a padding token
+    pads with just that.
+    """
+    end = tokenizer.eos_token_id
+    if model.config.pad_token_id is not None or tokenizer.pad_token_id != end:
+        return
+    known = known_tokens(model) or len(tokenizer)
+    special = [tokenizer.bos_token_id, tokenizer.unk_token_id, *tokenizer.all_special_ids]
+    # The last tokens of a vocabulary are its rarest.
+    others = [token for token in [*special, known - 1, known - 2] if token not in (None, end)]
+    pad = next(token for token in others if token < min(known, len(tokenizer)))
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
+
+
 def max_positions(model: Any) -> int | None:
     """Most tokens that a model has positions for; None if its configuration has no limit."""
     limit: int | None = getattr(text_config(model), "max_position_embeddings", None)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from polyalign.errors import InputError
-from polyalign.models.encoding import pad_with_known
+from polyalign.models.encoding import pad_apart, pad_with_known
 from polyalign.models.load import load_classifier, load_tokenizer
 from polyalign.rewards import SharedEncoding
 from polyalign.rewards.batches import (
@@ -47,6 +47,7 @@ class Reader:
         self.spec = spec
         self.tokenizer = load_tokenizer(spec.model, **spec.trusted())
         self.model = load_classifier(spec.model, **spec.placed())
+        pad_apart(self.tokenizer, self.model)
         pad_with_known(self.tokenizer, self.model)
         self.model.config.pad_token_id = self.tokenizer.pad_token_id
         self.positions = "position_ids" in inspect.signature(self.model.forward).parameters
