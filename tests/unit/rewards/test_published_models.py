@@ -15,7 +15,6 @@ from transformers import GPT2Config, GPT2ForSequenceClassification, PreTrainedTo
 from polyalign import rewards
 from polyalign.data.keys import prompt_id
 from polyalign.errors import InputError
-from polyalign.models.encoding import conversation
 from polyalign.models.own_code import check_trusted
 from polyalign.rewards import SharedEncoding, classifier
 from polyalign.rewards.annotate import annotate_value
@@ -72,9 +71,10 @@ def spec(model: str, **settings: Any) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def by_hand(folder: str, turns: list[dict[str, str]], template: str | None = None) -> torch.Tensor:
+def by_hand(folder: str, prompt: str, response: str, template: str | None = None) -> torch.Tensor:
     """The logits of a conversation by the model's own tokenizer and class."""
     own = PreTrainedTokenizerFast.from_pretrained(folder)
+    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
     ids = own.apply_chat_template(
         turns, chat_template=template, return_tensors="pt", return_dict=True
     )
@@ -87,8 +87,7 @@ def test_a_conversation_is_scored_as_by_hand(heads: str, template: str | None) -
     entry = spec(heads, template="chat", index="coherence", chat_template=template)
     scorer: Any = rewards.load(entry)
     expected = [
-        float(by_hand(heads, conversation(*pair), template)[2])
-        for pair in zip(PROMPTS, RESPONSES, strict=True)
+        float(by_hand(heads, *pair, template)[2]) for pair in zip(PROMPTS, RESPONSES, strict=True)
     ]
     assert np.ptp(expected) > 0.1
     np.testing.assert_allclose(scorer(PROMPTS, RESPONSES), expected, atol=1e-6, rtol=0)
@@ -113,27 +112,12 @@ def test_the_end_token_is_read_where_nothing_is_named_for_padding(
     template = "{% for m in messages %}{{ m['content'] + eos_token }}{% endfor %}"
     entry = spec(str(model), template="chat", chat_template=template, index=0, batch_size=4)
     expected = [
-        float(by_hand(str(model), conversation(*pair), template)[0])
+        float(by_hand(str(model), *pair, template)[0])
         for pair in zip(PROMPTS, RESPONSES, strict=True)
     ]
     scorer: Any = rewards.load(entry)
     assert scorer.reader.tokenizer.pad_token != "</s>"
     np.testing.assert_allclose(scorer(PROMPTS, RESPONSES), expected, atol=1e-5)
-
-
-def test_a_prompt_of_several_turns_is_a_conversation(heads: str) -> None:
-    turns = [
-        {"role": "system", "content": "be kind"},
-        {"role": "user", "content": "hello"},
-        {"role": "assistant", "content": "hi"},
-        {"role": "user", "content": "how are you?"},
-    ]
-    scorer: Any = rewards.load(spec(heads, template="chat", index=0))
-    encode = scorer.reader.texts
-    text = encode._text(turns, "fine")
-    answered = [*turns, {"role": "assistant", "content": "fine"}]
-    assert text == encode.tokenizer.apply_chat_template(answered, tokenize=False)
-    assert turns == conversation(turns), "the prompt itself is not changed"
 
 
 def test_a_long_conversation_loses_the_beginning_of_its_prompt(heads: str) -> None:

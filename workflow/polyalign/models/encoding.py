@@ -35,7 +35,7 @@ def render(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> 
             cannot be rendered or leaves the prompt out.
     """
     if template == CHAT:
-        text = in_chat_template(tokenizer, conversation(prompt), opened=True)
+        text = in_chat_template(tokenizer, [{"role": "user", "content": prompt}], opened=True)
         # Many templates strip what they are given.
         if prompt.strip() not in text:
             raise InputError(
@@ -51,20 +51,6 @@ def render(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> 
         if ids[:2] == [tokenizer.bos_token_id] * 2:
             return text.removeprefix(first)
     return text
-
-
-def conversation(
-    prompt: "str | Sequence[Mapping[str, str]]", response: str | None = None
-) -> list[dict[str, str]]:
-    """The turns of a prompt, and of the response to it if there is one.
-
-    Args:
-        prompt: the user's only turn as text, or all turns so far, each with `role` and `content`.
-        response: the assistant's turn after them.
-    """
-    said = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    answer = [] if response is None else [{"role": "assistant", "content": response}]
-    return [*map(dict, said), *answer]
 
 
 def in_chat_template(
@@ -124,11 +110,27 @@ def after_answer(tokenizer: "PreTrainedTokenizerBase", template: str) -> str:
     after_prompt = render(tokenizer, template, prompt).rpartition(prompt)[2]
     if template != CHAT:
         return after_prompt
+    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
     try:
-        turns = conversation(prompt, answer)
         return in_chat_template(tokenizer, turns, opened=False).rpartition(answer)[2] + after_prompt
     except InputError:
         return after_prompt
+
+
+def render_answer(tokenizer: "PreTrainedTokenizerBase", prompt: str, response: str | None) -> str:
+    """The conversation of a prompt and its answer in the chat template, special tokens included.
+
+    Args:
+        tokenizer: its chat template is taken.
+        prompt: the prompt.
+        response: the answer; None opens the assistant's turn.
+
+    Raises:
+        InputError: if the tokenizer has no chat template, or one that cannot be rendered.
+    """
+    turns = [{"role": "user", "content": prompt}]
+    answer = [] if response is None else [{"role": "assistant", "content": response}]
+    return in_chat_template(tokenizer, [*turns, *answer], opened=response is None)
 
 
 def prompt_ids(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> list[int]:

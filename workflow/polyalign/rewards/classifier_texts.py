@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from polyalign.errors import InputError
-from polyalign.models.encoding import conversation, in_chat_template, prompt_ids
+from polyalign.models.encoding import prompt_ids, render_answer
 from polyalign.models.manifest import training_record
 from polyalign.rewards.batches import stand_in
 from polyalign.rewards.kinds.sequence_classifier import RESPONSE
@@ -115,7 +115,7 @@ class ClassifierTexts:
     def _text(self, prompt: str, response: str) -> str:
         """The text of a prompt and a response."""
         if self.template == CHAT:
-            return in_chat_template(self.tokenizer, conversation(prompt, response), opened=False)
+            return render_answer(self.tokenizer, prompt, response)
         return self.template.format(prompt=prompt, response=response)
 
     def _as_trained(self, prompts: list[str], responses: list[str]) -> Encoded:
@@ -178,10 +178,7 @@ class ClassifierTexts:
         if self.trained is not None:
             return [prompt_ids(self.tokenizer, self.trained, prompt) for prompt in prompts]
         if self.template == CHAT:
-            opened = [
-                in_chat_template(self.tokenizer, conversation(prompt), opened=True)
-                for prompt in prompts
-            ]
+            opened = [render_answer(self.tokenizer, prompt, None) for prompt in prompts]
             encoded = self.tokenizer(opened, verbose=False, add_special_tokens=False)
         else:
             before, _, _ = self.template.partition("{response}")

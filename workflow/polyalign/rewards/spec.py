@@ -32,6 +32,9 @@ class ValueSpec(Strict):
     AT_ONCE: ClassVar[int] = 8192
     """Texts that are scored in one call of the reward function, and then kept."""
 
+    SPEED: ClassVar[tuple[str, ...]] = ()
+    """Settings that change how the scores are computed, and at most their rounding."""
+
     APART: ClassVar[tuple[str, ...]] = ("sign", "above")
     """What is done with a reward function's numbers after they were kept.
 
@@ -74,22 +77,22 @@ class ValueSpec(Strict):
 
     def reading(self) -> dict[str, Any]:
         """What the numbers depend on, without the content of models and code; JSON-ready."""
-        return self.model_dump(exclude={"label", "unit", *self.APART})
+        return self.model_dump(exclude={"label", "unit", *self.SPEED, *self.APART})
 
     def identity(self) -> dict[str, Any]:
         """What the scores depend on, JSON-ready; scores compare only if their identities do."""
-        return self.model_dump(exclude={"label", "unit"})
+        return self.model_dump(exclude={"label", "unit", *self.SPEED})
 
     def at_default_speed(self) -> Self:
-        """The same value, with defaults for the settings that change speed alone."""
-        return self
+        """The same value, with defaults for the settings that change no score."""
+        fields = type(self).model_fields
+        return self.model_copy(update={key: fields[key].default for key in self.SPEED})
 
 
 class ModelSpec(ValueSpec):
     """A value that a model scores."""
 
     SPEED: ClassVar = ("device", "device_map", "batch_size")
-    """Settings that change how fast the scores are computed, and at most their rounding."""
 
     model: str = Field(
         description="Hub id, folder, `package:NAME/FOLDER` of an installed package, or a folder "
@@ -135,24 +138,14 @@ class ModelSpec(ValueSpec):
         """The hash of the code that comes with a local model, if it is run."""
         return own_code.hashed(self.model) if self.trust_remote_code else ""
 
-    def reading(self) -> dict[str, Any]:
-        """As for any value, without what changes speed alone."""
-        return {name: one for name, one in super().reading().items() if name not in self.SPEED}
-
     def identity(self) -> dict[str, Any]:
         """As for any value, with the fingerprint of the model, without what changes speed alone.
 
         Raises:
             InputError: if there is no such model.
         """
-        settings = self.model_dump(exclude={"label", "unit", *self.SPEED})
-        if not settings.pop("trust_remote_code"):
-            code = {}
-        else:
-            code = {"trust_remote_code": self.user_code() or True}
-        return {**settings, **code, "content": sources.fingerprint(self.model, self.revision)}
-
-    def at_default_speed(self) -> Self:
-        """As for any value: on the default device, with the default batch size."""
-        fields = type(self).model_fields
-        return self.model_copy(update={key: fields[key].default for key in self.SPEED})
+        settings = super().identity()
+        if settings.pop("trust_remote_code"):
+            # A model on the hub is known by its commit.
+            settings["trust_remote_code"] = self.user_code() or True
+        return {**settings, "content": sources.fingerprint(self.model, self.revision)}

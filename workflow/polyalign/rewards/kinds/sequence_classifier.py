@@ -138,7 +138,7 @@ class Spec(ModelSpec):
         return self.field != LOGITS and isinstance(self.index, int)
 
     def of_numbers(self, numbers: pd.DataFrame) -> np.ndarray:
-        names = [column.partition(" ")[2] for column in numbers]
+        names = [str(column).partition(" ")[2] for column in numbers]
         chosen = numbers.iloc[:, label_number(self.index, names, self.model)]
         return self.of_scores(chosen)
 
