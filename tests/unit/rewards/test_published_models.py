@@ -325,6 +325,7 @@ class OwnRewards(PreTrainedModel):
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A folder with a model and its own code; to run it leaves a file, to ask is an error."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "m"))
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asks"))
     folder = Path("own_reward")
     tokenizer().save_pretrained(folder)
@@ -406,6 +407,34 @@ def test_another_code_is_another_specification(own: str, tmp_path: Path) -> None
     assert code != rewards.spec_of(entry).user_code()
     np.testing.assert_allclose(second["a"], 2 * first["a"], rtol=1e-5)
     assert rewards.spec_of({**entry, "trust_remote_code": False}).user_code() == ""
+
+
+def test_a_model_of_the_hub_runs_the_code_of_its_commit(
+    own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the hub's local cache, with two commits that differ in their code alone."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    repository, scores = tmp_path / "hub/models--lab--own", {}
+    for commit, factor in ((20 * "a1", "1 * "), (20 * "b2", "2 * ")):
+        folder = shutil.copytree(own, repository / "snapshots" / commit)
+        file = folder / "modelling.py"
+        file.write_text(OWN.replace("self.regression(mean", f"{factor}self.regression(mean"))
+        if factor == "2 * ":  # as `push_to_hub` writes it
+            config = folder / "config.json"
+            config.write_text(config.read_text().replace("modelling.", "lab/own--modelling."))
+        entry = spec("lab/own", revision=commit, field="rewards", index=2)
+        with pytest.raises(InputError, match="lab/own: comes with Python code of its own"):
+            rewards.load(entry)
+        Path("ran").unlink(missing_ok=True)
+        trusted = {**entry, "trust_remote_code": True}
+        found, identity = annotate_value(samples(RESPONSES), "a", trusted, tmp_path / "cache")
+        assert Path("ran").exists()
+        assert (identity["content"], identity["revision"]) == (f"commit:{commit}", commit)
+        scores[factor] = found["a"]
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    np.testing.assert_allclose(scores["1 * "], expected_of(own)[:, 2], atol=1e-5)
+    np.testing.assert_allclose(scores["2 * "], 2 * scores["1 * "], rtol=1e-5)
 
 
 def test_what_is_run_is_pinned(own: str) -> None:

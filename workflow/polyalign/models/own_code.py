@@ -49,7 +49,7 @@ def check_trusted(source: str, revision: str | None, *, hub: bool = False) -> No
         )
     for name in CONFIGS:
         for reference in _references(_read(source, name, revision, hub=hub)):
-            if "--" in reference:
+            if reference.rpartition("--")[0] not in ("", source):
                 raise InputError(
                     f"{source}: its {name} takes code from another repository ({reference}), which "
                     "`revision` does not pin; expected code in its own; copy both into one folder, "
