@@ -392,6 +392,12 @@ def test_other_code_is_not_run_either(own: str, name: str) -> None:
     assert not Path("ran").exists()
 
 
+def test_code_that_needs_a_package_says_so(own: str) -> None:
+    Path(own, "modelling.py").write_text(f"import a_package_of_nobody\n{OWN}")
+    with pytest.raises(InputError, match=r"own_reward: needs packages .*a_package_of_nobody"):
+        rewards.load(spec(own, field="rewards", index=1, trust_remote_code=True))
+
+
 def test_another_code_is_another_specification(own: str, tmp_path: Path) -> None:
     """A model on the hub is known by its commit, a folder by the hash of its Python files."""
     entry = spec(own, field="rewards", index=0, trust_remote_code=True)

@@ -182,7 +182,8 @@ def pad_apart(tokenizer: "PreTrainedTokenizerBase", model: Any) -> None:
     pads with just that.
     """
     end = tokenizer.eos_token_id
-    if model.config.pad_token_id is not None or tokenizer.pad_token_id != end:
+    named = getattr(text_config(model), "pad_token_id", None)
+    if named is not None or tokenizer.pad_token_id != end:
         return
     known = known_tokens(model) or len(tokenizer)
     special = [tokenizer.bos_token_id, tokenizer.unk_token_id, *tokenizer.all_special_ids]

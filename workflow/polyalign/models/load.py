@@ -86,6 +86,12 @@ def _clear_errors(source: str, what: str) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except ImportError as fault:
+        reason = _shortened(" ".join(str(fault).split()))
+        raise InputError(
+            f"{source}: needs packages that are not here ({reason}); expected them beside the "
+            f"{what}; install them"
+        ) from fault
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as fault:
         reason = " ".join(str(fault).split())
         if "trust_remote_code" in reason:
