@@ -401,13 +401,11 @@ def test_code_that_needs_a_package_says_so(own: str) -> None:
 def test_another_code_is_another_specification(own: str, tmp_path: Path) -> None:
     """A model on the hub is known by its commit, a folder by the hash of its Python files."""
     entry = spec(own, field="rewards", index=0, trust_remote_code=True)
-    table = samples(["fine", "well"])
+    table, file = samples(["fine", "well"]), Path(own, "modelling.py")
+    file.write_text(OWN.replace("self.regression(mean", "1 * self.regression(mean"))
     first, before = annotate_value(table, "a", entry, tmp_path / "cache")
     code = rewards.spec_of(entry).user_code()
-    file = Path(own, "modelling.py")
-    file.write_text(
-        file.read_text().replace("self.regression(mean +", "2 * self.regression(mean +")
-    )
+    file.write_text(OWN.replace("self.regression(mean", "2 * self.regression(mean"))
     second, after = annotate_value(table, "a", entry, tmp_path / "cache")
     assert before["trust_remote_code"] != after["trust_remote_code"]
     assert code != rewards.spec_of(entry).user_code()

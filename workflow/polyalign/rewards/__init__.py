@@ -14,12 +14,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import pandas as pd
 
 from polyalign.errors import InputError
 from polyalign.runtime.code import canonical
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from polyalign.rewards.spec import ValueSpec
 
 KINDS = sorted(
@@ -105,7 +106,7 @@ class Score(ABC):
 
     def numbers(
         self, prompts: list[str], responses: list[str], ends: Sequence[str | None]
-    ) -> pd.DataFrame:
+    ) -> "pd.DataFrame":
         """What is kept of n texts, in a column for each number that one reading of a text gives.
 
         Args:
@@ -113,10 +114,12 @@ class Score(ABC):
             responses: n responses.
             ends: their end tokens, as `EndScore.ended` takes them.
         """
+        import pandas as pd
+
         scores = score_of(self, prompts, responses, ends)
         return pd.DataFrame({"score": np.asarray(scores, dtype=np.float64)})
 
-    def of_numbers(self, numbers: pd.DataFrame) -> np.ndarray:
+    def of_numbers(self, numbers: "pd.DataFrame") -> np.ndarray:
         """Rewards (n,) from the numbers of n texts."""
         return numbers["score"].to_numpy()
 
@@ -173,11 +176,11 @@ class _Changed(Score):
 
     def numbers(
         self, prompts: list[str], responses: list[str], ends: Sequence[str | None]
-    ) -> pd.DataFrame:
+    ) -> "pd.DataFrame":
         found: pd.DataFrame = self.score.numbers(prompts, responses, ends)
         return found
 
-    def of_numbers(self, numbers: pd.DataFrame) -> np.ndarray:
+    def of_numbers(self, numbers: "pd.DataFrame") -> np.ndarray:
         return self.change(self.score.of_numbers(numbers))
 
     @property
@@ -225,11 +228,11 @@ class _Deferred(Score):
 
     def numbers(
         self, prompts: list[str], responses: list[str], ends: Sequence[str | None]
-    ) -> pd.DataFrame:
+    ) -> "pd.DataFrame":
         found: pd.DataFrame = self.score.numbers(prompts, responses, ends)
         return found
 
-    def of_numbers(self, numbers: pd.DataFrame) -> np.ndarray:
+    def of_numbers(self, numbers: "pd.DataFrame") -> np.ndarray:
         return spec_of(self.spec).of_numbers(numbers)
 
 

@@ -1,13 +1,15 @@
 """What the config holds about every value."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from polyalign.models import own_code, sources
 from polyalign.settings import Shown, Strict
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Text = Annotated[
     Literal["response", "whole"],
@@ -71,7 +73,7 @@ class ValueSpec(Strict):
         signed = self.sign * np.asarray(scores, dtype=np.float64)
         return signed if self.above is None else (signed > self.above).astype(np.float64)
 
-    def of_numbers(self, numbers: pd.DataFrame) -> np.ndarray:
+    def of_numbers(self, numbers: "pd.DataFrame") -> np.ndarray:
         """The value (n,) of the numbers of n texts, as `Score.numbers` gives them."""
         return self.of_scores(numbers["score"])
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 from jinja2 import Environment, TemplateSyntaxError
 from pydantic import AfterValidator, Field, model_validator
 
@@ -16,6 +15,8 @@ from polyalign.rewards.spec import ModelSpec
 from polyalign.settings import CHAT, ResponseTemplate
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from polyalign.rewards.classifier import Growing, Reader
 
 
@@ -137,7 +138,7 @@ class Spec(ModelSpec):
         """Whether a number is asked for of a field whose size the model's config does not tell."""
         return self.field != LOGITS and isinstance(self.index, int)
 
-    def of_numbers(self, numbers: pd.DataFrame) -> np.ndarray:
+    def of_numbers(self, numbers: "pd.DataFrame") -> np.ndarray:
         names = [str(column).partition(" ")[2] for column in numbers]
         chosen = numbers.iloc[:, label_number(self.index, names, self.model)]
         return self.of_scores(chosen)
@@ -209,8 +210,10 @@ class Scorer(Score):
 
     def numbers(
         self, prompts: list[str], responses: list[str], ends: Sequence[str | None]
-    ) -> pd.DataFrame:
+    ) -> "pd.DataFrame":
         """All numbers of the classifier, one column for each: its place and its name."""
+        import pandas as pd
+
         numbers, cut = (
             self.reader(prompts, responses)
             if self.latest is None
@@ -220,7 +223,7 @@ class Scorer(Score):
         columns = [f"{place} {name}" for place, name in enumerate(self.reader.names)]
         return pd.DataFrame(numbers, columns=columns)
 
-    def of_numbers(self, numbers: pd.DataFrame) -> np.ndarray:
+    def of_numbers(self, numbers: "pd.DataFrame") -> np.ndarray:
         return numbers.iloc[:, self.index].to_numpy()
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
