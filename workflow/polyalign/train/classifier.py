@@ -76,7 +76,7 @@ def reward_arguments(section: RewardTraining, run: Run) -> dict[str, Any]:
 def reward_settings(section: RewardTraining, run: Run) -> dict[str, Any]:
     """What the record of a reward model says about its training."""
     names = {*RewardTraining.model_fields} - {*TrainingOptions.model_fields}
-    return {**section.model_dump(include=names | {"epochs"}), **common.recorded(section, run)}
+    return {**section.model_dump(include=names), **common.recorded(section, run)}
 
 
 PROBLEMS: dict[str, Any] = {
