@@ -71,7 +71,8 @@ def samples(tokens: int, candidates: int) -> pd.DataFrame:
 @torch.inference_mode()
 def sorted_loop(scorer: Any, table: pd.DataFrame) -> np.ndarray:
     """What one would write: length-sorted batches, padded, on the model's own forward."""
-    tokenizer, model = scorer.tokenizer, scorer.model
+    loaded = getattr(scorer, "reader", scorer)
+    tokenizer, model = loaded.tokenizer, loaded.model
     prompts, responses = table["prompt"].tolist(), table["response"].tolist()
     before = tokenizer(prompts)["input_ids"]
     after = tokenizer([f" {text}" for text in responses])["input_ids"]
@@ -130,7 +131,7 @@ def main() -> None:
         pipe: Any = pipeline(
             "text-classification", model=classifier, function_to_apply="none", device="cpu"
         )
-    weights = sum(weight.numel() for weight in reward.model.parameters())
+    weights = sum(weight.numel() for weight in reward.reader.model.parameters())
     print(f"{torch.get_num_threads()} threads, {weights:,} parameters")
     print(f"{'':10}{'tokens':>7}{'K':>4}{'texts':>7}{'annotation':>12}{'sorted loop':>18}"
           f"{'pipeline':>18}{'difference':>12}")  # fmt: skip

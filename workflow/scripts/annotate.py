@@ -2,29 +2,14 @@
 
 from typing import Any
 
-from polyalign import rewards
 from polyalign.data.tables import read_table, write_table
-from polyalign.rewards.annotate import annotate
-from polyalign.rewards.score_cache import ScoreCache
+from polyalign.rewards.annotate import annotate_value
 from polyalign.runtime.job import Job, run
 
 
 def main(job: Job, *, value: str, spec: dict[str, Any]) -> None:
-    entry = rewards.spec_of(spec)
-    identity = entry.identity()
-    cache = ScoreCache.of(job.work, spec, identity) if job.work else None
     samples = read_table(job.input("samples"))
-    reward = rewards.deferred(spec)
-    if cache:
-        print(f"scores are kept in {cache.folder}")
-    scores = annotate(
-        samples,
-        value,
-        reward,
-        cache,
-        reads_prompt=entry.reads_prompt(),
-        at_once=entry.AT_ONCE,
-    )
+    scores, identity = annotate_value(samples, value, spec, job.work)
     cut = {value: [scores.attrs.pop("cut"), len(scores)]}
     record = {"value": value, "settings": spec, "spec": identity, "cut": cut}
     write_table(scores, job.outputs["scores"], record)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from polyalign.families import POOL
-from polyalign.plan import resources, work
+from polyalign.plan import resources, stages, work
 from polyalign.plan.counts import Counts, Texts, counts
 from polyalign.plan.machine import DATA_CENTRE, REFERENCE, Machine
 from polyalign.plan.work import CALL, CUDA, DRAW, SANDBOX, TORCH, Work, parse_shape
@@ -117,6 +117,27 @@ def test_only_values_that_a_palette_raises_are_scored_in_training(study: Study) 
     scored = of(study, "train", found, family="rloo", variant="funny")
     kept = study.model_copy(update={"palettes": {"funny": {"humor": "mean"}}})
     assert of(kept, "train", found, family="rloo", variant="funny").operations < scored.operations
+
+
+def test_values_that_share_a_model_cost_it_once(text: str, write) -> None:  # type: ignore[no-untyped-def]
+    """In annotation and in training, and in the memory for its weights."""
+    humor = "kind: sequence_classifier, model: org/model-7b, template: chat"
+    two = f"  kind: {{{humor}, index: 0}}\n  dull: {{{humor}, index: 1}}\n"
+    text = text.replace("  diversity: {kind", f"{two}  diversity: {{kind")
+    text = text.replace("funny: {humor: q70", "funny: {kind: q70")
+    one, both = (
+        load(write(text.replace("results/small/models/base/base", "org/model-7b").replace(*edit)))
+        for edit in (("", ""), ("funny: {kind: q70", "funny: {kind: q70, dull: q70"))
+    )
+    found, pool = counts(both), {"family": POOL.family, "variant": POOL.variant}
+    first, second = (of(both, "annotate", found, **pool, value=name) for name in ("kind", "dull"))
+    assert first.operations > 0
+    assert second.operations == 0
+    rloo = {"family": "rloo", "variant": "funny"}
+    trained, alone = (of(study, "train", found, **rloo) for study in (both, one))
+    assert trained.operations == alone.operations
+    need, need_of_one = (stages.STAGES["train"].need(study, rloo) for study in (both, one))
+    assert need == need_of_one
 
 
 def test_a_longer_training_takes_longer(text: str, write) -> None:

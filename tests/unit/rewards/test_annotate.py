@@ -11,11 +11,12 @@ from polyalign.data.keys import content_key, prompt_id
 from polyalign.data.specs import common_spec, imported_spec, read_spec, rewards_record
 from polyalign.data.tables import write_table
 from polyalign.errors import InputError
+from polyalign.rewards import Score
 from polyalign.rewards.annotate import annotate
 from polyalign.rewards.score_cache import ScoreCache
 
 
-class Counting:
+class Counting(Score):
     """A reward that notes what it was asked."""
 
     def __init__(self) -> None:
@@ -84,11 +85,12 @@ def test_a_killed_job_keeps_what_it_had_scored(tmp_path: Path) -> None:
 
 
 def test_what_is_not_finite_is_refused_and_not_kept(tmp_path: Path) -> None:
-    def broken(prompts: list[str], responses: list[str]) -> np.ndarray:
-        return np.array([np.inf if text == "bb" else 1.0 for text in responses])
+    class Broken(Score):
+        def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
+            return np.array([np.inf if text == "bb" else 1.0 for text in responses])
 
     with pytest.raises(InputError, match=rf"'v' is .*inf.* in row 1 \(prompt_id {prompt_id('p')}"):
-        annotate(samples(*ONE), "v", broken, cache(tmp_path))
+        annotate(samples(*ONE), "v", Broken(), cache(tmp_path))
     assert set(cache(tmp_path).read().index) == {content_key("p", "a"), content_key("q", "a")}
 
 

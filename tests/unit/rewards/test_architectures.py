@@ -180,6 +180,9 @@ def test_classifier(model_type: str, name: str, side: str, tmp_path: Path, token
     model.config.pad_token_id = WORDS.index("<pad>")
     expected = []
     for prompt, response in zip(*samples(), strict=True):
-        ids = [*ids_of(scorer.tokenizer, f"{prompt} {response}"), scorer.tokenizer.eos_token_id]
+        ids = [
+            *ids_of(scorer.reader.tokenizer, f"{prompt} {response}"),
+            scorer.reader.tokenizer.eos_token_id,
+        ]
         expected.append(float(model(input_ids=torch.tensor([ids])).logits[0, 1]))
     check(scorer, np.array(expected))

@@ -251,15 +251,3 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path, kind: Any) -> N
         (tmp_path / name).unlink()
     with pytest.raises(InputError, match=r"has no tokenizer .* expected .*tokenizer\.json"):
         load_tokenizer(model)
-
-
-def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:
-    model = saved(tmp_path, num_labels=1)
-    config = json.loads((tmp_path / "config.json").read_text())
-    auto = {"AutoConfig": "own.Config", "AutoModelForSequenceClassification": "own.Model"}
-    (tmp_path / "config.json").write_text(
-        json.dumps({**config, "model_type": "own_reward", "auto_map": auto})
-    )
-    (tmp_path / "own.py").write_text("raise SystemExit('it was run')\n")
-    with pytest.raises(InputError, match=r"Python code of its own, which is never run"):
-        score(model)

@@ -20,8 +20,8 @@ from transformers import (
 from polyalign import rewards
 from polyalign.errors import InputError
 from polyalign.rewards import SharedEncoding, shared_prefix
+from polyalign.rewards.classifier_texts import ClassifierTexts
 from polyalign.rewards.incremental import supports_prefix_cache
-from polyalign.rewards.kinds import sequence_classifier
 from polyalign.sampling.guided import full_rescoring
 
 WORDS = ["<eos>", "<pad>", *"abcdefgh", "ab", "abc"]
@@ -141,13 +141,14 @@ def test_a_prompt_is_read_once_for_all_its_responses(
     model = folders["lm" if spec["kind"] == "log_likelihood" else "classifier"]
     scorer: Any = rewards.load({**spec, "model": model, "batch_size": 16})
     read: list[int] = []
-    scorer.model.base_model.register_forward_pre_hook(
+    reader = getattr(scorer, "reader", scorer)
+    reader.model.base_model.register_forward_pre_hook(
         lambda module, args, kwargs: read.append([*args, *kwargs.values()][0].numel()),
         with_kwargs=True,
     )
     shared = scorer(*answered())
     tokens, read[:] = sum(read), []
-    scorer.shares_prefix = False
+    reader.shares_prefix = False
     np.testing.assert_allclose(shared, scorer(*answered()), atol=1e-5)
     assert np.std(shared) > 0.05
     # Texts of five tokens are shorter than the padded prefix.
@@ -216,13 +217,13 @@ def test_rewards_that_encode_alike_encode_once_and_others_separately(
     folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded = []
-    encode = sequence_classifier.Scorer._encode
+    encode = ClassifierTexts.encode
 
     def counted(self, prompts, responses):  # type: ignore[no-untyped-def]
         encoded.append(self.spec.index)
         return encode(self, prompts, responses)
 
-    monkeypatch.setattr(sequence_classifier.Scorer, "_encode", counted)
+    monkeypatch.setattr(ClassifierTexts, "encode", counted)
     model = folders["classifier"]
     specs = [{**CLASSIFIER}, {**CLASSIFIER, "index": 0}, {**CLASSIFIER, "max_length": 5}]
     scorers = [rewards.load({**spec, "model": model}) for spec in specs]

@@ -401,7 +401,8 @@ def test_padding_that_the_model_does_not_know_is_replaced(
     expected = rewards.load({**spec, "model": source})(PROMPTS, RESPONSES)
     capsys.readouterr()
     found: Any = rewards.load({**spec, "model": str(copy)})
-    assert found.tokenizer.pad_token == (bos or "<eos>")
+    reader = getattr(found, "reader", found)
+    assert reader.tokenizer.pad_token == (bos or "<eos>")
     assert "not with" not in capsys.readouterr().out
     np.testing.assert_allclose(found(PROMPTS, RESPONSES), expected, atol=1e-5)
 
@@ -464,7 +465,7 @@ def test_a_pair_is_read_with_the_separator_of_its_tokenizer(folders: dict[str, s
     spec = {"model": folders["classifier"], "index": 1, "pair": True}
     model = GPT2ForSequenceClassification.from_pretrained(folders["classifier"]).eval()
     score = rewards.load({"kind": "sequence_classifier", **spec})
-    ids = score.tokenizer("a b", "b a a")["input_ids"]  # type: ignore[attr-defined]
+    ids = score.reader.tokenizer("a b", "b a a")["input_ids"]  # type: ignore[attr-defined]
     logits = model(torch.tensor([ids])).logits[0].detach()
     assert score(["a b", "b"], ["b a a", "a"])[0] == pytest.approx(logits[1].item(), abs=1e-5)
 
@@ -495,11 +496,12 @@ def test_a_text_that_is_too_long_loses_the_beginning_of_its_prompt(
     folders: dict[str, str], pair: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The response is kept, so candidates of a long prompt have scores of their own."""
-    score = classifier(folders, template="{prompt} {response}", pair=pair, max_length=8)
-    kept = classifier(folders, template="{prompt} {response}", pair=pair)
+    reads = {"pair": True} if pair else {"template": "{prompt} {response}"}
+    score = classifier(folders, **reads, max_length=8)
+    kept = classifier(folders, **reads)
     prompts, responses = [" ".join("abcdabcdabcd")] * 2 + ["d"], ["a b c", "b c d", "a"]
     found = score(prompts, responses)
-    special = kept.tokenizer.num_special_tokens_to_add(pair=pair)  # type: ignore[attr-defined]
+    special = kept.reader.tokenizer.num_special_tokens_to_add(pair=pair)  # type: ignore[attr-defined]
     shorter = [" ".join("abcdabcdabcd"[-(5 - special) :])] * 2 + ["d"]
     np.testing.assert_allclose(found, kept(shorter, responses), atol=1e-5)
     assert found[0] != found[1]

@@ -244,7 +244,8 @@ def naive():  # type: ignore[no-untyped-def]
 
 
 def test_guidance_takes_lambda_of_ones_own(tokenizer, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("polyalign.sampling.guided.load", lambda spec: spec["score"])
+    loads = lambda specs: {name: spec["score"] for name, spec in specs.items()}  # noqa: E731
+    monkeypatch.setattr("polyalign.sampling.guided.load_all", loads)
     lam = {"v": WEIGHT, "w": 0.0}
     (policy,) = token_d.policies(token_d.Settings(lam={"mine": lam}, top_k=100))
     assert (policy.palette, policy.values) == (None, ("v", "w"))

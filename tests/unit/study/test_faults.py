@@ -1,11 +1,13 @@
 """Every class of fault is one line with file, line, key and the mend."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from polyalign.plan import stages
 from polyalign.plan.shown import method_settings
 from polyalign.study import ConfigError, load, validate
 
@@ -924,3 +926,45 @@ def test_a_chat_template_that_is_not_there(write, text: str) -> None:
     Path("base/chat_template.jinja").write_text("{{ messages }}")
     Path("mood/tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
     load(write(chats))
+
+
+def test_code_that_comes_with_the_model_of_a_value(write, text: str) -> None:
+    """It is refused before the first job, and so is a commit that is not one."""
+    Path("own").mkdir()
+    config = {"architectures": ["OwnRewards"], "auto_map": {"AutoModel": "own.OwnRewards"}}
+    Path("own/config.json").write_text(json.dumps(config))
+    mine = text.replace("results/small/models/reward/humor", "own")
+    (found,) = faults(lambda: load(write(mine)))
+    assert "values.humor.model: own: comes with Python code of its own (its class OwnR" in found
+    trusted = mine.replace("index: 1", "trust_remote_code: true")
+    load(write(trusted))
+    hub = trusted.replace("model: own", "model: lab/reward\n    revision: main")
+    (found,) = faults(lambda: load(write(hub)))
+    assert "values.humor.revision: lab/reward: `trust_remote_code` runs the code of a hub" in found
+    load(write(hub.replace("revision: main", f"revision: {20 * 'a1'}")))
+    config["architectures"] = ["GPT2ForSequenceClassification"]
+    Path("own/config.json").write_text(json.dumps(config))
+    load(write(mine))
+
+
+def test_values_of_one_model_wait_for_the_first_that_reads_it(write, text: str) -> None:
+    humor = "kind: sequence_classifier, model: lab/five, template: chat"
+    more = "".join(
+        f"  {name}: {{{humor}, {setting}}}\n"
+        for name, setting in (
+            ("kind", "index: 2, batch_size: 3"),
+            ("dull", "index: 1, sign: -1, above: 0.5"),
+            ("sure", "index: 1, output: probability"),
+            ("short", "index: 1, max_length: 9"),
+        )
+    )
+    first = f"  first: {{{humor}, index: 1}}\n"
+    mine = text.replace("  diversity: {kind", f"{first}{more}  diversity: {{kind")
+    study = load(write(mine))
+    found = {name for name, first in study.read_with.items() if first == "first"}
+    assert found == {"first", "kind", "dull"}
+    for value in study.values:
+        wildcards = {"family": "base", "variant": "pool", "value": value, "i": "1", "n": "2"}
+        waits = stages.STAGES["annotate"].inputs(study, wildcards)["first"]
+        path = "results/small/policies/base/pool/shards/first_1-of-2.parquet"
+        assert waits == ([path] if value in ("kind", "dull") else [])

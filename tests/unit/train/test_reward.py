@@ -212,31 +212,6 @@ def test_another_seed_gives_other_weights(base, learnt, tmp_path):
     assert not same_weights(tmp_path / "model", learnt[0] / "model")
 
 
-def test_long_pairs_are_left_out_and_counted(base, tmp_path, monkeypatch):
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    pairs = pd.concat([easy_pairs(160, 0), easy_pairs(60, 1)])
-    lengths = [
-        1 + len(tokenizer(f"{TEMPLATE.format(prompt=row.prompt)} {text}")["input_ids"])
-        for row in pairs.itertuples()
-        for text in (row.chosen, row.rejected)
-    ]
-    longest = np.array(lengths).reshape(-1, 2).max(axis=1)
-    limit = int(np.median(longest))
-    original = reward.load_for_labels
-
-    def at_most(tokens):
-        loads = lambda *arguments: (*original(*arguments)[:2], tokens)  # noqa: E731
-        monkeypatch.setattr(reward, "load_for_labels", loads)
-
-    at_most(limit)
-    record = learn(base, tmp_path, epochs=1)
-    assert record["counts"]["too_long"] == (longest > limit).sum() > 0
-    assert sum(record["counts"].values()) == 220
-    at_most(3)
-    with pytest.raises(InputError, match="no pair left to train on"):
-        learn(base, tmp_path / "none")
-
-
 def test_a_text_that_was_cut_is_read_without_an_end_token(base):
     tokenizer = AutoTokenizer.from_pretrained(base)
     pairs = easy_pairs(20, 0)
@@ -372,10 +347,11 @@ def test_an_encoder_is_a_base_of_classifiers_and_of_reward_models(bert, tmp_path
     assert calibration(better - worse) == pytest.approx(record["held_out"], abs=1e-5)
     tokenizer = AutoTokenizer.from_pretrained(bert)
     ids = tokenizer(test["prompt"][0], test["chosen"][0])["input_ids"]
-    item = scorer._encode([test["prompt"][0]], [test["chosen"][0]])[0]
+    item = scorer.reader.texts.encode([test["prompt"][0]], [test["chosen"][0]]).items[0]
     assert item["input_ids"] == ids
     # Too long a prompt loses its beginning, and not the token that the encoder reads.
-    item = scorer._encode([" ".join(["tea"] * 99)], [test["chosen"][0]])[0]["input_ids"]
+    item = scorer.reader.texts.encode([" ".join(["tea"] * 99)], [test["chosen"][0]])
+    item = item.items[0]["input_ids"]
     assert len(item) == 64
     assert item[0] == tokenizer.cls_token_id
     assert item[-1] == tokenizer.sep_token_id
@@ -421,3 +397,70 @@ def test_a_training_that_diverges_ends_at_once_and_leaves_no_model(base, tmp_pat
     with pytest.raises(FloatingPointError, match=r"is (nan|inf) at step .*lower learning_rate"):
         classify(base, tmp_path, easy_texts(150), learning_rate=1e30)
     assert not (tmp_path / "model").exists()
+
+
+def test_held_out_pairs_and_texts_are_looked_at_while_training(base, tmp_path):
+    """The last look is what is measured at the end; the step size follows its schedule."""
+    settings = {"evaluate_every": 9, "schedule": "cosine", "warmup": 0.2, "max_length": 40}
+    record = learn(base, tmp_path / "pairs", **settings)
+    metrics = pd.read_csv(tmp_path / "pairs/model/metrics.csv").set_index("step")
+    seen = metrics["eval_loss"].dropna()
+    # Rows of metrics are of even steps.
+    steps = record["steps"]
+    assert list(seen.index) == [10, 20] == [10, steps]
+    assert seen[20] == pytest.approx(record["held_out"]["log_loss"], abs=1e-5)
+    assert seen[20] < seen[10]
+    # The logged step size is that of the next step.
+    peak, rises = OPTIONS["learning_rate"], math.ceil(0.2 * steps)
+    for step, size in metrics["learning_rate"].items():
+        done = (step - 1 - rises) / (steps - rises)
+        falls = 0.5 * (1 + math.cos(math.pi * done))
+        expected = (step - 1) / rises if step - 1 < rises else falls
+        assert size == pytest.approx(peak * expected, rel=1e-6)
+    assert {name: record["settings"][name] for name in settings} == settings
+    texts = classify(base, tmp_path / "texts", easy_texts(30), epochs=1, evaluate_every=1)
+    looked = pd.read_csv(tmp_path / "texts/model/metrics.csv").set_index("step")["eval_loss"]
+    assert looked[texts["steps"] // 2 * 2] > 0
+
+
+def test_the_optimiser_and_its_decay_of_weights(base, tmp_path):
+    """One step of stochastic gradient descent, written out.
+
+    Decay moves a weight by −η·w·decay, and all weights together move by η times the clipped
+    gradient, whose norm is at most 1; Adam would move each by η.
+    """
+    model, rate = {}, 0.1
+    settings = {"optimiser": "sgd", "learning_rate": rate, "epochs": 1, "schedule": "constant"}
+    for decay in (0.0, 0.5):
+        folder = tmp_path / str(decay)
+        record = learn(base, folder, easy_pairs(16, 0), weight_decay=decay, **settings)
+        assert record["steps"] == 1
+        model[decay] = load_file(folder / "model/model.safetensors")
+    start = load_file(f"{base}/model.safetensors")
+    name = "transformer.h.0.mlp.c_fc.weight"
+    moved = model[0.5][name] - model[0.0][name]
+    np.testing.assert_allclose(moved, -rate * 0.5 * start[name], atol=1e-7)
+    moves = [model[0.0][one] - start[one] for one in start if one in model[0.0]]
+    assert 0 < sum(float((move**2).sum()) for move in moves) <= rate**2 * 1.001
+    assert torch.equal(model[0.5]["transformer.ln_f.bias"], model[0.0]["transformer.ln_f.bias"])
+
+
+def test_the_longest_text_is_a_setting(base, tmp_path):
+    """Longer pairs are left out and counted; a longer labelled text is cut."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    pairs = pd.concat([easy_pairs(160, 0), easy_pairs(60, 1)])
+    longest = [
+        1 + max(len(tokenizer(f"{TEMPLATE.format(prompt=one.prompt)} {text}")["input_ids"])
+                for text in (one.chosen, one.rejected))
+        for one in pairs.itertuples()
+    ]  # fmt: skip
+    limit = int(np.median(longest))
+    record = learn(base, tmp_path / "pairs", epochs=1, max_length=limit)
+    assert record["counts"]["too_long"] == sum(length > limit for length in longest) > 0
+    with pytest.raises(InputError, match="no pair left to train on"):
+        learn(base, tmp_path / "none", max_length=3)
+    classify(base, tmp_path / "texts", easy_texts(30), epochs=1, max_length=3)
+    held_out = pd.read_parquet(tmp_path / "texts/model" / TABLE)
+    scorer = Scorer(Spec(model=str(tmp_path / "texts/model"), index=1, max_length=3, device="cpu"))
+    scores = scorer([""] * len(held_out), list(held_out["text"]))
+    np.testing.assert_allclose(scores, held_out["logit:label_1"], atol=1e-4)

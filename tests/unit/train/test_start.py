@@ -44,7 +44,7 @@ def test_the_kl_is_to_the_base_model_from_the_first_step(
 
 @pytest.mark.parametrize(("weight", "start"), [(1.0, "dpo/one"), (0.0, None)])
 def test_without_weight_the_base_model_is_the_answer(monkeypatch, tmp_path, weight, start):
-    monkeypatch.setattr(rl, "load", lambda spec: None)
+    monkeypatch.setattr(rl, "load_all", dict.fromkeys)
     inputs = TrainingInputs(
         settings={"adapt": False}, model={"source": "m", "revision": "r"}, template="{prompt}",
         sampling={"max_new_tokens": 4}, seed=0, palette={"values": ["v"], "lam_train": [weight]},

@@ -192,7 +192,8 @@ def test_a_value_without_weight_may_get_one(base, tmp_path):
 
 @pytest.mark.parametrize(("adapt", "scored"), [(True, ["sweet", "apt"]), (False, ["sweet"])])
 def test_the_task_has_an_aim_if_it_adapts(monkeypatch, tmp_path, adapt, scored):
-    monkeypatch.setattr(rl, "load", lambda spec: REWARDS[spec["kind"]])
+    loads = lambda specs: {name: REWARDS[one["kind"]] for name, one in specs.items()}  # noqa: E731
+    monkeypatch.setattr(rl, "load_all", loads)
     palette = {
         "values": NAMES, "lam_train": [1.0, 0.0], "target": [1.0, 1.0],
         "level_se_train": [0.1, 0.1], "curvature_train": [[1.0, 0.0], [0.0, 1.0]],

@@ -133,7 +133,7 @@ class Answerer:
             ),
         ):
             _check_made(study, what, source)
-        self.scores = {value: rewards.load(one) for value, one in scorers.items()}
+        self.scores = rewards.load_all(scorers)
         self.most_scored = {value: spec.AT_ONCE for value, spec in study.values.items()}
         self._models: dict[str, _Loaded] = {}
         self._engines: dict[Any, GuidedEngine] = {}

@@ -61,22 +61,11 @@ def scored(
         value: its value.
         samples: `prompt_id`, `candidate`, `prompt`, `response`, and maybe `end_token`.
     """
-    from polyalign import rewards
     from polyalign.paths import Paths
-    from polyalign.rewards.annotate import annotate
-    from polyalign.rewards.score_cache import ScoreCache
+    from polyalign.rewards.annotate import annotate_value
 
-    settings = study.scorer(value)
-    entry = rewards.spec_of(settings)
-    identity = entry.identity()
-    found = annotate(
-        samples,
-        value,
-        rewards.deferred(settings),
-        ScoreCache.of(Path(Paths(study.study).cache()), settings, identity),
-        reads_prompt=entry.reads_prompt(),
-        at_once=entry.AT_ONCE,
-    )
+    folder = Path(Paths(study.study).cache())
+    found, identity = annotate_value(samples, value, study.scorer(value), folder)
     if lost := found.attrs["cut"]:
         print(f"  note: the model of {value} could not read {lost} of {len(found)} texts whole")
     return found[value], identity

@@ -92,6 +92,28 @@ class RewardTraining(TrainingOptions):
     epochs: Count = Field(default=1, description="Passes over the data.")
     learning_rate: Positive = Field(default=1.0e-5, description="Peak step size of the optimiser.")
     batch_size: Count = Field(default=16, description="Pairs, or texts, in one step.")
+    max_length: Count | None = Field(
+        default=None,
+        description="Longest text in tokens: a longer labelled text is cut, a pair with a longer "
+        "one is left out (default: what the model reads).",
+    )
+    optimiser: Literal["adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "rmsprop"] = Field(
+        default="adamw_torch_fused", description="Optimiser, by its name in transformers."
+    )
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        default="linear", description="How the step size falls from its peak, after the warm-up."
+    )
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Share of the steps in which the step size rises to its peak."
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="Decay of the weights, as in AdamW."
+    )
+    evaluate_every: Count | None = Field(
+        default=None,
+        description="Least steps between two looks at the held-out data while training; their loss "
+        "is `eval_loss` in the metrics (default: only at the end).",
+    )
 
 
 class LabelTable(Strict):

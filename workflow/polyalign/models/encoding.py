@@ -82,8 +82,8 @@ def in_chat_template(
         raise InputError(
             f"{tokenizer.name_or_path}: its chat template cannot be rendered "
             f"({type(fault).__name__}: {str(fault).strip().partition(chr(10))[0]}); expected one "
-            "that takes a single turn of the user; write the template out instead of `chat`, with "
-            "{prompt}"
+            f"that takes turns of {', '.join(turn['role'] for turn in turns)}; write the template "
+            "out instead of `chat`, with {prompt}"
         ) from fault
     return str(text)
 
@@ -117,14 +117,20 @@ def after_answer(tokenizer: "PreTrainedTokenizerBase", template: str) -> str:
         return after_prompt
 
 
-def render_answer(tokenizer: "PreTrainedTokenizerBase", prompt: str, response: str) -> str:
+def render_answer(tokenizer: "PreTrainedTokenizerBase", prompt: str, response: str | None) -> str:
     """The conversation of a prompt and its answer in the chat template, special tokens included.
+
+    Args:
+        tokenizer: its chat template is taken.
+        prompt: the prompt.
+        response: the answer; None opens the assistant's turn.
 
     Raises:
         InputError: if the tokenizer has no chat template, or one that cannot be rendered.
     """
-    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-    return in_chat_template(tokenizer, turns, opened=False)
+    turns = [{"role": "user", "content": prompt}]
+    answer = [] if response is None else [{"role": "assistant", "content": response}]
+    return in_chat_template(tokenizer, [*turns, *answer], opened=response is None)
 
 
 def prompt_ids(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> list[int]:
@@ -165,6 +171,25 @@ def pad_with_known(tokenizer: "PreTrainedTokenizerBase", model: Any) -> None:
         return
     special = (tokenizer.bos_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id, 0)
     pad = next(token for token in special if token is not None and token < known)
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
+
+
+def pad_apart(tokenizer: "PreTrainedTokenizerBase", model: Any) -> None:
+    """Let the tokenizer of a classifier pad with a token that no text ends with.
+
+    A model whose config names a padding token takes the last other token of a text. One that names
+    none takes the last token, which may be the end token, and a tokenizer without a padding token
+    pads with just that.
+    """
+    end = tokenizer.eos_token_id
+    named = getattr(text_config(model), "pad_token_id", None)
+    if named is not None or tokenizer.pad_token_id != end:
+        return
+    known = known_tokens(model) or len(tokenizer)
+    special = [tokenizer.bos_token_id, tokenizer.unk_token_id, *tokenizer.all_special_ids]
+    # The last tokens of a vocabulary are its rarest.
+    others = [token for token in [*special, known - 1, known - 2] if token not in (None, end)]
+    pad = next(token for token in others if token < min(known, len(tokenizer)))
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
 
 

@@ -21,6 +21,7 @@ from transformers.activations import NewGELUActivation
 
 from polyalign.data.packages import resolve
 from polyalign.errors import InputError
+from polyalign.models import own_code
 from polyalign.models.block_sparse import attend_by_length
 from polyalign.models.plain import check_causal
 from polyalign.models.sources import ADAPTED, HEAD, adapter_base, gguf_parts
@@ -85,14 +86,16 @@ def _clear_errors(source: str, what: str) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except ImportError as fault:
+        reason = _shortened(" ".join(str(fault).split()))
+        raise InputError(
+            f"{source}: needs packages that are not here ({reason}); expected them beside the "
+            f"{what}; install them"
+        ) from fault
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as fault:
         reason = " ".join(str(fault).split())
         if "trust_remote_code" in reason:
-            raise InputError(
-                f"{source}: comes with Python code of its own, which is never run; expected a "
-                f"{what} that transformers itself has a class for; take another model, or score "
-                "with a value of kind `python` that loads this one"
-            ) from fault
+            raise InputError(own_code.refusal(source, f"of a {what}")) from fault
         raise InputError(
             f"{source}: cannot be loaded as a {what} ({_shortened(reason)}); expected "
             "a HuggingFace folder, an adapter, a GGUF file or a hub id: "
@@ -131,11 +134,21 @@ def _load(
     path, file = parts if parts else (resolve(source), None)
     if loader is AutoModelForCausalLM and not file:
         _check_generation_config(source, path, options.get("revision"))
-    model, found = loader.from_pretrained(
+    # transformers would ask whether to run the code of a model if it were told nothing.
+    options = {"trust_remote_code": False, **options}
+    made_by = loader
+    if options["trust_remote_code"]:
+        own_code.check_trusted(source, options.get("revision"), hub=True)
+        own = own_code.auto_classes(source, options.get("revision"))
+        # Many reward models with code of their own have no other class.
+        if loader.__name__ not in own and AutoModel.__name__ in own:
+            made_by = AutoModel
+    elif loader is not AutoModelForCausalLM and not new_head:
+        own_code.check_untrusted(source, options.get("revision"), hub=True)
+    model, found = made_by.from_pretrained(
         path,
         output_loading_info=True,
         ignore_mismatched_sizes=True,
-        trust_remote_code=False,
         **options,
         **({"gguf_file": file} if file else {}),
     )
@@ -298,15 +311,20 @@ def _make_room(model: Any, saved: dict[str, Any]) -> None:
         model.resize_token_embeddings(saved[f"{at}.weight"].shape[0], mean_resizing=False)
 
 
-def load_tokenizer(source: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    source: str, *, revision: str | None = None, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
     """Tokenizer of a model; a missing padding token becomes the end-of-sequence token.
+
+    Args:
+        source, revision, trust_remote_code: as in `_placed`.
 
     Raises:
         InputError: if it cannot be loaded, knows no text, or has no end-of-sequence token to pad
             with.
     """
     with _clear_errors(source, "tokenizer"):
-        tokenizer = _load_tokenizer(source, revision)
+        tokenizer = _load_tokenizer(source, revision, trust_remote_code)
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise InputError(
@@ -317,7 +335,7 @@ def load_tokenizer(source: str, *, revision: str | None = None) -> PreTrainedTok
     return tokenizer
 
 
-def _load_tokenizer(source: str, revision: str | None) -> Any:
+def _load_tokenizer(source: str, revision: str | None, trusted: bool) -> Any:
     """The tokenizer of a folder or hub id, a GGUF file, or an adapter, else of the adapter's base.
 
     Without its files transformers makes a tokenizer that knows no text.
@@ -325,11 +343,15 @@ def _load_tokenizer(source: str, revision: str | None) -> Any:
     base = adapter_base(source)
     path = Path(resolve(source))
     if base is not None and not (path / "tokenizer_config.json").is_file():
-        return _load_tokenizer(*base)
+        return _load_tokenizer(*base, trusted)
     if parts := gguf_parts(source):
-        return AutoTokenizer.from_pretrained(parts[0], gguf_file=parts[1], revision=revision)
+        return AutoTokenizer.from_pretrained(
+            parts[0], gguf_file=parts[1], revision=revision, trust_remote_code=False
+        )
+    if trusted:
+        own_code.check_trusted(source, revision, hub=True)
     found = AutoTokenizer.from_pretrained(
-        resolve(source), revision=revision, trust_remote_code=False
+        resolve(source), revision=revision, trust_remote_code=trusted
     )
     # Tokenizers of bytes or characters have no files.
     files = {*found.vocab_files_names.values(), "tokenizer.json"} if found.vocab_files_names else ()
@@ -380,6 +402,7 @@ def _placed(
     device: str = "auto",
     device_map: str | None = None,
     revision: str | None = None,
+    trust_remote_code: bool = False,
 ) -> PreTrainedModel:
     """A model on the device that it runs on, in evaluation mode.
 
@@ -391,8 +414,13 @@ def _placed(
         device: auto, cpu or cuda; ignored with `device_map`.
         device_map: how accelerate spreads it over several GPUs: auto, balanced, sequential.
         revision: commit or tag of a hub model.
+        trust_remote_code: whether Python code that comes with the model is run.
     """
-    options: dict[str, Any] = {"dtype": DTYPES[dtype], "revision": revision}
+    options: dict[str, Any] = {
+        "dtype": DTYPES[dtype],
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
+    }
     if device_map is not None:
         spread: PreTrainedModel = load_model(loader, source, what, device_map=device_map, **options)
         attend_by_length(spread)

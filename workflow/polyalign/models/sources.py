@@ -78,20 +78,8 @@ def label_names(source: str, revision: str | None = None, *, hub: bool = False) 
         if count is None or (names is not None and len(names) == count):
             return names
         return [f"LABEL_{number}" for number in range(count)]
-    file = path / "config.json"
-    if hub and not path.exists():
-        from transformers.utils.hub import cached_file
-
-        found = cached_file(
-            source,
-            "config.json",
-            revision=revision,
-            _raise_exceptions_for_gated_repo=False,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-        file = Path(found) if found else file
-    if not file.is_file():
+    file = file_of_model(source, "config.json", revision, hub=hub)
+    if file is None:
         return None
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
@@ -102,6 +90,32 @@ def label_names(source: str, revision: str | None = None, *, hub: bool = False) 
     # transformers leaves out what is its default: two labels without names.
     classifies = any("SequenceClassification" in name for name in config.get("architectures") or ())
     return ["LABEL_0", "LABEL_1"] if classifies else None
+
+
+def file_of_model(source: str, name: str, revision: str | None, *, hub: bool) -> Path | None:
+    """A file of a model; None if it has none of that name, as far as can be seen.
+
+    Args:
+        source: as in `resolve`.
+        name: of the file.
+        revision: of a hub model.
+        hub: whether to ask the hub about a model that is not here.
+    """
+    path = Path(resolve(source))
+    file = path / name
+    if hub and not path.exists():
+        from transformers.utils.hub import cached_file
+
+        found = cached_file(
+            source,
+            name,
+            revision=revision,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        file = Path(found) if found else file
+    return file if file.is_file() else None
 
 
 def _adapter_labels(folder: Path) -> int | None:

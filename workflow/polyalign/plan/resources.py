@@ -447,7 +447,8 @@ def _own_size(study: Study) -> tuple[float, float]:
 
 def _scorers(study: Study, policy: Policy) -> tuple[float, float]:
     """Parameters of all models that score the values in a policy's λ, and bytes of the weights."""
-    specs = [study.scorer(value) for value in study.weighed(policy)]
+    distinct = {study.read_with[value]: value for value in study.weighed(policy)}
+    specs = [study.scorer(value) for value in distinct.values()]
     models = [spec for spec in specs if "model" in spec]
     sizes = [parameters_of(spec["model"], spec["dtype"], study) for spec in models]
     bytes_each = [BYTES[spec["dtype"]] for spec in models]

@@ -322,10 +322,15 @@ def _annotate_settings(study: Study, wildcards: Wildcards) -> Settings:
 
 
 def _annotate_inputs(study: Study, wildcards: Wildcards) -> Inputs:
-    policy = policy_named(study, wildcards)
+    policy, value = policy_named(study, wildcards), wildcards["value"]
+    i, n = wildcards["i"], wildcards["n"]
+    first = study.read_with[value]
+    # A model reads each text once: for the first of the values that share it.
+    waits: list[str] = [] if first == value else [Exists(paths(study).shard(policy, first, i, n))]
     return {
-        "samples": paths(study).samples(policy, wildcards["i"], wildcards["n"]),
-        "model": reward_models(study, [wildcards["value"]]),
+        "samples": paths(study).samples(policy, i, n),
+        "model": reward_models(study, [value]),
+        "first": waits,
     }
 
 

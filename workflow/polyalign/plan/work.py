@@ -438,13 +438,12 @@ def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
 
 
 def _scored(study: Study, policy: Policy) -> list[str]:
-    """The values that a policy's λ probably weighs; only these are computed.
+    """The values that a policy's λ probably weighs, one for each model; only these are computed.
 
     Values that a palette keeps at their mean mostly have a weight of 0.
     """
-    if policy.palette:
-        return raised_values(study.palettes[policy.palette])
-    return list(policy.values)
+    raised = raised_values(study.palettes[policy.palette]) if policy.palette else policy.values
+    return list({study.read_with[name]: name for name in raised}.values())
 
 
 def _scoring(
@@ -476,6 +475,9 @@ def _scoring(
 
 def _annotate(study: Study, policy: Policy, value: str, counts: Counts) -> Work:
     rows, prompts = _rows(study, policy, counts)
+    if study.read_with[value] != value:
+        # What another value has read is kept.
+        return Work(plain=ROW_SECONDS * rows)
     work = _scoring(study, value, rows, prompts, counts, shared=True)
     if not isinstance(study.values[value], ModelSpec):
         return work

@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from polyalign.errors import InputError
+from polyalign.runtime.code import canonical
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from polyalign.rewards.spec import ValueSpec
 
 KINDS = sorted(
@@ -49,14 +52,22 @@ class IncrementalScorer(Protocol):
 
 
 class SharedEncoding:
-    """The texts that several rewards encoded last.
+    """What several rewards made of the same texts last.
 
-    In token-level decoding, rewards that encode alike are asked for the same texts one after
-    another, and encoding is a third of their time. So only the first of them encodes.
+    Rewards are asked for the same texts one after another. Some encode alike, and encoding is a
+    third of the time of token-level decoding; others share their model. So only the first of them
+    does the work.
     """
 
     def __init__(self) -> None:
         self._latest: dict[Hashable, tuple[list[str], list[str], Any]] = {}
+        self._kept: dict[Hashable, Any] = {}
+
+    def once(self, owner: Hashable, make: Callable[[], Any]) -> Any:
+        """`make()`, or what it gave when another reward of the batch called it for `owner`."""
+        if owner not in self._kept:
+            self._kept[owner] = make()
+        return self._kept[owner]
 
     def encode(
         self,
@@ -92,6 +103,29 @@ class Score(ABC):
     @abstractmethod
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Rewards (n,), float64, of n responses to their prompts."""
+
+    def numbers(
+        self, prompts: list[str], responses: list[str], ends: Sequence[str | None]
+    ) -> "pd.DataFrame":
+        """What is kept of n texts, in a column for each number that one reading of a text gives.
+
+        Args:
+            prompts: n prompts.
+            responses: n responses.
+            ends: their end tokens, as `EndScore.ended` takes them.
+        """
+        import pandas as pd
+
+        scores = score_of(self, prompts, responses, ends)
+        return pd.DataFrame({"score": np.asarray(scores, dtype=np.float64)})
+
+    def of_numbers(self, numbers: "pd.DataFrame") -> np.ndarray:
+        """Rewards (n,) from the numbers of n texts."""
+        return numbers["score"].to_numpy()
+
+    def sharing(self, spec: "ValueSpec") -> "Score":
+        """The reward function of another value whose entry has the same `reading`."""
+        return self
 
     def incremental(self, encoding: SharedEncoding) -> IncrementalScorer | None:
         """Cheaper rewards of texts that grow token by token, for one batch of texts.
@@ -140,6 +174,15 @@ class _Changed(Score):
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         return self.change(self.score(prompts, responses))
 
+    def numbers(
+        self, prompts: list[str], responses: list[str], ends: Sequence[str | None]
+    ) -> "pd.DataFrame":
+        found: pd.DataFrame = self.score.numbers(prompts, responses, ends)
+        return found
+
+    def of_numbers(self, numbers: "pd.DataFrame") -> np.ndarray:
+        return self.change(self.score.of_numbers(numbers))
+
     @property
     def was_cut(self) -> Sequence[bool]:  # type: ignore[override]
         return getattr(self.score, "was_cut", ())
@@ -183,6 +226,15 @@ class _Deferred(Score):
         rewards: np.ndarray = self.score(prompts, responses)
         return rewards
 
+    def numbers(
+        self, prompts: list[str], responses: list[str], ends: Sequence[str | None]
+    ) -> "pd.DataFrame":
+        found: pd.DataFrame = self.score.numbers(prompts, responses, ends)
+        return found
+
+    def of_numbers(self, numbers: "pd.DataFrame") -> np.ndarray:
+        return spec_of(self.spec).of_numbers(numbers)
+
 
 class _DeferredEnd(_Deferred, EndScore):
     """As `_Deferred`, of a reward that reads end tokens."""
@@ -213,12 +265,31 @@ def spec_of(spec: dict[str, Any]) -> "ValueSpec":
 
 def load(spec: dict[str, Any]) -> Score:
     """The reward function that the entry of a value in the config describes, ready to be called."""
-    entry = spec_of(spec)
-    score: Score = module(spec["kind"]).Scorer(entry)
-    if entry.sign == 1 and entry.above is None:
-        return score
-    made = _ChangedEnd if isinstance(score, EndScore) else _Changed
-    return made(score, entry.of_scores)
+    return load_all({"": spec})[""]
+
+
+def load_all(specs: Mapping[str, dict[str, Any]]) -> dict[str, Score]:
+    """The reward functions of several values.
+
+    Those whose entries differ in what comes after the reading of a text alone (`ValueSpec.reading`)
+    share one model, which reads a text that they are asked for one after another once.
+
+    Args:
+        specs: value → its entry in the config.
+    """
+    readers: dict[str, Score] = {}
+    found: dict[str, Score] = {}
+    for name, spec in specs.items():
+        entry = spec_of(spec)
+        rule = canonical(entry.reading())
+        if rule in readers:
+            score = readers[rule].sharing(entry)
+        else:
+            score = readers[rule] = module(spec["kind"]).Scorer(entry)
+        made = _ChangedEnd if isinstance(score, EndScore) else _Changed
+        plain = entry.sign == 1 and entry.above is None
+        found[name] = score if plain else made(score, entry.of_scores)
+    return found
 
 
 def deferred(spec: dict[str, Any]) -> Score:

@@ -1,21 +1,53 @@
 """Rewards of samples: one value at a time; equal texts are scored once."""
 
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from polyalign.data.keys import KEY, content_key
 from polyalign.data.rewards_table import check_values
-from polyalign.rewards import EndScore, Score, score_of
-from polyalign.rewards.score_cache import NOTHING, ScoreCache
+from polyalign.rewards import EndScore, Score, deferred, spec_of
+from polyalign.rewards.score_cache import CUT, NOTHING, ScoreCache
 from polyalign.rewards.spec import ValueSpec
 
 KEEP_EVERY = 10.0
 """Seconds after which new scores are written to the cache; on an error they are written at once."""
 
-CUT = "(cut)"
+LOST = "(cut)"
 """Column of whether a text was cut; no value can have this name."""
+
+
+def annotate_value(
+    samples: pd.DataFrame, value: str, spec: dict[str, Any], folder: Path | None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Score every sample by the entry of a value in the config; the model is loaded if needed.
+
+    Args:
+        samples: as in `annotate`.
+        value: name of the value.
+        spec: its entry.
+        folder: of all scores of a study; None keeps none.
+
+    Returns:
+        What `annotate` returns, and what the scores depend on (`ValueSpec.identity`).
+    """
+    entry = spec_of(spec)
+    identity = entry.identity()
+    cache = ScoreCache.of(folder, entry, identity) if folder else None
+    if cache:
+        print(f"scores are kept in {cache.folder}")
+    scored = annotate(
+        samples,
+        value,
+        deferred(spec),
+        cache,
+        reads_prompt=entry.reads_prompt(),
+        at_once=entry.AT_ONCE,
+    )
+    return scored, identity
 
 
 def annotate(
@@ -52,44 +84,45 @@ def annotate(
         read = [*read, "end_token"]
     texts = samples[list(dict.fromkeys(["prompt", *read]))].drop_duplicates(read)
     keys = [content_key(*texts_read) for texts_read in texts[read].itertuples(index=False)]
-    known = (cache.read() if cache else NOTHING).reindex(keys)
-    found = known["score"].to_numpy(dtype=np.float64, copy=True)
-    cut = known["cut"].eq(True).to_numpy(copy=True)
-    missing = np.flatnonzero(np.isnan(found))
+    known = cache.read() if cache else NOTHING
+    missing = np.flatnonzero(~pd.Index(keys).isin(known.index))
     print(f"{len(samples)} samples, {len(texts)} texts, {len(texts) - len(missing)} in the cache")
     calls = np.array_split(missing, -(-len(missing) // at_once)) if len(missing) else []
-    new: list[int] = []
+    new: list[pd.DataFrame] = []
+    kept = 0
 
-    def keep() -> None:
-        if cache and new:
-            cache.add([keys[row] for row in new], found[new], cut[new])
-        new.clear()
+    def keep() -> int:
+        if cache and new[kept:]:
+            cache.add(pd.concat(new[kept:]))
+        return len(new)
 
     last = time.monotonic()
     try:
         for rows in calls:
             asked = texts.iloc[rows]
-            found[rows] = score_of(
-                score,
+            numbers = score.numbers(
                 asked["prompt"].tolist(),
                 asked["response"].tolist(),
                 asked["end_token"].tolist() if "end_token" in asked else [None] * len(asked),
             )
-            # A plain function, or a model that read all of them, says nothing.
-            cut[rows] = getattr(score, "was_cut", ()) or False
-            new += rows.tolist()
+            # A model that read all of them says nothing.
+            numbers[CUT] = score.was_cut or False
+            new.append(numbers.set_axis([keys[row] for row in rows]))
             if time.monotonic() - last >= KEEP_EVERY:
-                keep()
+                kept = keep()
                 last = time.monotonic()
     finally:
         keep()
+    parts = [part for part in (known[known.index.isin(keys)], *new) if len(part)]
+    found = pd.concat(parts).loc[keys] if parts else NOTHING
+    rewards = score.of_numbers(found.drop(columns=CUT)) if parts else np.empty(0)
     scored = samples[[*KEY, *read]].merge(
-        texts[read].assign(**{value: found, CUT: cut}),
+        texts[read].assign(**{value: rewards, LOST: found[CUT].to_numpy()}),
         on=read,
         how="left",
         validate="many_to_one",
     )
-    lost = int(scored[CUT].sum())
+    lost = int(scored[LOST].sum())
     scored = scored[[*KEY, value]].reset_index(drop=True)
     check_values(scored, scored[[value]], f"reward '{value}'")
     scored.attrs["cut"] = lost

@@ -41,11 +41,11 @@ def proven_batching(
 
 
 def plain_scores(source: str, score: Callable[[Any], Any], texts: Sequence[Any]) -> np.ndarray:
-    """The scores (n,) of n texts by the plain forward, one at a time.
+    """The scores (n,) or (n, d) of n texts by the plain forward, one at a time.
 
     Args:
         source: the model, for the message.
-        score: text → its score as a tensor without dimensions.
+        score: text → its score as a tensor without dimensions, or its d scores (d,).
         texts: n texts as `score` takes them.
 
     Raises:
@@ -53,6 +53,8 @@ def plain_scores(source: str, score: Callable[[Any], Any], texts: Sequence[Any])
     """
     try:
         with torch.inference_mode():
-            return np.array([float(score(text)) for text in texts])
+            return np.array([score(text).double().cpu().numpy() for text in texts])
+    except InputError:
+        raise
     except Exception as fault:
         raise unreadable(source, fault) from fault

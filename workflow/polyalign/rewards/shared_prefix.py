@@ -50,7 +50,7 @@ def score_suffixes(
     backbone: Any,
     pad: int,
 ) -> np.ndarray:
-    """Apply `score` to the last hidden states of each suffix; (n,) in the order of the texts.
+    """Apply `score` to the last hidden states of each suffix; in the order of the n texts.
 
     As in `score_by_length`, on a CPU the scores are bitwise the same in any batch, and batches that
     do not fit the memory are divided in two and tried again.
@@ -58,20 +58,26 @@ def score_suffixes(
     Args:
         texts: n texts, each as prefix and suffix.
         batch_size: most texts, and on a GPU most prefixes, in a batch.
-        score: hidden states (b, longest suffix, d) and the numbers of b texts → tensor (b,).
+        score: hidden states (b, longest suffix, d) and the numbers of b texts → tensor (b,) or
+            (b, h).
         backbone: a causal model without its head; see `incremental.supports_prefix_cache`.
         pad: id that fills up shorter rows, masked.
+
+    Returns:
+        Float64 (n,) or (n, h).
 
     Raises:
         InputError: if one text alone does not fit the memory.
     """
-    results = np.empty(len(texts), dtype=np.float64)
+    results = np.empty(0)
     numbers = list(range(len(texts)))
     lengths = [len(prefix) + len(suffix) for prefix, suffix in texts]
     with tqdm(total=len(texts), unit="text", mininterval=5, delay=5) as progress:
         reader = _Reader(texts, batch_size, score, backbone, pad, progress)
         for chunk, width in _chunks(texts, batch_size, is_batch_invariant(backbone.device)):
             for rows, values in split_on_oom(chunk, numbers, width, 1, reader.chunk, lengths):
+                if not results.size:
+                    results = np.empty((len(texts), *values.shape[1:]))
                 results[rows] = values
     return results
 
@@ -116,7 +122,7 @@ class _Reader:
         self.backbone, self.pad, self.progress = backbone, pad, progress
 
     def chunk(self, numbers: list[int], width: int) -> torch.Tensor:
-        """Scores (n,) of some texts whose prefixes are padded to `width`."""
+        """Scores (n,) or (n, h) of some texts whose prefixes are padded to `width`."""
         before = self.progress.n
         try:
             return self._chunk(numbers, width)
@@ -130,7 +136,7 @@ class _Reader:
         kept = self._read_prefixes(prefixes, width)
         lengths = np.array([len(self.texts[number][1]) for number in numbers])
         exact = is_batch_invariant(self.backbone.device)
-        scores = np.empty(len(numbers), dtype=np.float64)
+        scores = np.empty(0)
         for rows, longest in (
             fixed_shape_batches(lengths, self.batch_size, step=STEP, spare=0)
             if exact
@@ -147,7 +153,10 @@ class _Reader:
                 cache=_copies(kept, [place[tuple(prefix)] for prefix, _ in batch]),
                 width=width,
             ).last_hidden_state
-            scores[rows] = self.score(hidden, asked)[: len(rows)].double().cpu().numpy()
+            found = self.score(hidden, asked)[: len(rows)].double().cpu().numpy()
+            if not scores.size:
+                scores = np.empty((len(numbers), *found.shape[1:]))
+            scores[rows] = found
             self.progress.update(len(rows))
         return torch.from_numpy(scores)
 

@@ -1,12 +1,15 @@
 """What the config holds about every value."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
 
-from polyalign.models import sources
+from polyalign.models import own_code, sources
 from polyalign.settings import Shown, Strict
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Text = Annotated[
     Literal["response", "whole"],
@@ -30,6 +33,15 @@ class ValueSpec(Strict):
 
     AT_ONCE: ClassVar[int] = 8192
     """Texts that are scored in one call of the reward function, and then kept."""
+
+    SPEED: ClassVar[tuple[str, ...]] = ()
+    """Settings that change how the scores are computed, and at most their rounding."""
+
+    APART: ClassVar[tuple[str, ...]] = ("sign", "above")
+    """What is done with a reward function's numbers after they were kept.
+
+    Values that differ in it alone share them, and the model.
+    """
 
     kind: str = Field(description="Kind of reward: a module of polyalign.rewards.kinds.")
     label: Shown = Field(default="", description="Name on axes and in tables (default: the key).")
@@ -61,26 +73,40 @@ class ValueSpec(Strict):
         signed = self.sign * np.asarray(scores, dtype=np.float64)
         return signed if self.above is None else (signed > self.above).astype(np.float64)
 
+    def of_numbers(self, numbers: "pd.DataFrame") -> np.ndarray:
+        """The value (n,) of the numbers of n texts, as `Score.numbers` gives them."""
+        return self.of_scores(numbers["score"])
+
+    def reading(self) -> dict[str, Any]:
+        """What the numbers depend on, without the content of models and code; JSON-ready."""
+        return self.model_dump(exclude={"label", "unit", *self.SPEED, *self.APART})
+
     def identity(self) -> dict[str, Any]:
         """What the scores depend on, JSON-ready; scores compare only if their identities do."""
-        return self.model_dump(exclude={"label", "unit"})
+        return self.model_dump(exclude={"label", "unit", *self.SPEED})
 
     def at_default_speed(self) -> Self:
-        """The same value, with defaults for the settings that change speed alone."""
-        return self
+        """The same value, with defaults for the settings that change no score."""
+        fields = type(self).model_fields
+        return self.model_copy(update={key: fields[key].default for key in self.SPEED})
 
 
 class ModelSpec(ValueSpec):
     """A value that a model scores."""
 
     SPEED: ClassVar = ("device", "device_map", "batch_size")
-    """Settings that change how fast the scores are computed, and at most their rounding."""
 
     model: str = Field(
         description="Hub id, folder, `package:NAME/FOLDER` of an installed package, or a folder "
         "below results/<study>/models/ that the workflow makes."
     )
     revision: str | None = Field(default=None, description="Commit or tag of a hub model.")
+    trust_remote_code: bool = Field(
+        default=False,
+        description="Run the Python code that comes with the model, on your machine and with your "
+        "rights. A hub model needs the 40 hex digits of a commit as its `revision` then. Without "
+        "this key such a model is refused, and nobody is asked.",
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32", description="Number format that the model computes in."
     )
@@ -102,9 +128,17 @@ class ModelSpec(ValueSpec):
         Most kinds read no labels.
         """
 
+    def trusted(self) -> dict[str, Any]:
+        """The options of the loader of tokenizers in `polyalign.models.load`."""
+        return self.model_dump(include={"revision", "trust_remote_code"})
+
     def placed(self) -> dict[str, Any]:
-        """The options of the loaders in `polyalign.models.load`."""
-        return self.model_dump(include={"dtype", "device", "device_map", "revision"})
+        """The options of the loaders of models in `polyalign.models.load`."""
+        return self.model_dump(include={"dtype", "device", "device_map"}) | self.trusted()
+
+    def user_code(self) -> str:
+        """The hash of the code that comes with a local model, if it is run."""
+        return own_code.hashed(self.model) if self.trust_remote_code else ""
 
     def identity(self) -> dict[str, Any]:
         """As for any value, with the fingerprint of the model, without what changes speed alone.
@@ -112,10 +146,8 @@ class ModelSpec(ValueSpec):
         Raises:
             InputError: if there is no such model.
         """
-        settings = self.model_dump(exclude={"label", "unit", *self.SPEED})
+        settings = super().identity()
+        if settings.pop("trust_remote_code"):
+            # A model on the hub is known by its commit.
+            settings["trust_remote_code"] = self.user_code() or True
         return {**settings, "content": sources.fingerprint(self.model, self.revision)}
-
-    def at_default_speed(self) -> Self:
-        """As for any value: on the default device, with the default batch size."""
-        fields = type(self).model_fields
-        return self.model_copy(update={key: fields[key].default for key in self.SPEED})

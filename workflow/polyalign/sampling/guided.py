@@ -38,7 +38,7 @@ from polyalign.rewards import (
     SharedEncoding,
     check_finite,
     check_weights,
-    load,
+    load_all,
     score_of,
 )
 from polyalign.rewards.batches import split, unrolled
@@ -259,5 +259,5 @@ def engine(
     """
     lam: dict[str, float] = settings.get("lam") or lam_of(palette, "lam_train")
     guidance = {name: setting for name, setting in settings.items() if name != "lam"}
-    rewards = {name: load(values[name]) for name, weight in lam.items() if weight != 0}
+    rewards = load_all({name: values[name] for name, weight in lam.items() if weight != 0})
     return GuidedEngine(model, tokenizer, sampling, rewards, lam, **guidance)

@@ -16,6 +16,7 @@ from polyalign.families import Policy
 from polyalign.families.options import drawn_names
 from polyalign.map.base import PROMPT_SCOPE_CANDIDATES
 from polyalign.map.words import column_of, rows_of
+from polyalign.models.own_code import check_trusted, check_untrusted
 from polyalign.models.sources import label_names, lacks_chat_template
 from polyalign.rewards.spec import ModelSpec
 from polyalign.settings import CHAT
@@ -441,7 +442,24 @@ def _values(made: Partial) -> None:
         if isinstance(spec, ModelSpec) and spec.model:
             _model_source(made, ("values", name, "model"), spec.model)
             _label(made, name, spec)
-            _chat(made, ("values", name, "template"), spec.model_dump().get("template"), spec.model)
+            _own_code(made, name, spec)
+            read = spec.model_dump()
+            if read.get("chat_template") is None:
+                _chat(made, ("values", name, "template"), read.get("template"), spec.model)
+
+
+def _own_code(made: Partial, name: str, spec: ModelSpec) -> None:
+    """A model that comes with code of its own: only by its key, and pinned."""
+    try:
+        if spec.trust_remote_code:
+            check_trusted(spec.model, spec.revision)
+        elif spec.kind != "log_likelihood":
+            check_untrusted(spec.model, spec.revision)
+    except InputError as fault:
+        key = "revision" if spec.trust_remote_code else "model"
+        # A package that is not installed is a fault of `model`, which is noted already.
+        if not any(known.key == ("values", name, "model") for known in made.faults):
+            made.add(("values", name, key), str(fault))
 
 
 def _chat(made: Partial, key: Key, template: str | None, source: str) -> None:

@@ -10,7 +10,9 @@ from polyalign.families import BASE, Policy, family
 from polyalign.families.options import Training
 from polyalign.families.value_d import ValueTraining
 from polyalign.palettes.record import raised_values
+from polyalign.rewards import spec_of
 from polyalign.rewards.spec import ModelSpec, ValueSpec
+from polyalign.runtime.code import canonical
 from polyalign.settings import Name, Strict, unique
 from polyalign.study.sections import (
     RANDOM,
@@ -202,6 +204,16 @@ class Study(Strict):
             if settings.get("template", "") is None:
                 settings["template"] = self.prompts.template
         return settings
+
+    @cached_property
+    def read_with(self) -> dict[str, str]:
+        """Value → the first value that reads texts as it does, which may be itself.
+
+        They share a model, and what it said of a text is kept for all of them.
+        """
+        first: dict[str, str] = {}
+        rules = {name: canonical(spec_of(self.scorer(name)).reading()) for name in self.values}
+        return {name: first.setdefault(rule, name) for name, rule in rules.items()}
 
     @property
     def columns(self) -> dict[str, str]:

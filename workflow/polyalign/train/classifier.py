@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from polyalign.data.tables import write_table
-from polyalign.families.options import LabelTable, RewardTraining
+from polyalign.families.options import LabelTable, RewardTraining, TrainingOptions
 from polyalign.runtime.job import is_main_process
 from polyalign.train import common
 from polyalign.train.card import TABLE, outputs_card
@@ -45,6 +45,40 @@ def predict(model: Any, tokenizer: PreTrainedTokenizerBase, texts: list[list[int
     return logits
 
 
+def reward_arguments(section: RewardTraining, run: Run) -> dict[str, Any]:
+    """As `common.training_arguments`, with what a reward model has settings for.
+
+    The held-out data are looked at in steps that have a row of metrics.
+
+    Raises:
+        InputError: as `common.training_arguments`.
+    """
+    shared = common.training_arguments(section, run)
+    # transformers takes a warm-up below 1 as a share of the steps.
+    shared |= {
+        "num_train_epochs": section.epochs,
+        "optim": section.optimiser,
+        "lr_scheduler_type": "constant_with_warmup"
+        if section.schedule == "constant"
+        else section.schedule,
+        "warmup_steps": section.warmup,
+        "weight_decay": section.weight_decay,
+    }
+    if section.evaluate_every is not None:
+        shared |= {
+            "eval_strategy": "steps",
+            "eval_steps": -(-section.evaluate_every // run.log_every) * run.log_every,
+            "per_device_eval_batch_size": shared["per_device_train_batch_size"],
+        }
+    return shared
+
+
+def reward_settings(section: RewardTraining, run: Run) -> dict[str, Any]:
+    """What the record of a reward model says about its training."""
+    names = {*RewardTraining.model_fields} - {*TrainingOptions.model_fields}
+    return {**section.model_dump(include=names), **common.recorded(section, run)}
+
+
 PROBLEMS: dict[str, Any] = {
     "classes": "single_label_classification",
     "several": "multi_label_classification",
@@ -66,7 +100,7 @@ def train_classifier(
 ) -> dict[str, Any]:
     """Train a model of labelled or rated texts and judge it on held-out texts.
 
-    Texts are cut at the model's limit.
+    Texts are cut at the model's limit, or at that of `section`.
 
     Args:
         base: a HuggingFace folder or a hub id; any model with a sequence-classification class. A
@@ -89,30 +123,33 @@ def train_classifier(
     settings = {
         "base": base,
         "labels": table.model_dump(),
-        "epochs": section.epochs,
-        # Texts are as long as the model takes.
-        "max_length": None,
         "revision": revision,
-        **common.recorded(section, run),
+        **reward_settings(section, run),
     }
-    shared = common.training_arguments(section, run)
+    shared = reward_arguments(section, run)
     # Only trl's own arguments can turn dropout off; here the base model decides.
     del shared["disable_dropout"]
     model, tokenizer, longest = load_for_labels(
         base, revision, "{prompt}", dict(enumerate(table.listed)), section, run, ended=False
     )
+    longest = min(longest, section.max_length or longest)
     model.config.problem_type = PROBLEMS[table.kind]
     parts = dict(tuple(examples.groupby("split")))
     ids = {
         split: tokenizer(list(part["text"]), truncation=True, max_length=longest)["input_ids"]
         for split, part in parts.items()
     }
+    rows = {
+        split: datasets.Dataset.from_dict(
+            {"input_ids": ids[split], "labels": parts[split]["label"].tolist()}
+        )
+        for split in ids
+    }
     trainer = Trainer(
         model=adapted(model, section, run, "SEQ_CLS", revision),
-        args=TrainingArguments(**shared, num_train_epochs=section.epochs),
-        train_dataset=datasets.Dataset.from_dict(
-            {"input_ids": ids["train"], "labels": parts["train"]["label"].tolist()}
-        ),
+        args=TrainingArguments(**shared),
+        train_dataset=rows["train"],
+        eval_dataset=rows["test"] if section.evaluate_every else None,
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
     )

@@ -28,7 +28,7 @@ from polyalign.settings import CHAT
 from polyalign.train import common
 from polyalign.train.calibration import held_out
 from polyalign.train.card import TABLE, pairs_card
-from polyalign.train.classifier import predict
+from polyalign.train.classifier import predict, reward_arguments, reward_settings
 from polyalign.train.inputs import Run
 from polyalign.train.loading import adapters, load_for_labels
 
@@ -86,7 +86,8 @@ def train_reward(
 ) -> dict[str, Any]:
     """Train a reward model and judge it on held-out pairs.
 
-    Pairs with a text that is longer than the model's limit are left out.
+    Pairs with a text that is longer than the model's limit, or than that of `section`, are left
+    out.
 
     Args:
         base: a HuggingFace folder or a hub id; any model with a sequence-classification class. A
@@ -109,42 +110,43 @@ def train_reward(
     """
     template = _readable(base, revision, template)
     arguments = RewardConfig(
-        **common.training_arguments(section, run),
-        num_train_epochs=section.epochs,
+        **reward_arguments(section, run),
+        # Longer pairs are left out and counted here.
         max_length=None,
     )
     model, tokenizer, longest = load_for_labels(
         base, revision, template, {0: "reward"}, section, run
     )
+    longest = min(longest, section.max_length or longest)
     ending = endings(_named(base, revision, model), tokenizer, template)
     settings = {
         "base": base,
         "template": template,
         "end_token": ending.usual_text,
-        "epochs": section.epochs,
-        # Texts are as long as the model takes.
-        "max_length": None,
         "revision": revision,
-        **common.recorded(section, run),
+        **reward_settings(section, run),
     }
     train, train_long = _tokenise(pairs_train, ending, template, longest)
     test, test_long = _tokenise(pairs_test, ending, template, longest)
     if not train or not test:
         raise InputError(
             f"no pair left to {'train' if not train else 'test'} on ({train_long + test_long} "
-            f"exceed the model's {longest} tokens); expected shorter texts: set `max_words` of the "
+            f"exceed {longest} tokens); expected shorter texts: set `max_words` of the "
             "preferences, or lower it"
         )
     if train_long + test_long:
         print(
             f"{train_long + test_long} of {len(pairs_train) + len(pairs_test)} pairs are left out: "
-            f"they exceed the model's {longest} tokens",
+            f"they exceed {longest} tokens",
             flush=True,
         )
     trainer = RewardTrainer(
         model=model,
         args=arguments,
         train_dataset=datasets.Dataset.from_list(train).remove_columns("row"),
+        eval_dataset=datasets.Dataset.from_list(test).remove_columns("row")
+        if section.evaluate_every
+        else None,
         processing_class=tokenizer,
         peft_config=adapters(section.lora, run, "SEQ_CLS", revision),
     )

@@ -26,7 +26,7 @@ from polyalign.errors import InputError
 from polyalign.models.encoding import check_lengths, max_positions
 from polyalign.models.load import load_model
 from polyalign.palettes.record import lam_of
-from polyalign.rewards import Score, check_finite, check_weights, load, score_of
+from polyalign.rewards import Score, check_finite, check_weights, load_all, score_of
 from polyalign.runtime.files import versions
 from polyalign.runtime.job import is_main_process
 from polyalign.settings import SamplingRule
@@ -77,7 +77,7 @@ def task_of(inputs: TrainingInputs) -> Task:
     lam = lam_of(inputs.palette, "lam_train")
     aim = aim_of(inputs.palette) if inputs.settings["adapt"] else None
     scored = lam if aim and any(lam.values()) else [name for name in lam if lam[name] != 0]
-    rewards = {name: load(spec) for name, spec in inputs.values.items() if name in scored}
+    rewards = load_all({name: spec for name, spec in inputs.values.items() if name in scored})
     # Without any weight the base model is the answer.
     started = inputs.policies.values() if any(lam.values()) else ()
     initial = next((str(folder) for folder in started), None)

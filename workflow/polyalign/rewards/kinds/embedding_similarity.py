@@ -38,7 +38,7 @@ class Scorer(Score):
 
         self.spec = spec
         self.was_cut: list[bool] = []
-        self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
+        self.tokenizer = load_tokenizer(spec.model, **spec.trusted())
         self.tokenizer.padding_side = "right"
         self.model = load_encoder(spec.model, **spec.placed())
         pad_with_known(self.tokenizer, self.model)

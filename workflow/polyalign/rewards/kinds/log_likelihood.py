@@ -61,7 +61,7 @@ class Scorer(EndScore):
         from polyalign.models.load import load_causal_lm, load_tokenizer
 
         self.spec = spec
-        self.tokenizer = load_tokenizer(spec.model, revision=spec.revision)
+        self.tokenizer = load_tokenizer(spec.model, **spec.trusted())
         self.model = load_causal_lm(spec.model, **spec.placed())
         pad_with_known(self.tokenizer, self.model)
         self.template = spec.template or "{prompt}"
