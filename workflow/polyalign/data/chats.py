@@ -152,8 +152,8 @@ def in_one(turn: Message) -> Message:
 def dialogue(prompt: str) -> str:
     """What is said in a prompt, as text: what rewards without a chat template read.
 
-    Turns after the first are named as in Anthropic's data: `Hi\\n\\nAssistant: Hello\\n\\nHuman: …`. A
-    system message tells the model how to answer; nobody says it.
+    Turns after the first are named as in Anthropic's data: `Hi\\n\\nAssistant: Oh\\n\\nHuman: …`.
+    A system message tells the model how to answer; nobody says it.
     """
     spoken = [in_one(turn) for turn in _parsed(prompt) if turn["role"] != SYSTEM]
     text = spoken[0]["content"]

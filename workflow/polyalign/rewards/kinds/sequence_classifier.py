@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from polyalign.errors import InputError
+from polyalign.data.chats import dialogue
 from polyalign.models.encoding import pad_with_known, prompt_ids, render_answer
 from polyalign.models.sources import label_names, training_template
 from polyalign.rewards import IncrementalScorer, Score, SharedEncoding
@@ -286,7 +287,7 @@ class Scorer(Score):
         if self.trained is not None or template == CHAT:
             return [prompt_ids(self.tokenizer, template, prompt) for prompt in prompts]
         before, _, _ = template.partition("{response}")
-        prefixes = [before.format(prompt=prompt) for prompt in prompts]
+        prefixes = [before.format(prompt=dialogue(prompt)) for prompt in prompts]
         encoded = self.tokenizer(prefixes, truncation=True, max_length=self.max_tokens)
         ids: list[list[int]] = encoded["input_ids"]
         return ids
@@ -311,13 +312,13 @@ class Scorer(Score):
         if self.trained is not None:
             return self._encode_as_trained(prompts, responses)
         longest = self.max_tokens - self.append_eos
-        columns = [prompts, responses]
+        columns = [list(map(dialogue, prompts)), responses]
         if not self.spec.pair:
             columns = [
                 [
                     render_answer(self.tokenizer, prompt, response)
                     if self.template == CHAT
-                    else self.template.format(prompt=prompt, response=response)
+                    else self.template.format(prompt=dialogue(prompt), response=response)
                     for prompt, response in zip(prompts, responses, strict=True)
                 ]
             ]
