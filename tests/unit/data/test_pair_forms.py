@@ -168,7 +168,7 @@ def test_rated_responses_to_a_prompt_are_compared_by_an_attribute(tmp_path):
     counts = {"read": 5, "malformed": 1, "tied": 1, "alone": 1, "kept": 2}
     assert pairs.counts == {**dict.fromkeys(COUNTS, 0), **counts}
     assert found(read(tmp_path, rows, label="verbosity")) == [["p", "c", "a"], ["p", "c", "b"]]
-    with pytest.raises(InputError, match="expected in `label` .* one of helpfulness, verbosity"):
+    with pytest.raises(InputError, match=r"expected in `label` .* one of helpfulness, verbosity"):
         read(tmp_path, rows)
 
 

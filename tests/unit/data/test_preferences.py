@@ -9,6 +9,7 @@ import pytest
 
 from polyalign.data.chats import dialogue as dialogue_of
 from polyalign.data.pair_counts import COUNTS, said_of
+from polyalign.data.pair_forms import Pair, Reading, pairs_of
 from polyalign.data.preferences import (
     COLUMNS,
     END_COLUMNS,
@@ -196,6 +197,14 @@ def test_a_hub_data_set_is_read_by_folder_and_split(tmp_path, monkeypatch):
                 file.write(json.dumps(row) + "\n")
     assert list(_read_hub(source, "test")) == [{"chosen": "harmless-base test", "rejected": "b"}]
     assert [row["chosen"] for row in _read_hub(source, "train")] == ["harmless-base train"]
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    other = [talk[0], {"role": "assistant", "content": "b"}]
+    rows = pd.DataFrame({"chosen": [talk] * 2, "rejected": [other] * 2})
+    (tmp_path / "me/chat").mkdir(parents=True)
+    rows.to_parquet(tmp_path / "me/chat/train-00000-of-00001.parquet")
+    assert (
+        list(pairs_of(_read_hub("me/chat", "train"), Reading("chat"))) == [Pair("q", "a", "b")] * 2
+    )
     with pytest.raises(InputError, match=r"harmless-base: neither .* with a split 'validation'"):
         list(_read_hub(source, "validation"))
     with pytest.raises(InputError, match=r"hh-rlhf/absent: neither .*check the name"):
@@ -258,7 +267,10 @@ def test_the_harmless_test_split_is_read_whole():
         rows = [json.loads(line) for line in stream]
     sides = [[row[name].rpartition("\n\nAssistant:") for name in COLUMNS[1:]] for row in rows]
     answers = [(one[2].strip(), two[2].strip()) for one, two in sides]
-    last = [one[0] == two[0] and texts[0] != texts[1] for (one, two), texts in zip(sides, answers)]
+    last = [
+        one[0] == two[0] and texts[0] != texts[1]
+        for (one, two), texts in zip(sides, answers, strict=True)
+    ]
     silent = [not all(texts) for texts in answers]
     pairs = read_pairs(file, split="test")
     counts = pairs.counts

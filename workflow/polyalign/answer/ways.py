@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from polyalign.data.tables import read_settings
 from polyalign.data.chats import with_system
+from polyalign.data.tables import read_settings
 from polyalign.errors import InputError, nearest
 from polyalign.families import BASE, VALUE, Policy, family
 from polyalign.palettes.lam import read_lam

@@ -59,10 +59,7 @@ def render(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> 
         InputError: if the template is `chat`, and the tokenizer has no chat template, or one that
             cannot be rendered or leaves a turn out.
     """
-    if template == CHAT:
-        text = _in_chat(tokenizer, prompt)
-    else:
-        text = written_out(template, prompt)
+    text = _in_chat(tokenizer, prompt) if template == CHAT else written_out(template, prompt)
     first = tokenizer.bos_token
     if first and text.startswith(first):
         ids = tokenizer(text)["input_ids"]

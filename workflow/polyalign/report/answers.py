@@ -102,8 +102,9 @@ def answers_data(
 
     Returns:
         `values` (names), `policies`, `base` (the policy that gains are counted from), `of` (how
-        many prompts there are), and `prompts`: each with `prompt` (with its turns, as readers see it), `texts` (different answers) and
-        `answers` (by policy: the index of its text, and its rewards; None for one that is missing).
+        many prompts there are), and `prompts`: each with `prompt` (all its turns), `texts`
+        (different answers) and `answers` (by policy: the index of its text, and its rewards; None
+        for one that is missing).
 
     Raises:
         InputError: if a table has no test row, lacks a value, or the policies share no prompt.

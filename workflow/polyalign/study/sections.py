@@ -278,7 +278,8 @@ class Preferences(Strict):
         "`rejected`; or responses with a `label`."
     )
     train_split: str = Field(
-        default="train", description="File of the folder, or split of the hub data set, to train on."
+        default="train",
+        description="File of the folder, or split of the hub data set, to train on.",
     )
     test_split: str = Field(
         default="test",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from polyalign.errors import InputError
 from polyalign.data.chats import dialogue
+from polyalign.errors import InputError
 from polyalign.models.encoding import pad_with_known, prompt_ids, render_answer
 from polyalign.models.sources import label_names, training_template
 from polyalign.rewards import IncrementalScorer, Score, SharedEncoding
