@@ -8,7 +8,7 @@ import math
 import re
 import unicodedata
 from string import Formatter
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -209,6 +209,10 @@ Numbers = Annotated[list[Positive], Field(min_length=1), AfterValidator(unique)]
 """At least one number above 0, each once."""
 
 
+Trim = Literal["sentence"] | None
+"""What becomes of the text of a response that the token limit ended."""
+
+
 class SamplingRule(Strict):
     """How a policy samples: part of what the policy is."""
 
@@ -220,3 +224,8 @@ class SamplingRule(Strict):
         default=1.0, description="Sample among the most likely tokens of this total probability."
     )
     max_new_tokens: Count = Field(default=128, description="Longest response, in tokens.")
+    trim: Trim = Field(
+        default=None,
+        description="`sentence` cuts a response that the token limit ended back to its last whole "
+        "sentence, if it has one; tokens and log-probabilities stay those of what was drawn.",
+    )

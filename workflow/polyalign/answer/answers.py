@@ -24,7 +24,7 @@ from polyalign.models.logprobs import warpers
 from polyalign.models.value_model import ValueModel, load_value_model
 from polyalign.paths import Paths
 from polyalign.plan.resources import responses_at_once
-from polyalign.sampling.engines import Response
+from polyalign.sampling.engines import Response, trimmed
 from polyalign.sampling.guided import GuidedEngine, uniforms
 from polyalign.sampling.valued import tilted_engine
 from polyalign.settings import SamplingRule
@@ -233,7 +233,8 @@ class Answerer:
                     responses = beam_search(engine, [row.ids for row in batch], beams)
                 else:
                     responses = self._batch(engine, batch, asked, told, gone) if batch else []
-                for row, response in zip(batch, responses, strict=True):
+                for row, drawn_whole in zip(batch, responses, strict=True):
+                    response = trimmed(drawn_whole, rule.trim)
                     end = end_text(response.ids, ends, engine.tokenizer)
                     drawn[row.request][row.place] = Text(
                         response.text, end, response.truncated, len(response.ids), {}
@@ -252,8 +253,9 @@ class Answerer:
 
         def grown(place: int, ids: list[int]) -> bool:
             row = rows[place]
-            # Where a stop text may come, what is written may have to be taken back.
-            if told is not None and not engine.stop and not asked[row.request].way.chooses:
+            # What is written may have to be taken back: at a stop text, or by `trim`.
+            taken_back = bool(engine.stop) or engine.sampling.trim is not None
+            if told is not None and not taken_back and not asked[row.request].way.chooses:
                 told(row.request, row.place, engine.texts([ids])[0])
             return gone(row.request)
 
