@@ -11,7 +11,6 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from polyalign import rewards
-from polyalign.answer.beams import beam_search
 from polyalign.answer.ways import NOT_YET, Asked, Way
 from polyalign.data.keys import batch_seed
 from polyalign.errors import InputError
@@ -24,6 +23,7 @@ from polyalign.models.logprobs import warpers
 from polyalign.models.value_model import ValueModel, load_value_model
 from polyalign.paths import Paths
 from polyalign.plan.resources import responses_at_once
+from polyalign.sampling.beams import beam_search
 from polyalign.sampling.engines import Response, trimmed
 from polyalign.sampling.guided import GuidedEngine, uniforms
 from polyalign.sampling.valued import tilted_engine
@@ -230,7 +230,9 @@ class Answerer:
             for start in range(0, len(rows), self.at_once):
                 batch = [row for row in rows[start : start + self.at_once] if not gone(row.request)]
                 if beams > 1:
-                    responses = beam_search(engine, [row.ids for row in batch], beams)
+                    responses = beam_search(
+                        engine.model, engine.tokenizer, rule, [row.ids for row in batch], beams
+                    )
                 else:
                     responses = self._batch(engine, batch, asked, told, gone) if batch else []
                 for row, drawn_whole in zip(batch, responses, strict=True):

@@ -381,7 +381,10 @@ def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
     tokens = passes * rows * (prompt + counts.response)
     judged = reading(shape, tokens, passes * math.ceil(rows / batch), dtype, head=True)
     begin = Work(start=MODEL, disk=passes * _bytes(shape, dtype), dtype=dtype, device=device)
-    work = begin + sampling(shape, rows, prompt, new, batch, dtype) + judged
+    # Beams search once for each prompt, and its answers are the same.
+    beams = policy.settings.get("beams")
+    drawn = rows * beams / study.sampling.evaluation_candidates if beams else rows
+    work = begin + sampling(shape, drawn, prompt, new, batch, dtype) + judged
     if policy.family == BASE.family or trained or families.family(policy.family).learns:
         return work
     every, among = policy.settings.get("interval", 1), policy.settings.get("top_k", 10)
