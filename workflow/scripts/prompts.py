@@ -29,7 +29,7 @@ def main(
     )
     if fits is not None and fits.left_out:
         print(f"warning: {fits.message()}")
-    record = {**job.settings, **({"left_out": fits.left_out} if fits else {})}
+    record = {**job.settings, **({"left_out": fits.left_out} if fits else {}), **frame.attrs}
     write_table(frame, job.outputs["prompts"], record)
 
 

@@ -77,11 +77,12 @@ def test_rows_that_are_lost_are_counted(tmp_path: Path, capsys: pytest.CaptureFi
     for column in (None, "prompt"):
         found = source_prompts(str(broken), "test", column, seed=0)
         assert (len(found.texts), found.said(str(broken))) == (24, [said])
-    prompt_table(
+    table = prompt_table(
         [{"path": str(path), "split": "test"} for path in (bom, broken)],
         limit=None, test_share=0.5, seed=1,
     )  # fmt: skip
     assert capsys.readouterr().out == f"{said}\n"
+    assert table.attrs["said"] == [said]
     array = tmp_path / "array.jsonl"
     array.write_text(json.dumps([json.loads(row) for row in rows], indent=1), encoding="utf-8")
     with pytest.raises(InputError, match=r"none of its \d+ lines is JSON"):

@@ -202,7 +202,8 @@ def _difference(better: Messages, worse: Messages, first_turn: bool) -> Pair | s
         return MALFORMED
     return Pair(
         prompt_of(asked),
-        *(answer["content"].strip() for answer in answers),
+        answers[0]["content"].strip(),
+        answers[1]["content"].strip(),
         later=_answered(asked),
         goes_on=any(len(side) > at + 1 for side in sides),
         tools=better.tools + worse.tools,

@@ -58,7 +58,7 @@ def prompt_table(
     """Distinct prompts of all sources.
 
     With a limit, each source gives the same number as far as it has enough, in the files' order.
-    Rows without a prompt are counted on standard output, a job's log.
+    What is lost is counted on standard output, a job's log, and for the report.
 
     Args:
         sources: for each source the arguments of `source_prompts`, without the seed.
@@ -69,18 +69,20 @@ def prompt_table(
         fits: whether a prompt is short enough; others are left out (None: all are).
 
     Returns:
-        `prompt_id`, `prompt`, `split` (`fit` or `test`, by hash of the text), sorted by id.
+        `prompt_id`, `prompt`, `split` (`fit` or `test`, by hash of the text), sorted by id. Its
+        `attrs["said"]` are the sentences on what is lost.
 
     Raises:
         InputError: if a source cannot be read, or one of the splits would be empty.
     """
-    by_source = []
+    by_source, said = [], []
     for source in sources:
         found = source_prompts(**source, seed=seed)
-        for sentence in found.said(source["path"]):
-            print(sentence, flush=True)
+        said += found.said(source["path"])
         distinct = dict.fromkeys(with_system(text, system) for text in found.texts)
         by_source.append([text for text in distinct if fits is None or fits(text)])
+    for sentence in said:
+        print(sentence, flush=True)
     chosen: dict[str, None] = {}
     for rank in range(max(map(len, by_source), default=0)):
         chosen.update(dict.fromkeys(texts[rank] for texts in by_source if rank < len(texts)))
@@ -101,7 +103,9 @@ def prompt_table(
                 f"{split} split ({len(frame)} prompts, prompts.test_share {test_share}); give more "
                 "prompts, or change prompts.test_share"
             )
-    return frame.sort_values("prompt_id").reset_index(drop=True)
+    frame = frame.sort_values("prompt_id").reset_index(drop=True)
+    frame.attrs["said"] = said
+    return frame
 
 
 def source_prompts(

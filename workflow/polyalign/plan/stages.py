@@ -780,6 +780,7 @@ def _overview_inputs(study: Study, wildcards: Wildcards) -> Inputs:
         "pictures": shown.pictures(study),
         "config": paths(study).file("config.json"),
         "rewards": [paths(study).rewards(policy) for policy in study.evaluated],
+        "prompts": [] if study.rewards else [paths(study).file("prompts.parquet")],
     }
 
 
