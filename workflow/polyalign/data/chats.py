@@ -33,7 +33,8 @@ class Messages:
     """The messages of a conversation.
 
     Attributes:
-        turns: each with its `role` (`SYSTEM`, `USER` or `ASSISTANT`) and `content`, never blank.
+        turns: each with its `role` (`SYSTEM`, `USER` or `ASSISTANT`), its `content`, and maybe its
+            `INPUT`, never blank.
         tools: messages of tools, and calls of tools, that were left out.
     """
 
@@ -69,7 +70,9 @@ def read_messages(cell: Any) -> Messages | None:
             continue
         if role is None or not content:
             return None
-        turns.append({"role": role, "content": content})
+        given = item.get(INPUT)
+        has_input = isinstance(given, str) and given.strip()
+        turns.append({"role": role, "content": content, **({INPUT: given} if has_input else {})})
     return Messages(turns, tools)
 
 
@@ -117,13 +120,9 @@ def _parsed(prompt: str) -> tuple[Message, ...]:
         except json.JSONDecodeError:
             items = None
         found = read_messages(items)
-        if found is not None and is_asked(found.turns):
-            for turn, item in zip(found.turns, items, strict=True):
-                if isinstance(item.get(INPUT), str):
-                    turn[INPUT] = item[INPUT]
-            # Another text that is JSON is what somebody asked.
-            if prompt_of(found.turns) == prompt:
-                return tuple(found.turns)
+        # Another text that is JSON is what somebody asked.
+        if found is not None and is_asked(found.turns) and prompt_of(found.turns) == prompt:
+            return tuple(found.turns)
     return ({"role": USER, "content": prompt},)
 
 

@@ -13,27 +13,24 @@ The responses of a pair of conversations are the first answers in which they dif
 is the conversation before them.
 """
 
-import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from math import isnan
 from typing import Any
 
-from polyalign.data.chats import (
-    ASSISTANT,
-    USER,
-    Message,
-    Messages,
-    is_asked,
-    prompt_of,
-    read_messages,
+from polyalign.data.cells import (
+    Asked,
+    as_prompt,
+    asked_of,
+    before_last_answer,
+    conversation_of,
+    prompt_of_cell,
+    response_of,
+    transcript,
 )
+from polyalign.data.chats import ASSISTANT, Message, Messages, is_asked, prompt_of, read_messages
 from polyalign.errors import InputError
-
-_TURN = re.compile(r"\n\n(Human|Assistant):")
-_ROLES = {"Human": USER, "Assistant": ASSISTANT}
 
 MALFORMED, ASKED, TIED, ALONE = "malformed", "asked", "tied", "alone"
 """Why a row is no pair: it is not of a known form; what was asked differs; no response is better;
@@ -101,7 +98,7 @@ def pairs_of(rows: Iterable[Any], reading: Reading) -> Iterator[Pair | str]:
         elif "completions" in row:
             yield from _completed(row, str(reading.label))
         else:
-            prompt, response = as_prompt(row.get("prompt")), _text(row.get("response"))
+            prompt, response = as_prompt(row.get("prompt")), response_of(row.get("response"))
             if prompt is None or not response:
                 yield MALFORMED
             else:
@@ -158,8 +155,8 @@ def _compared(row: Mapping[str, Any], first_turn: bool) -> Pair | str:
         if "prompt" not in row:
             better, worse = transcript(chosen), transcript(rejected)
         else:
-            before = _asked(prompt)
-            answers = [_text(chosen), _text(rejected)]
+            before = asked_of(prompt)
+            answers = [response_of(chosen), response_of(rejected)]
             if before is None or not all(answers):
                 return MALFORMED
             better, worse = (
@@ -178,7 +175,7 @@ def _conversation(cell: Any, prompt: Any) -> Messages | None:
     found = read_messages(cell)
     if found is None or not found.turns or found.turns[0]["role"] != ASSISTANT:
         return found
-    before = _asked(prompt)
+    before = asked_of(prompt)
     if before is None:
         return None
     return Messages([*before.turns, *found.turns], before.tools + found.tools)
@@ -224,34 +221,10 @@ def _up_to_answer(turns: list[Message]) -> list[Message]:
     return turns[: first + 1]
 
 
-def transcript(text: str) -> Messages | None:
-    """The turns of one of Anthropic's transcripts, stripped; None if it is malformed.
-
-    Turns of one speaker in a row are one turn. The dialogue ends where somebody says nothing; only
-    an answer may be empty.
-    """
-    parts = _TURN.split(text)
-    speakers, said = parts[1::2], [turn.strip() for turn in parts[2::2]]
-    if speakers[:2] != ["Human", "Assistant"] or parts[0].strip() or not all(said[:2]):
-        return None
-    turns: list[Message] = []
-    for speaker, content in zip(speakers, said, strict=True):
-        role = _ROLES[speaker]
-        if not content and role == USER:
-            break
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += f"\n\n{content}"
-        else:
-            turns.append({"role": role, "content": content})
-        if not content:
-            break
-    return Messages(turns)
-
-
 def _labelled(row: Mapping[str, Any], label: str) -> Pair | str:
     """The pair of two responses and the number of the better one."""
     prompt = as_prompt(row.get("prompt"))
-    texts = [_text(row[name]) for name in ("response_0", "response_1")]
+    texts = [response_of(row[name]) for name in ("response_0", "response_1")]
     if prompt is None or not all(texts):
         return MALFORMED
     better = _number(row.get(label))
@@ -265,7 +238,7 @@ def _completed(row: Mapping[str, Any], label: str) -> Iterator[Pair | str]:
     prompt = as_prompt(row.get("instruction") or row.get("prompt"))
     responses = []
     for one in row["completions"]:
-        text = _text(_mapping(one).get("response"))
+        text = response_of(_mapping(one).get("response"))
         if prompt is None or not text:
             yield MALFORMED
             continue
@@ -294,65 +267,6 @@ def _number(cell: Any) -> float:
         return float("nan")
 
 
-def _text(cell: Any) -> str:
-    """A response as text; empty if it is none."""
-    if isinstance(cell, str):
-        return cell.strip()
-    found = read_messages(cell)
-    alone = found is not None and [turn["role"] for turn in found.turns] == [ASSISTANT]
-    return found.turns[0]["content"].strip() if found is not None and alone else ""
-
-
-def _asked(cell: Any) -> Messages | None:
-    """The turns of a prompt, a text or a list of messages; None if it is none."""
-    if isinstance(cell, str):
-        found = read_messages(_json(cell)) or Messages([{"role": USER, "content": cell.strip()}])
-        return found if cell.strip() else None
-    return read_messages(cell)
-
-
-def _json(text: str) -> Any:
-    """What a text that looks like a list of messages holds; None if it holds none."""
-    if not text.lstrip().startswith("[{"):
-        return None
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return None
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A prompt as it stands in a row.
-
-    Attributes:
-        prompt: the prompt (see `chats`), not blank.
-        tools: messages of tools that were left out.
-    """
-
-    prompt: str
-    tools: int = 0
-
-
-def as_prompt(cell: Any) -> str | None:
-    """The prompt in a cell of pairs, stripped; None if there is none."""
-    found = _asked(cell)
-    asked = None if found is None else _before_last_answer(found)
-    return None if asked is None else asked.prompt
-
-
-def prompt_of_cell(cell: Any) -> Asked | None:
-    """The prompt in a cell, a text or a list of messages; None if there is none.
-
-    A text stays as it is: a rendered chat ends with a line break that the model has to read. Of a
-    conversation that ends with an answer it is what comes before.
-    """
-    found = read_messages(_json(cell) if isinstance(cell, str) else cell)
-    if found is not None:
-        return _before_last_answer(found)
-    return Asked(cell) if isinstance(cell, str) and cell.strip() else None
-
-
 def prompt_of_row(row: Mapping[str, Any], *, first_turn: bool) -> Asked | None:
     """The prompt of a row of any form; None if it has none.
 
@@ -368,29 +282,10 @@ def prompt_of_row(row: Mapping[str, Any], *, first_turn: bool) -> Asked | None:
         return Asked(pair.prompt, pair.tools)
     for name in _DIALOGUES:
         if row.get(name) is not None:
-            found = _conversation_of(row[name])
+            found = conversation_of(row[name])
             turns = [] if found is None else found.turns
             tools = 0 if found is None else found.tools
-            return _before_last_answer(
+            return before_last_answer(
                 Messages(_up_to_answer(turns) if first_turn else turns, tools)
             )
     return None
-
-
-def _before_last_answer(found: Messages) -> Asked | None:
-    """What is asked in a conversation."""
-    turns = found.turns
-    while turns and turns[-1]["role"] == ASSISTANT:
-        turns = turns[:-1]
-    return Asked(prompt_of(turns), found.tools) if is_asked(turns) else None
-
-
-def _conversation_of(cell: Any) -> Messages | None:
-    """A whole conversation, a list of messages or one of Anthropic's transcripts."""
-    if not isinstance(cell, str):
-        return read_messages(cell)
-    parts = _TURN.split(cell)
-    if parts[1:2] != ["Human"] or not parts[2].strip():
-        return None
-    # What was asked can be answered even where the answer is empty.
-    return transcript(cell) or Messages([{"role": USER, "content": parts[2].strip()}])

@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from polyalign.data.cells import prompt_of_cell
 from polyalign.data.chats import dialogue, with_input, with_system
 from polyalign.data.formats import PROMPT_TABLE_FILES
 from polyalign.data.keys import prompt_id, split_of
-from polyalign.data.pair_forms import prompt_of_cell, prompt_of_row
+from polyalign.data.pair_forms import prompt_of_row
 from polyalign.data.preferences import read_rows
 from polyalign.data.tables import read_table
 from polyalign.errors import InputError

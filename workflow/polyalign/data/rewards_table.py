@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from polyalign.data.cells import as_prompt
 from polyalign.data.json_lines import is_chat
 from polyalign.data.keys import CHANCE, KEY, SAMPLE_COLUMNS, prompt_id, split_of
-from polyalign.data.pair_forms import as_prompt
 from polyalign.data.specs import check_same_spec
 from polyalign.data.tables import read_table
 from polyalign.errors import InputError, nearest
