@@ -100,6 +100,17 @@ def test_transcripts_are_read_as_trl_reads_them(tmp_path):
     assert prompt == "Is tea good?"
 
 
+def test_turns_of_one_speaker_in_a_row_are_one_turn(tmp_path):
+    """As in some of Anthropic's transcripts; trl has no reader that parts them."""
+    before = (
+        "\n\nHuman: Is tea good?\n\nAssistant: It\n\nAssistant: is.\n\nHuman: Why?\n\nAssistant: "
+    )
+    row = {"chosen": f"{before}It warms.\n\nAssistant:", "rejected": f"{before}Go away."}
+    ((prompt, *answers),) = found(read(tmp_path, [row]))
+    assert turns_of(prompt) == [SHARED[0], answer("It\n\nis."), SHARED[2]]
+    assert answers == ["It warms.", "Go away."]
+
+
 def test_a_text_prompt_may_have_lists_of_answers(tmp_path):
     row = {"prompt": " Why? ", "chosen": [GOOD], "rejected": [BAD]}
     assert found(read(tmp_path, [row])) == [["Why?", "It warms.", "Go away."]]
