@@ -70,9 +70,11 @@ def read_messages(cell: Any) -> Messages | None:
             continue
         if role is None or not content:
             return None
+        turn = {"role": role, "content": content}
         given = item.get(INPUT)
-        has_input = isinstance(given, str) and given.strip()
-        turns.append({"role": role, "content": content, **({INPUT: given} if has_input else {})})
+        if isinstance(given, str) and given.strip():
+            turn[INPUT] = given
+        turns.append(turn)
     return Messages(turns, tools)
 
 
