@@ -163,7 +163,9 @@ def test_data_of_the_users_own_are_read_as_they_lie(checkout: Path) -> None:
     for rule, words in given.items():
         printed = "".join(job for job in found[rule] if "humor" not in job).replace("'", "")
         assert {word for word in words if word not in printed} == set()
-    divided = '"pairs": {"held_out": 0.1, "max_words": null, "source": "mine/train.jsonl"}'
+    divided = (
+        '"pairs": {"held_out": 0.1, "label": null, "max_words": null, "source": "mine/train.jsonl"'
+    )
     assert sum(divided in job for job in found["reward_model"]) == 1
 
 

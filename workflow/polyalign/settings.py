@@ -8,12 +8,15 @@ import math
 import re
 import unicodedata
 from string import Formatter
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 CHAT = "chat"
 """The template that stands for the chat template of the model's own tokenizer."""
+
+ALPACA = "alpaca"
+"""The template that stands for Alpaca's, which has a place for an input."""
 
 LONGEST_SHOWN = 40
 """Letters of a label: a longer one leaves no room for what it names."""
@@ -88,7 +91,8 @@ def _template(template: str, needed: str, known: set[str]) -> str:
 
 
 def _prompt_template(template: str) -> str:
-    return template if template == CHAT else _template(template, "prompt", {"prompt"})
+    named = template in (CHAT, ALPACA)
+    return template if named else _template(template, "prompt", {"prompt"})
 
 
 def _response_template(template: str) -> str:
@@ -178,7 +182,7 @@ Shown = Annotated[str, AfterValidator(_shown)]
 """A text that readers see in figures and tables (see `_shown`); empty stands for a default."""
 
 PromptTemplate = Annotated[str, AfterValidator(_prompt_template)]
-"""Text around a prompt: has `{prompt}` and no other field; or `chat`."""
+"""Text around a prompt: has `{prompt}` and no other field; or `chat`, or `alpaca`."""
 
 ResponseTemplate = Annotated[str, AfterValidator(_response_template)]
 """Text that a reward model reads: has `{response}`, may have `{prompt}`, no other; or `chat`."""
@@ -205,6 +209,10 @@ Numbers = Annotated[list[Positive], Field(min_length=1), AfterValidator(unique)]
 """At least one number above 0, each once."""
 
 
+Trim = Literal["sentence"] | None
+"""What becomes of the text of a response that the token limit ended."""
+
+
 class SamplingRule(Strict):
     """How a policy samples: part of what the policy is."""
 
@@ -216,3 +224,8 @@ class SamplingRule(Strict):
         default=1.0, description="Sample among the most likely tokens of this total probability."
     )
     max_new_tokens: Count = Field(default=128, description="Longest response, in tokens.")
+    trim: Trim = Field(
+        default=None,
+        description="`sentence` cuts a response that the token limit ended back to its last whole "
+        "sentence, if it has one; tokens and log-probabilities stay those of what was drawn.",
+    )

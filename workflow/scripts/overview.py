@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from polyalign.data.cut_off import unread
-from polyalign.data.tables import read_by_policy, read_table
+from polyalign.data.tables import read_by_policy, read_settings, read_table
 from polyalign.families import BASE
 from polyalign.palettes.record import read_palettes
 from polyalign.paths import model_of
@@ -49,6 +49,9 @@ def main(
         passes = getattr(import_module(module), name)
         passed = [passes(*pair) for pair in zip(base["prompt"], base["response"], strict=True)]
         facts.setdefault(BASE.name, {})[fact] = f"{100 * sum(passed) / len(passed):.1f} %"
+    for path in job.inputs.get("prompts", []):
+        if said := read_settings(path).get("said"):
+            facts.setdefault(BASE.name, {})["data: prompts"] = "; ".join(said)
     levels = read_by_policy(job.inputs["levels"], of_policies)
     plots = Path(results) / "plots"
     content = PageContent(

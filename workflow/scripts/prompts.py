@@ -15,6 +15,7 @@ def main(
     limit: int | None,
     test_share: float,
     seed: int,
+    system: str | None,
     longest: dict[str, Any] | None = None,
 ) -> None:
     fits = None
@@ -23,10 +24,12 @@ def main(
 
         tokenizer = load_tokenizer(longest["source"], revision=longest["revision"])
         fits = LengthLimit(tokenizer, longest["template"], longest["tokens"])
-    frame = prompt_table(sources, limit=limit, test_share=test_share, seed=seed, fits=fits)
+    frame = prompt_table(
+        sources, limit=limit, test_share=test_share, seed=seed, system=system, fits=fits
+    )
     if fits is not None and fits.left_out:
         print(f"warning: {fits.message()}")
-    record = {**job.settings, **({"left_out": fits.left_out} if fits else {})}
+    record = {**job.settings, **({"left_out": fits.left_out} if fits else {}), **frame.attrs}
     write_table(frame, job.outputs["prompts"], record)
 
 

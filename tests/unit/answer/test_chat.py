@@ -7,10 +7,16 @@ from answerdata import LAM
 
 from polyalign.answer.answers import Answerer
 from polyalign.answer.chat import Limits, completion, read_request
+from polyalign.data.chats import turns_of
 from polyalign.errors import InputError
 from polyalign.study import Study
 
 LIMITS = Limits(candidates=50)
+TALK = [
+    {"role": "user", "content": "b"},
+    {"role": "assistant", "content": "a"},
+    {"role": "user", "content": "c"},
+]
 
 
 def body(**keys: object) -> bytes:
@@ -51,6 +57,24 @@ def test_parts_of_a_message_are_joined(study: Study) -> None:
     assert read_request(asked, study, LIMITS).asked.prompt == "b c"
 
 
+def test_messages_are_a_conversation_where_the_template_has_turns(study: Study) -> None:
+    """A system message, of the request or of the study, has a place in every template."""
+    system = {"role": "system", "content": "Be kind."}
+
+    def asked(made: Study, *messages: dict) -> list[dict]:
+        return turns_of(read_request(body(messages=messages), made, LIMITS).asked.prompt)
+
+    def having(**prompts: str) -> Study:
+        return study.model_copy(update={"prompts": study.prompts.model_copy(update=prompts)})
+
+    assert asked(having(template="chat"), *TALK) == TALK
+    assert asked(study, system, TALK[0]) == [system, TALK[0]]
+    assert asked(having(system="Be kind."), TALK[0]) == [system, TALK[0]]
+    told = {"role": "tool", "content": "3"}
+    with pytest.raises(InputError, match="messages has the turns user, tool, user"):
+        asked(having(template="chat"), TALK[0], told, TALK[0])
+
+
 def test_without_a_seed_each_request_has_another_one(study: Study) -> None:
     seeds = {read_request(body(), study, LIMITS).asked.seed for _ in range(5)}
     assert len(seeds) == 5
@@ -79,8 +103,10 @@ def test_without_a_seed_each_request_has_another_one(study: Study) -> None:
         ({"temperature": 0.0}, "temperature is 0; expected 1.3"),
         ({"top_p": 0.5}, "top_p is 0.5; expected 1"),
         ({"max_tokens": 5}, "max_tokens is 5; expected at least 6"),
-        ({"messages": []}, "messages has 0 turns"),
-        ({"messages": [{"role": "system", "content": "x"}]}, "of the role user"),
+        ({"messages": []}, r"messages has the turns \(none\)"),
+        ({"messages": [{"role": "system", "content": "x"}]}, "turns system; expected"),
+        ({"messages": [*TALK, TALK[1]]}, "the user first and last"),
+        ({"messages": TALK}, "messages has 3 turns; expected one, of the role user"),
         ({"messages": [{"role": "user", "content": "\ud800"}]}, "half a character"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content"),
     ],

@@ -43,7 +43,7 @@ def test_a_text_is_read_instead_of_the_template(answerer: Answerer, study: Study
 def test_beams_are_those_of_the_model_alone(answerer: Answerer, study: Study, here: Path) -> None:
     """With a beam for every continuation the search finds the likeliest of all texts."""
     model = AutoModelForCausalLM.from_pretrained("results/tiny/models/base/base")
-    rule = RULE.model_copy(update={"max_new_tokens": 2})
+    rule = SamplingRule(max_new_tokens=2)
     prompts = ["b c", "a", "d d d e"]
     found = answerer.answer(
         [replace(ask(study, one, BASE, seed=1), rule=rule, beams=90) for one in prompts]

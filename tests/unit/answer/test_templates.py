@@ -5,7 +5,9 @@ from transformers import PreTrainedTokenizerBase
 
 from polyalign.answer.answers import Answerer
 from polyalign.answer.templates import Turn, Written, has_turns, write
+from polyalign.data.chats import dialogue, with_system
 from polyalign.errors import InputError
+from polyalign.models.encoding import render
 
 STUDY = "Q: {prompt} A:"
 HH = "\n\nHuman: {prompt}\n\nAssistant:"
@@ -33,16 +35,18 @@ def test_one_prompt(tokenizer: PreTrainedTokenizerBase) -> None:
         "completes the request.\n\n### Instruction:\nx {y}\n\n### Response:"
     )
     assert of("study") == Written("x {y}", None)
-    assert of("study", system="s") == Written("x {y}", "s\n\nQ: x {y} A:")
+    kind = with_system("x {y}", "s")
+    assert of("study", system="s") == Written(kind, None)
+    assert render(tokenizer, STUDY, kind) == "s\n\nQ: x {y} A:"
     assert of("plain") == Written("x {y}", "x {y}")
-    assert of("hh", system="s") == Written("x {y}", "s\n\nHuman: x {y}\n\nAssistant:")
+    assert of("hh", system="s") == Written(kind, "s\n\nHuman: x {y}\n\nAssistant:")
     assert of("alpaca") == Written("x {y}", alpaca)
     both = of("alpaca", given="{z}")
-    assert both.prompt == "x {y}\n\n{z}"
+    assert dialogue(both.prompt) == "x {y}\n\n{z}"
     assert both.text is not None
     assert both.text.endswith("\nx {y}\n\n### Input:\n{z}\n\n### Response:")
     assert "paired with an input" in both.text
-    assert of("chat", system="s") == Written("x {y}", "<system>s<user>x {y}<assistant>")
+    assert of("chat", system="s") == Written(kind, "<system>s<user>x {y}<assistant>")
 
 
 def test_turns(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -52,11 +56,14 @@ def test_turns(tokenizer: PreTrainedTokenizerBase) -> None:
         ("study", HH, None),
     ):
         found = write(template, study, "f", tokenizer, earlier=EARLIER)
-        assert found == Written(said, text)
+        assert (dialogue(found.prompt), found.text) == (said, text)
+        assert render(tokenizer, HH, found.prompt) == f"\n\nHuman: {said}\n\nAssistant:"
     for template, study in (("chat", STUDY), ("study", "chat")):
         found = write(template, study, "f", tokenizer, earlier=EARLIER)
         turns = "<user>a b<assistant>c<user>d<assistant>e<user>f<assistant>"
-        assert found == Written("f", turns)
+        assert dialogue(found.prompt) == said
+        assert found.text == (turns if template == "chat" else None)
+        assert render(tokenizer, "chat", found.prompt) == turns
     assert write("study", "chat", "f", tokenizer) == Written("f", None)
     assert has_turns("study", HH)
     assert not has_turns("plain", HH)
@@ -82,7 +89,7 @@ def test_a_chat_template_that_leaves_out_a_turn_is_an_error(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     tokenizer.chat_template = DEAF
-    with pytest.raises(InputError, match="leaves out the turn of the system"):
+    with pytest.raises(InputError, match="leaves out or changes the turn of the system"):
         write("chat", STUDY, "x", tokenizer, system="be kind")
     tokenizer.chat_template = None
     with pytest.raises(InputError, match="no chat template"):

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from polyalign.data.cut_off import cut_share, cut_warning
+from polyalign.data.cut_off import cut_share, cut_warning, whole_sentences
 
 
 @pytest.mark.parametrize("cells", [[True, False, True, True], [1, 0, 1, 1], [1.0, 0.0, 1.0, 1.0]])
@@ -24,3 +24,25 @@ def test_a_fifth_is_many() -> None:
         "cut off: the token limit ended 20% of a, 97% of b; their rewards are those of unfinished "
         "texts: raise sampling.max_new_tokens"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("One is here. Two is n", "One is here."),
+        ("Is it? It is! And th", "Is it? It is!"),
+        ('He said "no." Then h', 'He said "no."'),
+        ("It cost 3.50 and m", "It cost 3.50 and m"),
+        ("It is so.", "It is so."),
+        ("First do it.\n2. Then d", "First do it."),
+        ("First do it.\n2.", "First do it."),
+        ("1. Wait. (2. Go o", "1. Wait."),
+        ("今日は。明日", "今日は。"),
+        ("Well... I", "Well..."),
+        ("no end", "no end"),
+        ("", ""),
+    ],
+)
+def test_a_text_ends_with_its_last_whole_sentence(text: str, whole: str) -> None:
+    assert whole_sentences(text) == whole
+    assert whole_sentences(whole) == whole

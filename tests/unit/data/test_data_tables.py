@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from polyalign.data.chats import turns_of
 from polyalign.data.keys import prompt_id, split_of
 from polyalign.data.rewards_table import check_splits, join, read_rewards
 from polyalign.data.tables import read_settings, read_table, write_table
@@ -219,17 +220,26 @@ def test_a_missing_prompt_or_id_is_refused_by_its_row(
 
 
 @pytest.mark.parametrize("ending", ["parquet", "jsonl"])
-def test_chat_messages_are_no_prompt_of_a_table(
+def test_chat_messages_are_prompts_of_a_table(
     tmp_path: Path, frame: pd.DataFrame, ending: str
 ) -> None:
-    chat = frame.assign(prompt=[[{"role": "user", "content": text}] for text in frame["prompt"]])
-    path = tmp_path / f"table.{ending}"
-    if ending == "parquet":
-        chat.to_parquet(path)
-    else:
-        chat.to_json(path, orient="records", lines=True)
-    with pytest.raises(InputError, match="the prompt in row 0 is a list of chat messages"):
-        read_rewards(path)
+    def write(roles: list[str]) -> Path:
+        path = tmp_path / f"table.{ending}"
+        chats = [[{"role": role, "content": text} for role in roles] for text in frame["prompt"]]
+        chat = frame.assign(prompt=chats)
+        if ending == "parquet":
+            chat.to_parquet(path)
+        else:
+            chat.to_json(path, orient="records", lines=True)
+        return path
+
+    plain = tmp_path / "plain.parquet"
+    frame.to_parquet(plain)
+    pd.testing.assert_frame_equal(read_rewards(write(["user"])), read_rewards(plain))
+    talk = read_rewards(write(["user", "assistant", "user"]))
+    assert [len(turns_of(prompt)) for prompt in talk["prompt"]] == [3] * len(frame)
+    with pytest.raises(InputError, match="the prompt in row 0 is a list of chat messages that"):
+        read_rewards(write(["pilot"]))
 
 
 def test_other_splits_are_named() -> None:

@@ -8,10 +8,10 @@ from polyalign.data.formats import PROMPT_TABLE_FILES, has_splits, split_file
 
 
 def test_jsonl_prompts_are_read_as_preference_pairs() -> None:
-    assert set(PROMPT_TABLE_FILES) == {".csv", ".parquet", ".json"}
+    assert set(PROMPT_TABLE_FILES) == {".csv", ".json"}
 
 
-@pytest.mark.parametrize("file", ["pairs.jsonl", "pairs.jsonl.gz"])
+@pytest.mark.parametrize("file", ["pairs.jsonl", "pairs.jsonl.gz", "pairs.parquet"])
 def test_only_a_single_file_has_no_test_pairs(file: str) -> None:
     assert not has_splits(f"data/{file}")
     assert has_splits("data/folder")

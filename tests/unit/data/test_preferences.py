@@ -7,7 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from polyalign.data.pair_counts import said_of
+from polyalign.data.chats import dialogue as dialogue_of
+from polyalign.data.pair_counts import COUNTS, said_of
+from polyalign.data.pair_forms import Pair, Reading, pairs_of
 from polyalign.data.preferences import (
     COLUMNS,
     END_COLUMNS,
@@ -16,9 +18,9 @@ from polyalign.data.preferences import (
     apportion,
     cut,
     mixture,
-    prompts_of_rows,
     read_pairs,
 )
+from polyalign.data.prompts import source_prompts
 from polyalign.errors import InputError
 
 REFERENCE = Path(__file__).parents[3] / "../shared/reference"
@@ -74,11 +76,14 @@ def test_the_answers_are_the_first_that_differ_and_the_prompt_is_all_before(tmp_
         (dialogue("a?", "A", f"{shared} good"), dialogue("a?", "A", f"{shared} ")),
         (dialogue("a?", "A", f"{shared} good"), dialogue("a?", "A")),
     )
-    assert pairs.frame[COLUMNS].values.tolist() == [[later, "good", "bad"], ["s?", "good", "bad"]]
+    assert pairs.frame[COLUMNS[1:]].values.tolist() == [["good", "bad"]] * 2
+    assert list(map(dialogue_of, pairs.frame["prompt"])) == [later, "s?"]
+    none = dict.fromkeys(COUNTS, 0)
     assert pairs.counts == {
-        "read": 5, "malformed": 0, "chat": 0, "equal": 3, "kept": 2, "later_turn": 1, "cut": 0,
+        **none, "read": 5, "malformed": 1, "asked": 1, "equal": 1, "kept": 2, "later_turn": 1,
+        "goes_on": 1,
     }  # fmt: skip
-    lost, later_turn = said_of(pairs.counts)
+    lost, later_turn, _ = said_of(pairs.counts)
     assert lost.startswith("3 of 5 pairs cannot be used")
     assert later_turn.startswith("1 of 2 pairs differ in a later turn")
 
@@ -108,10 +113,10 @@ def test_reads_hh_folder_and_counts_every_row(tmp_path):
         {"chosen": 1, "rejected": 2},
     ]  # fmt: skip
     write_jsonl(tmp_path / "train.jsonl.gz", rows)
-    counts = {"read": 9, "malformed": 6, "chat": 0, "equal": 1, "kept": 2, "later_turn": 0}
-    assert read_pairs(tmp_path).counts == {**counts, "cut": 0}
+    counts = {**dict.fromkeys(COUNTS, 0), "read": 9, "malformed": 5, "asked": 1, "equal": 1}
+    assert read_pairs(tmp_path).counts == {**counts, "kept": 2}
     pairs = read_pairs(tmp_path, max_words=3)
-    assert pairs.counts == {**counts, "equal": 2, "kept": 1, "cut": 0}
+    assert pairs.counts == {**counts, "equal": 2, "kept": 1}
     assert pairs.frame[COLUMNS].values.tolist() == [["p1", "good", "bad"]]
 
 
@@ -137,22 +142,6 @@ def test_nothing_is_cut_unless_asked_for_and_cuts_are_counted(tmp_path):
     assert said_of(short.counts)[1].startswith("3 of 4 pairs are cut to max_words")
 
 
-def test_chat_messages_are_named_not_just_malformed(tmp_path):
-    turn = {"role": "user", "content": "q"}
-    answers = {name: [{"role": "assistant", "content": name}] for name in ("chosen", "rejected")}
-    file = write_jsonl(tmp_path / "chat.jsonl", [{"prompt": "q", **answers}] * 4)
-    with pytest.raises(InputError, match="4 malformed, 4 of them lists of chat messages"):
-        read_pairs(file)
-    text = {"prompt": "q", "chosen": "a", "rejected": "b"}
-    mixed = write_jsonl(tmp_path / "mixed.jsonl", [text, {"prompt": "q", **answers}])
-    assert prompts_of_rows(mixed) == ["q", "q"], "its prompts are texts"
-    assert "1 of them lists of chat messages" in said_of(read_pairs(mixed).counts)[0]
-    for row in ({"prompt": [turn]}, {"chosen": [turn, *answers["chosen"]]}):
-        file = write_jsonl(tmp_path / "prompts.jsonl", [text, row])
-        with pytest.raises(InputError, match="of row 2 is a list of chat messages"):
-            prompts_of_rows(file)
-
-
 def test_half_a_character_is_replaced_and_whole_ones_are_kept(tmp_path):
     """`json` escapes an emoji as two surrogates; a lone one is no character."""
     line = r'{"prompt": "a \ud83d b", "chosen": "\ud83d\ude00", "rejected": "\\ud83d \ude00"}'
@@ -169,7 +158,7 @@ def test_reads_plain_jsonl_and_the_split_asked(tmp_path):
     pairs = read_pairs(tmp_path, split="test")
     assert pairs.frame[COLUMNS].iloc[0].tolist() == ["q", "Human: fine", "no"]
     assert pairs.counts["malformed"] == 1
-    assert prompts_of_rows(tmp_path / "test.jsonl") == [" q ", ""]
+    assert source_prompts(str(tmp_path / "test.jsonl"), "test", seed=0).texts == [" q "]
     with pytest.raises(InputError, match=r"no train\.jsonl"):
         read_pairs(tmp_path)
 
@@ -208,6 +197,14 @@ def test_a_hub_data_set_is_read_by_folder_and_split(tmp_path, monkeypatch):
                 file.write(json.dumps(row) + "\n")
     assert list(_read_hub(source, "test")) == [{"chosen": "harmless-base test", "rejected": "b"}]
     assert [row["chosen"] for row in _read_hub(source, "train")] == ["harmless-base train"]
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    other = [talk[0], {"role": "assistant", "content": "b"}]
+    rows = pd.DataFrame({"chosen": [talk] * 2, "rejected": [other] * 2})
+    (tmp_path / "me/chat").mkdir(parents=True)
+    rows.to_parquet(tmp_path / "me/chat/train-00000-of-00001.parquet")
+    assert (
+        list(pairs_of(_read_hub("me/chat", "train"), Reading("chat"))) == [Pair("q", "a", "b")] * 2
+    )
     with pytest.raises(InputError, match=r"harmless-base: neither .* with a split 'validation'"):
         list(_read_hub(source, "validation"))
     with pytest.raises(InputError, match=r"hh-rlhf/absent: neither .*check the name"):
@@ -261,16 +258,28 @@ def test_mixture_of_three_and_its_refusals():
         mixture(sources, {"d": 1.0}, 1, seed=0)
 
 
-def test_prompts_are_those_of_the_published_table():
-    pairs, table = (
-        REFERENCE / "hh-harmless-test.jsonl.gz",
-        REFERENCE / "llama2_chat-Anthropic-harmless.json",
-    )
-    if not pairs.is_file() or not table.is_file():
+def test_the_harmless_test_split_is_read_whole():
+    """Every pair whose last answers differ, by `rpartition`, except where one says nothing."""
+    file = REFERENCE / "hh-harmless-test.jsonl.gz"
+    if not file.is_file():
         pytest.skip("the reference data are not beside this checkout")
-    published = [row["prompt"] for row in json.loads(table.read_text(encoding="utf-8"))]
-    assert prompts_of_rows(pairs) == published
-    counts = read_pairs(pairs, split="test").counts
-    assert counts["read"] == 2312
+    with gzip.open(file, "rt", encoding="utf-8") as stream:
+        rows = [json.loads(line) for line in stream]
+    sides = [[row[name].rpartition("\n\nAssistant:") for name in COLUMNS[1:]] for row in rows]
+    answers = [(one[2].strip(), two[2].strip()) for one, two in sides]
+    last = [
+        one[0] == two[0] and texts[0] != texts[1]
+        for (one, two), texts in zip(sides, answers, strict=True)
+    ]
+    silent = [not all(texts) for texts in answers]
+    pairs = read_pairs(file, split="test")
+    counts = pairs.counts
+    assert (counts["read"], sum(last), sum(silent)) == (2312, 2307, 4)
+    assert (counts["kept"], counts["malformed"]) == (2308, 4)
+    kept = set(zip(pairs.frame["chosen"], pairs.frame["rejected"], strict=True))
+    for row, differ in enumerate(last):
+        assert not differ or (answers[row] in kept) != silent[row], row
     assert counts["later_turn"] > 1600, "most pairs differ only after the first exchange"
-    assert counts["kept"] > 2300
+    first = read_pairs(file, split="test", turns="first").counts
+    assert (first["equal"], first["later_turn"]) == (1650, 0)
+    assert first["kept"] + first["equal"] + first["malformed"] == 2312

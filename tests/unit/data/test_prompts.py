@@ -8,6 +8,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from polyalign.data.chats import prompt_of, turns_of
 from polyalign.data.prompts import opening_of, prompt_table, source_prompts
 from polyalign.errors import InputError
 from polyalign.models.encoding import LengthLimit, prompt_ids, render
@@ -20,7 +21,10 @@ REVIEW = "A film<br /><br />that starts slowly, and then goes on for a very long
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason="needs the published files beside the checkout")
 def test_the_published_prompts_come_out_in_order() -> None:
     published = json.loads((REFERENCE / "llama2_chat-Anthropic-harmless.json").read_text())
-    found = source_prompts(str(REFERENCE / "hh-harmless-test.jsonl.gz"), "test", seed=0).texts
+    found = source_prompts(
+        str(REFERENCE / "hh-harmless-test.jsonl.gz"), "test", turns="first", seed=0
+    )
+    found = found.texts
     assert len(published) == len(found) == 2312
     assert [record["prompt"].strip() for record in published] == found
 
@@ -73,27 +77,48 @@ def test_rows_that_are_lost_are_counted(tmp_path: Path, capsys: pytest.CaptureFi
     for column in (None, "prompt"):
         found = source_prompts(str(broken), "test", column, seed=0)
         assert (len(found.texts), found.said(str(broken))) == (24, [said])
-    prompt_table(
+    table = prompt_table(
         [{"path": str(path), "split": "test"} for path in (bom, broken)],
         limit=None, test_share=0.5, seed=1,
     )  # fmt: skip
     assert capsys.readouterr().out == f"{said}\n"
+    assert table.attrs["said"] == [said]
     array = tmp_path / "array.jsonl"
     array.write_text(json.dumps([json.loads(row) for row in rows], indent=1), encoding="utf-8")
     with pytest.raises(InputError, match=r"none of its \d+ lines is JSON"):
         source_prompts(str(array), "test", seed=0)
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
-def test_chat_messages_are_no_prompt(tmp_path: Path, ending: str) -> None:
-    frame = pd.DataFrame({"messages": [[{"role": "user", "content": "hi"}]] * 2})
+@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet", "csv"])
+def test_chat_messages_are_prompts(tmp_path: Path, ending: str) -> None:
+    """Of a conversation all before its last answer; a single question is its text."""
+    user, answer = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}
+    tool = {"role": "tool", "content": "42"}
+    again = {"role": "user", "content": "and?"}
+    rows = [[user], [user, answer], [user, answer, again, tool, answer], [answer]]
+    cells = list(map(json.dumps, rows)) if ending == "csv" else rows
     path = tmp_path / f"chat.{ending}"
+    frame = pd.DataFrame({"messages": cells, "given": ["", "x", "", ""]})
     if ending == "parquet":
         frame.to_parquet(path)
+    elif ending == "csv":
+        frame.to_csv(path, index=False)
     else:
         frame.to_json(path, orient="records", lines=ending == "jsonl")
-    with pytest.raises(InputError, match="'messages' of row 1 is a list of chat messages"):
-        source_prompts(str(path), "test", "messages", seed=0)
+    found = source_prompts(str(path), "test", "messages", seed=0)
+    assert found.texts == ["hi", "hi", prompt_of([user, answer, again])]
+    assert found.said("chat") == [
+        "chat: 1 of 4 rows have no prompt, and are left out",
+        "chat: 1 prompts had messages of tools, which are left out",
+    ]
+    if ending != "csv":
+        assert source_prompts(str(path), "test", seed=0).texts == found.texts
+        first = source_prompts(str(path), "test", turns="first", seed=0)
+        assert first.texts == ["hi", "hi", "hi"]
+    asked = source_prompts(str(path), "test", "messages", input_column="given", seed=0).texts
+    assert [turns_of(text)[-1].get("input") for text in asked] == [None, "x", None]
+    with pytest.raises(InputError, match="no column 'no'; it has messages, given"):
+        source_prompts(str(path), "test", "messages", input_column="no", seed=0)
 
 
 def test_a_prompt_may_say_na(tmp_path: Path) -> None:

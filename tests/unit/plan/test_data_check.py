@@ -45,15 +45,16 @@ def test_rows_that_are_lost_or_cut_are_counted(tmp_path: Path, sound: str, write
     same = [{"prompt": "q", "chosen": "yes", "rejected": "yes"}] * 5
     lines(tmp_path / "data/hh/train.jsonl", [*hh, *same])
     lines(tmp_path / "data/hh/test.jsonl", [*pairs(30), "{broken"])
-    cut = sound.replace("helpful: {path: data/hh}", "helpful: {path: data/hh, max_words: 3}")
+    cut = sound.replace("helpful: {path: data/hh}", "helpful: {path: data/hh, max_words: 1}")
     found = check_data(load(write(cut)))
     assert found.faults == []
-    prompts, unusable, later, short, test = found.warnings
+    prompts, unusable, later, short, test, short_test = found.warnings
     assert prompts.startswith("data/hh: 1 of 31 rows have no prompt (1 are not JSON)")
     assert unusable.startswith("preferences.helpful, train: 5 of 30 pairs cannot be used")
     assert later.startswith("preferences.helpful, train: 25 of 25 pairs differ in a later turn")
     assert short.startswith("preferences.helpful, train: 25 of 25 pairs are cut to max_words")
     assert test.startswith("preferences.helpful, test: 1 of 31 pairs cannot be used")
+    assert short_test.startswith("preferences.helpful, test: 30 of 30 pairs are cut")
 
 
 def test_what_would_stop_a_job_stops_the_check(tmp_path: Path, sound: str, write, capsys) -> None:

@@ -2,8 +2,8 @@
 
 from polyalign.report.facts import DOUBT, model_facts
 
-COUNTS = {"read": 50, "malformed": 2, "chat": 0, "equal": 40, "kept": 8, "later_turn": 0, "cut": 3}
-FINE = {"read": 9, "malformed": 0, "chat": 0, "equal": 0, "kept": 9, "later_turn": 0, "cut": 0}
+COUNTS = {"read": 50, "malformed": 2, "equal": 40, "kept": 8, "later_turn": 0, "cut": 3}
+FINE = {"read": 9, "malformed": 0, "equal": 0, "kept": 9, "later_turn": 0, "cut": 0}
 
 
 def test_an_accuracy_has_its_number_and_lost_pairs_are_told():
@@ -15,8 +15,8 @@ def test_an_accuracy_has_its_number_and_lost_pairs_are_told():
         "counts": {"pairs": 8, "cut": 5, "left_out": 0},
     }
     lost = (
-        "42 of 50 pairs cannot be used: 2 are not a pair of texts, and in 40 both responses are "
-        "the same"
+        "42 of 50 pairs cannot be used: 2 hold no two readable responses to a prompt, 40 have "
+        "twice the same response"
     )
     assert model_facts(record) == {
         "loss (nats/token)": 0.5,

@@ -47,6 +47,7 @@ FACTS: dict[str, Any] = {
         "temperature": 0.7,
         "top_k": 0,
         "top_p": 0.9,
+        "trim": None,
         "max_new_tokens": 48,
         "candidates": 12,
         "evaluation_candidates": 4,

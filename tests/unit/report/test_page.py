@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from polyalign.data.chats import prompt_of
 from polyalign.errors import InputError
 from polyalign.evaluate.levels import levels
 from polyalign.palettes.record import Diagnosis, Palette, Trained
@@ -233,6 +234,15 @@ def test_answers_are_all_of_them_in_an_order_that_nobody_chose() -> None:
     assert first["answers"] == [[0, [3.0]], [1, [3.0]]]
     assert second["texts"] == ["base/base c.0"], "the same answer stands there once"
     assert second["answers"] == [[0, [2.0]], [0, [None]]]
+
+
+def test_a_conversation_is_shown_as_its_turns() -> None:
+    asked = frame("base/base", ["a"]).assign(prompt=prompt_of([
+        {"role": "user", "content": "<i>a</i>"}, {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+    ]))  # fmt: skip
+    (prompt,) = answers_data({"base/base": asked}, {"humor": "Humor"})["prompts"]
+    assert prompt["prompt"] == "Human: <i>a</i>\n\nAssistant: b\n\nHuman: c"
 
 
 def test_a_large_study_shows_as_many_prompts_as_can_be_sent() -> None:

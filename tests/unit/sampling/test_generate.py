@@ -13,7 +13,7 @@ from polyalign.models.logprobs import response_logprobs, warpers
 from polyalign.rewards.annotate import annotate
 from polyalign.sampling.drawing import DrawingEngine, sampler
 from polyalign.sampling.engines import TransformersEngine
-from polyalign.sampling.generate import generate
+from polyalign.sampling.generate import counts, generate
 from polyalign.settings import SamplingRule
 
 WORDS = ["<eos>", "<pad>", *"abcdefgh"]
@@ -201,3 +201,36 @@ def test_a_reward_that_is_not_finite_names_its_row(prompts, model, tokenizer) ->
     table = sample(prompts, model, tokenizer)
     with pytest.raises(InputError, match=r"'broken'.*prompt_id"):
         annotate(table, "broken", lambda asked, answered: np.full(len(asked), np.nan))
+
+
+def test_what_the_limit_ended_is_cut_back_to_its_last_sentence_and_counted() -> None:
+    """A word in five ends a sentence; tokens and log-probabilities stay those that were drawn."""
+    words = ["<eos>", "<pad>", "a", "b", "c.", "d"]
+    inner = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="a"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="<eos>", pad_token="<pad>"
+    )
+    torch.manual_seed(0)
+    sizes = {"n_embd": 8, "n_layer": 1, "n_head": 1, "n_positions": 16, "vocab_size": len(words)}
+    model = GPT2LMHeadModel(GPT2Config(bos_token_id=0, eos_token_id=0, **sizes)).eval()
+    prompts = pd.DataFrame({"prompt_id": ["1"], "prompt": ["a b"], "split": ["test"]})
+    tables = [
+        sample(prompts, model, tokenizer, candidates=60, batch_size=60,
+               sampling=SamplingRule(max_new_tokens=4, trim=trim))
+        for trim in (None, "sentence")
+    ]  # fmt: skip
+    drawn, kept = tables
+    same = [name for name in drawn if name != "response"]
+    pd.testing.assert_frame_equal(drawn[same], kept[same])
+    assert counts(drawn)["trimmed"] == 0
+    by_hand = [
+        text[: text.rindex("c.") + 2] if cut and "c." in text else text
+        for text, cut in zip(drawn["response"], drawn["truncated"], strict=True)
+    ]
+    assert kept["response"].tolist() == by_hand
+    changed = (kept["response"] != drawn["response"]).sum()
+    assert counts(kept)["trimmed"] == changed
+    assert 5 < changed < 55
+    ended = ~drawn["truncated"] & drawn["response"].str.contains(r"c\. ")
+    assert ended.any(), "one that ended by itself stays whole"

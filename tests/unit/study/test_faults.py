@@ -19,7 +19,7 @@ FAULTS = {
         "splt: test",
         "splt",
         "prompts.sources[0].splt",
-        ["expected one of column, opening, path, split", "write 'split'"],
+        ["expected one of column, input_column, opening, path, split, turns", "write 'split'"],
     ),
     "python function without a file": (
         "diversity: {kind: ngram_diversity}",

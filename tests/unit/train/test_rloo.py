@@ -12,6 +12,7 @@ from polyalign.errors import InputError
 from polyalign.families.rloo import Rloo
 from polyalign.train import common
 from polyalign.train.loading import load
+from polyalign.train.rl import scored
 from polyalign.train.rloo import ALGORITHMS, reward_function
 
 
@@ -63,11 +64,11 @@ def test_the_kl_is_that_of_a_response(base, tmp_path, monkeypatch, algorithm):
 
 
 def test_a_value_without_weight_is_not_scored(base, tmp_path):
-    scored = []
+    read = []
 
     def noting(name):
         def score(prompts, responses):
-            scored.append(name)
+            read.append(name)
             return REWARDS.get(name, REWARDS["sweet"])(prompts, responses)
 
         return score
@@ -75,7 +76,7 @@ def test_a_value_without_weight_is_not_scored(base, tmp_path):
     rewards = {name: noting(name) for name in (*REWARDS, "unwanted")}
     lam = {**LAM, "unwanted": 0.0}
     train("rloo", base, tmp_path, rewards=rewards, lam=lam, steps=1, generations=2, batch_size=4)
-    assert set(scored) == set(LAM)
+    assert set(read) == set(LAM)
 
 
 def test_scores_see_bare_prompts_and_stripped_responses(base):
@@ -90,6 +91,19 @@ def test_scores_see_bare_prompts_and_stripped_responses(base):
     assert function(prompts=["p:"], **asked) == [0.0]
     assert seen == [(["p"], ["a b"])]
     assert function.__name__ == "zero"
+
+
+def test_scores_see_trimmed_responses_where_the_limit_ended_them():
+    """As those of the pool, which a response with an end token is not."""
+    seen = []
+
+    def score(prompts, responses):
+        seen.append(responses)
+        return np.zeros(len(prompts))
+
+    for trim, texts in ((None, ["A b. C", "A b. C"]), ("sentence", ["A b.", "A b. C"])):
+        scored("zero", score, ["p"] * 2, [" A b. C "] * 2, ["", "<end>"], trim)
+        assert seen[-1] == texts
 
 
 def test_refuses_a_reward_that_is_not_finite(base):

@@ -11,7 +11,6 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from polyalign import rewards
-from polyalign.answer.beams import beam_search
 from polyalign.answer.ways import NOT_YET, Asked, Way
 from polyalign.data.keys import batch_seed
 from polyalign.errors import InputError
@@ -24,8 +23,9 @@ from polyalign.models.logprobs import warpers
 from polyalign.models.value_model import ValueModel, load_value_model
 from polyalign.paths import Paths
 from polyalign.plan.resources import responses_at_once
+from polyalign.sampling.beams import beam_search
 from polyalign.sampling.drawing import uniforms
-from polyalign.sampling.engines import Response
+from polyalign.sampling.engines import Response, trimmed
 from polyalign.sampling.guided import GuidedEngine
 from polyalign.sampling.valued import tilted_engine
 from polyalign.settings import SamplingRule
@@ -231,10 +231,13 @@ class Answerer:
             for start in range(0, len(rows), self.at_once):
                 batch = [row for row in rows[start : start + self.at_once] if not gone(row.request)]
                 if beams > 1:
-                    responses = beam_search(engine, [row.ids for row in batch], beams)
+                    responses = beam_search(
+                        engine.model, engine.tokenizer, rule, [row.ids for row in batch], beams
+                    )
                 else:
                     responses = self._batch(engine, batch, asked, told, gone) if batch else []
-                for row, response in zip(batch, responses, strict=True):
+                for row, drawn_whole in zip(batch, responses, strict=True):
+                    response = trimmed(drawn_whole, rule.trim)
                     end = end_text(response.ids, ends, engine.tokenizer)
                     drawn[row.request][row.place] = Text(
                         response.text, end, response.truncated, len(response.ids), {}
@@ -253,8 +256,9 @@ class Answerer:
 
         def grown(place: int, ids: list[int]) -> bool:
             row = rows[place]
-            # Where a stop text may come, what is written may have to be taken back.
-            if told is not None and not engine.stop and not asked[row.request].way.chooses:
+            # What is written may have to be taken back: at a stop text, or by `trim`.
+            taken_back = bool(engine.stop) or engine.sampling.trim is not None
+            if told is not None and not taken_back and not asked[row.request].way.chooses:
                 told(row.request, row.place, engine.texts([ids])[0])
             return gone(row.request)
 

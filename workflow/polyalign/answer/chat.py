@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from polyalign.answer.answers import Answer, as_json
+from polyalign.answer.templates import STUDY, has_turns
 from polyalign.answer.ways import (
     LAM,
     LEARNT,
@@ -19,6 +20,7 @@ from polyalign.answer.ways import (
     way_of_palette,
     way_of_policy,
 )
+from polyalign.data.chats import SYSTEM, is_asked, prompt_of, read_messages
 from polyalign.errors import InputError, nearest
 from polyalign.families import BASE
 from polyalign.settings import Strict
@@ -49,7 +51,7 @@ class ChatRequest(Strict):
     """A request for chat completions."""
 
     model: str = Field(description="A policy, a palette, or `base/base`.")
-    messages: list[Message] = Field(description="One message of the user: the prompt.")
+    messages: list[Message] = Field(description="The conversation, which the user ends.")
     n: int = Field(default=1, description="Number of answers.")
     stream: bool = Field(default=False, description="Send the answer while it is drawn.")
     stream_options: StreamOptions | None = Field(default=None, description="How a stream ends.")
@@ -109,14 +111,7 @@ def read_request(body: bytes, study: Study, limits: Limits) -> Chat:
     """
     request = _parsed(body)
     _check_rule(request, study)
-    texts = [message.content for message in request.messages]
-    if [message.role for message in request.messages] != ["user"]:
-        raise InputError(
-            f"messages has {len(texts)} turns; expected one, of the role user, since the study's "
-            "template holds one prompt; send it alone"
-        )
-    (content,) = texts
-    prompt = content if isinstance(content, str) else "".join(part.text for part in content)
+    prompt = _prompt(request.messages, study)
     seed = secrets.randbits(53) if request.seed is None else request.seed
     asked = ask(
         study,
@@ -129,6 +124,26 @@ def read_request(body: bytes, study: Study, limits: Limits) -> Chat:
     )
     options = request.stream_options
     return Chat(request.model, asked, request.stream, bool(options and options.include_usage))
+
+
+def _prompt(messages: list[Message], study: Study) -> str:
+    """The prompt that the messages of a request are."""
+    found = read_messages([message.model_dump() for message in messages])
+    if found is None or found.tools or not is_asked(found.turns):
+        roles = ", ".join(message.role for message in messages)
+        raise InputError(
+            f"messages has the turns {roles or '(none)'}; expected texts of the roles user and "
+            "assistant, the user first and last, after a message of the role system or none; "
+            "correct them"
+        )
+    if len([turn for turn in found.turns if turn["role"] != SYSTEM]) > 1 and not has_turns(
+        STUDY, study.prompts.template
+    ):
+        raise InputError(
+            f"messages has {len(messages)} turns; expected one, of the role user, since the "
+            "study's template holds one prompt; send it alone"
+        )
+    return prompt_of(found.turns)
 
 
 def _parsed(body: bytes) -> ChatRequest:

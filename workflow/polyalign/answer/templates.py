@@ -4,33 +4,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from polyalign.data.chats import ASSISTANT, USER, prompt_of, with_input, with_system
 from polyalign.errors import InputError
-from polyalign.models.encoding import in_chat_template
-from polyalign.settings import CHAT
+from polyalign.models.encoding import render
+from polyalign.settings import ALPACA, CHAT
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-STUDY, PLAIN, HH, ALPACA = "study", "plain", "hh", "alpaca"
+STUDY, PLAIN, HH = "study", "plain", "hh"
 
 TEXTS = {
     PLAIN: "{prompt}",
     # Bai et al., "Training a helpful and harmless assistant", 2022.
     HH: "\n\nHuman: {prompt}\n\nAssistant:",
-    # Taori et al., "Stanford Alpaca", 2023.
-    ALPACA: (
-        "Below is an instruction that describes a task. Write a response that appropriately "
-        "completes the request.\n\n### Instruction:\n{prompt}\n\n### Response:"
-    ),
+    ALPACA: ALPACA,
+    CHAT: CHAT,
 }
-"""Template → its text."""
-
-WITH_INPUT = (
-    "Below is an instruction that describes a task, paired with an input that provides further "
-    "context. Write a response that appropriately completes the request.\n\n"
-    "### Instruction:\n{prompt}\n\n### Input:\n{input}\n\n### Response:"
-)
-"""Alpaca's template for an instruction with an input."""
+"""Template → what `render` takes."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +37,7 @@ class Written:
     """A prompt in a template.
 
     Attributes:
-        prompt: what rewards read as the prompt.
+        prompt: what rewards read as the prompt (see `data.chats`).
         text: what the model reads; None for the prompt in the study's template.
     """
 
@@ -66,14 +57,11 @@ def write(
     prompt: str,
     tokenizer: "PreTrainedTokenizerBase",
     *,
-    system: str = "",
+    system: str | None = None,
     given: str = "",
     earlier: Sequence[Turn] = (),
 ) -> Written:
-    """Put a prompt into a template.
-
-    In HH the earlier turns are part of the prompt, as in Anthropic's data, so rewards read them.
-    Rewards never read a system prompt, nor the earlier turns of a chat template.
+    """Put a prompt into a template, with all that was said before it.
 
     Args:
         template: `study`, `plain`, `hh`, `alpaca`, or `chat` for the model's own.
@@ -88,48 +76,21 @@ def write(
         InputError: if there is no such template, it has no place for what is given, or the
             tokenizer's chat template cannot be used.
     """
-    if template not in (STUDY, CHAT, *TEXTS):
-        raise InputError(
-            f"no template {template!r}; expected one of {', '.join((STUDY, *TEXTS, CHAT))}"
-        )
+    if template not in (STUDY, *TEXTS):
+        raise InputError(f"no template {template!r}; expected one of {', '.join((STUDY, *TEXTS))}")
     if earlier and not has_turns(template, study_template):
         raise InputError(
             f"the template {template!r} holds one prompt; expected no earlier turns; begin a new "
             "conversation, or take the template hh or chat"
         )
-    if given and template != ALPACA:
+    meant = study_template if template == STUDY else TEXTS[template]
+    if given and meant != ALPACA:
         raise InputError(f"the template {template!r} has no input; expected alpaca; empty it")
-    meant = study_template if template == STUDY else TEXTS.get(template, template)
-    if meant == CHAT:
-        if template == STUDY and not system and not earlier:
-            return Written(prompt, None)
-        return Written(prompt, _chat(tokenizer, prompt, system, earlier))
-    said = "".join(f"{turn.prompt}\n\nAssistant: {turn.answer}\n\nHuman: " for turn in earlier)
-    if given:
-        text, read = WITH_INPUT.format(prompt=prompt, input=given), f"{prompt}\n\n{given}"
-    else:
-        text, read = meant.format(prompt=said + prompt), said + prompt
-    if template == STUDY and not system:
-        return Written(read, None)
-    before = system if not system or text.startswith("\n") else f"{system}\n\n"
-    return Written(read, before + text)
-
-
-def _chat(
-    tokenizer: "PreTrainedTokenizerBase", prompt: str, system: str, earlier: Sequence[Turn]
-) -> str:
-    """A conversation in the chat template, which must show all of it."""
-    turns = [{"role": "system", "content": system}] if system else []
-    for turn in earlier:
-        turns.append({"role": "user", "content": turn.prompt})
-        turns.append({"role": "assistant", "content": turn.answer})
-    turns.append({"role": "user", "content": prompt})
-    text = in_chat_template(tokenizer, turns, opened=True)
-    for one in turns:
-        # Many templates strip what they are given.
-        if one["content"].strip() not in text:
-            raise InputError(
-                f"the model's chat template leaves out the turn of the {one['role']} "
-                f"({one['content'][:60]!r}); expected one that shows it; take another template"
-            )
-    return text
+    turns = [
+        {"role": role, "content": text}
+        for turn in earlier
+        for role, text in ((USER, turn.prompt), (ASSISTANT, turn.answer))
+    ]
+    asked = with_input(prompt_of([*turns, {"role": USER, "content": prompt}]), given)
+    whole = with_system(asked, system)
+    return Written(whole, None if template == STUDY else render(tokenizer, meant, whole))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from polyalign.data.chats import with_system
 from polyalign.data.tables import read_settings
 from polyalign.errors import InputError, nearest
 from polyalign.families import BASE, VALUE, Policy, family
@@ -158,7 +159,7 @@ def ask(
     candidates: int | None = None,
     most: int = MOST,
 ) -> Asked:
-    """Check what is asked, and fill in the study's number of candidates.
+    """Check what is asked, and fill in the study's system prompt and number of candidates.
 
     Args:
         study: the study.
@@ -191,7 +192,7 @@ def ask(
             raise InputError(f"{name} is {number}; expected a number from 1 to {most}; change it")
     if not 0 <= seed <= MOST_SEED:
         raise InputError(f"seed is {seed}; expected a number from 0 to {MOST_SEED}; change it")
-    return Asked(prompt, way, seed, samples, candidates)
+    return Asked(with_system(prompt, study.prompts.system), way, seed, samples, candidates)
 
 
 def way_of_policy(study: Study, name: str) -> Way:

@@ -103,7 +103,7 @@ def requests(
     for way, turns in zip((way_of_policy(study, BASE.name), aligned), earlier, strict=True):
         written = write(
             question.template, study.prompts.template, question.prompt, tokenizer,
-            system=question.system, given=question.given, earlier=turns,
+            system=question.system or study.prompts.system, given=question.given, earlier=turns,
         )  # fmt: skip
         candidates = question.candidates if way.chooses else None
         asked = ask(

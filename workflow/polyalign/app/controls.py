@@ -165,6 +165,7 @@ class Controls:
             "top_k": _or(given[self.top_k], own.top_k),
             "top_p": _or(given[self.top_p], own.top_p),
             "max_new_tokens": _or(given[self.length], own.max_new_tokens),
+            "trim": own.trim,
         }
         aligned = given[self.aligned]
         lam = {value: float(given[one]) for value, one in self.sliders.items()}

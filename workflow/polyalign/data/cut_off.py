@@ -1,9 +1,11 @@
 """Responses that the token limit ended, and texts that a reward's model could not read whole.
 
-Every reader is warned of them: of the first from a fifth on.
+A study may cut the first back to their last whole sentence. Every reader is warned of them: of the
+first from a fifth on.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -13,6 +15,22 @@ from polyalign.data.tables import read_settings
 
 MANY = 0.2
 """Share of responses without an end from which rewards are mostly of unfinished texts."""
+
+_SENTENCE_END = re.compile(r"""[.!?…]+["'”’»)\]*_]*(?=\s|$)|[。！？]+[」』”’）]*""")
+
+_ITEM_NUMBER = re.compile(r"(^|\s)\(?\d+\.$")
+"""The number of an item of a list, `2.`, which ends no sentence."""
+
+
+def whole_sentences(text: str) -> str:
+    """A text up to the end of its last whole sentence; the text itself if it has none.
+
+    A sentence ends with `.`, `!`, `?` or `…`, and marks that close, before a space, a line break or
+    the end of the text; with `。`, `！` or `？` anywhere. Abbreviations count as ends.
+    """
+    ends = [found.end() for found in _SENTENCE_END.finditer(text)]
+    whole = [end for end in ends if not _ITEM_NUMBER.search(text[:end])]
+    return text[: whole[-1]] if whole else text
 
 
 def cut_share(samples: pd.DataFrame) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 TABLE_FILES = (".parquet", ".csv", ".jsonl", ".json")
 """Endings of tables."""
 
-PAIRS_FILES = (".jsonl.gz", ".jsonl")
+PAIRS_FILES = (".jsonl.gz", ".jsonl", ".parquet")
 """Endings of files of preference pairs."""
 
 PROMPT_TABLE_FILES = tuple(ending for ending in TABLE_FILES if ending not in PAIRS_FILES)

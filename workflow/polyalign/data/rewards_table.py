@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from polyalign.data.cells import as_prompt
 from polyalign.data.json_lines import is_chat
 from polyalign.data.keys import CHANCE, KEY, SAMPLE_COLUMNS, prompt_id, split_of
 from polyalign.data.specs import check_same_spec
@@ -89,16 +90,17 @@ def read_rewards(
     for name in ("prompt", "prompt_id"):
         if name in frame:
             cells = frame[name]
-            check_missing((cells.isna() | (empty & (cells == ""))).to_numpy(), name, path)
+            missing = cells.isna() | (cells == "") if empty else cells.isna()
+            check_missing(missing.to_numpy(), name, path)
     if "prompt" not in frame:
         frame["prompt"] = frame["prompt_id"]
-    chats = [row for row, cell in enumerate(frame["prompt"]) if is_chat(cell)]
-    if chats:
+    asked = [as_prompt(cell) if is_chat(cell) else str(cell) for cell in frame["prompt"]]
+    if None in asked:
         raise InputError(
-            f"{path}: the prompt in row {chats[0]} is a list of chat messages; expected a text: "
-            "write the user's turn as text in the column 'prompt'"
+            f"{path}: the prompt in row {asked.index(None)} is a list of chat messages that cannot "
+            "be read; expected texts of the user and the assistant, the user first: correct it"
         )
-    frame["prompt"] = frame["prompt"].astype(str)
+    frame["prompt"] = pd.Series(asked, index=frame.index, dtype=object).astype(str)
     if "response" not in frame and "generated" in frame:
         pairs = zip(frame["prompt"], frame["generated"].astype(str), strict=True)
         frame["response"] = [text.removeprefix(prompt).strip() for prompt, text in pairs]

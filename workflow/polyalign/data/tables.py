@@ -1,7 +1,7 @@
 """Reading and writing tables: any supported format in, Parquet and CSV out, whole or not at all."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,23 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if frame.empty:
         raise InputError(f"{path}: the table has no rows; expected at least one")
     return frame
+
+
+def read_parquet(source: str | Path) -> Iterator[dict[str, Any]]:
+    """Rows of a Parquet file one by one, with lists and records as Python has them.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    try:
+        with opened(source) as stream:
+            for batch in pq.ParquetFile(stream).iter_batches():
+                yield from batch.to_pylist()
+    except (OSError, pa.ArrowException) as fault:
+        raise InputError(
+            f"{source}: cannot be read as parquet ({fault}); it may be truncated: "
+            f"{repair(Path(source))}"
+        ) from fault
 
 
 def _read_csv(source: str | Path) -> pd.DataFrame:

@@ -7,8 +7,18 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from polyalign.data.chats import (
+    ASSISTANT,
+    INPUT,
+    dialogue,
+    in_one,
+    prompt_of,
+    shown,
+    system_of,
+    turns_of,
+)
 from polyalign.errors import InputError
-from polyalign.settings import CHAT
+from polyalign.settings import ALPACA, CHAT
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -19,6 +29,19 @@ DATE = datetime(2025, 1, 1)
 DATE_CODES = [f"%{code}" for code in ("-d", "-m", *"YymdeBbAaHMSIpjF")]
 """What a chat template may write of a date, as `strftime` names it."""
 
+ALPACA_ALONE = (
+    "Below is an instruction that describes a task. Write a response that appropriately "
+    "completes the request.\n\n### Instruction:\n{prompt}\n\n### Response:"
+)
+"""Alpaca's template (Taori et al., "Stanford Alpaca", 2023)."""
+
+ALPACA_WITH_INPUT = (
+    "Below is an instruction that describes a task, paired with an input that provides further "
+    "context. Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{prompt}\n\n### Input:\n{input}\n\n### Response:"
+)
+"""Alpaca's template for an instruction with an input."""
+
 MOST_NAMED = 20
 """Prompts that a message names before it only counts the rest."""
 
@@ -26,31 +49,53 @@ MOST_NAMED = 20
 def render(tokenizer: "PreTrainedTokenizerBase", template: str, prompt: str) -> str:
     """The text for `tokenizer(text)`: the template with the prompt in it.
 
-    `chat` means the chat template of the tokenizer: the prompt is the user's turn, and the
-    assistant's turn is opened. A beginning-of-sequence token that the tokenizer adds itself is
-    removed from the text, so that there is only one.
+    `chat` means the chat template of the tokenizer: the turns of the prompt (see `data.chats`), and
+    the assistant's turn is opened. In a template that is written out a system message stands first,
+    and turns are named as in Anthropic's data; `alpaca` is Alpaca's, with a place for an input. A
+    beginning-of-sequence token that the tokenizer adds itself is removed from the text, so that
+    there is only one.
 
     Raises:
         InputError: if the template is `chat`, and the tokenizer has no chat template, or one that
-            cannot be rendered or leaves the prompt out.
+            cannot be rendered or leaves a turn out.
     """
-    if template == CHAT:
-        text = in_chat_template(tokenizer, [{"role": "user", "content": prompt}], opened=True)
-        # Many templates strip what they are given.
-        if prompt.strip() not in text:
-            raise InputError(
-                f"{tokenizer.name_or_path}: its chat template leaves out or changes the prompt "
-                f"{prompt[:60]!r}; expected one that shows the user's turn as it is; write the "
-                "template out instead of `chat`, with {prompt}"
-            )
-    else:
-        text = template.format(prompt=prompt)
+    text = _in_chat(tokenizer, prompt) if template == CHAT else written_out(template, prompt)
     first = tokenizer.bos_token
     if first and text.startswith(first):
         ids = tokenizer(text)["input_ids"]
         if ids[:2] == [tokenizer.bos_token_id] * 2:
             return text.removeprefix(first)
     return text
+
+
+def _in_chat(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> str:
+    """A prompt in the chat template, which must show all of it."""
+    turns = [in_one(turn) for turn in turns_of(prompt)]
+    text = in_chat_template(tokenizer, turns, opened=True)
+    for turn in turns:
+        # Many templates strip what they are given.
+        if turn["content"].strip() not in text:
+            whose = "prompt" if len(turns) == 1 else f"turn of the {turn['role']}"
+            raise InputError(
+                f"{tokenizer.name_or_path}: its chat template leaves out or changes the {whose} "
+                f"{turn['content'][:60]!r}; expected one that shows all turns as they are; write "
+                "the template out instead of `chat`, with {prompt}"
+            )
+    return text
+
+
+def written_out(template: str, prompt: str) -> str:
+    """A prompt in a template that is written out (see `render`)."""
+    turns = turns_of(prompt)
+    if template == ALPACA and INPUT in turns[-1]:
+        last = {key: text for key, text in turns[-1].items() if key != INPUT}
+        asked = dialogue(prompt_of([*turns[:-1], last]))
+        text = ALPACA_WITH_INPUT.format(prompt=asked, input=turns[-1][INPUT])
+    else:
+        written = ALPACA_ALONE if template == ALPACA else template
+        text = written.format(prompt=dialogue(prompt))
+    system = system_of(prompt)
+    return system + ("" if not system or text.startswith("\n") else "\n\n") + text
 
 
 def in_chat_template(
@@ -128,8 +173,8 @@ def render_answer(tokenizer: "PreTrainedTokenizerBase", prompt: str, response: s
     Raises:
         InputError: if the tokenizer has no chat template, or one that cannot be rendered.
     """
-    turns = [{"role": "user", "content": prompt}]
-    answer = [] if response is None else [{"role": "assistant", "content": response}]
+    turns = [in_one(turn) for turn in turns_of(prompt)]
+    answer = [] if response is None else [{"role": ASSISTANT, "content": response}]
     return in_chat_template(tokenizer, [*turns, *answer], opened=response is None)
 
 
@@ -274,7 +319,7 @@ def named_lengths(lengths: Mapping[str, int], most: int | None = MOST_NAMED) -> 
         most: how many are named (None: all).
     """
     ordered = sorted(lengths, key=lambda name: (-lengths[name], name))
-    listed = ", ".join(f"{name[:60]!r} ({lengths[name]})" for name in ordered[:most])
+    listed = ", ".join(f"{shown(name)[:60]!r} ({lengths[name]})" for name in ordered[:most])
     rest = 0 if most is None else len(ordered) - most
     more = f" and {rest} more" if rest > 0 else ""
     return (

@@ -14,13 +14,17 @@ from statistics import mean
 
 import pyarrow.parquet as pq
 
-from polyalign.data.formats import HELD_OUT, PAIRS_FILES, has_splits, split_file
+from polyalign.data.formats import PAIRS_FILES, split_file
 from polyalign.data.packed import file_of
 from polyalign.data.preferences import read_pairs
 from polyalign.data.prompts import source_prompts
 from polyalign.data.tables import read_table
 from polyalign.errors import InputError
+from polyalign.models.encoding import ALPACA_ALONE
 from polyalign.plan.resources import PAIRS, PROMPT_TOKENS, PROMPTS
+from polyalign.plan.stages import pairs_settings
+from polyalign.settings import ALPACA
+from polyalign.settings import CHAT as CHAT_TEMPLATE
 from polyalign.study import Study
 from polyalign.study.sections import PromptSource
 
@@ -100,7 +104,10 @@ def counts(study: Study) -> Counts:
 
 def template_tokens(template: str) -> float:
     """Tokens of the text around a prompt or response."""
-    return CHAT if template == "chat" else len(template.replace("{prompt}", "")) / CHARACTERS
+    if template == CHAT_TEMPLATE:
+        return CHAT
+    written = ALPACA_ALONE if template == ALPACA else template
+    return len(written.replace("{prompt}", "")) / CHARACTERS
 
 
 def _prompts(study: Study, assumed: dict[str, float]) -> Texts:
@@ -148,24 +155,24 @@ def _source(study: Study, source: PromptSource, assumed: dict[str, float]) -> Te
 def _pairs(study: Study, name: str, assumed: dict[str, float]) -> Texts:
     data = study.preferences[name]
     longest = PROMPT_TOKENS + study.sampling.max_new_tokens
-    file = _file(data.path, "train")
+    file = _file(data.path, data.train_split)
     if file is None and _of_sandbox(study, data.path) and study.sandbox is not None:
         tokens = (SANDBOX_PROMPT + SANDBOX_RESPONSE) / CHARACTERS
         return Texts(study.sandbox.pairs, tokens)
     if file is None:
         assumed[f"{data.path} is not a local file: {PAIRS} preference pairs assumed"] = GUESSED
         return Texts(PAIRS, longest)
-    divided = 0.0 if has_splits(data.path) else HELD_OUT
+    settings = pairs_settings(study, name)
     if file.stat().st_size <= SMALL:
         try:
-            pairs = read_pairs(data.path, max_words=data.max_words, held_out=divided).frame
+            pairs = read_pairs(**settings).frame
         except InputError as error:
             assumed[f"{PAIRS} preference pairs assumed: {error}"] = GUESSED
             return Texts(PAIRS, longest)
         texts = [*(pairs["prompt"] + pairs["chosen"]), *(pairs["prompt"] + pairs["rejected"])]
         return Texts(len(pairs), _tokens(texts))
     assumed[f"{file} is large: its rows count as pairs of {longest} tokens"] = BOUNDED
-    return Texts((1 - divided) * rows_of_file(file), longest)
+    return Texts((1 - settings.get("held_out", 0)) * rows_of_file(file), longest)
 
 
 def _labels(study: Study, path: str, assumed: dict[str, float]) -> Texts:

@@ -23,7 +23,7 @@ from polyalign.map.cautions import cautions
 from polyalign.map.problem import pose
 from polyalign.palettes.solve import cells_of
 from polyalign.plan.counts import SMALL
-from polyalign.plan.stages import pairs_file, pairs_settings
+from polyalign.plan.stages import pairs_file, pairs_input, pairs_settings
 from polyalign.study import Study
 
 
@@ -82,7 +82,7 @@ def _pairs(study: Study, name: str, found: Findings) -> None:
     path = study.preferences[name].path
     judged = any(made.preferences == name for made in study.reward_models.values())
     for split in ("train", "test") if judged else ("train",):
-        file = pairs_file(path, split)
+        file = pairs_input(study, name, split)
         if not _is_small(file):
             continue
         source = path if is_packed(path) else file

@@ -240,7 +240,7 @@ def method_settings(study: Study) -> Settings:
     if study.model and not study.rewards:
         sampling = _pick(
             study.sampling,
-            *("temperature", "top_k", "top_p", "max_new_tokens"),
+            *("temperature", "top_k", "top_p", "max_new_tokens", "trim"),
             *("candidates", "evaluation_candidates"),
         )
         facts |= {

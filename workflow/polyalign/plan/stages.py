@@ -159,8 +159,20 @@ def reward_models(study: Study, names: Sequence[str]) -> list[str]:
 def pairs_settings(study: Study, name: str) -> Settings:
     """How a preference data set is read."""
     made = study.preferences[name]
-    divided = {} if has_splits(made.path) else {"held_out": HELD_OUT}
-    return {"source": made.path, "max_words": made.max_words, **divided}
+    settings: Settings = {
+        "source": made.path,
+        **pick(made, "max_words", "turns", "label"),
+        "splits": {"train": made.train_split, "test": made.test_split},
+        "system": study.prompts.system,
+    }
+    alone = not has_splits(made.path) or made.train_split == made.test_split
+    return settings | ({"held_out": HELD_OUT} if alone else {})
+
+
+def pairs_input(study: Study, name: str, split: str) -> str | list[str]:
+    """The file of the training or test split of a preference data set (see `pairs_file`)."""
+    made = study.preferences[name]
+    return pairs_file(made.path, {"train": made.train_split, "test": made.test_split}[split])
 
 
 def pairs_file(path: str, split: str) -> str | list[str]:
@@ -438,10 +450,9 @@ def _train_inputs(study: Study, wildcards: Wildcards) -> Inputs:
     if policy.preferences or policy.palette:
         inputs["base"] = base_model(study)
     for name in policy.preferences:
-        path = study.preferences[name].path
-        inputs[f"pairs:{name}"] = pairs_file(path, "train")
+        inputs[f"pairs:{name}"] = pairs_input(study, name, "train")
         if policy.settings.get("test_pairs"):
-            inputs[f"held_out:{name}"] = pairs_file(path, "test")
+            inputs[f"held_out:{name}"] = pairs_input(study, name, "test")
     if policy.palette:
         inputs |= palette_of(study, policy)
     if policy.palette and policy.uses_pool:
@@ -507,8 +518,8 @@ def _reward_model_inputs(study: Study, wildcards: Wildcards) -> Inputs:
     if made.labels:
         inputs["labels"] = str(file_of(made.labels.path))
     elif made.preferences:
-        path = study.preferences[made.preferences].path
-        inputs |= {split: pairs_file(path, split) for split in ("train", "test")}
+        named = made.preferences
+        inputs |= {split: pairs_input(study, named, split) for split in ("train", "test")}
     return given(inputs)
 
 
@@ -774,6 +785,7 @@ def _overview_inputs(study: Study, wildcards: Wildcards) -> Inputs:
         "pictures": shown.pictures(study),
         "config": paths(study).file("config.json"),
         "rewards": [paths(study).rewards(policy) for policy in study.evaluated],
+        "prompts": [] if study.rewards else [paths(study).file("prompts.parquet")],
     }
 
 

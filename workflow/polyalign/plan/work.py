@@ -416,7 +416,12 @@ def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
     models = 2 if trained else 1
     work = Work(start=MODEL, disk=models * _bytes(shape, dtype), dtype=dtype, device=device)
     work += _unpacked(study.model.source if study.model else "", shape)
-    work += _drawing(study, counts, shape, rows, batch)
+    if beams := policy.settings.get("beams"):
+        # Beams search once for each prompt, and its answers are the same.
+        searched = rows * beams / study.sampling.evaluation_candidates
+        work += sampling(shape, searched, prompt, new, batch, dtype)
+    else:
+        work += _drawing(study, counts, shape, rows, batch)
     if policy.family != BASE.family:
         tokens = rows * (prompt + counts.response)
         work += reading(shape, tokens, math.ceil(rows / batch), dtype, head=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from polyalign.data.chats import shown
 from polyalign.errors import InputError
 from polyalign.evaluate.clusters import check_columns, judged_rows
 from polyalign.families import BASE
@@ -101,8 +102,9 @@ def answers_data(
 
     Returns:
         `values` (names), `policies`, `base` (the policy that gains are counted from), `of` (how
-        many prompts there are), and `prompts`: each with `prompt`, `texts` (different answers) and
-        `answers` (by policy: the index of its text, and its rewards; None for one that is missing).
+        many prompts there are), and `prompts`: each with `prompt` (all its turns), `texts`
+        (different answers) and `answers` (by policy: the index of its text, and its rewards; None
+        for one that is missing).
 
     Raises:
         InputError: if a table has no test row, lacks a value, or the policies share no prompt.
@@ -138,10 +140,11 @@ def answers_data(
             ]
             for column, rewards in zip(texts, scores, strict=True)
         ]
-        letters += len(prompt) + sum(map(len, known))
+        asked_text = shown(prompt)
+        letters += len(asked_text) + sum(map(len, known))
         if prompts and letters > most:
             break
-        prompts.append({"prompt": visible(prompt), "texts": list(known), "answers": answers})
+        prompts.append({"prompt": visible(asked_text), "texts": list(known), "answers": answers})
     return {
         "values": list(labels.values()),
         "policies": list(frames),
@@ -155,8 +158,8 @@ def answers_html(data: Mapping[str, Any]) -> list[str]:
     """The part of the page that shows `answers_data`; it needs the script of `html_tables.page`."""
     # In a script only `<` could end it; the rest of the text is data.
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    shown = len(data["prompts"])
-    rest = "" if shown == data["of"] else f" The first {shown} of {data['of']} are on this page."
+    number = len(data["prompts"])
+    rest = "" if number == data["of"] else f" The first {number} of {data['of']} are on this page."
     return [
         "<p>All test prompts with the first answer of each policy, and its rewards. Nobody picked "
         "them: the order is that of a hash of the text. Gains and losses are those of one policy "

@@ -72,12 +72,17 @@ def _answers(facts: Mapping[str, Any]) -> str:
     if facts["rewards"]:
         return f"Answers and their scores were read from {facts['rewards']}."
     rule = facts["sampling"]
+    trim = (
+        " Answers that this limit ended are cut back to their last whole sentence."
+        if rule["trim"]
+        else ""
+    )
     return (
         f"Prompts were taken from {_listed(facts['prompts'])}. The base model {facts['model']} "
         f"answered each prompt {rule['candidates']} times, sampling at temperature "
         f"{rule['temperature']:g} with top-k {rule['top_k'] or 'off'} and top-p "
-        f"{rule['top_p']:g}, at most {rule['max_new_tokens']} tokens. Each trained model answered "
-        f"every test prompt {rule['evaluation_candidates']} times by the same rule."
+        f"{rule['top_p']:g}, at most {rule['max_new_tokens']} tokens.{trim} Each trained "
+        f"model answered every test prompt {rule['evaluation_candidates']} times by the same rule."
     )
 
 

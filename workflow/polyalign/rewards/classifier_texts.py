@@ -9,6 +9,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from polyalign.data.chats import dialogue
 from polyalign.errors import InputError
 from polyalign.models.encoding import prompt_ids, render_answer
 from polyalign.models.manifest import training_record
@@ -86,7 +87,7 @@ class ClassifierTexts:
         if self.trained is not None:
             return self._as_trained(prompts, responses)
         longest = self.longest - self.append_eos
-        columns = [prompts, responses]
+        columns = [list(map(dialogue, prompts)), responses]
         if not self.spec.pair:
             columns = [list(map(self._text, prompts, responses))]
         # A chat template writes the special tokens itself.
@@ -116,7 +117,7 @@ class ClassifierTexts:
         """The text of a prompt and a response."""
         if self.template == CHAT:
             return render_answer(self.tokenizer, prompt, response)
-        return self.template.format(prompt=prompt, response=response)
+        return self.template.format(prompt=dialogue(prompt), response=response)
 
     def _as_trained(self, prompts: list[str], responses: list[str]) -> Encoded:
         """As `train.reward` encodes."""
@@ -182,7 +183,7 @@ class ClassifierTexts:
             encoded = self.tokenizer(opened, verbose=False, add_special_tokens=False)
         else:
             before, _, _ = self.template.partition("{response}")
-            prefixes = [before.format(prompt=prompt) for prompt in prompts]
+            prefixes = [before.format(prompt=dialogue(prompt)) for prompt in prompts]
             encoded = self.tokenizer(prefixes, truncation=True, max_length=self.longest)
         ids: list[list[int]] = encoded["input_ids"]
         return ids

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field
 
+from polyalign.data.chats import dialogue
 from polyalign.models import own_code, sources
 from polyalign.settings import Shown, Strict
 
@@ -24,6 +25,7 @@ def scored_text(text: str, prompt: str, response: str) -> str:
     """The text that is scored: the response, or `whole`: prompt and response, a space between."""
     if text == "response":
         return response
+    prompt = dialogue(prompt)
     joined = prompt[-1:].isspace() or response[:1].isspace() or not (prompt and response)
     return prompt + response if joined else f"{prompt} {response}"
 

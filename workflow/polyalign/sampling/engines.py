@@ -1,18 +1,19 @@
 """Engines that draw responses to a batch of prompts: transformers, or vLLM if it is installed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any, Protocol, cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from polyalign.data.cut_off import whole_sentences
 from polyalign.data.packages import resolve
 from polyalign.errors import InputError
 from polyalign.models.endings import forget_own_rule, sampling_rule, without_end
 from polyalign.models.sources import adapter_base, gguf_parts
-from polyalign.settings import SamplingRule
+from polyalign.settings import SamplingRule, Trim
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,13 @@ def finished(
     kept = list(ids) if end is None else list(ids[: end + 1])
     text = str(tokenizer.decode(without_end(kept, ends), skip_special_tokens=True)).strip()
     return Response(kept, text, truncated=end is None)
+
+
+def trimmed(response: Response, trim: Trim) -> Response:
+    """A response as the study's rule leaves it: cut back to whole sentences if a limit ended it."""
+    if trim is None or not response.truncated:
+        return response
+    return replace(response, text=whole_sentences(response.text))
 
 
 class TransformersEngine:

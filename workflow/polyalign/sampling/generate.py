@@ -14,7 +14,7 @@ from polyalign.models.encoding import check_lengths, max_positions, prompt_ids, 
 from polyalign.models.endings import end_text, end_tokens
 from polyalign.models.logprobs import response_logprobs
 from polyalign.models.sources import fingerprint
-from polyalign.sampling.engines import Engine, Response
+from polyalign.sampling.engines import Engine, Response, trimmed
 from polyalign.settings import CHAT, SamplingRule
 
 READ_AT_ONCE = 64
@@ -64,7 +64,7 @@ def generate(
         One row per response: `prompt_id`, `candidate`, `prompt`, `response`, `split`, `n_tokens`
         (end token included), `truncated` (the token limit ended it), `end_token` (the token that
         ended it, as text; empty if there is none), `logprob`, `logprob_base` (nats, sums over the
-        tokens).
+        tokens). Its `attrs["trimmed"]` is the number of texts that `sampling.trim` made shorter.
 
     Raises:
         InputError: if prompts leave no room for a response, a shard would be empty, or a batch
@@ -88,7 +88,7 @@ def generate(
             f"{policy}: {shards} shards asked of {len(batches)} batches of {batch_size}; "
             "lower sampling.shards or sampling.batch_size"
         )
-    records, tokens = [], 0
+    records, tokens, shortened = [], 0, 0
     numbers = tqdm(range(shard, len(batches), shards), unit="batch", mininterval=5)
     for number in numbers:
         places = [place for *_, place in batches[number]]
@@ -106,13 +106,17 @@ def generate(
         tokens += sum(len(response.ids) for response in responses)
         seconds = max(numbers.format_dict["elapsed"], 1e-3)
         numbers.set_postfix_str(f"{tokens / seconds:.0f} tokens/s", refresh=False)
+        texts_kept = [trimmed(response, sampling.trim).text for response in responses]
+        shortened += sum(
+            text != response.text for text, response in zip(texts_kept, responses, strict=True)
+        )
         for row, (_, prompt_id, candidate, place) in enumerate(batches[number]):
             records.append(
                 {
                     "prompt_id": prompt_id,
                     "candidate": candidate,
                     "prompt": texts[row],
-                    "response": responses[row].text,
+                    "response": texts_kept[row],
                     "split": prompts["split"].iloc[place],
                     "n_tokens": len(responses[row].ids),
                     "truncated": responses[row].truncated,
@@ -121,15 +125,22 @@ def generate(
                     "logprob_base": reference[row],
                 }
             )
-    return pd.DataFrame(records).sort_values(KEY).reset_index(drop=True)
+    samples = pd.DataFrame(records).sort_values(KEY).reset_index(drop=True)
+    samples.attrs["trimmed"] = shortened
+    return samples
 
 
 def counts(samples: pd.DataFrame) -> dict[str, int]:
-    """The number of responses, of empty ones, and of those that the token limit ended."""
+    """The number of responses, of empty ones, of those that the token limit ended, and of trimmed.
+
+    Args:
+        samples: as `generate` returns them.
+    """
     return {
         "responses": len(samples),
         "empty": int((samples["response"] == "").sum()),
         "truncated": int(samples["truncated"].sum()),
+        "trimmed": samples.attrs["trimmed"],
     }
 
 

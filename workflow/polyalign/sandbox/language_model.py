@@ -19,6 +19,7 @@ from tqdm import tqdm
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from polyalign.errors import InputError
+from polyalign.models.encoding import written_out
 from polyalign.models.logprobs import encode_responses
 from polyalign.runtime.files import atomic_write, versions
 from polyalign.sandbox.muon import Muon
@@ -235,7 +236,7 @@ def train_lm(
     torch.manual_seed(seed)
     dialogues = read_corpus(corpus)
     texts = [
-        f"{template.format(prompt=prompt)} {response}"
+        f"{written_out(template, prompt)} {response}"
         for prompt, response in zip(dialogues["prompt"], dialogues["response"], strict=True)
     ]
     tokenizer = build_tokenizer(texts, vocabulary, positions)

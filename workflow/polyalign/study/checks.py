@@ -543,7 +543,9 @@ def _sources(made: Partial) -> None:
             at = ("prompts", "sources", index, "path")
             _data_source(made, at, source.path, [source.split], PROMPT_TABLE_FILES)
     for name, data in sections.get("preferences", {}).items():
-        _data_source(made, ("preferences", name, "path"), data.path, _splits(made, name))
+        named = {"train": data.train_split, "test": data.test_split}
+        splits = [named[split] for split in _splits(made, name)]
+        _data_source(made, ("preferences", name, "path"), data.path, splits)
     for name, model in sections.get("reward_models", {}).items():
         key = ("reward_models", name)
         if model.labels is not None:

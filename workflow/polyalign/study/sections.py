@@ -87,6 +87,7 @@ def _slack(slack: Any) -> Any:
 Slack = Annotated[float | str, BeforeValidator(_slack)]
 Level = Annotated[float | str, BeforeValidator(_level)]
 Palette = Annotated[dict[str, Level], Field(min_length=1), AfterValidator(_palette)]
+Turns = Literal["all", "first"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -144,15 +145,26 @@ class PromptSource(Strict):
 
     path: str = Field(
         description="Folder in Anthropic HH's layout, .jsonl or .jsonl.gz file, .csv, .parquet or "
-        ".json table, or hub data set `owner/name` or `owner/name/folder`."
+        ".json table, or hub data set `owner/name` or `owner/name/folder`. Prompts are texts or "
+        "lists of chat messages, or what comes before the answers of preference pairs."
     )
     split: str = Field(
         default="test", description="File of the folder, or split of the hub data set."
     )
     column: str | None = Field(
         default=None,
-        description="Column of the prompts (default: `prompt`, or the first human turn of HH's "
-        "`chosen`; with `opening`: `text`).",
+        description="Column of the prompts (default: `prompt`, `instruction`, or what is asked in "
+        "the conversations of `chosen` or `messages`; with `opening`: `text`).",
+    )
+    turns: Turns = Field(
+        default="all",
+        description="What is the prompt of a conversation: all before the answer, or its first "
+        "question alone, as in the published tables.",
+    )
+    input_column: str | None = Field(
+        default=None,
+        description="Column of what an instruction is applied to, where it is not empty; "
+        "`template: alpaca` has a place for it, elsewhere it follows the instruction.",
     )
     opening: Opening | None = Field(
         default=None,
@@ -169,8 +181,14 @@ class Prompts(Strict):
     )
     template: PromptTemplate = Field(
         default="{prompt}",
-        description="What the model reads: text around {prompt}, or `chat`, the chat template of "
-        "the model's tokenizer.",
+        description="What the model reads: text around {prompt}, in which further turns are named "
+        "as in Anthropic's data; `chat`, the chat template of the model's tokenizer; or `alpaca`, "
+        "Alpaca's instruction with an input or without.",
+    )
+    system: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="System prompt before every prompt and preference pair that has none (default: "
+        "none). In a template without a place for it, it stands first.",
     )
     limit: Count | None = Field(
         default=None, description="At most this many distinct prompts (default: all there are)."
@@ -254,13 +272,35 @@ class Preferences(Strict):
     """A set of preference pairs: of two responses to a prompt, the better one."""
 
     path: str = Field(
-        description="Folder in Anthropic HH's layout, .jsonl or .jsonl.gz file (a tenth of its "
-        "prompts are held out), or hub data set `owner/name` or `owner/name/folder`."
+        description="Folder in Anthropic HH's layout, .jsonl, .jsonl.gz or .parquet file, or hub "
+        "data set `owner/name` or `owner/name/folder`. Its rows hold `prompt`, `chosen` and "
+        "`rejected`, texts or lists of chat messages; or whole conversations under `chosen` and "
+        "`rejected`; or responses with a `label`."
+    )
+    train_split: str = Field(
+        default="train",
+        description="File of the folder, or split of the hub data set, to train on.",
+    )
+    test_split: str = Field(
+        default="test",
+        description="The one that is held out. Where it is also `train_split`, and of a single "
+        "file, a tenth of the prompts are held out.",
+    )
+    turns: Turns = Field(
+        default="all",
+        description="What is read of a conversation: its first answers that differ, and all before "
+        "them, or the first question and its answers alone, as in the published tables.",
+    )
+    label: str | None = Field(
+        default=None,
+        description="What decides which response is better, where rows do not name it: the column "
+        "with the number of `response_0` or `response_1` (PKU-SafeRLHF), or the attribute that "
+        "responses are rated by (HelpSteer, UltraFeedback), higher being better.",
     )
     max_words: Count | None = Field(
         default=None,
-        description="Prompts and responses are cut to this many words (default: no cut); a "
-        "response that was cut gets no end token.",
+        description="Responses, and every turn of a prompt, are cut to this many words (default: "
+        "no cut); a response that was cut gets no end token.",
     )
 
 

@@ -31,7 +31,7 @@ from polyalign.models.plain import check_causal
 from polyalign.models.sources import ADAPTER, gguf_parts
 from polyalign.runtime.files import atomic_write
 from polyalign.runtime.job import is_main_process
-from polyalign.settings import CHAT
+from polyalign.settings import ALPACA, CHAT
 from polyalign.train.inputs import Run
 
 
@@ -257,7 +257,7 @@ def check_fit(
 
     With `ended` an end token follows the texts.
     """
-    if template != CHAT and "{prompt}" not in template:
+    if template not in (CHAT, ALPACA) and "{prompt}" not in template:
         raise InputError(f"template {template!r} has no {{prompt}}; put it where the prompt goes")
     if getattr(model, "_hf_peft_config_loaded", False):
         raise InputError(

@@ -160,7 +160,9 @@ class PpoTrainer(Trainer):
         texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
         ends: list[str | None] = [end_text(ids, self.ends, self.tokenizer) for ids in responses]
         scores = {
-            name: torch.tensor(rl.scored(name, score, prompts, texts, ends))
+            name: torch.tensor(
+                rl.scored(name, score, prompts, texts, ends, self.task.sampling.trim)
+            )
             .float()
             .to(self.args.device)
             for name, score in self.task.rewards.items()

@@ -22,14 +22,16 @@ from transformers import (
 )
 from transformers.trainer_callback import ExportableState
 
+from polyalign.data.cut_off import whole_sentences
 from polyalign.errors import InputError
 from polyalign.models.encoding import check_lengths, max_positions
+from polyalign.models.endings import NO_END
 from polyalign.models.load import load_model
 from polyalign.palettes.record import lam_of
 from polyalign.rewards import Score, check_finite, check_weights, load_all, score_of
 from polyalign.runtime.files import versions
 from polyalign.runtime.job import is_main_process
-from polyalign.settings import SamplingRule
+from polyalign.settings import SamplingRule, Trim
 from polyalign.train import common
 from polyalign.train.closed_loop import Aim, ClosedLoop, aim_of
 from polyalign.train.inputs import TrainingInputs
@@ -153,16 +155,25 @@ def weighed(task: Task) -> dict[str, float]:
 
 
 def scored(
-    name: str, score: Score, prompts: list[str], completions: list[str], ends: list[str | None]
+    name: str,
+    score: Score,
+    prompts: list[str],
+    completions: list[str],
+    ends: list[str | None],
+    trim: Trim,
 ) -> np.ndarray:
     """Rewards (n,), float64, of one value, as annotation gives them.
 
-    The score reads prompts without template, stripped responses, and their end tokens.
+    The score reads prompts without template, stripped responses, which the sampling rule trims as
+    those of the pool, and their end tokens.
 
     Raises:
         InputError: if a reward is not finite.
     """
     texts = [text.strip() for text in completions]
+    if trim is not None:
+        both = zip(texts, ends, strict=True)
+        texts = [whole_sentences(text) if end == NO_END else text for text, end in both]
     rewards = np.asarray(score_of(score, prompts, texts, ends), dtype=np.float64)
     check_finite(name, rewards, completions)
     return rewards

@@ -28,6 +28,7 @@ from polyalign.models.endings import end_text, end_tokens, without_end
 from polyalign.rewards import Score
 from polyalign.sampling.drawing import sampler
 from polyalign.sampling.engines import Engine
+from polyalign.settings import Trim
 from polyalign.train import common, rl
 from polyalign.train.closed_loop import ClosedLoop, group_covariance
 from polyalign.train.inputs import Run, TrainingInputs
@@ -146,7 +147,7 @@ ALGORITHMS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 
 
 def reward_function(
-    name: str, score: Score, ends: list[int], tokenizer: Any
+    name: str, score: Score, ends: list[int], tokenizer: Any, trim: Trim = None
 ) -> Callable[..., list[float]]:
     """`score` as trl calls it, under the value's name (which trl takes for its metrics).
 
@@ -155,6 +156,7 @@ def reward_function(
         score: its reward function.
         ends: ids of the end tokens.
         tokenizer: gives them their texts.
+        trim: what the sampling rule makes of texts without an end token.
     """
 
     def reward(completion_ids: list[list[int]], **columns: Any) -> list[float]:
@@ -162,7 +164,7 @@ def reward_function(
         written = [without_end(ids, ends) for ids in completion_ids]
         texts = tokenizer.batch_decode(written, skip_special_tokens=True)
         ended: list[str | None] = [end_text(ids, ends, tokenizer) for ids in completion_ids]
-        rewards = rl.scored(name, score, columns[PROMPT], texts, ended)
+        rewards = rl.scored(name, score, columns[PROMPT], texts, ended, trim)
         return [float(number) for number in rewards]
 
     reward.__name__ = name
@@ -228,7 +230,8 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
     order = rl.prompt_order(len(texts), section.steps, per_step, run.seed)
     ends = end_tokens(policy.generation_config, tokenizer)
     functions: list[Any] = [
-        reward_function(name, task.rewards[name], ends, tokenizer) for name in weights
+        reward_function(name, task.rewards[name], ends, tokenizer, task.sampling.trim)
+        for name in weights
     ]
     rows = {"prompt": [texts[row] for row in order], PROMPT: [task.prompts[row] for row in order]}
     trainer = trainer_class(

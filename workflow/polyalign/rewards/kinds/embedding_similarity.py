@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
+from polyalign.data.chats import dialogue
 from polyalign.models.encoding import pad_with_known
 from polyalign.rewards import Score
 from polyalign.rewards.batches import Batching, max_tokens, say_cut, score_by_length, stand_in
@@ -47,6 +48,7 @@ class Scorer(Score):
 
     def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
         """Cosine similarity (n,) of n responses, or of the whole texts, to their prompts."""
+        prompts = list(map(dialogue, prompts))
         pairs = zip(prompts, responses, strict=True)
         responses = [scored_text(self.spec.text, *pair) for pair in pairs]
         texts = sorted({*prompts, *responses})

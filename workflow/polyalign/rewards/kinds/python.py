@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import AfterValidator, Field
 
+from polyalign.data.chats import dialogue
 from polyalign.errors import InputError
 from polyalign.rewards import Score
 from polyalign.rewards.spec import ValueSpec
@@ -108,7 +109,7 @@ class Scorer(Score):
         Raises:
             InputError: if the function does not return one number per response.
         """
-        returned = self.function(prompts, responses)  # type: ignore[misc]
+        returned = self.function(list(map(dialogue, prompts)), responses)  # type: ignore[misc]
         try:
             rewards = np.asarray(returned, dtype=np.float64)
         except (TypeError, ValueError) as fault:
