@@ -11,6 +11,7 @@
       palettes/lam/{palette}.json                 λ; palettes/{palette}.json adds its diagnostics
       explore/{name}.csv, tables/{name}.{kind}, plots/{figure}.{kind}
       logs/{stage}/{job}.log .json                a job's log, and its record beside it
+      calls/{judge}/                              answers of a judge, and the number of its requests
       cache/, work/{stage}-{variant}/             kept for later runs and attempts; no rule's output
 
 A part in braces may also be a wildcard of Snakemake (`"{variant}"`): rules call the same functions.
@@ -119,6 +120,10 @@ class Paths:
     def cache(self) -> str:
         """Folder of all scores, by specification and content."""
         return f"{self.results}/cache"
+
+    def calls(self, judge: str) -> str:
+        """Folder of all that a judge has answered: that of a value, or `pairs`."""
+        return f"{self.results}/calls/{judge}"
 
     def work(self, stage: str, variant: str) -> str:
         """Folder of the checkpoints of a training."""

@@ -21,9 +21,6 @@ NO_RESULT = frozenset({"accumulation", "gradient_checkpointing", "report_to", "s
 NAMES_POLICIES = ("palettes", "lam", "models")
 """Settings of a family that name its policies."""
 
-NO_SCORE = frozenset({"kind", "device", "device_map", "batch_size"})
-"""Settings of a value that the methods text leaves out, for the same reason."""
-
 ON_PAGE = 6
 """Figures on the overview page, the first of `plots`: more would make it too large to send."""
 
@@ -278,11 +275,12 @@ def _of_kept(settings: Settings, gone: set[str]) -> Settings:
 def _value_settings(study: Study, value: str) -> Settings:
     """What a value's reward is, and its settings that are not the defaults of its kind."""
     kind = type(study.values[value])
+    no_score = {"kind", *kind.SPEED}
     defaults = {name: field.default for name, field in kind.model_fields.items()}
     changed = {
         name: setting
         for name, setting in study.scorer(value).items()
-        if name not in NO_SCORE and setting != defaults[name]
+        if name not in no_score and setting != defaults[name]
     }
     # A model that the workflow makes may not be there yet, and the page must not depend on that.
     if isinstance(changed.get("index"), int) and not changed["model"].startswith("results/"):

@@ -31,6 +31,9 @@ class ValueSpec(Strict):
     AT_ONCE: ClassVar[int] = 8192
     """Texts that are scored in one call of the reward function, and then kept."""
 
+    SPEED: ClassVar[tuple[str, ...]] = ()
+    """Settings that change how the scores are computed, and at most their rounding."""
+
     kind: str = Field(description="Kind of reward: a module of polyalign.rewards.kinds.")
     label: Shown = Field(default="", description="Name on axes and in tables (default: the key).")
     unit: Shown = Field(default="", description="Unit on axes, such as `logit` or `nats/token`.")
@@ -63,18 +66,18 @@ class ValueSpec(Strict):
 
     def identity(self) -> dict[str, Any]:
         """What the scores depend on, JSON-ready; scores compare only if their identities do."""
-        return self.model_dump(exclude={"label", "unit"})
+        return self.model_dump(exclude={"label", "unit", *self.SPEED})
 
     def at_default_speed(self) -> Self:
-        """The same value, with defaults for the settings that change speed alone."""
-        return self
+        """The same value, with defaults for the settings that change no score."""
+        fields = type(self).model_fields
+        return self.model_copy(update={key: fields[key].default for key in self.SPEED})
 
 
 class ModelSpec(ValueSpec):
     """A value that a model scores."""
 
     SPEED: ClassVar = ("device", "device_map", "batch_size")
-    """Settings that change how fast the scores are computed, and at most their rounding."""
 
     model: str = Field(
         description="Hub id, folder, `package:NAME/FOLDER` of an installed package, or a folder "
@@ -112,10 +115,4 @@ class ModelSpec(ValueSpec):
         Raises:
             InputError: if there is no such model.
         """
-        settings = self.model_dump(exclude={"label", "unit", *self.SPEED})
-        return {**settings, "content": sources.fingerprint(self.model, self.revision)}
-
-    def at_default_speed(self) -> Self:
-        """As for any value: on the default device, with the default batch size."""
-        fields = type(self).model_fields
-        return self.model_copy(update={key: fields[key].default for key in self.SPEED})
+        return {**super().identity(), "content": sources.fingerprint(self.model, self.revision)}

@@ -10,6 +10,8 @@ from polyalign.families import BASE, Policy, family
 from polyalign.families.options import Training
 from polyalign.families.value_d import ValueTraining
 from polyalign.palettes.record import raised_values
+from polyalign.paths import Paths
+from polyalign.rewards.judging import Judging
 from polyalign.rewards.spec import ModelSpec, ValueSpec
 from polyalign.settings import Name, Strict, unique
 from polyalign.study.sections import (
@@ -191,7 +193,7 @@ class Study(Strict):
     def scorer(self, value: str) -> dict[str, Any]:
         """What a value's rewards depend on, JSON-ready: its entry without label and unit.
 
-        A model, template, dtype or device that the entry leaves to the study is filled in.
+        A model, template, dtype, device or folder that the entry leaves to the study is filled in.
         """
         spec = self.values[value]
         settings = spec.model_dump(exclude={"label", "unit"})
@@ -201,6 +203,8 @@ class Study(Strict):
             settings |= {key: base[key] for key in base if key not in spec.model_fields_set}
             if settings.get("template", "") is None:
                 settings["template"] = self.prompts.template
+        if isinstance(spec, Judging) and not spec.folder:
+            settings["folder"] = Paths(self.study).calls(value)
         return settings
 
     @property
