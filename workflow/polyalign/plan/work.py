@@ -308,7 +308,7 @@ def _prompt(counts: Counts) -> float:
     return counts.prompts.tokens + counts.template
 
 
-def _rows(study: Study, policy: Policy, counts: Counts) -> tuple[float, float]:
+def texts_of(study: Study, policy: Policy, counts: Counts) -> tuple[float, float]:
     """Responses in one scatter item of a policy, and the prompts that they answer."""
     prompts = counts.prompts.number
     if policy.name == POOL.name:
@@ -373,7 +373,7 @@ def _bytes(shape: Shape, dtype: str) -> float:
 def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
     """Sampling, and log-probabilities under the policy's own model and the base model."""
     shape, dtype, device = _base(study)
-    rows, _ = _rows(study, policy, counts)
+    rows, _ = texts_of(study, policy, counts)
     batch = resources.responses_at_once(study)
     prompt, new = _prompt(counts), study.sampling.max_new_tokens
     trained = policy.family != BASE.family and families.family(policy.family).kind == "train"
@@ -384,8 +384,7 @@ def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
     work = begin + sampling(shape, rows, prompt, new, batch, dtype) + judged
     if policy.family == BASE.family or trained or families.family(policy.family).learns:
         return work
-    every, among = policy.settings.get("interval", 1), policy.settings.get("top_k", 10)
-    guided = rows * math.ceil(new / every) * among
+    guided, every = guided_texts(study, policy, rows), policy.settings.get("interval", 1)
     for name in _scored(study, policy):
         spec = study.scorer(name)
         if not isinstance(study.values[name], ModelSpec):
@@ -397,6 +396,20 @@ def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
         steps = math.ceil(rows / batch) * math.ceil(new / every)
         work += reading(scorer, tokens, steps, spec["dtype"], head=False)
     return work
+
+
+def guided_texts(study: Study, policy: Policy, rows: float) -> float:
+    """Beginnings of responses that are scored where λ guides the sampling of `rows` responses."""
+    every, among = policy.settings.get("interval", 1), policy.settings.get("top_k", 10)
+    steps: int = math.ceil(study.sampling.max_new_tokens / every)
+    return rows * steps * among
+
+
+def drawn_texts(policy: Policy) -> float:
+    """Responses that are drawn and scored in reinforcement learning."""
+    settings = policy.settings
+    steps, batch = float(settings["steps"]), settings.get("batch_size", 16)
+    return steps * batch / settings.get("passes", 1)
 
 
 def _scored(study: Study, policy: Policy) -> list[str]:
@@ -437,7 +450,7 @@ def _scoring(
 
 
 def _annotate(study: Study, policy: Policy, value: str, counts: Counts) -> Work:
-    rows, prompts = _rows(study, policy, counts)
+    rows, prompts = texts_of(study, policy, counts)
     work = _scoring(study, value, rows, prompts, counts, shared=True)
     if not isinstance(study.values[value], ModelSpec):
         return work
@@ -480,7 +493,7 @@ def _reinforcement(
     """Sample, score and learn; PPO uses each response in several passes."""
     dtype = study.model.dtype if study.model else "float32"
     steps, prompt = policy.settings["steps"], _prompt(counts)
-    rows = steps * batch / policy.settings.get("passes", 1)
+    rows = drawn_texts(policy)
     tokens = prompt + counts.response
     work = sampling(shape, rows, prompt, study.sampling.max_new_tokens, batch, dtype)
     # Log-probabilities under the model as it was, and under the base model.
