@@ -53,7 +53,7 @@ def test_texts_of_all_jobs_are_counted(judged: str, write) -> None:
     assert none.calls == 0
     (bill,) = bills(study, [annotate("pool"), annotate("base"), annotate("base", "humor")])
     assert bill.calls == pytest.approx(pool + test)
-    # Two fours of the rubric, a prompt of some 10 letters, and three quarters of the longest answer.
+    # Two times 1234 of the rubric, a prompt, and three quarters of the longest answer.
     lengths = [len(f"Is it {number}?") for number in range(1000)]
     tokens = 2 + sum(lengths) / 4000 + 0.75 * sampling.max_new_tokens
     assert bill.question == pytest.approx(tokens)
@@ -74,13 +74,26 @@ def test_training_and_guidance_ask_a_judge_too(judged: str, write) -> None:
     assert "polite" in study.weighed(policy)
 
 
+def test_pairs_are_asked_in_both_orders(judged: str, write) -> None:
+    judge = "endpoint: http://a/v1, model: m, prompts: 30, rubric: '{first}{second}'"
+    text = f"{judged}evaluation:\n  judge: {{{judge}}}\n"
+    study = study_of(text, write)
+    jobs = [Planned("judge", {"family": "rloo", "variant": name}) for name in ("a", "b")]
+    _, bill = bills(study, jobs)
+    assert (bill.key, bill.calls) == ("evaluation.judge", 2 * 2 * 30)
+    few = study.prompts.model_copy(update={"test_share": 0.01})
+    _, bill = bills(study.model_copy(update={"prompts": few}), jobs)
+    assert bill.calls == 2 * 2 * 10
+    assert bill.question == 2 * 0.75 * study.sampling.max_new_tokens
+
+
 def test_more_calls_than_are_allowed_are_said(judged: str, write, tmp_path: Path) -> None:
     study = study_of(judged, write)
     jobs = [annotate("base")]
     (bill,) = bills(study, jobs)
     assert bill.calls < 20_000
     assert bill.warnings() == []
-    folder = tmp_path / "results/small/calls/polite"
+    folder = tmp_path / "results/small/calls/values/polite"
     folder.mkdir(parents=True)
     (folder / "calls").write_bytes(b"." * (20_000 - int(bill.calls)))
     (bill,) = bills(study, jobs)

@@ -15,6 +15,9 @@ from polyalign.study import Study
 ANSWER = 512
 """Tokens of an answer without a limit of its own, assumed."""
 
+PAIRS = "evaluation.judge"
+"""Key of the judge of pairs."""
+
 
 @dataclass(frozen=True)
 class Bill:
@@ -74,25 +77,32 @@ class Bill:
 
 def bills(study: Study, jobs: Sequence[Planned]) -> list[Bill]:
     """The bill of each judge of a study, for the jobs that are still to run."""
-    judges = {name: spec for name, spec in study.values.items() if isinstance(spec, Judging)}
+    judges: dict[str, Judging] = {
+        f"values.{name}": spec for name, spec in study.values.items() if isinstance(spec, Judging)
+    }
+    folders = {f"values.{name}": study.scorer(name).get("folder", "") for name in study.values}
+    if pairs := study.pair_judge:
+        judges[PAIRS], folders[PAIRS] = pairs, pairs.folder
     if not judges:
         return []
     counted = counts(study)
     calls = dict.fromkeys(judges, 0.0)
     for job in jobs:
         stage, fixed = stage_of(study, job.rule)
+        if stage == "judge":
+            calls[PAIRS] += work.pairs_of(study, counted) * 2
         for value, texts in _scored(study, stage, {**fixed, **job.wildcards}, counted).items():
-            if value in calls:
-                calls[value] += texts
+            if f"values.{value}" in calls:
+                calls[f"values.{value}"] += texts
     return [
         Bill(
-            f"values.{name}",
+            key,
             spec,
-            calls[name],
+            calls[key],
             _question(spec.model_dump()["rubric"], counted),
-            calls_made(study.scorer(name)["folder"]),
+            calls_made(folders[key]),
         )
-        for name, spec in judges.items()
+        for key, spec in judges.items()
     ]
 
 
@@ -124,10 +134,9 @@ def _question(rubric: str, counted: Counts) -> float:
 
 def _count(number: float) -> str:
     """A number of three figures at most, since it is an estimate."""
-    for unit, size in ((" billion", 1e9), (" million", 1e6), ("", 1.0)):
-        if number >= size:
-            break
-    return f"{float(f'{number / size:.3g}'):,g}{unit}"
+    sizes = ((" billion", 1e9), (" million", 1e6), ("", 0.0))
+    unit, size = next(one for one in sizes if number >= one[1])
+    return f"{float(f'{number / (size or 1.0):.3g}'):,g}{unit}"
 
 
 def _money(cost: float) -> str:

@@ -45,7 +45,8 @@ def doubts(study: Study) -> list[str]:
 
 def _keys(study: Study) -> list[str]:
     """Keys of servers that the environment lacks; another one may have them."""
-    servers = {f"values.{name}": spec for name, spec in study.values.items()}
+    servers: dict[str, object] = {f"values.{name}": spec for name, spec in study.values.items()}
+    servers["evaluation.judge"] = study.evaluation.judge
     return [
         f"{key}: the environment variable {spec.key_env} is not set here; the jobs need the key of "
         f"{spec.endpoint} in it"

@@ -50,12 +50,18 @@ def mixed(study: Study) -> list[Policy]:
 
 def tables(study: Study) -> list[str]:
     """Names of the tables of the report."""
-    return [name for name in TABLES if name != "mixing" or soups(study)]
+    asked = {"mixing": bool(soups(study)), "judge": study.evaluation.judge is not None}
+    return [name for name in TABLES if asked.get(name, True)]
 
 
 def captions(study: Study) -> dict[str, str]:
     """Table → what it shows of this study; `{prompts}` is only known when it is measured."""
-    known = {"{opponent}": opponent(study), "{slack}": f"{study.slack:g}"}
+    judge = study.evaluation.judge
+    known = {
+        "{opponent}": opponent(study),
+        "{slack}": f"{study.slack:g}",
+        "{pairs}": str(judge.prompts) if judge else "",
+    }
     found = {}
     for name in tables(study):
         found[name] = TABLES[name].caption
@@ -334,6 +340,7 @@ def rule_graph_settings(study: Study) -> Settings:
         "reward_models": bool(study.reward_models),
         "palettes": bool(study.palettes),
         "needs": sorted(needs),
+        **({"judge": True} if study.evaluation.judge else {}),
     }
 
 

@@ -21,6 +21,7 @@ from polyalign.plan import resources, stages
 from polyalign.plan.counts import Counts, template_tokens
 from polyalign.plan.machine import Gpu, Machine
 from polyalign.plan.resources import BYTES, Load, Method
+from polyalign.rewards.judging import Judging
 from polyalign.rewards.spec import ModelSpec
 from polyalign.study import Study
 
@@ -67,6 +68,9 @@ POOL_SECONDS = {
 
 DIALOGUE_SECONDS, ROW_SECONDS = 1.2e-4, 3.0e-5
 """Seconds to write a dialogue of the sandbox, and to score a response without a model."""
+
+ASKED_SECONDS = 1.0
+"""Seconds until a judge has answered, roughly; finished jobs correct it."""
 
 
 @dataclass(frozen=True)
@@ -289,6 +293,8 @@ def of_job(study: Study, stage: str, wildcards: Mapping[str, str], counts: Count
         if stage == "annotate":
             return _annotate(study, policy, wildcards["value"], counts)
         return _generate(study, policy, counts)
+    if stage == "judge" and (judge := study.evaluation.judge):
+        return Work(plain=2 * pairs_of(study, counts) * ASKED_SECONDS / judge.parallel)
     if stage == "world":
         return Work(plain=DIALOGUE_SECONDS * (study.sandbox.dialogues if study.sandbox else 0))
     pool = counts.prompts.number * study.sampling.candidates
@@ -398,6 +404,13 @@ def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
     return work
 
 
+def pairs_of(study: Study, counts: Counts) -> float:
+    """Pairs of answers of one policy and its opponent that a judge compares."""
+    judge = study.evaluation.judge
+    tested = counts.prompts.number * study.prompts.test_share
+    return min(float(judge.prompts), tested) if judge else 0.0
+
+
 def guided_texts(study: Study, policy: Policy, rows: float) -> float:
     """Beginnings of responses that are scored where λ guides the sampling of `rows` responses."""
     every, among = policy.settings.get("interval", 1), policy.settings.get("top_k", 10)
@@ -429,7 +442,10 @@ def _scoring(
 
     With `shared`, a decoder reads the prompt of several responses once.
     """
-    if not isinstance(study.values[value], ModelSpec):
+    found = study.values[value]
+    if isinstance(found, Judging):
+        return Work(plain=ASKED_SECONDS * rows / found.parallel)
+    if not isinstance(found, ModelSpec):
         return Work(plain=ROW_SECONDS * rows)
     spec = study.scorer(value)
     shape = shape_of(study, spec["model"], spec["dtype"])

@@ -14,14 +14,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from polyalign.data.keys import content_key
 from polyalign.errors import InputError
 from polyalign.rewards.posting import HalfReplyError, Remote, Server
-from polyalign.settings import Count, Strict
+from polyalign.settings import Count, Strict, asks_about
 
 Verdict = TypeVar("Verdict")
 
@@ -76,7 +76,26 @@ class Judging(Remote):
     folder: str = Field(
         default="",
         description="Where raw answers are kept and requests are counted (default: "
-        "results/<study>/calls/<name>).",
+        "results/<study>/calls/values/<value>, and calls/pairs for pairs).",
+    )
+
+    def at_default_conduct(self) -> Self:
+        """The same judge, with defaults for the settings that change no answer."""
+        fields = type(self).model_fields
+        return self.model_copy(update={key: fields[key].default for key in self.CONDUCT})
+
+
+class PairJudge(Judging):
+    """A language model that says which of two answers is better, asked in both orders."""
+
+    rubric: Annotated[str, AfterValidator(asks_about("first", "second"))] = Field(
+        description="The question: text with {first} and {second}, the answers A and B, and "
+        "{prompt}. It must ask for a reply that ends with the word A, B or tie."
+    )
+    prompts: Count = Field(
+        default=100,
+        description="Test prompts, of each policy one answer against one of evaluation.opponent: "
+        "the first ones by their id, which is a hash. Each takes two calls.",
     )
 
 
@@ -105,6 +124,11 @@ class Given:
     model: str | None
     usage: dict[str, Any] | None
     time: str
+
+    @property
+    def text(self) -> str:
+        """The answer, without what a model that reasons thought before."""
+        return self.answer.rpartition("</think>")[2]
 
 
 class Kept:
@@ -205,13 +229,13 @@ class Judge:
         self.kept = Kept(Path(judging.folder), judging.max_calls)
 
     def verdicts(
-        self, questions: Sequence[str], read: Callable[[str], Verdict]
+        self, questions: Sequence[str], read: Callable[[Given], Verdict]
     ) -> list[Verdict | NoVerdictError]:
         """The verdict on each question, or why there is none; equal questions are asked once.
 
         Args:
             questions: n questions.
-            read: makes a verdict of the text of an answer; raises `NoVerdictError`.
+            read: makes a verdict of an answer; raises `NoVerdictError`.
 
         Raises:
             InputError: if the server refuses, is silent, or `max_calls` is reached; answers that
@@ -230,7 +254,7 @@ class Judge:
         found = {question: one.result() for question, one in zip(distinct, asked, strict=True)}
         return [found[question] for question in questions]
 
-    def _verdict(self, question: str, read: Callable[[str], Verdict]) -> Verdict | NoVerdictError:
+    def _verdict(self, question: str, read: Callable[[Given], Verdict]) -> Verdict | NoVerdictError:
         body: dict[str, Any] = {
             "model": self.judging.model,
             "messages": [{"role": "user", "content": question}],
@@ -261,10 +285,10 @@ class Judge:
         return given
 
 
-def _read(given: Given, read: Callable[[str], Verdict]) -> Verdict:
+def _read(given: Given, read: Callable[[Given], Verdict]) -> Verdict:
     if given.finish in UNFINISHED:
         raise NoVerdictError(f"it ended early ({given.finish}): {given.answer[-200:]!r}")
-    return read(given.answer.rpartition("</think>")[2])
+    return read(given)
 
 
 def _content(reply: Any) -> tuple[str, str | None]:

@@ -56,6 +56,21 @@ def last_object(text: str) -> dict[str, Any] | None:
     return found
 
 
+def preferred(text: str) -> Literal["A", "B", "tie"]:
+    """The better answer of two, A or B, by the last word of an answer: `A`, `B` or `tie`.
+
+    Raises:
+        NoVerdictError: if the last word is another.
+    """
+    words = [word.strip(AROUND) for word in re.split(r"[\s:=]+", text)]
+    last = next((word for word in reversed(words) if word), "")
+    if last == "A" or last == "B":
+        return last
+    if last.lower() == "tie":
+        return "tie"
+    raise NoVerdictError(f"its last word is not A, B or tie: {text[-200:]!r}")
+
+
 def _last(text: str) -> float:
     """The last number of a text; `8/10`, `8 out of 10` and `1,000` are none."""
     words = [word.strip(AROUND) for word in re.split(r"[\s:=]+", text)]

@@ -11,7 +11,7 @@ from polyalign.families.options import Training
 from polyalign.families.value_d import ValueTraining
 from polyalign.palettes.record import raised_values
 from polyalign.paths import Paths
-from polyalign.rewards.judging import Judging
+from polyalign.rewards.judging import Judging, PairJudge
 from polyalign.rewards.spec import ModelSpec, ValueSpec
 from polyalign.settings import Name, Strict, unique
 from polyalign.study.sections import (
@@ -178,7 +178,7 @@ class Study(Strict):
 
         How fast values are scored, and where trainings report and when they write checkpoints.
         """
-        sections = {
+        sections: dict[str, Any] = {
             "values": {name: spec.at_default_speed() for name, spec in self.values.items()},
             "reward_models": {name: one.unseen() for name, one in self.reward_models.items()},
             "policies": {
@@ -186,6 +186,9 @@ class Study(Strict):
                 for name, one in self.policies.items()
             },
         }
+        if judge := self.evaluation.judge:
+            asked = {"judge": judge.at_default_conduct()}
+            sections["evaluation"] = self.evaluation.model_copy(update=asked)
         study = self.model_copy(update=sections)
         study.__dict__.pop("all_policies", None)
         return study
@@ -206,6 +209,20 @@ class Study(Strict):
         if isinstance(spec, Judging) and not spec.folder:
             settings["folder"] = Paths(self.study).calls(value)
         return settings
+
+    @property
+    def pair_judge(self) -> PairJudge | None:
+        """The judge of pairs of answers, with its folder."""
+        judge = self.evaluation.judge
+        if judge is None or judge.folder:
+            return judge
+        return judge.model_copy(update={"folder": Paths(self.study).calls()})
+
+    @property
+    def judged(self) -> list[Policy]:
+        """The policies whose answers a judge compares with the opponent's."""
+        opponent = self.evaluation.opponent
+        return [policy for policy in self.evaluated if policy.name != opponent]
 
     @property
     def columns(self) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from polyalign.errors import InputError
 from polyalign.rewards import Score
-from polyalign.rewards.judging import Judge, Judging, NoVerdictError
+from polyalign.rewards.judging import Given, Judge, Judging, NoVerdictError
 from polyalign.rewards.spec import ValueSpec
 from polyalign.rewards.verdicts import Rule, score
 from polyalign.settings import asks_about, fields
@@ -95,5 +95,5 @@ class Scorer(Score):
             dtype=np.float64,
         )
 
-    def _read(self, answer: str) -> float:
-        return score(answer, self.spec.answer, self.spec.low, self.spec.high)
+    def _read(self, given: Given) -> float:
+        return score(given.text, self.spec.answer, self.spec.low, self.spec.high)
