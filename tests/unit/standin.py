@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
+
 SECRET = "sk-very-secret-4711"
 
 
@@ -95,7 +97,11 @@ def stand_in(answer: Callable[[Any, int], Reply]) -> Iterator[StandIn]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server,
+    ):
+        patch.setenv("no_proxy", "*")
         made = StandIn(f"http://127.0.0.1:{server.server_port}/v1", answer)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield made

@@ -72,7 +72,7 @@ def test_a_judge_stands_beside_the_rewards_and_its_key_nowhere(
         assert {"judge:map-d:longer", "judge:best-of:longer", "judged", "overview"} <= again
         assert not {one for one in again if one.startswith(("decode", "winrate", "solve"))}
     judged = pd.read_csv(results / "tables/judge.csv").set_index("family")
-    assert judged.index.tolist() == ["map-d", "best-of"]
+    assert set(judged.index) == {"map-d", "best-of"}
     assert (judged["n_pairs"] == 12).all()
     assert (judged["differ"] == 0).all()
     assert (judged["long_agreement"] == 1).all()

@@ -64,8 +64,10 @@ def preferred(text: str) -> Literal["A", "B", "tie"]:
     """
     words = [word.strip(AROUND) for word in re.split(r"[\s:=]+", text)]
     last = next((word for word in reversed(words) if word), "")
-    if last == "A" or last == "B":
-        return last
+    if last == "A":
+        return "A"
+    if last == "B":
+        return "B"
     if last.lower() == "tie":
         return "tie"
     raise NoVerdictError(f"its last word is not A, B or tie: {text[-200:]!r}")
