@@ -4,7 +4,9 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -19,7 +21,7 @@ from polyalign import rewards
 from polyalign.data.keys import prompt_id
 from polyalign.data.tables import write_table
 from polyalign.errors import InputError
-from polyalign.rewards import posting
+from polyalign.rewards import judging, posting
 from polyalign.rewards.annotate import annotate
 from polyalign.rewards.judging import NoVerdictError, calls_made
 from polyalign.rewards.score_cache import ScoreCache
@@ -215,6 +217,28 @@ def test_a_budget_stops_before_it_is_exceeded_and_counts_all_jobs(
     rewards.load(spec(max_calls=8))(["p"] * 7, texts)
     assert len(judge.asked) == 8
     assert len(set(judge.questions())) == 8
+
+
+def test_jobs_that_count_at_the_same_time_do_not_pass_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(folder: Path) -> int:
+        made = calls_made(folder)
+        time.sleep(0.05)  # all that are let in now have read the same number
+        return made
+
+    monkeypatch.setattr(judging, "calls_made", slowly)
+
+    def let_in(number: int) -> bool:
+        try:
+            judging.Kept(tmp_path, 3).count()
+        except InputError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(let_in, range(6))) == 3
+    assert calls_made(tmp_path) == 3
 
 
 def test_tries_count_against_the_budget(judge: StandIn, spec: Make, pauses: list[float]) -> None:
