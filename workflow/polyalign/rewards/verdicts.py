@@ -5,7 +5,7 @@ An answer that could be read in two ways is not read.
 
 import json
 import re
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, Literal
 
 from polyalign.rewards.judging import NoVerdictError
@@ -40,7 +40,10 @@ def _of_json(text: str) -> float:
     number = None if found is None else found.get("score")
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise NoVerdictError(f"no JSON object with a number `score`: {text[-200:]!r}")
-    return float(number)
+    try:
+        return float(number)
+    except OverflowError:
+        return inf
 
 
 def last_object(text: str) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """Rewards of a server: one POST per batch of prompts and responses."""
 
+from sys import float_info
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -70,9 +71,10 @@ class Scorer(Score):
                 "one for each, in their order; fix the server"
             )
         for place, reward in enumerate(rewards):
-            if isinstance(reward, bool) or not isinstance(reward, int | float):
+            number = isinstance(reward, int | float) and not isinstance(reward, bool)
+            if not number or not abs(reward) <= float_info.max:
                 raise InputError(
-                    f"{self.server.url}: reward {place + 1} of {count} is {reward!r}; expected a "
-                    "number; fix the server"
+                    f"{self.server.url}: reward {place + 1} of {count} is {str(reward)!r:.40}; "
+                    "expected a finite number; fix the server"
                 )
         return [float(reward) for reward in rewards]
