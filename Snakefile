@@ -97,6 +97,13 @@ else:
 include: "workflow/rules/solve.smk"
 include: "workflow/rules/decode.smk"
 include: "workflow/rules/evaluate.smk"
+
+
+if STUDY.evaluation.judge:
+
+    include: "workflow/rules/judge.smk"
+
+
 include: "workflow/rules/explore.smk"
 include: "workflow/rules/plots.smk"
 include: "workflow/rules/report.smk"

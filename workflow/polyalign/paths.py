@@ -7,10 +7,11 @@
       policies/{family}/{variant}/
         shards/samples_{i}-of-{n}.parquet         one scatter item of a policy's responses
         shards/{value}_{i}-of-{n}.parquet         the rewards of one value for that item
-        rewards.parquet, levels.csv, winrate.csv
+        rewards.parquet, levels.csv, winrate.csv, votes.jsonl
       palettes/lam/{palette}.json                 λ; palettes/{palette}.json adds its diagnostics
       explore/{name}.csv, tables/{name}.{kind}, plots/{figure}.{kind}
       logs/{stage}/{job}.log .json                a job's log, and its record beside it
+      calls/values/{value}/, calls/pairs/         answers of a judge, and the number of its requests
       cache/, work/{stage}-{variant}/             kept for later runs and attempts; no rule's output
 
 A part in braces may also be a wildcard of Snakemake (`"{variant}"`): rules call the same functions.
@@ -92,6 +93,10 @@ class Paths:
         """Win rates of a policy."""
         return self.of_policy(policy, "winrate.csv")
 
+    def votes(self, policy: Policy = OF_ANY) -> str:
+        """Votes of the judge of pairs between a policy and its opponent."""
+        return self.of_policy(policy, "votes.jsonl")
+
     def of_policy(self, policy: Policy, name: str) -> str:
         """A file of one policy."""
         return f"{self.results}/policies/{policy.name}/{name}"
@@ -119,6 +124,10 @@ class Paths:
     def cache(self) -> str:
         """Folder of all scores, by specification and content."""
         return f"{self.results}/cache"
+
+    def calls(self, value: str = "") -> str:
+        """Folder of all that the judge of a value has answered, or that of pairs of answers."""
+        return f"{self.results}/calls/{f'values/{value}' if value else 'pairs'}"
 
     def work(self, stage: str, variant: str) -> str:
         """Folder of the checkpoints of a training."""
@@ -153,7 +162,7 @@ class JobFile:
     value: str | None = None
 
 
-OF_POLICIES = ("annotate", "decode", "generate", "levels", "merge", "train", "winrate")
+OF_POLICIES = ("annotate", "decode", "generate", "judge", "levels", "merge", "train", "winrate")
 """Stages whose jobs are of one policy each; `annotate` needs the values to tell which."""
 
 FAMILIES = ("base", *NAMES)

@@ -7,6 +7,7 @@ heavy. A validator here raises ValueError with "what is wrong; what was expected
 import math
 import re
 import unicodedata
+from collections.abc import Callable
 from string import Formatter
 from typing import Annotated, Any, Literal
 
@@ -63,8 +64,12 @@ def _name(text: str) -> str:
     return text
 
 
-def _fields(template: str) -> set[str]:
-    """Names of the fields of a template; braces of the text itself are written twice."""
+def fields(template: str) -> set[str]:
+    """Names of the fields of a template; braces of the text itself are written twice.
+
+    Raises:
+        ValueError: if a brace is not closed.
+    """
     try:
         return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
     except ValueError as fault:
@@ -75,14 +80,14 @@ def _fields(template: str) -> set[str]:
 
 
 def _template(template: str, needed: str, known: set[str]) -> str:
-    fields = _fields(template)
+    found = fields(template)
     listed = " and ".join(f"{{{name}}}" for name in sorted(known))
-    if unknown := fields - known:
+    if unknown := found - known:
         raise ValueError(
             f"the template has an unknown field {{{min(unknown)}}}; expected {listed}; "
             "correct the name, or write the brace twice if it is text"
         )
-    if needed not in fields:
+    if needed not in found:
         raise ValueError(
             f"the template has no {{{needed}}}; expected {listed}; put {{{needed}}} where the "
             f"{needed} belongs"
@@ -97,6 +102,17 @@ def _prompt_template(template: str) -> str:
 
 def _response_template(template: str) -> str:
     return template if template == CHAT else _template(template, "response", {"prompt", "response"})
+
+
+def asks_about(*needed: str) -> Callable[[str], str]:
+    """A validator of a question: text with these fields, and {prompt} or not."""
+
+    def check(question: str) -> str:
+        for name in needed:
+            _template(question, name, {*needed, "prompt"})
+        return question
+
+    return check
 
 
 def looks_like_number(text: str) -> str | None:

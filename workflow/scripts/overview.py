@@ -64,6 +64,7 @@ def main(
         chosen=chosen,
         opponent=methods["evaluation"]["opponent"],
         families=read_table(job.input("families")),
+        judge=read_table(job.input("judge")) if job.inputs.get("judge") else None,
         facts=facts,
         cards=cards,
         pictures=[Picture.read(path, plots) for path in job.inputs.get("pictures", [])],

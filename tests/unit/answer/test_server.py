@@ -7,16 +7,19 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("fastapi", reason="needs the dependency group `serve`")
 uvicorn = pytest.importorskip("uvicorn", reason="needs the dependency group `serve`")
 
+from polyalign import rewards  # noqa: E402
 from polyalign.answer.answers import Answer, Answerer, as_json  # noqa: E402
 from polyalign.answer.chat import Limits  # noqa: E402
 from polyalign.answer.server import _more, make_app  # noqa: E402
 from polyalign.answer.ways import LEARNT, ask, way_of_lam, way_of_palette, way_of_policy  # noqa: E402
+from polyalign.errors import InputError  # noqa: E402
 from polyalign.study import Study  # noqa: E402
 
 LIMITS = Limits(candidates=50, body=5000)
@@ -66,6 +69,29 @@ def server(answerer: Answerer) -> Iterator[Running]:
     running = Running(answerer, None)
     yield running
     running.stop()
+
+
+def test_it_can_be_asked_as_a_judge(
+    server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    settings = {
+        "kind": "judge",
+        "endpoint": f"http://127.0.0.1:{server.port}/v1",
+        "model": "base/base",
+        "rubric": "b {response}",
+        "low": 0.0,
+        "high": 1.0,
+        "unscored": 0.5,
+        "folder": str(tmp_path),
+    }
+    # A tiny model gives no score; its answers are kept.
+    own = {"temperature": None, "max_tokens": None, "seed": 3}
+    assert rewards.load(settings | own)(["p"], ["c"]).tolist() == [0.5]
+    kept = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert {(one["question"], one["model"]) for one in kept} == {("b c", "base/base")}
+    with pytest.raises(InputError, match=r"temperature is 0; expected 1\.3"):
+        rewards.load(settings)(["p"], ["c"])
 
 
 def body(**keys: object) -> bytes:

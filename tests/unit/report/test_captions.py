@@ -89,16 +89,17 @@ def test_the_front_page_names_what_is_missing() -> None:
 def test_captions_say_how_much_was_measured(name: str, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("345 test prompts", encoding="utf-8")
+    judge = TABLES["judge"].caption.replace("{opponent}", "the base model")
     params = SimpleNamespace(
         prompts=prompts,
         opponent="dpo/x",
         left_out="Left out: a/b_c `d` |e|.",
         captions=captions(load(FOLDER.parents[1] / "configs/scores-only.yaml"))
-        | {"mixing": TABLES["mixing"].caption},
+        | {"mixing": TABLES["mixing"].caption, "judge": judge.replace("{pairs}", "9")},
     )
     text = rendered(name, params=params, config={"study": "mine"})
     assert ("345 test prompts" in text) == (name != "lambda")
-    compares = name in ("families", "summary", "winrates")
+    compares = name in ("families", "judge", "summary", "winrates")
     assert ("the base model in all" in text or "against the base model" in text or "as good as the"
             in text) == compares  # fmt: skip
     assert ("dpo/x" in text) == (name == "overview")

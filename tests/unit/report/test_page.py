@@ -197,6 +197,7 @@ def page(left_out: str = "", *, texts: bool = True, **changes: Any) -> str:
         for name, table in frames.items()
     }
     content = PageContent(
+        judge=None,
         study="small <study>",
         left_out=left_out,
         labels=LABELS,

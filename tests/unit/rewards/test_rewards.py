@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from standin import Reply, chat, stand_in
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     GPT2Config,
@@ -132,22 +133,32 @@ def test_any_kind_of_reward_can_be_negated(
     (tmp_path / "own.py").write_text(
         "def length(prompts, responses):\n    return [float(len(text)) for text in responses]\n"
     )
-    more = {
-        "sequence_classifier": {"model": folders["classifier"], "index": 1},
-        "embedding_similarity": {"model": folders["classifier"]},
-        "log_likelihood": {"model": folders["lm"]},
-        "python": {"function": "own:length"},
-    }
-    spec = {"kind": kind, **more.get(kind, {})}
-    plain, negated = rewards.load(spec), rewards.load({**spec, "sign": -1})
-    scores = plain(PROMPTS, RESPONSES)
-    assert np.ptp(scores) > 0
-    assert np.array_equal(negated(PROMPTS, RESPONSES), -scores)
-    ends: list[str | None] = ["<eos>", "", None, "<eos>"]
-    told = rewards.score_of(plain, PROMPTS, RESPONSES, ends)
-    for other in (negated, rewards.deferred({**spec, "sign": -1})):
-        assert np.array_equal(rewards.score_of(other, PROMPTS, RESPONSES, ends), -told)
-    assert (kind == "log_likelihood") == (not np.array_equal(told, scores))
+
+    def answer(body: Any, number: int) -> Reply:
+        if "responses" in body:
+            return Reply({"rewards": [len(text) for text in body["responses"]]})
+        return chat(f'{{"score": {len(body["messages"][0]["content"])}}}')
+
+    with stand_in(answer) as server:
+        asked = {"model": "m", "rubric": "{response}", "low": 0.0, "high": 99.0, "folder": "calls"}
+        more = {
+            "sequence_classifier": {"model": folders["classifier"], "index": 1},
+            "embedding_similarity": {"model": folders["classifier"]},
+            "log_likelihood": {"model": folders["lm"]},
+            "python": {"function": "own:length"},
+            "http": {"endpoint": server.url},
+            "judge": {"endpoint": server.url, **asked},
+        }
+        spec = {"kind": kind, **more.get(kind, {})}
+        plain, negated = rewards.load(spec), rewards.load({**spec, "sign": -1})
+        scores = plain(PROMPTS, RESPONSES)
+        assert np.ptp(scores) > 0
+        assert np.array_equal(negated(PROMPTS, RESPONSES), -scores)
+        ends: list[str | None] = ["<eos>", "", None, "<eos>"]
+        told = rewards.score_of(plain, PROMPTS, RESPONSES, ends)
+        for other in (negated, rewards.deferred({**spec, "sign": -1})):
+            assert np.array_equal(rewards.score_of(other, PROMPTS, RESPONSES, ends), -told)
+        assert (kind == "log_likelihood") == (not np.array_equal(told, scores))
 
 
 def test_a_label_that_is_not_there_is_refused(folders: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from polyalign.cli.arguments import add_study, load_study, read_words
 from polyalign.cli.extras import require
 from polyalign.errors import InputError
+from polyalign.plan.bills import bills
 from polyalign.plan.data_check import check_data
 from polyalign.plan.doubts import doubts
 from polyalign.plan.forecast import (
@@ -78,7 +79,11 @@ def main(argv: list[str] | None = None) -> int:
     else:
         here = plan(study, jobs, machine, finished)
     print(plan_text(study, here, on_gpu))
-    for warning in warnings(study, here):
+    asked = bills(study, jobs)
+    for bill in asked:
+        print(bill.said())
+    of_judges = [warning for bill in asked for warning in bill.warnings()]
+    for warning in [*warnings(study, here), *of_judges]:
         print(f"warning: {warning}")
     return 0
 

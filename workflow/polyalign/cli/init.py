@@ -282,7 +282,8 @@ prompts:
 
 VALUES = """\
 # One reward of each value. Kinds: sequence_classifier, embedding_similarity, log_likelihood,
-# ngram_diversity, python (a function of yours), column (of a table of scores). See docs/rewards.md.
+# ngram_diversity, judge, http, python (a function of yours), column (of a table of scores). See
+# docs/generation.md.
 values:
 """
 

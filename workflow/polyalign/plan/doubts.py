@@ -1,9 +1,11 @@
 """What is possible in a config, and probably not meant: the warnings of `polyalign check`."""
 
+import os
 from pathlib import Path
 
 from polyalign.families import Policy
 from polyalign.paths import Paths
+from polyalign.rewards.posting import Remote
 from polyalign.study import Study
 from polyalign.study.checks import similar_path
 from polyalign.study.yaml_lines import walk, written
@@ -38,7 +40,19 @@ def doubts(study: Study) -> list[str]:
                     f"{written(key)}: {text!r} is not here, so it is taken for a name on the hub; "
                     f"if {near!r} is meant, write that"
                 )
-    return found + _unnamed_mixtures(study)
+    return found + _keys(study) + _unnamed_mixtures(study)
+
+
+def _keys(study: Study) -> list[str]:
+    """Keys of servers that the environment lacks; another one may have them."""
+    servers: dict[str, object] = {f"values.{name}": spec for name, spec in study.values.items()}
+    servers["evaluation.judge"] = study.evaluation.judge
+    return [
+        f"{key}: the environment variable {spec.key_env} is not set here; the jobs need the key of "
+        f"{spec.endpoint} in it"
+        for key, spec in servers.items()
+        if isinstance(spec, Remote) and spec.key_env and not os.environ.get(spec.key_env)
+    ]
 
 
 def _unnamed_mixtures(study: Study) -> list[str]:

@@ -47,8 +47,8 @@ CHAIN = (
     ("generate",),
     ("annotate",),
     ("merge",),
-    ("levels", "winrate"),
-    ("families", "tables"),
+    ("judge", "levels", "winrate"),
+    ("families", "judged", "tables"),
     ("plot",),
     ("report",),
 )

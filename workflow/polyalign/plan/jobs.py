@@ -22,6 +22,9 @@ def jobs(study: Study) -> Iterator[tuple[str, dict[str, str]]]:
     for policy in study.evaluated:
         yield from ((stage, _of(policy)) for stage in ("levels", "winrate"))
     yield from (("decode", _of(policy)) for policy in study.of_kind("select"))
+    if study.evaluation.judge:
+        yield from (("judge", _of(policy)) for policy in study.judged)
+        yield "judged", {}
     if shown.soups(study):
         yield "mixing", {}
     if study.sandbox:

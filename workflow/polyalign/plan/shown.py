@@ -21,9 +21,6 @@ NO_RESULT = frozenset({"accumulation", "gradient_checkpointing", "report_to", "s
 NAMES_POLICIES = ("palettes", "lam", "models")
 """Settings of a family that name its policies."""
 
-NO_SCORE = frozenset({"kind", "device", "device_map", "batch_size"})
-"""Settings of a value that the methods text leaves out, for the same reason."""
-
 ON_PAGE = 6
 """Figures on the overview page, the first of `plots`: more would make it too large to send."""
 
@@ -53,12 +50,18 @@ def mixed(study: Study) -> list[Policy]:
 
 def tables(study: Study) -> list[str]:
     """Names of the tables of the report."""
-    return [name for name in TABLES if name != "mixing" or soups(study)]
+    asked = {"mixing": bool(soups(study)), "judge": study.evaluation.judge is not None}
+    return [name for name in TABLES if asked.get(name, True)]
 
 
 def captions(study: Study) -> dict[str, str]:
     """Table → what it shows of this study; `{prompts}` is only known when it is measured."""
-    known = {"{opponent}": opponent(study), "{slack}": f"{study.slack:g}"}
+    judge = study.evaluation.judge
+    known = {
+        "{opponent}": opponent(study),
+        "{slack}": f"{study.slack:g}",
+        "{pairs}": str(judge.prompts) if judge else "",
+    }
     found = {}
     for name in tables(study):
         found[name] = TABLES[name].caption
@@ -278,11 +281,12 @@ def _of_kept(settings: Settings, gone: set[str]) -> Settings:
 def _value_settings(study: Study, value: str) -> Settings:
     """What a value's reward is, and its settings that are not the defaults of its kind."""
     kind = type(study.values[value])
+    no_score = {"kind", *kind.SPEED}
     defaults = {name: field.default for name, field in kind.model_fields.items()}
     changed = {
         name: setting
         for name, setting in study.scorer(value).items()
-        if name not in NO_SCORE and setting != defaults[name]
+        if name not in no_score and setting != defaults[name]
     }
     # A model that the workflow makes may not be there yet, and the page must not depend on that.
     if isinstance(changed.get("index"), int) and not changed["model"].startswith("results/"):
@@ -336,6 +340,7 @@ def rule_graph_settings(study: Study) -> Settings:
         "reward_models": bool(study.reward_models),
         "palettes": bool(study.palettes),
         "needs": sorted(needs),
+        **({"judge": True} if study.evaluation.judge else {}),
     }
 
 

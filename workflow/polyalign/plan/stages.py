@@ -747,6 +747,45 @@ def _families_settings(study: Study, wildcards: Wildcards) -> Settings:
     }
 
 
+def _judge_settings(study: Study, wildcards: Wildcards) -> Settings:
+    judge = study.pair_judge
+    return {
+        "judge": judge.model_dump() if judge else {},
+        "policy": policy_named(study, wildcards).name,
+        "opponent": study.evaluation.opponent,
+        "seed": study.seed,
+    }
+
+
+def _judge_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    opponent = Policy.parse(study.evaluation.opponent)
+    return {
+        "rewards": paths(study).rewards(policy_named(study, wildcards)),
+        "opponent": paths(study).rewards(opponent),
+    }
+
+
+def _judged_settings(study: Study, wildcards: Wildcards) -> Settings:
+    judge = study.evaluation.judge
+    return {
+        "title": TABLES["judge"].title,
+        "caption": shown.captions(study).get("judge", ""),
+        "policies": [policy.name for policy in study.judged],
+        "labels": list(study.labels.items()),
+        "prompts": judge.prompts if judge else 0,
+        "bootstrap": study.evaluation.bootstrap,
+        "seed": study.seed,
+    }
+
+
+def _judged_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    return {
+        "rewards": [paths(study).rewards(policy) for policy in study.judged],
+        "votes": [paths(study).votes(policy) for policy in study.judged],
+        "opponent": paths(study).rewards(Policy.parse(study.evaluation.opponent)),
+    }
+
+
 def _rewards_inputs(policies: Callable[[Study], list[Policy]]) -> Callable[..., Inputs]:
     """Input function: the rewards tables of some policies."""
     return lambda study, wildcards: {
@@ -779,6 +818,7 @@ def _overview_inputs(study: Study, wildcards: Wildcards) -> Inputs:
     return {
         "summary": paths(study).table("summary"),
         "families": paths(study).table("families"),
+        "judge": [paths(study).table("judge")] if study.evaluation.judge else [],
         "palettes": shown.palettes(study),
         "manifests": shown.judged_manifests(study),
         "levels": [paths(study).levels(policy) for policy in study.evaluated],
@@ -882,6 +922,14 @@ STAGES = {
         _families_settings,
         _families_inputs,
         modules=_makers("families"),
+        compares=True,
+    ),
+    "judge": Stage("judge", _judge_settings, _judge_inputs),
+    "judged": Stage(
+        "judged",
+        _judged_settings,
+        _judged_inputs,
+        modules=_makers("judged"),
         compares=True,
     ),
     "mixing": Stage(

@@ -21,6 +21,7 @@ from polyalign.plan import resources, stages
 from polyalign.plan.counts import Counts, template_tokens
 from polyalign.plan.machine import Gpu, Machine
 from polyalign.plan.resources import BYTES, Load, Method
+from polyalign.rewards.judging import Judging
 from polyalign.rewards.spec import ModelSpec
 from polyalign.study import Study
 
@@ -74,6 +75,9 @@ POOL_SECONDS = {
 
 DIALOGUE_SECONDS, ROW_SECONDS = 1.2e-4, 3.0e-5
 """Seconds to write a dialogue of the sandbox, and to score a response without a model."""
+
+ASKED_SECONDS = 1.0
+"""Seconds until a judge has answered, roughly; finished jobs correct it."""
 
 
 @dataclass(frozen=True)
@@ -308,6 +312,8 @@ def of_job(study: Study, stage: str, wildcards: Mapping[str, str], counts: Count
         if stage == "annotate":
             return _annotate(study, policy, wildcards["value"], counts)
         return _generate(study, policy, counts)
+    if stage == "judge" and (judge := study.evaluation.judge):
+        return Work(plain=2 * pairs_of(study, counts) * ASKED_SECONDS / judge.parallel)
     if stage == "world":
         return Work(plain=DIALOGUE_SECONDS * (study.sandbox.dialogues if study.sandbox else 0))
     pool = counts.prompts.number * study.sampling.candidates
@@ -327,7 +333,7 @@ def _prompt(counts: Counts) -> float:
     return counts.prompts.tokens + counts.template
 
 
-def _rows(study: Study, policy: Policy, counts: Counts) -> tuple[float, float]:
+def texts_of(study: Study, policy: Policy, counts: Counts) -> tuple[float, float]:
     """Responses in one scatter item of a policy, and the prompts that they answer."""
     prompts = counts.prompts.number
     if policy.name == POOL.name:
@@ -409,7 +415,7 @@ def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
     Of a guided policy the base model draws, but from another distribution.
     """
     shape, dtype, device = _base(study)
-    rows, _ = _rows(study, policy, counts)
+    rows, _ = texts_of(study, policy, counts)
     batch = resources.responses_at_once(study)
     prompt, new = _prompt(counts), study.sampling.max_new_tokens
     trained = policy.family != BASE.family and families.family(policy.family).kind == "train"
@@ -427,8 +433,7 @@ def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
         work += reading(shape, tokens, math.ceil(rows / batch), dtype, head=True)
     if policy.family == BASE.family or trained or families.family(policy.family).learns:
         return work
-    every, among = policy.settings.get("interval", 1), policy.settings.get("top_k", 10)
-    guided = rows * math.ceil(new / every) * among
+    guided, every = guided_texts(study, policy, rows), policy.settings.get("interval", 1)
     for name in _scored(study, policy):
         spec = study.scorer(name)
         if not isinstance(study.values[name], ModelSpec):
@@ -440,6 +445,27 @@ def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
         steps = math.ceil(rows / batch) * math.ceil(new / every)
         work += reading(scorer, tokens, steps, spec["dtype"], head=False)
     return work
+
+
+def pairs_of(study: Study, counts: Counts) -> float:
+    """Pairs of answers of one policy and its opponent that a judge compares."""
+    judge = study.evaluation.judge
+    tested = counts.prompts.number * study.prompts.test_share
+    return min(float(judge.prompts), tested) if judge else 0.0
+
+
+def guided_texts(study: Study, policy: Policy, rows: float) -> float:
+    """Beginnings of responses that are scored where λ guides the sampling of `rows` responses."""
+    every, among = policy.settings.get("interval", 1), policy.settings.get("top_k", 10)
+    steps: int = math.ceil(study.sampling.max_new_tokens / every)
+    return rows * steps * among
+
+
+def drawn_texts(policy: Policy) -> float:
+    """Responses that are drawn and scored in reinforcement learning."""
+    settings = policy.settings
+    steps, batch = float(settings["steps"]), settings.get("batch_size", 16)
+    return steps * batch / settings.get("passes", 1)
 
 
 def _scored(study: Study, policy: Policy) -> list[str]:
@@ -458,7 +484,10 @@ def _scoring(
 
     With `shared`, a decoder reads the prompt of several responses once.
     """
-    if not isinstance(study.values[value], ModelSpec):
+    found = study.values[value]
+    if isinstance(found, Judging):
+        return Work(plain=ASKED_SECONDS * rows / found.parallel)
+    if not isinstance(found, ModelSpec):
         return Work(plain=ROW_SECONDS * rows)
     spec = study.scorer(value)
     shape = shape_of(study, spec["model"], spec["dtype"])
@@ -479,7 +508,7 @@ def _scoring(
 
 
 def _annotate(study: Study, policy: Policy, value: str, counts: Counts) -> Work:
-    rows, prompts = _rows(study, policy, counts)
+    rows, prompts = texts_of(study, policy, counts)
     if study.read_with[value] != value:
         # What another value has read is kept.
         return Work(plain=ROW_SECONDS * rows)
@@ -526,7 +555,7 @@ def _reinforcement(
     """Sample, score and learn; PPO uses each response in several passes."""
     dtype = study.model.dtype if study.model else "float32"
     steps, prompt = policy.settings["steps"], _prompt(counts)
-    rows = steps * batch / policy.settings.get("passes", 1)
+    rows = drawn_texts(policy)
     tokens = prompt + counts.response
     work = _drawing(study, counts, shape, rows, batch)
     # Log-probabilities under the model as it was, and under the base model.

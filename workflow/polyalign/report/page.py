@@ -39,6 +39,7 @@ from polyalign.report.html_tables import (
     table,
     with_code,
 )
+from polyalign.report.judged import printed_judge
 from polyalign.report.tables import families as families_table
 from polyalign.report.text import one_line, ranged, rounded, short
 
@@ -84,6 +85,7 @@ class PageContent:
         chosen: the values in which a policy has to be better.
         opponent: the policy that win rates compare with.
         families: table of `polyalign.evaluate.navigation.families`.
+        judge: numbers of `polyalign.report.judged.judge`; None without a judge.
         facts: model → what is known of it (`{"reward/helpful": {"accuracy": 0.95}}`).
         cards: name of a reward model that the study trained → its card (`polyalign.train.card`).
         pictures: the figures on the page; the first one is at its head.
@@ -104,6 +106,7 @@ class PageContent:
     chosen: Sequence[str]
     opponent: str
     families: pd.DataFrame
+    judge: pd.DataFrame | None
     facts: Mapping[str, Mapping[str, Any]]
     cards: Mapping[str, Mapping[str, Any]]
     pictures: Sequence[Picture]
@@ -144,6 +147,7 @@ def summary_html(
             "p-value of being better in all chosen values at once, adjusted for the number of "
             "policies.</p>",
             _winrates(summary, labels),
+            *_judge(content),
         ],
         "Families": [
             "<p>A policy is navigable if its win rates are at most the slack below one half in all "
@@ -483,6 +487,22 @@ def _winrates(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
         cells.append(("–" if math.isnan(p) else f"{p:.2g}", p))
         rows.append(cells)
     return table(["Policy", *labels.values(), "p (all)"], rows, search=True)
+
+
+def _judge(content: PageContent) -> list[str]:
+    """Win rates by a judge, if there is one."""
+    if content.judge is None:
+        return []
+    return [
+        "<h3>By a judge</h3>",
+        "<p>Win rates by a language model as judge, in per cent ± standard error, on one pair of "
+        "answers per prompt. It saw each pair in both orders: where its votes differ, the pair is "
+        "a tie. Shown first is the share of votes for the answer that stood first: far from 50, "
+        "the place decides. Each value has the win rate of its rewards on the same pairs, and "
+        "behind the bar the share of pairs, of those that both decide, on which judge and reward "
+        "prefer the same answer (95 % interval), and Cohen's κ, their agreement beyond chance.</p>",
+        printed(printed_judge(content.judge, content.labels), search=False),
+    ]
 
 
 def outcome(

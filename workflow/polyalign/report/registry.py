@@ -20,8 +20,8 @@ class Table:
         maker: `module:function` that makes it. For a table of the rule `tables` the function gets
             the study's numbers (`polyalign.report.tables.StudyTables`); a rule with one table calls
             its maker itself.
-        caption: what it shows, for its page and the report; `{prompts}`, `{opponent}` and
-            `{slack}` stand for those of the study.
+        caption: what it shows, for its page and the report; `{prompts}`, `{opponent}`, `{pairs}`
+            and `{slack}` stand for those of the study.
         printed: whether a paper prints it, so that it is a Markdown and a LaTeX table as well. The
             maker returns a `Printed`; else a data frame, which is a page and a CSV file alone.
         rule: the rule that makes it.
@@ -72,6 +72,21 @@ TABLES = {
         "Standard errors and 95 % intervals are clustered by prompt. Behind the bar is the win "
         "rate at equal length: what is left of it when length has no effect. Win rates of "
         "policies that choose among candidates are exact expectations over them.",
+    ),
+    "judge": Table(
+        "win rates by a judge",
+        "polyalign.report.judged:judge",
+        "Win rates against {opponent} in per cent by a language model as judge, on one pair of "
+        "answers to each of up to {pairs} of {prompts}: P(win) + ½ P(tie) ± standard error. The "
+        "judge sees each pair in both orders; a pair counts as won only if it is won in both, and "
+        "where the two votes differ it is a tie. `Orders differ` is the share of such pairs, and "
+        "`Shown first` the share of votes for an answer that are for the one shown first: far from "
+        "50, the place of an answer decides and not the answer. Each value then has the win rate "
+        "of its rewards on the same pairs, and behind the bar the share of pairs on which judge "
+        "and reward prefer the same answer, with Wilson's 95 % interval, of the number of pairs "
+        "that both decide; and Cohen's κ, the agreement beyond chance (0: none, 1: full), with "
+        "its 95 % bootstrap interval.",
+        rule="judged",
     ),
     "levels": Table(
         "levels",

@@ -127,8 +127,11 @@ def docs_text() -> str:
 
 
 def _shared() -> dict[str, type[BaseModel]]:
-    """The sections within the families' sections, by key."""
-    settings = [families.family(family).settings for family in families.NAMES]
+    """The sections within those of families and values, by key."""
+    settings: list[type[BaseModel]] = [
+        *(families.family(family).settings for family in families.NAMES),
+        *(rewards.module(kind).Spec for kind in rewards.KINDS),
+    ]
     inner = {
         name: type_at(info.annotation, ())
         for model in settings

@@ -9,6 +9,7 @@ from polyalign.data.keys import SAMPLE_COLUMNS
 from polyalign.errors import InputError
 from polyalign.families.options import LabelTable, RewardTraining
 from polyalign.map.words import check_word, rows_of
+from polyalign.rewards.judging import PairJudge
 from polyalign.settings import (
     Count,
     Name,
@@ -390,6 +391,10 @@ class Evaluation(Strict):
         description="How far below one half a win rate may be and still count as navigable: a "
         "share, or the published `published-0.03` or `published-0.06`. A level may be as far below "
         "the base level, in standard deviations of the base model's rewards.",
+    )
+    judge: PairJudge | None = Field(
+        default=None,
+        description="A language model whose win rates stand beside those of the rewards.",
     )
     hypervolume: Hypervolume = Field(
         default=Hypervolume(), description="Origin and units of hypervolumes."

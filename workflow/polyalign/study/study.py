@@ -10,7 +10,9 @@ from polyalign.families import BASE, Policy, family
 from polyalign.families.options import Training
 from polyalign.families.value_d import ValueTraining
 from polyalign.palettes.record import raised_values
+from polyalign.paths import Paths
 from polyalign.rewards import spec_of
+from polyalign.rewards.judging import Judging, PairJudge
 from polyalign.rewards.spec import ModelSpec, ValueSpec
 from polyalign.runtime.code import canonical
 from polyalign.settings import Name, Strict, unique
@@ -178,7 +180,7 @@ class Study(Strict):
 
         How fast values are scored, and where trainings report and when they write checkpoints.
         """
-        sections = {
+        sections: dict[str, Any] = {
             "values": {name: spec.at_default_speed() for name, spec in self.values.items()},
             "reward_models": {name: one.unseen() for name, one in self.reward_models.items()},
             "policies": {
@@ -186,6 +188,9 @@ class Study(Strict):
                 for name, one in self.policies.items()
             },
         }
+        if judge := self.evaluation.judge:
+            asked = {"judge": judge.at_default_conduct()}
+            sections["evaluation"] = self.evaluation.model_copy(update=asked)
         study = self.model_copy(update=sections)
         study.__dict__.pop("all_policies", None)
         return study
@@ -193,7 +198,7 @@ class Study(Strict):
     def scorer(self, value: str) -> dict[str, Any]:
         """What a value's rewards depend on, JSON-ready: its entry without label and unit.
 
-        A model, template, dtype or device that the entry leaves to the study is filled in.
+        A model, template, dtype, device or folder that the entry leaves to the study is filled in.
         """
         spec = self.values[value]
         settings = spec.model_dump(exclude={"label", "unit"})
@@ -203,6 +208,8 @@ class Study(Strict):
             settings |= {key: base[key] for key in base if key not in spec.model_fields_set}
             if settings.get("template", "") is None:
                 settings["template"] = self.prompts.template
+        if isinstance(spec, Judging) and not spec.folder:
+            settings["folder"] = Paths(self.study).calls(value)
         return settings
 
     @cached_property
@@ -214,6 +221,20 @@ class Study(Strict):
         first: dict[str, str] = {}
         rules = {name: canonical(spec_of(self.scorer(name)).reading()) for name in self.values}
         return {name: first.setdefault(rule, name) for name, rule in rules.items()}
+
+    @property
+    def pair_judge(self) -> PairJudge | None:
+        """The judge of pairs of answers, with its folder."""
+        judge = self.evaluation.judge
+        if judge is None or judge.folder:
+            return judge
+        return judge.model_copy(update={"folder": Paths(self.study).calls()})
+
+    @property
+    def judged(self) -> list[Policy]:
+        """The policies whose answers a judge compares with the opponent's."""
+        opponent = self.evaluation.opponent
+        return [policy for policy in self.evaluated if policy.name != opponent]
 
     @property
     def columns(self) -> dict[str, str]:
