@@ -247,6 +247,34 @@ def test_what_the_value_model_cannot_do_is_said(study: Study, here: Path) -> Non
         way_of_lam(validate(config), {"vowels": 1.0}, by=LEARNT)
 
 
+def test_lambda_far_beyond_the_trained_strength_is_refused(study: Study, here: Path) -> None:
+    draws = np.random.default_rng(1)
+    rewards = {"vowels": draws.normal(size=(20, 5)), "diversity": draws.normal(size=(20, 5)) / 3}
+    # Between prompts, and in the test split, rewards may differ as they like.
+    rewards["vowels"] += 9 * draws.normal(size=(20, 1))
+    rewards["vowels"][10:] *= 50
+    rows = pd.DataFrame({name: table.ravel() for name, table in rewards.items()})
+    rows.insert(0, "prompt_id", np.repeat([f"p{i}" for i in range(20)], 5))
+    rows["split"] = np.repeat(["fit", "test"], 50)
+    summed = (rewards["vowels"] + 2 * rewards["diversity"])[:10]
+    spread = np.sqrt(summed.var(axis=1, ddof=1).mean())
+    training = study.value_training
+    assert training is not None
+    most = 2 * training.strength / spread
+    path = here / "results/tiny/policies/base/pool/rewards.parquet"
+    path.parent.mkdir(parents=True)
+    write_table(rows, path, {})
+    try:
+        lam = {"vowels": 0.999 * most, "diversity": 2 * 0.999 * most}
+        assert way_of_lam(study, lam, by=LEARNT).lam == lam
+        lam = {name: weight * 1.002 for name, weight in lam.items()}
+        with pytest.raises(InputError, match=r"nats within a prompt, and the value model was tra"):
+            way_of_lam(study, lam, by=LEARNT)
+        assert way_of_lam(study, lam).lam == lam, "candidates can be chosen among"
+    finally:
+        shutil.rmtree(path.parents[1])
+
+
 def test_a_trained_policy_answers_with_its_own_model(answerer: Answerer, study: Study) -> None:
     drawn = one(answerer, way_of_policy(study, "rloo/open"), samples=MOST).texts
     model = load_causal_lm("results/tiny/models/rloo/open", dtype="float32", device="cpu")

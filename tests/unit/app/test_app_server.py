@@ -1,7 +1,9 @@
 """The app's server: 20 explorers at once, and what it refuses."""
 
+import asyncio
 import http.client
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +16,7 @@ from serving import served
 from test_exploring import NAMES, frame
 
 from polyalign.app import shown
-from polyalign.app.moving import PATH
+from polyalign.app.moving import PATH, Moves
 from polyalign.app.tables import read_tables
 from polyalign.cli.app import main
 
@@ -55,6 +57,36 @@ def test_explorers_at_once_see_their_own_palettes(path: Path, address: str) -> N
     assert len({seen for seen, _ in found}) == EXPLORERS * MOVES
     for seen, expected in found:
         assert seen == expected
+
+
+def test_moves_are_answered_one_after_the_other_first_come_first_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running, most, order = 0, 0, []
+
+    def slow(tables: object, query: str) -> dict[str, str]:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.01)
+        order.append(query)
+        running -= 1
+        return {}
+
+    async def none(*words: object) -> None: ...
+
+    async def all_at_once() -> None:
+        asked = [
+            {"type": "http", "path": PATH, "query_string": f"{i}".encode(), "headers": []}
+            for i in range(12)
+        ]
+        await asyncio.gather(*(answers({**one, "server": ("a", 1)}, none, none) for one in asked))
+
+    monkeypatch.setattr("polyalign.app.moving.moved", slow)
+    answers = Moves(none, [])
+    asyncio.run(all_at_once())
+    assert most == 1
+    assert order == [f"{i}" for i in range(12)]
 
 
 def moves(address: str, query: str, *moved: tuple[str, object]) -> dict:

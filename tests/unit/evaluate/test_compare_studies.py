@@ -283,6 +283,64 @@ def test_identical_studies_are_said_to_be_the_same(tmp_path, capsys):
     assert "5 more are the same, prompt by prompt." in out
 
 
+def test_the_first_stage_that_differs_is_named(tmp_path, capsys):
+    folders = [study(tmp_path / name, name, seed=1) for name in ("first", "second")]
+    for folder in folders:
+        (folder / "palettes/lam").mkdir(parents=True)
+        (folder / "models/rloo").mkdir(parents=True)
+        put_lam(folder, [2.0, 0.5])
+        put_weights(folder, "1")
+    assert "Every stage of second gave what it gave in first." in told(capsys, folders)
+    # From the last stage to the first: each time the earlier one is named.
+    change(folders[1], "rloo/one", "length", [(7, 0.25)])
+    spread = pd.read_parquet(folders[0] / "policies/rloo/one/rewards.parquet")["length"].std()
+    apart = f"rewards of the policies' same answers: length by up to {0.25 / spread:.1g} sd."
+    assert apart in told(capsys, folders)
+    change(folders[1], "rloo/one", "response", [(7, "other"), (8, "words too")])
+    assert "answers of the policies: 2 of 90 of rloo/one differ." in told(capsys, folders)
+    put_weights(folders[1], "2")
+    assert "weights of trained policies: 1 of 1 differ (rloo/one)." in told(capsys, folders)
+    put_lam(folders[1], [2.0, 0.498])
+    assert "λ of the palettes: one by up to 0.001 of its largest λ." in told(capsys, folders)
+    change(folders[1], "base/pool", "humor", [(3, 1e-6)])
+    assert "rewards of the pool's same answers: humor by up to" in told(capsys, folders)
+    # A reward of another answer says nothing of the reward model.
+    change(folders[1], "base/pool", "response", [(3, "other")])
+    assert "at the answers of base/pool: 1 of 150 differ." in told(capsys, folders)
+    stages = json.loads(run(capsys, "compare", *folders, "--json")[1])["stages"]["second"]
+    assert [one["stage"] for one in stages if one["same"]] == [
+        "reward models",
+        "rewards of the pool's same answers",
+        "rewards of the policies' same answers",
+    ]
+    page = tmp_path / "page.html"
+    assert run(capsys, "compare", *folders, "-o", page)[0] == 0
+    assert ">1 of 150 differ</td>" in page.read_text()
+
+
+def put_lam(folder, lam):
+    palette = {"values": ["humor", "length"], "lam": lam}
+    (folder / "palettes/lam/one.json").write_text(json.dumps(palette))
+
+
+def put_weights(folder, hashed):
+    files = {"model.safetensors": hashed, "config.json": str(folder)}
+    (folder / "models/rloo/one.json").write_text(json.dumps({"files": files}))
+
+
+def change(folder, policy, column, changes):
+    """Other answers, or numbers that are added to rewards, in some rows."""
+    path = folder / "policies" / policy / "rewards.parquet"
+    rows = pd.read_parquet(path)
+    for row, new in changes:
+        rows.loc[row, column] = new if isinstance(new, str) else rows.loc[row, column] + new
+    write_table(rows, path, {"spec": SPEC})
+
+
+def told(capsys, folders):
+    return run(capsys, "compare", *folders)[1].splitlines()[1]
+
+
 def test_the_configs_differ_in_what_they_say(studies):
     rows = dict(config_rows([FinishedStudy(folder) for folder in studies]))
     assert rows == {"new": ["–", "[1, 2]"], "seed": ["1", "2"]}

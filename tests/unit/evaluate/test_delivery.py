@@ -161,7 +161,7 @@ def test_one_answer_that_decides_a_level_is_named() -> None:
     assert set(made["n_empty"]) == {2}
     (said,) = heavy_rows({"rloo/x": made}, {"steady": "Steady", "fluency": "Fluency"})
     assert said.startswith("Fluency of rloo/x: one answer of 8 carries ")
-    assert "its reward is -18.5" in said
+    assert "its reward is −18.5" in said
     assert heavy_rows({"rloo/x": made.assign(heaviest=0.25)}, {"fluency": "Fluency"}) == []
 
 

@@ -182,8 +182,7 @@ def test_fronts_and_policies_of_a_pair_are_where_their_numbers_are(
             (line,) = (one for one in axes.lines if one.get_gid() == f"front {budget:g}")
             for levels, value in zip(line.get_data(), pair, strict=True):
                 assert levels == pytest.approx(sd(front[f"{value}_level"], value))
-    key = [text.get_text().replace("\xa0", " ") for text in drawn[0].legends[0].get_texts()]
-    assert any(text.startswith("map-d: 1 hhh-60 0.10,") for text in key)
+    assert any(text.startswith("map-d: 1 hhh-60 0.10,") for text in key_of(drawn[0]))
 
 
 @pytest.mark.parametrize(("policies", "values"), [(4, 2), (40, 12)])
@@ -200,6 +199,20 @@ def test_a_figure_of_policies_fits_with_few_and_many(
     import_module(f"polyalign.plots.figures.{name}").draw(data, [tmp_path / "figure.png"])
     _legible(drawn[0])
     assert drawn[0].get_figheight() < 10
+    # The key is below the panels, no line covers another, and none leaves the figure.
+    renderer = FigureCanvasAgg(drawn[0]).get_renderer()
+    lines = [line.get_window_extent(renderer) for line in drawn[0].legends]
+    lowest = min(axes.get_tightbbox(renderer).y0 for axes in drawn[0].axes)
+    for above, line in pairwise([None, *lines]):
+        assert line.y1 <= (lowest if above is None else above.y0 + 1)
+        assert 0 <= line.x0 <= line.x1 <= drawn[0].bbox.x1
+    assert not lines or (lines[-1].y0 >= 0 and lines[0].y1 < 0.35 * drawn[0].bbox.y1)
+
+
+def key_of(figure: Figure) -> list[str]:
+    return [
+        text.get_text().replace("\xa0", " ") for line in figure.legends for text in line.get_texts()
+    ]
 
 
 def test_labels_beside_points_cover_neither_each_other_nor_a_point(
@@ -348,8 +361,7 @@ def test_a_bound_of_the_kl_is_not_taken_for_a_measurement(
     level = (chosen["mean"]["humor"] - base["mean"]) / base["sd"]
     (point,) = (tuple(*line.get_xydata()) for line in white)
     assert point == pytest.approx((math.sqrt(chosen["kl"].iloc[0]), level))
-    key = [text.get_text() for text in drawn[0].legends[0].get_texts()]
-    assert key[-1] == "KL at most this: chooses among candidates"
+    assert key_of(drawn[0])[-1] == "KL at most this: chooses among candidates"
     found = reward_vs_kl.finding(data)
     assert "as measured on samples: rloo/hhh-60, 0.8 nats" in found
     assert "as an upper bound: map-d/hhh-60, 0.1 nats" in found

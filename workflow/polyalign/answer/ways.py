@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from polyalign.answer.reach import check_reach
 from polyalign.data.chats import with_system
 from polyalign.data.tables import read_settings
 from polyalign.errors import InputError, nearest
@@ -299,7 +300,8 @@ def _learnt(study: Study, name: str, lam: dict[str, float]) -> Way:
     """Sampling with the study's value model at λ.
 
     Raises:
-        InputError: if there is none, it is not trained, or does not know a value that λ weighs.
+        InputError: if there is none, it is not trained, does not know a value that λ weighs, or was
+            trained on λ that are far weaker.
     """
     if study.value_training is None:
         raise InputError(
@@ -315,6 +317,7 @@ def _learnt(study: Study, name: str, lam: dict[str, float]) -> Way:
                 f"{name}: λ weighs {value!r}, which the value model does not know; expected some "
                 f"of {', '.join(known)}; name it in policies.{LEARNT}.values, or leave it out"
             )
+    check_reach(study, name, lam, study.value_training.strength)
     return Way(name, "learnt", lam=lam)
 
 

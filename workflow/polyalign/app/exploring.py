@@ -6,6 +6,7 @@ numbers come from `polyalign.map`, so `polyalign solve` with the same levels pri
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import floor, log10
 
 import numpy as np
@@ -25,6 +26,8 @@ UNITS = ("raw", "quantile")
 NEAR = 5e-3
 """Distance of the bounds of a slider's end, in standard deviations."""
 FRONT_POINTS = 17
+LEVELS_KEPT = 1000
+"""Levels of a table whose numbers are kept."""
 
 Levels = Mapping[str, str]
 
@@ -100,6 +103,8 @@ class Problem:
         self._sorted = [column[rows] for column, rows in zip(rewards.T, order, strict=True)]
         self._total = [np.append(0.0, np.cumsum(weight[rows])) for rows in order]
         self.base_share = self.share_below(self.base.center)
+        # A move changes one level: the others have been read before.
+        self._raw = lru_cache(maxsize=LEVELS_KEPT)(self._read)
 
     def share_below(self, levels: np.ndarray) -> np.ndarray:
         """Share (k,) of the base policy's samples at or below raw levels (k,)."""
@@ -119,7 +124,15 @@ class Problem:
         Raises:
             InputError: on a level outside the grammar, or values that are not this problem's.
         """
-        return parse_target(levels, self.rewards, self.names, self.groups, scope=self.base.scope)
+        if set(levels) != set(self.names):
+            # It says which are wrong.
+            parse_target(levels, self.rewards, self.names, self.groups, scope=self.base.scope)
+        return np.array([self._raw(name, levels[name]) for name in self.names])
+
+    def _read(self, name: str, level: str) -> float:
+        """A level of one value, in the rewards' units."""
+        column = self.rewards[:, [self.names.index(name)]]
+        return parse_target({name: level}, column, [name], self.groups, scope=self.base.scope)[0]
 
     def move(self, levels: Levels) -> Move:
         """What a palette does.
@@ -131,7 +144,7 @@ class Problem:
         optimum = optimum_on(base, base.standardise(target))
         solution = None
         if optimum.status != "unbounded":
-            found = solve_on(base, target, names=self.names, start=optimum.lam / base.scale)
+            found = solve_on(base, target, names=self.names, optimum=optimum)
             solution = found if found.status != "infeasible" else None
         # The dual's direction proves that the target is out of reach: these values carry the proof.
         pull = optimum.lam / max(float(optimum.lam.sum()), 1e-300)

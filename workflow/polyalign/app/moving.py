@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -103,7 +103,7 @@ class Moves:
     """
 
     def __init__(self, app: ASGIApp, tables: Sequence[Table]) -> None:
-        self.app, self.tables = app, tables
+        self.app, self.tables, self.one = app, tables, CapacityLimiter(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -111,7 +111,8 @@ class Moves:
             await self.app(scope, receive, send)
             return
         try:
-            sent = await run_in_threadpool(moved, self.tables, Request(scope).url.query)
+            query = Request(scope).url.query
+            sent = await to_thread.run_sync(moved, self.tables, query, limiter=self.one)
             answer = JSONResponse(sent)
         except InputError as fault:
             answer = JSONResponse({"fault": shown.fault_html(str(fault))}, status_code=400)

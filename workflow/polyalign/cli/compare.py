@@ -63,6 +63,7 @@ def make_parser() -> Parser:
 
 
 def _compare(options: argparse.Namespace) -> int:
+    from polyalign.evaluate.parting import parting_sentence, partings
     from polyalign.evaluate.studies import FinishedStudy, compare_studies, config_rows, notes
     from polyalign.report.studies import lead, studies_page
     from polyalign.runtime.files import write_text
@@ -71,11 +72,13 @@ def _compare(options: argparse.Namespace) -> int:
     names = _names(studies)
     table, configs, said = compare_studies(studies), config_rows(studies), notes(studies)
     found = lead(table, names)
+    stages = {study.name: partings(study, studies[0]) for study in studies[1:]}
+    parted = [parting_sentence(rows, name, names[0]) for name, rows in stages.items()]
     output = options.output
     if output is not None and output.endswith((".html", ".htm")):
         labels = {value: text for study in studies for value, text in study.labels().items()}
         try:
-            write_text(output, studies_page(table, names, configs, said, labels))
+            write_text(output, studies_page(table, names, configs, said, labels, stages))
         except OSError as fault:
             raise InputError(
                 f"-o {output}: cannot be written ({fault.strerror}); name another file"
@@ -88,9 +91,15 @@ def _compare(options: argparse.Namespace) -> int:
                 {"key": key, **dict(zip(names, texts, strict=True))} for key, texts in configs
             ],
             "notes": said,
+            "stages": {name: [one._asdict() for one in rows] for name, rows in stages.items()},
             "rows": table.to_dict("records"),
         },
-        above=[found, *(f"note: {note}" for note in said), *_config_text(configs, names)],
+        above=[
+            found,
+            *parted,
+            *(f"note: {note}" for note in said),
+            *_config_text(configs, names),
+        ],
         header=list(table.columns),
         rows=table.to_numpy().tolist(),
     )

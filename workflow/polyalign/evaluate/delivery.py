@@ -254,9 +254,9 @@ def heavy_rows(levels: Mapping[str, "pd.DataFrame"], labels: Mapping[str, str]) 
         for value, label in labels.items():
             share, number = float(table["heaviest"][value]), int(table["n_samples"][value])
             if share > HEAVY and number > 1 / HEAVY:
+                reward = f"{float(table['heaviest_reward'][value]):.4g}".replace("-", "−")
                 found.append(
                     f"{label} of {policy}: one answer of {number} carries {100 * share:.0f} % of "
-                    f"the variance (its reward is {float(table['heaviest_reward'][value]):.4g}), "
-                    "so it may decide the level"
+                    f"the variance (its reward is {reward}), so it may decide the level"
                 )
     return found

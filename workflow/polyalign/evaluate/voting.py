@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from polyalign.data.chats import dialogue
 from polyalign.data.votes import Choice, Vote
 from polyalign.errors import InputError
 from polyalign.rewards.judging import Given, Judge, NoVerdictError, PairJudge
@@ -38,7 +39,7 @@ def votes_of(
         sides = (policy, ours), (opponent, theirs)
         orders += [(prompt, sides[0], sides[1]), (prompt, sides[1], sides[0])]
     questions = [
-        judge.rubric.format(prompt=prompt, first=first[1], second=second[1])
+        judge.rubric.format(prompt=dialogue(prompt), first=first[1], second=second[1])
         for prompt, first, second in orders
         if first[1] != second[1]
     ]

@@ -172,13 +172,18 @@ def solve_on(
     limits: Limits = DEFAULT_LIMITS,
     slack: bool = False,
     start: np.ndarray | None = None,
+    optimum: Optimum | None = None,
 ) -> Solution:
-    """`solve` on a base policy that is already prepared; `start` (k,) is a guess of lam."""
+    """`solve` on a base policy that is already prepared.
+
+    `start` (k,) is a guess of lam. `optimum` is what `optimum_on` found for this target and
+    tolerance, where the caller has asked it already.
+    """
     target = check_target(target, base.k)
     values = check_names(names, base.k)
-    guess = None if start is None else np.asarray(start) * base.scale
-    goal = base.standardise(target)
-    optimum = optimum_on(base, goal, tolerance=tolerance, start=guess)
+    if optimum is None:
+        guess = None if start is None else np.asarray(start) * base.scale
+        optimum = optimum_on(base, base.standardise(target), tolerance=tolerance, start=guess)
     room = None
     if slack or optimum.status != "solved":
         from polyalign.map.feasibility import feasibility_on

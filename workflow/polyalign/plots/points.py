@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 MOST_NUMBERED = 24  # more policies than this are told apart by family alone
 LINE = 0.14  # inches: a line of the key
 TOGETHER = "\N{NO-BREAK SPACE}"  # a number and its name stay on one line
-LETTERS = 16  # letters of the key that fit in an inch
+LETTERS = 18  # letters of the key that fit in an inch
+MARK = 5  # letters that a mark of the key and its margins are wide
 
 
 def number_policies(policies: Iterable[str]) -> dict[str, str]:
@@ -106,31 +108,60 @@ def interval_point(
     )
 
 
-def key_height(data: FigureData, more: int = 0) -> float:
-    """Inches that `policy_legend` needs: families, the base model and `more` in two columns.
+@dataclass(frozen=True)
+class Key:
+    """The key of policies below the panels: blocks that flow from line to line.
 
-    A family with many policies needs one line more.
+    Attributes:
+        lines: handles (with their texts) of each line.
     """
-    return LINE * (math.ceil((len(data.families) + 1 + more) / 2) + 1) + 0.1
+
+    lines: list[list[Any]]
+
+    @property
+    def height(self) -> float:
+        """Inches that it takes."""
+        return LINE * sum(map(_rows, self.lines)) + 0.1
+
+    def draw(self, figure: "Figure") -> None:
+        """Draw it at the foot of a figure, whose panels are laid out above."""
+        tall = figure.get_figheight()
+        layout = figure.get_layout_engine()
+        assert layout is not None
+        layout.set(rect=(0, self.height / tall, 1, 1 - self.height / tall))
+        top = self.height - 0.05
+        for line in self.lines:
+            figure.legend(
+                handles=line,
+                loc="upper left",
+                bbox_to_anchor=(0.006, top / tall),
+                ncols=len(line),
+                columnspacing=1.2,
+                handlelength=1.0,
+                handletextpad=0.3,
+                borderpad=0.1,
+                borderaxespad=0.1,
+            ).set_in_layout(False)
+            top -= LINE * _rows(line)
 
 
-def policy_legend(
-    figure: "Figure",
+def policy_key(
     data: FigureData,
-    numbers: dict[str, str],
+    numbers: Mapping[str, str],
+    width: float,
     *,
     base: str = "base model",
-    keys: Mapping[str, str] | None = None,
+    after: Mapping[str, str] | None = None,
     extra: Iterable[Any] = (),
-) -> None:
-    """The key below the panels: one block per family, with its policies by number.
+) -> Key:
+    """The key of a figure of policies: one block per family, with its policies by number.
 
     Args:
-        figure: the figure.
         data: the study.
-        numbers: policy → the number in its point.
+        numbers: policy → the number at its point; empty texts if points have none.
+        width: width of the figure in inches.
         base: what the star is.
-        keys: policy → what it is called in the key (default: its number and its variant).
+        after: policy → what follows its name.
         extra: handles of what is not a policy.
     """
     from matplotlib.lines import Line2D
@@ -142,29 +173,33 @@ def policy_legend(
         if not members:
             continue
         own = [
-            f"{numbers[name]}{TOGETHER}{data.variant(name)}" for name in members if numbers[name]
+            f"{numbers[name]} {data.variant(name)} {(after or {}).get(name, '')}".rstrip()
+            for name in members
+            if numbers[name]
         ]
-        if keys:
-            own = [keys[name] for name in members]
-        text = f"{family}: {',  '.join(own)}" if own else f"{family} ({len(members)} policies)"
-        style = styles[family]
-        handles.append(
-            Line2D([], [], marker=style.marker, color=style.colour, linestyle="", label=text)
-        )
-    handles += extra
-    columns = 2 if figure.get_figwidth() > theme.COLUMN else 1
-    room = int(LETTERS * figure.get_figwidth()) // columns - 4
+        own = [text.replace(" ", TOGETHER) for text in own]
+        text = f"{family}: {', '.join(own)}" if own else f"{family} ({len(members)} policies)"
+        look: dict[str, Any] = {"marker": styles[family].marker, "color": styles[family].colour}
+        handles.append(Line2D([], [], linestyle="", label=text, **look))
+    return Key(_flow([*handles, *extra], int(LETTERS * width)))
+
+
+def _flow(handles: Sequence[Any], room: int) -> list[list[Any]]:
+    """Handles in lines of at most `room` letters; a longer text is folded."""
+    lines: list[list[Any]] = []
+    left = 0
     for handle in handles:
-        label = fill(
-            str(handle.get_label()), room, subsequent_indent="    ", break_on_hyphens=False
-        )
-        handle.set_label(label)
-    figure.legend(
-        handles=handles,
-        loc="outside lower left",
-        ncols=columns,
-        columnspacing=1.0,
-        handletextpad=0.3,
-        borderaxespad=0.2,
-        labelspacing=0.3,
-    )
+        text = fill(str(handle.get_label()), room - MARK, break_on_hyphens=False)
+        handle.set_label(text)
+        letters = MARK + max(map(len, text.split("\n")))
+        if letters > left:
+            lines.append([])
+            left = room
+        lines[-1].append(handle)
+        left -= letters
+    return lines
+
+
+def _rows(line: Sequence[Any]) -> int:
+    """Rows of text in a line of the key."""
+    return max(str(handle.get_label()).count("\n") + 1 for handle in line)

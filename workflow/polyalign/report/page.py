@@ -245,8 +245,9 @@ def not_to_trust(
     found += heavy_rows(content.levels, labels)
     for policy, levels in content.levels.items():
         if (empty := levels["n_empty"].iloc[0]) > 0:
+            are = "is" if empty == 1 else "are"
             found.append(
-                f"{policy}: {empty:.0f} of {levels['n_samples'].iloc[0]} answers are empty"
+                f"{policy}: {empty:.0f} of {levels['n_samples'].iloc[0]} answers {are} empty"
             )
     for (of, value), small in _small_gains(asked).items():
         found.append(

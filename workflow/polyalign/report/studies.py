@@ -7,12 +7,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from polyalign.evaluate.parting import Parting, parting_sentence
 from polyalign.evaluate.significance import LEVEL
 from polyalign.report.html_tables import Cell, contents, page, table, with_code
 from polyalign.report.text import rounded
 
-PARTS = {"config": "What differs in the configs", "levels": "Levels", "rates": "Win rates",
-         "kl": "KL to the base model"}  # fmt: skip
+PARTS = {
+    "config": "What differs in the configs",
+    "stages": "Where they part",
+    "levels": "Levels",
+    "rates": "Win rates",
+    "kl": "KL to the base model",
+}
 
 MOST_NAMED = 6
 """Most differences that the first paragraph names."""
@@ -68,6 +74,7 @@ def studies_page(
     configs: Sequence[tuple[str, Sequence[str]]],
     notes: Sequence[str],
     labels: Mapping[str, str],
+    stages: Mapping[str, list[Parting]],
 ) -> str:
     """A page of several studies, which needs no other file.
 
@@ -77,6 +84,7 @@ def studies_page(
         configs: a key of the configs that differs, and what each study says.
         notes: what a reader must know, a sentence each.
         labels: value → its name.
+        stages: study → how its stages differ from those of the first.
     """
     differ = (
         table(["Key", *names], [[key, *said] for key, said in configs], search=True)
@@ -93,6 +101,7 @@ def studies_page(
             f'<ul class="warnings">{listed}</ul>' if notes else "",
             contents({title: part for part, title in PARTS.items()}),
             _headed("config", differ),
+            _headed("stages", _by_stage(stages, names[0])),
             _headed("levels", _by_study(frame, names, labels, "level", rounded)),
             _headed("rates", _by_study(frame, names, labels, "winrate", _percent)),
             _headed("kl", _by_study(kl, names, None, "kl", rounded)),
@@ -110,6 +119,9 @@ SAID = {
     "difference in percentage points is paired by prompt; each study has its own opponent.",
     "kl": "Nats per prompt ± standard error. Of policies that choose among candidates it is an "
     "upper bound (`choice`), else measured on samples; two kinds have no difference.",
+    "stages": "The stages that both have, in the order of the workflow. Those after the first that "
+    "differs may differ since it does. Rewards are compared on answers that are the same, in "
+    "standard deviations; `the same` means to the last bit.",
     "config": "A path into a study's own results counts as the same whatever the study's name is.",
 }
 """What a reader must know of each part."""
@@ -119,6 +131,15 @@ def _headed(part: str, body: str) -> str:
     return (
         f'<h2 id="{part}">{PARTS[part]}</h2>\n<p class="note">{with_code(SAID[part])}</p>\n{body}'
     )
+
+
+def _by_stage(stages: Mapping[str, list[Parting]], first: str) -> str:
+    """A sentence and a row for each stage, for each study but the first."""
+    told = "".join(
+        f"<p>{with_code(parting_sentence(rows, name, first))}</p>" for name, rows in stages.items()
+    )
+    rows = [[name, one.stage, one.told] for name, found in stages.items() for one in found]
+    return told + table(["Study", "Stage", f"Compared with {first}"], rows, search=True)
 
 
 def _percent(share: float, se: float) -> str:

@@ -19,14 +19,12 @@ from polyalign.plots import FigureSpec, theme
 from polyalign.plots.data import FigureData, family_of, shown_of
 from polyalign.plots.places import label_points
 from polyalign.plots.points import (
-    TOGETHER,
     change,
     in_base_sd,
     interval_point,
     is_clear,
-    key_height,
     number_policies,
-    policy_legend,
+    policy_key,
 )
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 
 FIGURE = FigureSpec(needs=("levels", "palettes", "fronts"), shows=("chosen",))
 MOST = 3  # panels
-BASE_KEY = "base model. After each name below: its KL in nats"
+BASE_KEY = "base model; after each name its KL in nats"
 
 
 def draw(data: FigureData, output: Sequence[Path]) -> None:
@@ -42,17 +40,18 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     pairs = shown_pairs(data)
     numbers = number_policies(data.policies)
     width = theme.PAGE if len(pairs) > 1 else theme.COLUMN
-    height = 0.95 * width / len(pairs) + key_height(data, 2) + 0.35
+    key = policy_key(
+        data,
+        numbers,
+        width,
+        base=BASE_KEY if any(numbers.values()) else "base model",
+        after={name: nats(data, name) for name in numbers},
+    )
+    height = 0.95 * width / len(pairs) + key.height + 0.45
     with theme.sheet(output, 1, len(pairs), width=width, height=height) as (figure, panels):
         for axes, (across, up) in zip(panels[0], pairs, strict=True):
             _panel(axes, data, across, up)
-        policy_legend(
-            figure,
-            data,
-            dict.fromkeys(numbers, ""),
-            keys=_keys(data, numbers),
-            base=BASE_KEY if numbers else "base model",
-        )
+        key.draw(figure)
         theme.headline(figure, title(data))
         theme.lay_out(figure)
         for axes, (across, up) in zip(panels[0], pairs, strict=True):
@@ -117,14 +116,6 @@ def nats(data: FigureData, policy: str) -> str:
     kl = float(first["kl"])
     bound = "≤ " if first["kl_kind"] == "choice" else ""
     return "" if math.isnan(kl) else f"{bound}{kl:.2f}"
-
-
-def _keys(data: FigureData, numbers: dict[str, str]) -> dict[str, str]:
-    return {
-        name: f"{number} {data.variant(name)} {nats(data, name)}".rstrip().replace(" ", TOGETHER)
-        for name, number in numbers.items()
-        if number
-    }
 
 
 def _panel(axes: "Axes", data: FigureData, across: str, up: str) -> None:

@@ -21,9 +21,8 @@ from polyalign.plots.places import label_points
 from polyalign.plots.points import (
     in_base_sd,
     interval_point,
-    key_height,
     number_policies,
-    policy_legend,
+    policy_key,
 )
 
 FIGURE = FigureSpec(needs=("levels", "palettes"), shows=("evaluate_only",))
@@ -37,7 +36,8 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     numbers = number_policies(known)
     styles = theme.family_styles(data.families)
     width = theme.PAGE if len(values) > 1 else theme.COLUMN
-    height = 0.95 * width / len(values) + key_height(data, 2) + 0.4
+    key = policy_key(data, numbers, width, extra=_kinds(data, known))
+    height = 0.95 * width / len(values) + key.height + 0.45
     sheet = theme.sheet(output, 1, len(values), width=width, height=height)
     with sheet as (figure, panels):
         places: dict[str, list[tuple[float, float]]] = {}
@@ -55,7 +55,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             only = "\n(evaluated only)" if value in data.evaluate_only else ""
             axes.set_title(f"{data.labels[value]}{only}")
         panels[0, 0].set_ylabel("level above the base (sd)")
-        policy_legend(figure, data, numbers, extra=_kinds(data, known))
+        key.draw(figure)
         theme.headline(figure, title(data))
         if any(numbers.values()):
             theme.lay_out(figure)

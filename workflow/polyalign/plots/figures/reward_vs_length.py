@@ -20,9 +20,8 @@ from polyalign.plots.places import label_points
 from polyalign.plots.points import (
     in_base_sd,
     interval_point,
-    key_height,
     number_policies,
-    policy_legend,
+    policy_key,
 )
 
 FIGURE = FigureSpec(needs=("levels", "palettes", "winrate"), shows=("evaluate_only",))
@@ -44,7 +43,9 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     values = list(data.labels)
     numbers = number_policies(data.policies)
     styles = theme.family_styles(data.families)
-    foot = key_height(data, 2) + 0.4
+    width = theme.PAGE if len(values) > 1 else theme.COLUMN
+    key = policy_key(data, numbers, width, extra=_kinds())
+    foot = key.height + 0.4
     with theme.tiles(output, len(values), ACROSS, aspect=0.75, foot=foot) as (figure, panels):
         places: dict[str, list[tuple[float, float]]] = {}
         for place, (axes, value) in enumerate(zip(panels, values, strict=True)):
@@ -60,7 +61,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.set_title(f"{data.labels[value]}{only}")
             axes.set_xlabel("tokens per answer" if place + ACROSS >= len(values) else "")
             axes.set_ylabel("above the base (sd)" if place % ACROSS == 0 else "")
-        policy_legend(figure, data, numbers, extra=_kinds())
+        key.draw(figure)
         theme.headline(figure, title(data))
         if any(numbers.values()):
             theme.lay_out(figure)
