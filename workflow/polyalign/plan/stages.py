@@ -413,7 +413,7 @@ def _train_settings(study: Study, wildcards: Wildcards) -> Settings:
         "variant": policy.variant,
         "settings": policy.settings,
     }
-    if policy.preferences or policy.palette:
+    if not policy.parts:
         settings |= {
             "model": model_settings(study),
             "template": study.prompts.template,
@@ -422,15 +422,14 @@ def _train_settings(study: Study, wildcards: Wildcards) -> Settings:
         }
     if policy.preferences:
         settings["preferences"] = {name: pairs_settings(study, name) for name in policy.preferences}
-    if policy.palette and not policy.uses_pool:
-        scored = study.palettes[policy.palette]
-        settings["values"] = {name: study.scorer(name) for name in scored}
+    if policy.is_rewarded:
+        settings["values"] = {name: study.scorer(name) for name in study.weighed(policy)}
     return settings
 
 
 def _train_inputs(study: Study, wildcards: Wildcards) -> Inputs:
     policy, inputs = policy_named(study, wildcards), Inputs()
-    if policy.preferences or policy.palette:
+    if not policy.parts:
         inputs["base"] = base_model(study)
     for name in policy.preferences:
         path = study.preferences[name].path
@@ -441,7 +440,7 @@ def _train_inputs(study: Study, wildcards: Wildcards) -> Inputs:
         inputs |= palette_of(study, policy)
     if policy.palette and policy.uses_pool:
         inputs |= pool(study, list(study.palettes[policy.palette]))
-    elif policy.palette:
+    elif policy.is_rewarded:
         inputs["prompts"] = paths(study).file("prompts.parquet")
         inputs["rewards"] = reward_models(study, study.weighed(policy))
     for part in policy.models:

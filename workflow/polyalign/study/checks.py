@@ -331,14 +331,15 @@ def _evaluation(made: Partial) -> None:
                 "it there",
             )
     random_lam = {
-        policy.family: set(policy.values or known)
+        (policy.family, *within): set(policy.values or known)
         for policy in made.policies().values()
-        if "values" in policy.settings
+        for within in ((), ("morl",))
+        if "values" in (policy.settings.get("morl", {}) if within else policy.settings)
     }
-    for family, weighed in random_lam.items():
+    for section, weighed in random_lam.items():
         for name in sorted(weighed & set(evaluation.evaluate_only)):
             made.add(
-                ("policies", family, "values"),
+                ("policies", *section, "values"),
                 f"λ would weigh {name!r}, which is in evaluation.evaluate_only; expected a list of "
                 "other values; write it without",
             )
