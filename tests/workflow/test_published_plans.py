@@ -12,7 +12,7 @@ PALETTES, RANDOM, MORL = 7, 20, 20
 DPO, SOUPS = 2 * 11, 2 * 9  # two β over eleven mixtures; between the ends of each β
 VALUES = 6
 
-# Study → job counts by rule; `policies` have levels, win rates and, if trained, answers of their own.
+# Study → rule → number of its jobs; `policies` is the number of policies, each of which is judged.
 STUDIES: dict[str, dict[str, int]] = {
     "llama2": {
         "solve": PALETTES + RANDOM,
