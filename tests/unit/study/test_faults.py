@@ -399,13 +399,6 @@ FAULTS = {
         "palettes.funny.humor",
         ["9 nats are more than choosing among", "lower it"],
     ),
-    "band that λ is steered to": (
-        "{humor: q70, diversity: mean}",
-        "{humor: between mean and q70, diversity: mean}",
-        "rloo:",
-        "policies.rloo",
-        ["has a band for 'humor'", "write `adapt: false`"],
-    ),
     "ceiling of a value model": (
         "  rloo:\n",
         "  value-d: {palettes: [plain]}\n  rloo:\n",

@@ -144,19 +144,12 @@ def _words(made: Partial) -> None:
     for policy in made.policies().values():
         rows = rows_of(palettes.get(policy.palette, {}))
         capped = [row.of for row in rows if row.sign < 0]
-        banded = [of for of in capped if any(row.of == of and row.sign > 0 for row in rows)]
         key = ("policies", policy.family)
         if capped and families.family(policy.family).learns:
             made.add(
                 key,
                 f"palette {policy.palette!r} has a ceiling for {capped[0]!r}, and a value model "
                 "learns λ >= 0 alone; expected floors; take another family for this palette",
-            )
-        if banded and policy.settings.get("adapt"):
-            made.add(
-                key,
-                f"palette {policy.palette!r} has a band for {banded[0]!r}, and `adapt` steers to "
-                "one level of each value; expected a floor or a ceiling; write `adapt: false`",
             )
 
 
