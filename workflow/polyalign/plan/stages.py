@@ -463,13 +463,16 @@ def _value_model_settings(study: Study, wildcards: Wildcards) -> Settings:
     if section is None:
         raise ValueError("no family of the study samples with a value model")
     own = {value for one in study.of_kind("sample") for value in one.settings.get("lam", ())}
+    signs = study.learnt_signs
+    weighed = {*study.raised, *own, *(value for value, sign in signs.items() if sign < 1)}
     return {
         "model": model_settings(study),
         "template": study.prompts.template,
         "sampling": sampling_rule(study),
         "seed": study.seed,
         "values": study.learnt_values,
-        "raised": [value for value in study.values if value in {*study.raised, *own}],
+        "raised": [value for value in study.values if value in weighed],
+        "signs": signs,
         "training": section.model_dump(exclude={"values"}),
     }
 

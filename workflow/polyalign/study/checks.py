@@ -129,7 +129,7 @@ def _no_value(key: str, known: list[str]) -> str:
 
 
 def _words(made: Partial) -> None:
-    """What cannot be carried through: ceilings, bands and budgets where they have no meaning."""
+    """Budgets of palettes that choosing among the candidates cannot spend."""
     sampling = made.sections.get("sampling") or Sampling()
     most = log(sampling.candidates)
     palettes = made.sections.get("palettes", {})
@@ -141,16 +141,6 @@ def _words(made: Partial) -> None:
                     f"{row.budget:g} nats are more than choosing among {sampling.candidates} "
                     f"candidates can spend; expected less than {most:.3g}; lower it",
                 )
-    for policy in made.policies().values():
-        rows = rows_of(palettes.get(policy.palette, {}))
-        capped = [row.of for row in rows if row.sign < 0]
-        key = ("policies", policy.family)
-        if capped and families.family(policy.family).learns:
-            made.add(
-                key,
-                f"palette {policy.palette!r} has a ceiling for {capped[0]!r}, and a value model "
-                "learns λ >= 0 alone; expected floors; take another family for this palette",
-            )
 
 
 def _policies(made: Partial) -> None:
