@@ -14,14 +14,14 @@ run: .venv/ready        ## the whole default study, with plots and report
 test: lint types unit   ## format, lint, types, unit and workflow tests
 
 lint: .venv/ready
-	ruff format --check workflow tests benchmarks tools
-	ruff check workflow tests benchmarks tools
+	ruff format --check workflow tests benchmarks tools setup.py
+	ruff check workflow tests benchmarks tools setup.py
 	snakefmt --check Snakefile workflow/rules
 	snakemake --lint
 
 format: .venv/ready
-	ruff format workflow tests benchmarks tools
-	ruff check --fix workflow tests benchmarks tools
+	ruff format workflow tests benchmarks tools setup.py
+	ruff check --fix workflow tests benchmarks tools setup.py
 	snakefmt Snakefile workflow/rules
 
 types: .venv/ready

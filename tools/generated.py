@@ -57,6 +57,7 @@ ENTRIES = {
     "tools/generated.py": "writes every file that is generated",
     "tools/gallery.py": "writes docs/figures.md and its thumbnails from a finished study",
     "tools/pictures.py": "draws the pictures of docs/idea.md",
+    "setup.py": "puts the workflow into the wheel, in the layout of a checkout",
     "tools/install.py": "installs requirements.lock, without CUDA libraries where there is no GPU",
     "benchmarks/": "speed and memory, against what people would use instead",
     "tests/": "see CONTRIBUTING.md",

@@ -43,12 +43,11 @@ def pip(*words: object) -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy of what it is built from."""
     folder = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "Snakefile"):
         shutil.copy(REPOSITORY / name, folder)
     unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    shutil.copytree(
-        REPOSITORY / "workflow/polyalign", folder / "workflow/polyalign", ignore=unwanted
-    )
+    for name in ("workflow", "envs"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=unwanted)
     pip("wheel", "--quiet", "--no-deps", "--wheel-dir", folder / "dist", folder)
     (built,) = (folder / "dist").iterdir()
     return built
@@ -78,7 +77,8 @@ def test_the_wheel_solves_a_palette_without_torch(environment: Path, tmp_path: P
     assert (tmp_path / "way.png").read_bytes().startswith(b"\x89PNG")
     (site,) = environment.parent.glob("lib/*/site-packages")
     assert not (site / "torch").exists()
-    assert (site / "polyalign/app/page.css").is_file()
+    library = called(environment / "python", "-c", "from polyalign import app; print(app.__file__)")
+    assert Path(library.stdout.strip()).with_name("page.css").is_file()
 
 
 APP = "gradio is not installed; expected it for `polyalign app`; pip install 'polyalign[app]'"
@@ -115,3 +115,44 @@ def test_the_extras_are_those_of_the_project() -> None:
         assert all(wanted & made_by[module] for module in modules)
     core = {Requirement(line).name for line in project["dependencies"]}
     assert not core & {"torch", "transformers", "snakemake", "gradio"}
+
+
+def test_the_wheel_holds_the_workflow(environment: Path) -> None:
+    """Every file of it, in the places of a checkout, and no file twice."""
+    (site,) = environment.parent.glob("lib/*/site-packages")
+    assert {file.name for file in (site / "polyalign").iterdir()} - {"__pycache__"} == {
+        "__init__.py",
+        "checkout",
+    }
+    checkout = site / "polyalign/checkout"
+    for folder in ("workflow", "envs"):
+        wanted, found = (
+            {file.relative_to(root) for file in (root / folder).rglob("*.*") if file.is_file()}
+            for root in (REPOSITORY, checkout)
+        )
+        lacking = {file for file in wanted - found if "__pycache__" not in file.parts}
+        assert {file.suffix for file in lacking} <= {".def"}  # a container's recipe
+    assert (checkout / "Snakefile").read_bytes() == (REPOSITORY / "Snakefile").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def with_snakemake(environment: Path) -> Path:
+    """The same environment with Snakemake, and still without torch; for the last tests here."""
+    lock = REPOSITORY / "requirements.lock"
+    python = environment / "python"
+    pip("--python", python, "install", "--quiet", "--no-compile", "-c", lock, "snakemake")
+    return environment
+
+
+def test_the_wheel_runs_a_study_without_a_checkout(with_snakemake: Path, tmp_path: Path) -> None:
+    study = (REPOSITORY / "configs/scores-only.yaml").read_text()
+    (tmp_path / "study.yaml").write_text(study.replace("configs/data", f"{TABLE.parent}"))
+    polyalign = with_snakemake / "polyalign"
+    planned = called(polyalign, "check", "study.yaml", folder=tmp_path)
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    ran = called(polyalign, "run", "study.yaml", "hhh-60", folder=tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    made = tmp_path / "results/scores-only/palettes/hhh-60.json"
+    assert json.loads(made.read_text())["verdict"] == "supported"
+    (site,) = with_snakemake.parent.glob("lib/*/site-packages")
+    assert not (site / "torch").exists()

@@ -22,6 +22,7 @@ def main(
     seed: int,
     values: list[str],
     raised: list[str],
+    signs: dict[str, int],
     training: dict[str, Any],
 ) -> None:
     outputs = job.outputs
@@ -44,6 +45,7 @@ def main(
         template=template,
         sampling=SamplingRule(**sampling),
         raised=raised,
+        signs=signs,
     )
     if is_main_process():
         with atomic_write(outputs["calibration"]) as draft:

@@ -9,9 +9,9 @@ from polyalign.map.base import Base
 from polyalign.map.dual import solve, solve_on
 from polyalign.map.front import front, hypervolume
 from polyalign.map.palette import parse_target
+from polyalign.map.random_lam import dirichlet_lam
 from polyalign.map.search import (
     Limits,
-    dirichlet_lam,
     edges,
     highest_levels,
     interpolate,

@@ -187,9 +187,59 @@ def test_words_are_those_of_memory(table, scope, levels):
         assert streamed.kkt <= 1e-8
 
 
-def test_a_group_of_prompts_is_not_streamed(table):
-    with pytest.raises(InputError, match=r"too large for the group of prompts of 'a\[split=fit\]'"):
-        solve_parquet(table[0], {"a[split=fit]": 1.0})
+@pytest.fixture
+def topics(table, tmp_path):
+    """The table with two columns that tell groups: texts, of which one is missing, and numbers."""
+    path, rewards, groups = table
+    found = pq.read_table(path)
+    texts = np.array(["harm", "help", "other"], dtype=object)[groups % 3]
+    texts[groups == 7] = None
+    numbers = pa.array(groups % 2)
+    found = found.append_column("topic", pa.array(texts)).append_column("half", numbers)
+    pq.write_table(found, tmp_path / "topics.parquet", row_group_size=400)
+    columns = dict(zip("abc", rewards.T, strict=True))
+    return tmp_path / "topics.parquet", {**columns, "topic": texts, "half": groups % 2}, groups
+
+
+@pytest.mark.parametrize("scope", ["prompt", "joint", "auto"])
+@pytest.mark.parametrize(
+    "levels",
+    [
+        {"a[topic=harm]": "q60", "b": "mean", "c[half=1]": "<= mean-0.1sd"},
+        {"a[topic=help]": "between mean+0.1sd and q70", "share(b > 0)[topic=harm]": 0.5},
+        {"share(b > 0)[topic=harm]": "mean", "c": "maximise within 0.1 nats"},
+    ],
+)
+def test_groups_of_prompts_are_those_of_memory(topics, scope, levels):
+    path, columns, groups = topics
+    memory = pose(levels, columns, groups, scope).solve()
+    streamed = solve_parquet(path, levels, scope=scope)
+    assert (streamed.status, streamed.values) == (memory.status, memory.values)
+    assert streamed.scope == memory.scope
+    for name in ("target", "base", "lam", "realised"):
+        np.testing.assert_allclose(getattr(streamed, name), getattr(memory, name), atol=1e-6)
+    assert memory.status == "solved"
+    assert np.abs(memory.lam).max() > 0.01
+    assert streamed.kkt <= 1e-8
+
+
+@pytest.mark.parametrize(
+    ("levels", "fault"),
+    [
+        ({"a[topic=ham]": 1.0}, "no row has 'ham' in the column 'topic'"),
+        ({"a[topics=harm]": 1.0}, "no column topics"),
+        ({"a[b=1]": 1.0}, "the column 'b' tells groups of prompts and holds double"),
+        ({"a[topic=harm]": "maximise within 0.1 nats"}, "cannot be maximised"),
+        ({"a[parts=x]": 1.0}, "says 'x' for some rows of a prompt and not for all"),
+    ],
+)
+def test_groups_that_are_none_are_refused_as_in_memory(topics, tmp_path, levels, fault):
+    path, _, groups = topics
+    found = pq.read_table(path)
+    parts = np.where(np.arange(len(groups)) % 2, "x", "y")
+    pq.write_table(found.append_column("parts", pa.array(parts)), tmp_path / "parts.parquet")
+    with pytest.raises(InputError, match=fault):
+        solve_parquet(tmp_path / "parts.parquet", levels)
 
 
 def test_a_share_of_cells_that_are_no_numbers_is_refused(table, tmp_path):

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[3]
 HHH = [f"hhh-{percent}" for percent in (50, 60, 70, 80)]
 SINGLE = ["humor-80", "helpful-80", "harmless-80"]
 RANDOM = [f"random-{number:02d}" for number in range(1, 21)]
+DRAWS = [f"draw-{number}" for number in range(1, 21)]
 SHARES = [f"harmless-{number / 10:.1f}" for number in range(11)]
 BETAS = ("0.1", "0.5")
 
@@ -42,8 +43,9 @@ def test_llama_has_all_palettes_and_clouds_by_decoding() -> None:
 def test_opt_has_every_family_of_the_comparison() -> None:
     """Tables 1 and 3, Figure 7: decoding, fine-tuning, DPO at two β on eleven mixtures, soups."""
     made = study("opt")
-    assert variants(made, "map-d") == variants(made, "ppo") == [*HHH, *SINGLE, *RANDOM]
-    assert len(variants(made, "morl-d")) == 20
+    assert variants(made, "map-d") == [*HHH, *SINGLE, *RANDOM]
+    assert variants(made, "morl-d") == DRAWS
+    assert variants(made, "ppo") == [*HHH, *SINGLE, *RANDOM, *DRAWS]
     assert variants(made, "dpo") == [f"beta-{beta}_{share}" for beta in BETAS for share in SHARES]
     inner = [f"beta-{beta}_{share}" for beta in BETAS for share in SHARES[1:-1]]
     assert variants(made, "soup") == inner
@@ -59,11 +61,18 @@ def test_opt_has_every_family_of_the_comparison() -> None:
                 {"harmless": share, "helpful": 1 - share}
             )
     found = Counter(stage for stage, _ in jobs(made))
-    assert found["train"] == 27 + 22 + 18
+    assert found["train"] == 47 + 22 + 18
     assert found["decode"] == 47
-    assert found["generate"] == 4 + 1 + 67
+    assert found["generate"] == 4 + 1 + 87
     ppo = made.all_policies["ppo/hhh-60"].settings
     assert (ppo["learning_rate"], ppo["batch_size"], ppo["adapt"]) == (1e-6, 20, False)
+    # A random λ has the six rewards of a palette, and no palette.
+    morl = {"family": "ppo", "variant": "draw-20"}
+    told = stages.STAGES["train"].settings(made, morl)
+    assert list(told["values"]) == list(made.values)
+    wanted = stages.STAGES["train"].inputs(made, morl)
+    assert "prompts" in wanted
+    assert "palette" not in wanted
     # One epoch: about 2,312 answers, 20 at a time, each batch used four times.
     assert ppo["steps"] == 4 * round(2312 / 20)
 

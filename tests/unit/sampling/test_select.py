@@ -9,10 +9,10 @@ from polyalign.data.keys import CHANCE
 from polyalign.data.rewards_table import hold_out
 from polyalign.errors import InputError
 from polyalign.families import map_d, morl_d
+from polyalign.map.random_lam import random_lam
 from polyalign.sampling.select import (
     best_of,
     best_of_palette,
-    random_lam,
     resample,
     weighted_candidates,
 )

@@ -4,8 +4,10 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from polyalign.palettes.solve import solve_palette
 from polyalign.train.closed_loop import (
     LEVELS_MET,
     STEPS_USED,
@@ -232,3 +234,90 @@ def test_aim_of_a_palette_with_a_ceiling():
     }  # fmt: skip
     found = aim_of(palette)
     assert (found.values, found.ceilings) == (["a", "b"], ("b",))
+
+
+# Bands: on a table, where the levels of p_λ are sums.
+
+WIDTH = {"lower end": (0.2, 0.6), "upper end": (-0.9, -0.35), "within": (-0.6, 0.6)}
+"""Which end of a band holds → its ends, in standard deviations from the mean of the base."""
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """Rewards of 60 prompts with 12 candidates; the second value goes against the first."""
+    draws = np.random.default_rng(11).normal(size=(60, 12, 3))
+    draws[..., 1] -= 0.5 * draws[..., 0]
+    return draws * [1.0, 2.0, 0.5] + [0.0, 3.0, -1.0]
+
+
+def banded(pool, ends):
+    """The solved palette as a study has it: a floor for a, a band for b, a ceiling for c."""
+    names = ["a", "b", "c"]
+    frame = pd.DataFrame(pool.reshape(-1, 3), columns=names)
+    frame["prompt_id"] = np.repeat([f"p{n:02d}" for n in range(len(pool))], pool.shape[1])
+    frame["split"] = "fit"
+    words = [f"mean{end:+g}sd" for end in ends]
+    levels = {"a": "mean+0.5sd", "b": f"between {words[0]} and {words[1]}", "c": "<= mean-0.2sd"}
+    record = solve_palette(frame, "banded", levels, scope="prompt")
+    # The loop is told λ for training; on a table the policy is limited to it, as λ itself is.
+    return record | {"lam_train": record["lam"]}
+
+
+def levels_of(pool, lam):
+    """Levels (3,) of p_λ on the table, by plain weighting."""
+    weight = np.exp(pool @ lam)
+    weight /= weight.sum(axis=1, keepdims=True)
+    return np.einsum("pc,pck->k", weight, pool) / len(pool)
+
+
+@pytest.mark.parametrize("wrong", [0.5, 2.0, "other side"])
+@pytest.mark.parametrize("case", WIDTH)
+def test_a_band_is_held_at_the_end_that_the_dual_says(pool, case, wrong):
+    record = banded(pool, WIDTH[case])
+    goal = aim_of(record)
+    assert (goal.values, goal.ceilings) == (["a", "b", "c"], ("c",))
+    assert list(goal.bands) == ["b"]
+    exact = goal.start
+    assert np.sign(exact).tolist() == [1, {"lower end": 1, "upper end": -1, "within": 0}[case], -1]
+    np.testing.assert_allclose(levels_of(pool, exact)[[0, 2]], goal.target[[0, 2]], atol=1e-7)
+    off = np.array([1, -1, 1]) if wrong == "other side" else wrong
+    begun = exact * off + (0.1 * (case == "within") if wrong == "other side" else 0)
+    loop = ClosedLoop(replace(goal, start=begun), 300)
+    for _ in range(300):
+        found = loop.update(levels_of(pool, loop.lam), np.zeros(3))
+    np.testing.assert_allclose(loop.final, exact, atol=0.03 * np.abs(exact).max())
+    low, high = goal.target[1], goal.bands["b"]
+    level = levels_of(pool, loop.final)[1]
+    near = 0.02 * pool[..., 1].std()
+    assert low - near <= level <= high + near
+    due = {"lower end": low, "upper end": high, "within": level}[case]
+    assert level == pytest.approx(due, abs=near)
+    assert found["gap/b"] == pytest.approx(due - level, abs=near)
+    assert loop.arrived
+    assert loop.record()["highest"] == {"b": high}
+
+
+@pytest.mark.parametrize(
+    ("lam", "level", "arrived"),
+    [
+        (0.0, 1.5, True), (0.0, 0.97, False), (0.0, 2.03, False),
+        (1.0, 1.01, True), (1.0, 1.5, False), (1.0, 0.97, False),
+        (-1.0, 1.99, True), (-1.0, 1.5, False), (-1.0, 2.03, False),
+    ],
+)  # fmt: skip
+def test_a_band_has_arrived_where_its_end_is_met_or_at_no_cost_within(lam, level, arrived):
+    """Beside a floor that is met; the interval of each end is 0.02 wide on either side."""
+    goal = Aim(
+        ["a", "b"], np.array([1.0, lam]), np.array([1.0, 1.0]), np.array([0.98, 0.98]),
+        np.array([1.02, 2.02]), np.eye(2), (), {"b": 2.0},
+    )  # fmt: skip
+    loop = ClosedLoop(goal, 1)
+    loop.update(np.array([1.0, level]), np.zeros(2))
+    assert loop.arrived == arrived
+
+
+def test_a_band_alone_that_is_met_does_not_move():
+    one = np.ones(1)
+    loop = ClosedLoop(Aim(["b"], 0 * one, one, one, 2 * one, np.eye(1), (), {"b": 2.0}), 5)
+    assert loop.update(1.5 * one, 0 * one)["gap/b"] == 0
+    assert loop.lam.tolist() == [0.0]

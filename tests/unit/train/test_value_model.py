@@ -66,10 +66,11 @@ def pool(
 
 def train(base: Path, folder: Path, rows: pd.DataFrame, log_every: int = 10, **section):
     told = {"rank": 4, "strength": 2.2, "epochs": 25, "learning_rate": 1e-2, **section}
+    signs = told.pop("signs", dict.fromkeys(VALUES, 1))
     return train_values(
         {"source": str(base), "revision": None}, rows, VALUES, ValueTraining(**told),
         run_in(folder, log_every=log_every), folder / "model", template=TEMPLATE,
-        sampling=SAMPLING, raised=VALUES,
+        sampling=SAMPLING, raised=VALUES, signs=signs,
     )  # fmt: skip
 
 
@@ -107,6 +108,27 @@ def test_one_model_leads_to_the_optimum_of_every_lambda(base, trained, tmp_path,
     print(f"KL to p_λ: base {divergence(distribution(base), goal(base, lam)):.3f}, now {nats:.4f}")
     assert divergence(distribution(base), goal(base, lam)) > 2 * nats
     assert nats <= 0.1
+
+
+CAPPED = [{"sweet": -1.2}, {"sweet": -1.2, "apt": 1.5}, {"apt": -2.0}, {"sweet": -0.6, "apt": -1.0}]
+
+
+def test_ceilings_are_learnt_too_and_a_sign_that_was_not_is_refused(base, tmp_path):
+    """A value with ceilings alone, and one with floors and ceilings: λ of these signs."""
+    rows, signs = pool(base), {"sweet": -1, "apt": 0}
+    record, _ = train(base, tmp_path, rows, signs=signs, epochs=8)
+    assert record["settings"]["signs"] == signs
+    for lam in CAPPED:
+        nats = divergence(tilted(base, tmp_path, lam, tmp_path / "m"), goal(base, lam))
+        print(f"{lam}: {divergence(distribution(base), goal(base, lam)):.3f}, now {nats:.4f}")
+        assert divergence(distribution(base), goal(base, lam)) > 2 * nats
+        assert nats <= 0.05
+    turned = {"sweet": -1.2, "apt": -1.5}
+    assert divergence(tilted(base, tmp_path, CAPPED[1], tmp_path / "m"), goal(base, turned)) > 0.1
+    with pytest.raises(
+        InputError, match=r"λ of 'sweet' is 1\.0; expected a finite number, 0 or less"
+    ):
+        tilted(base, tmp_path, {"sweet": 1.0}, tmp_path / "n")
 
 
 def test_the_optimum_of_another_lambda_is_missed(base, trained, tmp_path):
@@ -251,6 +273,22 @@ def test_lambda_is_drawn_up_to_the_strength():
     lesser = Strengths(covariance, 1.5, np.array([1.0, 0.1]))
     weighed = np.stack([lesser.draw(1, step, 0) for step in range(300)])
     assert np.median(weighed[:, 1]) < 0.3 * np.median(weighed[:, 0])
+
+
+def test_lambda_is_drawn_with_the_signs_of_the_palettes():
+    covariance = np.array([[1.0, 0.3, 0.0], [0.3, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    told = covariance, 1.5, np.ones(3)
+    plain, signed = Strengths(*told), Strengths(*told, np.array([1, -1, 0]))
+    drawn = np.array([signed.draw(1, step) for step in range(400)])
+    assert (drawn[:, 0] >= 0).all()
+    assert (drawn[:, 1] <= 0).all()
+    assert (drawn[:, 2] > 0).mean() == pytest.approx(0.45, abs=0.08)
+    assert (drawn[:, 2] < 0).mean() == pytest.approx(0.45, abs=0.08)
+    spread = np.sqrt(signed.variance(drawn))
+    assert spread.max() <= 1.5 + 1e-9
+    assert spread.mean() == pytest.approx(0.75, abs=0.05)
+    same = np.array([Strengths(*told, np.ones(3)).draw(1, step) for step in range(9)])
+    np.testing.assert_array_equal(same, [plain.draw(1, step) for step in range(9)])
 
 
 def test_each_pass_reads_every_prompt_once_in_batches_of_similar_lengths():

@@ -53,6 +53,11 @@ class Policy:
         """`family/variant`, the key of a policy in settings, tables and paths."""
         return f"{self.family}/{self.variant}"
 
+    @property
+    def is_rewarded(self) -> bool:
+        """Whether its training samples responses and scores them (reinforcement learning)."""
+        return bool(self.palette or self.values) and not self.uses_pool
+
     @classmethod
     def parse(cls, name: str) -> "Policy":
         """The policy of this name, without settings.

@@ -3,10 +3,11 @@
 from pydantic import Field
 
 from polyalign.families import Family, Policy
-from polyalign.settings import Count, Names, Positive, Strict
+from polyalign.families.options import RandomLam
+from polyalign.settings import Count
 
 
-class Settings(Strict):
+class Settings(RandomLam):
     """Draw one of the candidates as map-d does, with random λ, for comparison. The direction of λ
     is uniform, and its sum is uniform between 0 and the cap.
 
@@ -17,13 +18,6 @@ class Settings(Strict):
     decision-making. Journal of Artificial Intelligence Research 48, 2013.
     """
 
-    count: Count = Field(
-        default=10, description="How many random λ; they become `draw-1`, `draw-2`, …."
-    )
-    cap: Positive = Field(default=6.0, description="Largest sum of λ, in 1 / the rewards' units.")
-    values: Names | None = Field(
-        default=None, description="Values that get a weight (default: all of the study)."
-    )
     draws: Count = Field(default=1, description="Independent draws per test prompt.")
 
 
@@ -31,8 +25,8 @@ def policies(settings: Settings) -> list[Policy]:
     """One policy per random λ: `draw-1`, `draw-2`, …."""
     common = settings.model_dump(include={"cap", "values", "draws"})
     return [
-        Policy("morl-d", f"draw-{number}", common, values=tuple(settings.values or ()))
-        for number in range(1, settings.count + 1)
+        Policy("morl-d", name, common, values=tuple(settings.values or ()))
+        for name in settings.names
     ]
 
 

@@ -212,6 +212,55 @@ class Palettes(Strict):
         return self
 
 
+class RandomLam(Strict):
+    """λ drawn at random, without a palette: its direction is uniform, and its sum is uniform
+    between 0 and the cap. More draws leave the first ones as they were.
+    """
+
+    count: Count = Field(
+        default=10, description="How many random λ; they become `draw-1`, `draw-2`, …."
+    )
+    cap: Positive = Field(default=6.0, description="Largest sum of λ, in 1 / the rewards' units.")
+    values: Names | None = Field(
+        default=None, description="Values that get a weight (default: all of the study)."
+    )
+
+    @property
+    def names(self) -> list[str]:
+        """`draw-1`, `draw-2`, …."""
+        return [f"draw-{number}" for number in range(1, self.count + 1)]
+
+
+class Morl(RandomLam):
+    """Models for random λ, without a palette, from the base model; λ stays as it was drawn. The
+    family morl-d decodes with the same λ if it has the same cap and values.
+    """
+
+    values: Names = Field(description="Values that get a weight; they are the reward.")
+
+
+class Rewarded(Palettes):
+    """What models are trained for by reinforcement learning: palettes, and random λ."""
+
+    morl: Morl | None = Field(
+        default=None, description="Train with random λ as well, as a baseline for the palettes."
+    )
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.palettes and not self.random and not self.morl:
+            raise ValueError(
+                "has neither `palettes` nor `random`, nor `morl`; expected one of them, or more; "
+                "add one"
+            )
+        if self.morl and (twice := sorted(set(self.palettes or ()) & set(self.morl.names))):
+            raise ValueError(
+                f"{twice[0]!r} names both a palette and a random λ of `morl`; expected one policy "
+                "per name; rename the palette"
+            )
+        return self
+
+
 class LamOptions(Strict):
     """Whose λ is taken."""
 
@@ -245,6 +294,10 @@ class LamOptions(Strict):
         return self
 
 
+TARGETS = {"palettes", "random", "morl"}
+"""The keys of a section that say what is trained for, and not how."""
+
+
 def drawn_names(count: int) -> list[str]:
     """Names of the first random palettes of a study: known before any is drawn."""
     return [f"random-{number:02d}" for number in range(1, count + 1)]
@@ -257,12 +310,26 @@ def palette_names(settings: Palettes | LamOptions) -> list[str]:
 
 def palette_policies(family: str, settings: Palettes) -> list[Policy]:
     """One policy per palette, with the palette's name."""
-    training = settings.model_dump(exclude={"palettes", "random"})
+    training = settings.model_dump(exclude=TARGETS)
     start = training.get("start")
     return [
         Policy(family, name, training, palette=name, start=start and f"{start}/{name}")
         for name in palette_names(settings)
     ]
+
+
+def rewarded_policies(family: str, settings: Rewarded) -> list[Policy]:
+    """One policy per palette, with the palette's name, and one per random λ: `draw-1`, …."""
+    of_palettes = palette_policies(family, settings)
+    if settings.morl is None:
+        return of_palettes
+    own = {
+        **settings.model_dump(exclude=TARGETS),
+        **{"adapt": False, "start": None},
+        "morl": settings.morl.model_dump(include={"cap", "values"}),
+    }
+    values = tuple(settings.morl.values)
+    return of_palettes + [Policy(family, name, own, values=values) for name in settings.morl.names]
 
 
 def lam_policies(family: str, settings: LamOptions) -> list[Policy]:

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from polyalign.families import Family, Policy
-from polyalign.families.options import Palettes, Steered, palette_policies
+from polyalign.families.options import Rewarded, Steered, rewarded_policies
 from polyalign.settings import Count, Positive, Share
 
 
@@ -52,7 +52,7 @@ class Ppo(Steered):
         return self
 
 
-class Settings(Ppo, Palettes):
+class Settings(Ppo, Rewarded):
     """Train a model towards p0 exp(λ·r) by reinforcement learning with a critic (PPO). The reward
     is λ·r with the palette's λ for training, minus the KL to the base model with β = 1; λ moves
     while training (`adapt`). Advantages are estimated by GAE.
@@ -63,8 +63,8 @@ class Settings(Ppo, Palettes):
 
 
 def policies(settings: Settings) -> list[Policy]:
-    """One policy per palette, with the palette's name."""
-    return palette_policies("ppo", settings)
+    """One policy per palette, with the palette's name, and one per random λ."""
+    return rewarded_policies("ppo", settings)
 
 
 FAMILY = Family("train", "polyalign.train.ppo:train", Settings, policies, colour=4)

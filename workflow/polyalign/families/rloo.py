@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from polyalign.families import Family, Policy
-from polyalign.families.options import Palettes, Steered, palette_policies
+from polyalign.families.options import Rewarded, Steered, rewarded_policies
 from polyalign.settings import Count
 
 
@@ -33,7 +33,7 @@ class Rloo(Steered):
         return self
 
 
-class Settings(Rloo, Palettes):
+class Settings(Rloo, Rewarded):
     """Train a model towards p0 exp(λ·r) by reinforcement learning: REINFORCE leave-one-out (RLOO),
     or GRPO. The reward is λ·r with the palette's λ for training, minus the KL to the base model
     with β = 1; λ moves while training (`adapt`). RLOO has this KL in the reward, GRPO in the loss.
@@ -48,8 +48,8 @@ class Settings(Rloo, Palettes):
 
 
 def policies(settings: Settings) -> list[Policy]:
-    """One policy per palette, with the palette's name."""
-    return palette_policies("rloo", settings)
+    """One policy per palette, with the palette's name, and one per random λ."""
+    return rewarded_policies("rloo", settings)
 
 
 FAMILY = Family("train", "polyalign.train.rloo:train", Settings, policies, colour=1)

@@ -172,21 +172,53 @@ def _column(
         raise InputError(
             f"{row.of}: expected a level for a group of prompts; it cannot be maximised"
         )
-    inside = _members(what.group, columns, group, scope)
-    level = parse_target(
-        {row.name: row.level}, numbers[inside, None], [row.name], group[inside], scope=scope
-    )
-    asked[row.name] = float(level[0])
-    share = float(base_probabilities(len(group), group, scope)[inside].sum())
-    return level[0] + np.where(inside, (numbers - level[0]) / share, 0.0)
+    inside = np.asarray(_cells(columns, what.group[0])).astype(str) == what.group[1]
+    found = group_of(what.group, row.level, numbers, inside, group, scope)
+    asked[row.name] = found.level
+    return found.column(numbers, inside)
 
 
-def _members(
-    named: tuple[str, str], columns: Mapping[str, np.ndarray], group: np.ndarray, scope: str
-) -> np.ndarray:
-    """Mask (n,) of the samples whose prompt is in a group."""
+@dataclass(frozen=True)
+class Group:
+    """What the column of a group of prompts is made of: the level asked and the group's P(G)."""
+
+    level: float
+    share: float
+
+    def column(self, numbers: np.ndarray, inside: np.ndarray) -> np.ndarray:
+        """The column (n,) of samples with these numbers, some of them inside the group."""
+        return self.level + np.where(inside, (numbers - self.level) / self.share, 0.0)
+
+
+def group_of(
+    named: tuple[str, str],
+    level: str | float,
+    numbers: np.ndarray,
+    inside: np.ndarray,
+    group: np.ndarray,
+    scope: str,
+) -> Group:
+    """A group of prompts, with the level that is asked of it in numbers.
+
+    Args:
+        named: the column of the table that tells groups, and the group's text there.
+        level: what is asked, in the grammar of levels.
+        numbers: (n,) the value, of all samples.
+        inside: (n,) mask of the samples in the group.
+        group: (n,) prompt index.
+        scope: `prompt` or `joint`.
+
+    Raises:
+        InputError: if no sample is in the group, or it parts a prompt.
+    """
+    _check_members(named, inside, group)
+    (found,) = parse_target({"": level}, numbers[inside, None], [""], group[inside], scope=scope)
+    share = base_probabilities(len(group), group, scope)[inside].sum()
+    return Group(float(found), float(share))
+
+
+def _check_members(named: tuple[str, str], inside: np.ndarray, group: np.ndarray) -> None:
     name, text = named
-    inside = np.asarray(_cells(columns, name)).astype(str) == text
     count = np.bincount(group, inside)
     if not inside.any():
         raise InputError(f"no row has {text!r} in the column {name!r}; expected some: correct it")
@@ -197,4 +229,3 @@ def _members(
             f"the column {name!r} says {text!r} for some rows of a prompt and not for all (the "
             f"prompt of row {row}); expected one group for each prompt"
         )
-    return inside

@@ -15,6 +15,7 @@ from polyalign.map.base import Base, check_target
 from polyalign.map.batch import Batch, solve_many_on
 from polyalign.map.dual import DEFAULT_LIMITS, Limits, Solution, solve_on
 from polyalign.map.feasibility import furthest_of_value, furthest_on_segment, lowest
+from polyalign.map.random_lam import dirichlet_lam
 
 STEPS = 40
 
@@ -320,18 +321,3 @@ def random_palettes(base: Base, count: int, *, seed: int, cap: float) -> RandomP
         reference_levels=base.raw(base.tilts(reference * base.scale).levels),
         cap=cap,
     )
-
-
-def dirichlet_lam(k: int, count: int, *, seed: int, cap: float) -> np.ndarray:
-    """Random lam (count, k) without a palette: a flat Dirichlet direction, a uniform sum below cap.
-
-    The first m of `count` draws are the same whatever `count` is.
-
-    Args:
-        k: number of values.
-        count: number of draws.
-        seed: of the draws.
-        cap: largest sum of lam, in 1 / the rewards' units.
-    """
-    draws = np.random.default_rng([seed, 1])
-    return np.array([draws.dirichlet(np.ones(k)) * cap * draws.random() for _ in range(count)])

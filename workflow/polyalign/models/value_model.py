@@ -66,6 +66,8 @@ class ValueModel(nn.Module):
         scale: standard deviation of each value's reward, in its unit; λ times it is u.
         rank: rank of the change of one layer for one value.
         seed: of the first half of the changes; the second half starts at 0.
+        signs: what each value's λ may be: 1 for 0 or more, -1 for 0 or less, as of a ceiling, 0 for
+            both, as of a band; default: 0 or more.
 
     Raises:
         InputError: as `linear_layers`.
@@ -78,8 +80,10 @@ class ValueModel(nn.Module):
         scale: Sequence[float],
         rank: int,
         seed: int,
+        signs: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        self.signs = [1] * len(values) if signs is None else list(signs)
         self.values, self.scale, self.rank = list(values), [float(sd) for sd in scale], rank
         generator = torch.Generator().manual_seed(seed)
         layers = linear_layers(model)
@@ -124,17 +128,21 @@ class ValueModel(nn.Module):
         """u (values,), float32, of λ by value.
 
         Raises:
-            InputError: if λ weighs a value that the model does not know, or is below 0.
+            InputError: if λ weighs a value that the model does not know, or has a sign that it has
+                not learnt.
         """
+        signs = dict(zip(self.values, self.signs, strict=True))
         for value, weight in lam.items():
-            if weight > 0 and value not in self.values:
+            if weight != 0 and value not in self.values:
                 raise InputError(
                     f"λ weighs {value!r}, which the value model does not know; expected "
                     f"{', '.join(self.values)}; name it in policies.value-d.values"
                 )
-            if not (np.isfinite(weight) and weight >= 0):
+            if not np.isfinite(weight) or weight * signs.get(value, 0) < 0:
+                learnt = {1: ", 0 or more", -1: ", 0 or less: the study has ceilings alone for it"}
                 raise InputError(
-                    f"λ of {value!r} is {weight}; expected a finite number, 0 or more; change it"
+                    f"λ of {value!r} is {weight}; expected a finite number"
+                    f"{learnt.get(signs.get(value, 0), '')}; change it"
                 )
         weights = [lam.get(value, 0.0) for value in self.values]
         return torch.tensor([a * b for a, b in zip(weights, self.scale, strict=True)])
@@ -162,7 +170,12 @@ class ValueModel(nn.Module):
             weights[f"{name}.down"] = down.detach().cpu().contiguous()
             weights[f"{name}.up"] = up.detach().cpu().contiguous()
         save_file(weights, Path(folder) / WEIGHTS)
-        settings = {"values": self.values, "scale": self.scale, "rank": self.rank}
+        settings = {
+            "values": self.values,
+            "scale": self.scale,
+            "rank": self.rank,
+            "signs": self.signs,
+        }
         (Path(folder) / SETTINGS).write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
 
@@ -181,7 +194,9 @@ def load_value_model(folder: str | Path, model: PreTrainedModel) -> ValueModel:
             f"{path}: the value model cannot be read ({fault}); expected {SETTINGS} and {WEIGHTS}; "
             "delete the folder and let the workflow make it again"
         ) from fault
-    found = ValueModel(model, settings["values"], settings["scale"], settings["rank"], seed=0)
+    found = ValueModel(
+        model, settings["values"], settings["scale"], settings["rank"], 0, settings["signs"]
+    )
     parts = {
         f"{name}.{half}": parameter
         for half in ("down", "up")

@@ -4,7 +4,7 @@ Each Newton step is one pass over the value columns. A thinned sample that fits 
 first guess, so that few passes are needed; the certificate is that of the whole table.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +30,13 @@ from polyalign.map.base import (
     SCOPES,
     Base,
     Units,
+    resolve_scope,
 )
 from polyalign.map.dual import DEFAULT_LIMITS, TOLERANCE, Limits, Solution, maximise, solve_on
 from polyalign.map.maximal import highest_within
 from polyalign.map.palette import parse_target
-from polyalign.map.problem import beyond_budget
-from polyalign.map.words import column_of, key_of, parse_level, rows_of
+from polyalign.map.problem import Group, beyond_budget, group_of
+from polyalign.map.words import Row, column_of, key_of, labels_of, parse_level, rows_of
 
 BATCH_ROWS = 131_072
 SAMPLE_ROWS = 60_000
@@ -47,11 +48,12 @@ class Stream(Units):
     Args:
         path: the table; prompts are identified by its column `prompt_id`, else `prompt`; without
             both, each row is a prompt; in scope `prompt` the rows of a prompt must be adjacent.
-        values: names of the k rows of a palette (`polyalign.map.words`): values, shares, and either
-            with ` <=` for a ceiling.
+        values: names of the k rows of a palette (`polyalign.map.words`): values, shares, either for
+            a group of prompts, and any with ` <=` for a ceiling.
         scope: `prompt`, `joint` or `auto`.
         split: `all`, or the rows whose column `split` says so; without that column it is derived
             from `prompt`, as `polyalign.data.rewards_table.read_rewards` does.
+        asked: row → level, of the rows whose column is made about it: those of groups of prompts.
         report: told, with every batch, the number of the pass over the file and the share of the
             rows that this pass has read.
 
@@ -68,15 +70,19 @@ class Stream(Units):
         scope: str,
         split: str = "all",
         report: Callable[[int, float], None] | None = None,
+        asked: Mapping[str, str | float] | None = None,
     ) -> None:
         self.report, self.passes = report, 0
         self.path, self.values, self.split = Path(path), list(values), split
         self.columns = [column_of(key_of(name)) for name in self.values]
-        if grouped := [name for name in self.values if column_of(key_of(name)).group]:
+        named = zip(self.values, self.columns, strict=True)
+        if grouped := [name for name, one in named if one.group and name not in (asked or {})]:
             raise InputError(
-                f"{path}: too large for the group of prompts of {grouped[0]!r}, since it is read "
-                "in parts; expected values and shares of all prompts: thin it to some prompts"
+                f"{path}: {grouped[0]!r} has no level; expected one, since a group of prompts "
+                "cannot be maximised, and its λ says nothing of other prompts: ask for a level"
             )
+        self.labels = labels_of(map(key_of, self.values))
+        self.members: dict[str, Group] = {}
         self.reads = list(dict.fromkeys(column.value for column in self.columns))
         self.signs = np.array([-1.0 if name.endswith(" <=") else 1.0 for name in self.values])
         if scope not in SCOPES:
@@ -87,7 +93,7 @@ class Stream(Units):
             names = pq.read_schema(self.path).names
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: cannot be read as parquet ({error}); restore it") from error
-        needed = list(self.reads)
+        needed = [*self.reads, *self.labels]
         self.derived = split != "all" and "split" not in names and "prompt" in names
         if split != "all" and not self.derived:
             needed.append("split")
@@ -100,6 +106,8 @@ class Stream(Units):
         self.k = len(self.values)
         self.mask: np.ndarray | None = None
         self._check("candidate" in names)
+        if self.labels:
+            self._find_groups(scope, asked or {})
         self._survey(scope)
         self.last: tuple[np.ndarray, float, float, float] | None = None
 
@@ -147,6 +155,31 @@ class Stream(Units):
             self.mask = np.concatenate(inside)
         if keyed:
             self._refuse_repeated(hashes)
+
+    def _find_groups(self, scope: str, asked: Mapping[str, str | float]) -> None:
+        """Levels and shares of the groups of prompts; one column at a time is in memory."""
+        keys = []
+        for piece in self._rows([self.id] if self.id else self.reads[:1]):
+            ids = piece[self.id].combine_chunks() if self.id else None
+            size = piece.num_rows
+            keys.append(
+                np.arange(size)
+                if ids is None
+                else hash_array(ids.to_numpy(zero_copy_only=False), categorize=False)
+            )
+        prompts = np.arange(sum(map(len, keys)))
+        if self.id:
+            prompts = pd.factorize(np.concatenate(keys))[0]
+        scope = resolve_scope(scope, len(prompts), prompts)
+        for name, column in zip(self.values, self.columns, strict=True):
+            if column.group is None:
+                continue
+            numbers, inside = [], []
+            for piece in self._rows([column.value, column.group[0]]):
+                numbers.append(column.numbers(_cells(piece[column.value])))
+                inside.append(_inside(piece, column.group))
+            told = np.concatenate(numbers), np.concatenate(inside)
+            self.members[name] = group_of(column.group, asked[name], *told, prompts, scope)
 
     def _refuse_missing(self, name: str) -> None:
         """Check that no cell of a column is missing; most files say so without being read."""
@@ -262,11 +295,11 @@ class Stream(Units):
         Without `prompts` each row counts as a separate prompt.
         """
         if not prompts:
-            for piece in self._rows(self.reads):
+            for piece in self._rows([*self.reads, *self.labels]):
                 if piece.num_rows:
                     yield self.numbers(piece), np.arange(piece.num_rows), None
             return
-        for whole, starts in self.whole_prompts(self.reads):
+        for whole, starts in self.whole_prompts([*self.reads, *self.labels]):
             yield self.numbers(whole), starts, whole[self.id].take(starts)
 
     def whole_prompts(self, columns: list[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
@@ -304,8 +337,10 @@ class Stream(Units):
     def numbers(self, table: pa.Table) -> np.ndarray:
         """The columns (k, n) of the rows of the palette, for n rows of the table."""
         numbers = np.empty((self.k, table.num_rows))
-        for row, column in zip(numbers, self.columns, strict=True):
+        for row, name, column in zip(numbers, self.values, self.columns, strict=True):
             row[:] = column.numbers(_cells(table[column.value]))
+            if column.group:
+                row[:] = self.members[name].column(row, _inside(table, column.group))
         return numbers
 
     def moments(self, lam: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -406,6 +441,9 @@ class Stream(Units):
         groups = self._groups() if self.scope == "prompt" else None
         result = []
         for i, name in enumerate(self.values):
+            if name in self.members:
+                result.append(self.members[name].level)
+                continue
             kind, number = parse_level(levels[name])
             if kind == "number":
                 result.append(number)
@@ -452,7 +490,8 @@ def solve_parquet(
     Raises:
         InputError: on a bad table or level.
     """
-    stream = Stream(path, [row.name for row in rows_of(levels)], scope, split)
+    rows = rows_of(levels)
+    stream = Stream(path, [row.name for row in rows], scope, split, asked=levels_of(rows))
     return solve_stream(stream, levels, tolerance=tolerance, limits=limits, slack=slack)
 
 
@@ -487,6 +526,32 @@ def _first_guess(stream: Stream, target: np.ndarray) -> np.ndarray | None:
     sample = Base(stream.sample, stream.sample_groups, stream.scope, scale=stream.scale)
     optimum = maximise(sample.moments, sample.standardise(target), sample.max_kl)
     return optimum.lam / stream.scale if optimum.status == "solved" else None
+
+
+def levels_of(rows: Sequence[Row]) -> dict[str, str | float]:
+    """Row → level, of the rows that have one: what `Stream` is told of groups of prompts."""
+    return {row.name: row.level for row in rows if row.budget is None}
+
+
+def _inside(table: pa.Table, group: tuple[str, str]) -> np.ndarray:
+    """Mask (n,) of the rows of a table whose prompt is in a group.
+
+    Raises:
+        InputError: if the column holds neither texts nor whole numbers: other numbers have no one
+            text.
+    """
+    name, text = group
+    cells = table[name]
+    kind = cells.type.value_type if pa.types.is_dictionary(cells.type) else cells.type
+    if not (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
+    ):
+        raise InputError(
+            f"the column {name!r} tells groups of prompts and holds {kind}; expected texts or "
+            "whole numbers: write it as text"
+        )
+    same = pc.equal(cells.cast(pa.string()), text)
+    return np.asarray(same.fill_null(False).to_numpy(), dtype=bool)
 
 
 def _cells(column: pa.ChunkedArray) -> np.ndarray:

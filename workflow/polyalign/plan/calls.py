@@ -9,7 +9,7 @@ from pathlib import Path
 from polyalign.errors import InputError
 
 CHECKOUT = Path(__file__).parents[3]
-"""The folder of the Snakefile that belongs to this library."""
+"""The folder of the Snakefile that belongs to this library: a checkout, or the one in a wheel."""
 
 CACHE = Path(".snakemake/cache")
 """Snakemake's cache, from the working folder, where the home cannot be written."""

@@ -399,11 +399,11 @@ def annotate(study: Study, value: str, policy: Policy) -> Need | None:
 
 def train(study: Study, policy: Policy) -> Need:
     """What training the model of a policy needs, or averaging the models of its parts."""
-    if not (policy.preferences or policy.palette):
+    if policy.parts:
         return averaging(parameters(study), len(policy.parts))
     settings = policy.settings
     method, batch = Method.of(settings), settings.get("batch_size", 16)
-    samples = policy.palette is not None and not policy.uses_pool
+    samples = policy.is_rewarded
     rewards, rewards_bytes = _scorers(study, policy) if samples else (0.0, 0.0)
     # The base model is the reference, in float32; with adapters it is the policy without adapters.
     reference = parameters(study)

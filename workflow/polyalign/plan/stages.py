@@ -430,7 +430,7 @@ def _train_settings(study: Study, wildcards: Wildcards) -> Settings:
         "variant": policy.variant,
         "settings": policy.settings,
     }
-    if policy.preferences or policy.palette:
+    if not policy.parts:
         settings |= {
             "model": model_settings(study),
             "template": study.prompts.template,
@@ -439,15 +439,14 @@ def _train_settings(study: Study, wildcards: Wildcards) -> Settings:
         }
     if policy.preferences:
         settings["preferences"] = {name: pairs_settings(study, name) for name in policy.preferences}
-    if policy.palette and not policy.uses_pool:
-        scored = study.palettes[policy.palette]
-        settings["values"] = {name: study.scorer(name) for name in scored}
+    if policy.is_rewarded:
+        settings["values"] = {name: study.scorer(name) for name in study.weighed(policy)}
     return settings
 
 
 def _train_inputs(study: Study, wildcards: Wildcards) -> Inputs:
     policy, inputs = policy_named(study, wildcards), Inputs()
-    if policy.preferences or policy.palette:
+    if not policy.parts:
         inputs["base"] = base_model(study)
     for name in policy.preferences:
         inputs[f"pairs:{name}"] = pairs_input(study, name, "train")
@@ -457,7 +456,7 @@ def _train_inputs(study: Study, wildcards: Wildcards) -> Inputs:
         inputs |= palette_of(study, policy)
     if policy.palette and policy.uses_pool:
         inputs |= pool(study, list(study.palettes[policy.palette]))
-    elif policy.palette:
+    elif policy.is_rewarded:
         inputs["prompts"] = paths(study).file("prompts.parquet")
         inputs["rewards"] = reward_models(study, study.weighed(policy))
     for part in policy.models:
@@ -480,13 +479,16 @@ def _value_model_settings(study: Study, wildcards: Wildcards) -> Settings:
     if section is None:
         raise ValueError("no family of the study samples with a value model")
     own = {value for one in study.of_kind("sample") for value in one.settings.get("lam", ())}
+    signs = study.learnt_signs
+    weighed = {*study.raised, *own, *(value for value, sign in signs.items() if sign < 1)}
     return {
         "model": model_settings(study),
         "template": study.prompts.template,
         "sampling": sampling_rule(study),
         "seed": study.seed,
         "values": study.learnt_values,
-        "raised": [value for value in study.values if value in {*study.raised, *own}],
+        "raised": [value for value in study.values if value in weighed],
+        "signs": signs,
         "training": section.model_dump(exclude={"values"}),
     }
 

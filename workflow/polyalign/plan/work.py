@@ -525,13 +525,13 @@ def _annotate(study: Study, policy: Policy, value: str, counts: Counts) -> Work:
 def _train(study: Study, policy: Policy, counts: Counts) -> Work:
     shape, dtype, device = _base(study)
     size = _bytes(shape, "float32")
-    if not (policy.preferences or policy.palette):
+    if policy.parts:
         return Work(disk=(len(policy.parts) + 1) * size)
     settings = policy.settings
     method = Method.of(settings)
     begin = Work(start=TRAINER, disk=3 * size, dtype=dtype, device=device)
     prompt, batch = _prompt(counts), settings.get("batch_size", 16)
-    if policy.palette and not policy.uses_pool:
+    if policy.is_rewarded:
         return begin + _reinforcement(study, policy, counts, shape, batch, method)
     length, number = prompt + counts.response, counts.prompts.number
     if policy.preferences:

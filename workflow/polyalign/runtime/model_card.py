@@ -133,6 +133,9 @@ def _base(bases: Mapping[str, str], licences: Mapping[str, str]) -> Iterator[str
 def _levels(inputs: Mapping[str, Sequence[Path]], record: Mapping[str, Any]) -> Iterator[str]:
     """The palette: what was asked, solved and, where the training measured it, reached."""
     if "palette" not in inputs:
+        lam = record.get("settings", {}).get("lam")
+        if lam:
+            yield f"Trained with a λ that was drawn at random, without a palette: {code(lam)}."
         return
     (file,) = inputs["palette"]
     solved = json.loads(file.read_text(encoding="utf-8"))

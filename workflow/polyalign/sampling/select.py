@@ -11,7 +11,7 @@ from polyalign.data.keys import CHANCE, KEY
 from polyalign.data.rewards_table import rewards_array, value_columns
 from polyalign.errors import InputError
 from polyalign.map.dual import policy_weights
-from polyalign.map.search import dirichlet_lam
+from polyalign.map.random_lam import random_lam
 from polyalign.palettes.record import lam_of
 
 
@@ -160,18 +160,6 @@ def weighted_candidates(
     """
     frame, _, weights = _weighted(pool, lam, greedy=greedy)
     return frame.assign(**{CHANCE: weights})[weights > 0].reset_index(drop=True)
-
-
-def random_lam(values: list[str], cap: float, seed: int) -> dict[str, float]:
-    """λ with a uniform direction and a uniform sum, as a baseline for solved λ.
-
-    Args:
-        values: names of the values.
-        cap: largest sum of λ, in 1 / the rewards' units.
-        seed: seed of the draw.
-    """
-    (lam,) = dirichlet_lam(len(values), 1, seed=seed, cap=cap)
-    return dict(zip(values, lam.tolist(), strict=True))
 
 
 def _weighted(

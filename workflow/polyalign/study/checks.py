@@ -130,7 +130,7 @@ def _no_value(key: str, known: list[str]) -> str:
 
 
 def _words(made: Partial) -> None:
-    """What cannot be carried through: ceilings, bands and budgets where they have no meaning."""
+    """Budgets of palettes that choosing among the candidates cannot spend."""
     sampling = made.sections.get("sampling") or Sampling()
     most = log(sampling.candidates)
     palettes = made.sections.get("palettes", {})
@@ -142,23 +142,6 @@ def _words(made: Partial) -> None:
                     f"{row.budget:g} nats are more than choosing among {sampling.candidates} "
                     f"candidates can spend; expected less than {most:.3g}; lower it",
                 )
-    for policy in made.policies().values():
-        rows = rows_of(palettes.get(policy.palette, {}))
-        capped = [row.of for row in rows if row.sign < 0]
-        banded = [of for of in capped if any(row.of == of and row.sign > 0 for row in rows)]
-        key = ("policies", policy.family)
-        if capped and families.family(policy.family).learns:
-            made.add(
-                key,
-                f"palette {policy.palette!r} has a ceiling for {capped[0]!r}, and a value model "
-                "learns λ >= 0 alone; expected floors; take another family for this palette",
-            )
-        if banded and policy.settings.get("adapt"):
-            made.add(
-                key,
-                f"palette {policy.palette!r} has a band for {banded[0]!r}, and `adapt` steers to "
-                "one level of each value; expected a floor or a ceiling; write `adapt: false`",
-            )
 
 
 def _policies(made: Partial) -> None:
@@ -332,14 +315,15 @@ def _evaluation(made: Partial) -> None:
                 "it there",
             )
     random_lam = {
-        policy.family: set(policy.values or known)
+        (policy.family, *within): set(policy.values or known)
         for policy in made.policies().values()
-        if "values" in policy.settings
+        for within in ((), ("morl",))
+        if "values" in (policy.settings.get("morl", {}) if within else policy.settings)
     }
-    for family, weighed in random_lam.items():
+    for section, weighed in random_lam.items():
         for name in sorted(weighed & set(evaluation.evaluate_only)):
             made.add(
-                ("policies", family, "values"),
+                ("policies", *section, "values"),
                 f"λ would weigh {name!r}, which is in evaluation.evaluate_only; expected a list of "
                 "other values; write it without",
             )

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, SerializeAsAny
 from polyalign.families import BASE, Policy, family
 from polyalign.families.options import Training
 from polyalign.families.value_d import ValueTraining
+from polyalign.map.words import rows_of
 from polyalign.palettes.record import raised_values
 from polyalign.paths import Paths
 from polyalign.rewards import spec_of
@@ -169,6 +170,23 @@ class Study(Strict):
         learning = [made for made in self.all_policies.values() if family(made.family).learns]
         own = {value for policy in learning for value in policy.values}
         return [value for value in self.values if value in (given or {*self.explored, *own})]
+
+    @property
+    def learnt_signs(self) -> dict[str, int]:
+        """Value of the value model → the sign of its λ: -1 where palettes have ceilings alone for
+        it, 0 where there are floors, random palettes or a policy's own λ as well, else 1.
+        """
+        asked = [row for levels in self.configured.values() for row in rows_of(levels)]
+        floors = {row.of for row in asked if row.sign > 0}
+        ceilings = {row.of for row in asked if row.sign < 0}
+        floors |= {
+            one for name in self.palettes.keys() - self.configured for one in self.palettes[name]
+        }
+        floors |= {one for made in self.of_kind("sample") for one in made.settings.get("lam", ())}
+        return {
+            value: 1 if value not in ceilings else 0 if value in floors else -1
+            for value in self.learnt_values
+        }
 
     def weighed(self, policy: Policy) -> list[str]:
         """The values that a policy's λ may weigh: those of its palette, or that it names itself."""

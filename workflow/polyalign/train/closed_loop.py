@@ -18,17 +18,19 @@ the step robust:
   counts as m batches, a tenth of the training. A share of 1/120 is left of its error.
 
 λ ≥ 0 is met by projection in the metric of the curvature, which a cut of each component is not. A
-ceiling is the value with the other sign, and its λ ≤ 0.
+ceiling is the value with the other sign, and its λ ≤ 0. A band is one λ of either sign: above 0 it
+holds the lower end, below 0 the upper one, and it is 0 while the level is between the two. A step
+ends at 0 before it changes the side.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
 
-from polyalign.map.words import key_of
+from polyalign.map.words import key_of, weights_of
 
 SETTLED = 0.95  # of the batches: before, the learning rate is too high for a steady policy
 LAST = 0.25  # of the batches: what the final λ and the levels are averaged over
@@ -54,6 +56,7 @@ class Aim:
         curvature: (k, k) covariance of the rewards under p_λ within a prompt: d level / d λ.
         ceilings: names of the values whose level must not be above; for them `low` is what `high`
             is for the others.
+        bands: value → highest level, for values that have a lowest one, their target, as well.
     """
 
     values: list[str]
@@ -63,6 +66,7 @@ class Aim:
     high: np.ndarray
     curvature: np.ndarray
     ceilings: tuple[str, ...] = ()
+    bands: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def signs(self) -> np.ndarray:
@@ -72,16 +76,22 @@ class Aim:
 
 def aim_of(palette: Mapping[str, Any]) -> Aim:
     """The aim of a solved palette: its levels, and λ, curvature and intervals for training."""
-    target, half = np.array(palette["target"]), 1.96 * np.array(palette["level_se_train"])
     rows = list(palette["values"])
+    target, half = np.array(palette["target"]), 1.96 * np.array(palette["level_se_train"])
+    weights = weights_of(rows, palette["lam_train"])
+    keys = [key_of(row) for row in rows]
+    first = [keys.index(key) for key in weights]
+    last = [len(keys) - 1 - keys[::-1].index(key) for key in weights]  # the ceiling of a band
+    pairs = list(zip(weights, first, last, strict=True))
     return Aim(
-        values=list(map(key_of, rows)),
-        start=np.array(palette["lam_train"]),
-        target=target,
-        low=target - half,
-        high=target + half,
-        curvature=np.array(palette["curvature_train"]),
-        ceilings=tuple(key_of(row) for row in rows if row.endswith(" <=")),
+        values=list(weights),
+        start=np.array(list(weights.values())),
+        target=target[first],
+        low=(target - half)[first],
+        high=(target + half)[last],
+        curvature=np.array(palette["curvature_train"])[np.ix_(first, first)],
+        ceilings=tuple(key for key, one, _ in pairs if rows[one].endswith(" <=")),
+        bands={key: float(target[top]) for key, one, top in pairs if one != top},
     )
 
 
@@ -100,14 +110,34 @@ class ClosedLoop:
         self.levels: list[list[float]] = []  # levels of each batch
         # A value that does not vary cannot be steered: its λ stays.
         self.moves = np.flatnonzero(np.diag(aim.curvature) > 0)
-        self.signs = aim.signs[self.moves]
-        part = aim.curvature[np.ix_(self.moves, self.moves)] * np.outer(self.signs, self.signs)
-        part = part + 1e-6 * np.diag(np.diag(part))
-        self.root = np.linalg.cholesky(part).T  # (m, m), rootᵀ root = curvature
+        self.bands = {aim.values.index(name): top for name, top in aim.bands.items()}
+        self.curvature = aim.curvature + 1e-6 * np.diag(np.diag(aim.curvature))
 
     def named_lam(self) -> dict[str, float]:
         """Value → λ for the next batch."""
         return dict(zip(self.aim.values, self.lam.tolist(), strict=True))
+
+    def _root(self, moves: np.ndarray, signs: np.ndarray) -> np.ndarray:
+        """(m, m) with rootᵀ root = the curvature of some values, whose λ have these signs."""
+        part = self.curvature[np.ix_(moves, moves)] * np.outer(signs, signs)
+        return np.asarray(np.linalg.cholesky(part).T)
+
+    def _length(self, lam: np.ndarray) -> float:
+        """Length of λ (k,): the standard deviation of λ·r under the policy."""
+        part = lam[self.moves]
+        return float(np.sqrt(part @ self.curvature[np.ix_(self.moves, self.moves)] @ part))
+
+    def _ends(self, level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Levels (k,) that values with these levels are steered to, and signs (k,) of their λ.
+
+        The sign is 0 where the level is within a band and λ is 0: then λ stays.
+        """
+        asked, signs = self.aim.target.copy(), self.aim.signs
+        for at, top in self.bands.items():
+            nearest = min(max(level[at], asked[at]), top)
+            signs[at] = np.sign(self.lam[at]) or np.sign(nearest - level[at])
+            asked[at] = top if signs[at] < 0 else asked[at] if signs[at] > 0 else nearest
+        return asked, signs
 
     def update(self, level: np.ndarray, pending: np.ndarray) -> dict[str, float]:
         """Take the step that a batch of responses asks for.
@@ -120,22 +150,31 @@ class ClosedLoop:
             The batch in the metrics: `lam/{value}`, its λ, and `gap/{value}`, asked level − level.
         """
         found = {f"lam/{name}": weight for name, weight in self.named_lam().items()}
-        gaps = zip(self.aim.values, (self.aim.target - level).tolist(), strict=True)
+        due = self.aim.target.copy()
+        for at, top in self.bands.items():
+            due[at] = min(max(level[at], due[at]), top)
+        gaps = zip(self.aim.values, (due - level).tolist(), strict=True)
         found |= {f"gap/{name}": gap for name, gap in gaps}
         done = len(self.path)
         self.path.append(self.lam.tolist())
         self.levels.append(np.asarray(level, dtype=np.float64).tolist())
         left = max(0.0, 1 - done / (LEARNT * self.batches))
         gain = 2 / (done + 2 + WORTH * self.batches)
-        gap = self.signs * (self.aim.target - level - left * pending)[self.moves]
-        old = self.signs * self.lam[self.moves]
-        goal = self.root @ old + gain * np.linalg.solve(self.root.T, gap)
-        step = self.root @ (nnls(self.root, goal)[0] - old)
-        length = float(np.linalg.norm(self.root @ (self.signs * self.aim.start[self.moves])))
+        ahead = level + left * pending
+        asked, signs = self._ends(ahead)
+        moves = self.moves[signs[self.moves] != 0]
+        if not moves.size:
+            return found
+        side = signs[moves]
+        root = self._root(moves, side)
+        gap, old = side * (asked - ahead)[moves], side * self.lam[moves]
+        goal = root @ old + gain * np.linalg.solve(root.T, gap)
+        step = root @ (nnls(root, goal)[0] - old)
+        length = self._length(self.aim.start)
         step *= _shrink(step, STEP * length)
-        new = old + np.linalg.solve(self.root, step)
-        new *= _shrink(self.root @ new, REACH * length)
-        self.lam[self.moves] = self.signs * np.maximum(new, 0.0)  # rounding
+        new = old + np.linalg.solve(root, step)
+        new *= _shrink(root @ new, REACH * length)
+        self.lam[moves] = side * np.maximum(new, 0.0)  # rounding
         return found
 
     @property
@@ -153,17 +192,20 @@ class ClosedLoop:
         """Whether every level is inside its interval at a stable λ, near the end."""
         if len(self.path) < max(1, SETTLED * self.batches):
             return False
-        level = np.mean(self.levels[-self.window :], axis=0)
+        level, final = np.mean(self.levels[-self.window :], axis=0), self.final
         under, over = level < self.aim.low, level > self.aim.high
         floor = self.aim.signs > 0
-        beyond = np.where(floor, over, under) & (self.final != 0)
-        moved = np.abs(
-            self.root
-            @ (self.aim.signs * (np.array(self.path[-self.window :]) - self.final))[:, self.moves].T
-        )
-        length = np.linalg.norm(self.root @ (self.signs * self.final[self.moves]))
-        stable = np.linalg.norm(moved, axis=0).max() <= STABLE * length
-        return bool(stable and not beyond.any() and not np.where(floor, under, over).any())
+        missed = np.where(floor, under, over)
+        beyond = np.where(floor, over, under) & (final != 0)
+        for at, top in self.bands.items():
+            missed[at] = under[at] | over[at]
+            inside = self.aim.target[at] - self.aim.low[at], self.aim.high[at] - top
+            beyond[at] = (final[at] > 0 and level[at] > self.aim.target[at] + inside[0]) or (
+                final[at] < 0 and level[at] < top - inside[1]
+            )
+        moved = max(self._length(np.array(lam) - final) for lam in self.path[-self.window :])
+        stable = moved <= STABLE * self._length(final)
+        return bool(stable and not beyond.any() and not missed.any())
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold, as JSON."""
@@ -183,6 +225,7 @@ class ClosedLoop:
             "lam": named(self.final),
             "moved": named(self.final - self.aim.start),
             "target": named(self.aim.target),
+            **({"highest": dict(self.aim.bands)} if self.bands else {}),
             "levels": named(np.mean(levels, axis=0)),
             "batches": len(self.path),
             "averaged": len(levels),

@@ -3,15 +3,17 @@
 Nothing here imports torch: soups are made without it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from polyalign.data.keys import batch_seed
 from polyalign.data.packed import is_packed
 from polyalign.data.rewards_table import read_scored
 from polyalign.data.tables import read_table
+from polyalign.map.random_lam import random_lam
 from polyalign.palettes.lam import read_lam
 from polyalign.runtime.job import Job
 
@@ -57,6 +59,7 @@ class TrainingInputs:
         candidates: rewards table of the base model's candidates, prompts of the `fit` split.
         work: folder for checkpoints.
         microbatch_factor: as in `Run`.
+        lam: value → λ of a policy without a palette, drawn at random.
     """
 
     settings: dict[str, Any]
@@ -73,6 +76,7 @@ class TrainingInputs:
     candidates: pd.DataFrame | None
     work: Path
     microbatch_factor: int
+    lam: dict[str, float] = field(default_factory=dict)
 
     @property
     def run(self) -> Run:
@@ -100,8 +104,12 @@ def training_inputs(job: Job) -> TrainingInputs:
     if "samples" in inputs:
         candidates = read_scored(inputs["samples"], inputs["scores"]).query("split == 'fit'")
     preferences = settings.get("preferences", {})
+    own = dict(settings["settings"])
+    drawn = own.pop("morl", None)
+    # The seed of the policy of that number in the family morl-d, so that both have one λ.
+    seed = batch_seed(settings.get("seed", 0), f"morl-d/{settings['variant']}", 0)
     return TrainingInputs(
-        settings=settings["settings"],
+        settings=own,
         model=settings.get("model", {}),
         template=settings.get("template", ""),
         sampling=settings.get("sampling", {}),
@@ -119,6 +127,7 @@ def training_inputs(job: Job) -> TrainingInputs:
         candidates=candidates,
         work=job.work,
         microbatch_factor=job.microbatch_factor,
+        lam=random_lam(drawn["values"], drawn["cap"], seed) if drawn else {},
     )
 
 

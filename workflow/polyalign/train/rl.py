@@ -71,12 +71,12 @@ class Task:
 
 
 def task_of(inputs: TrainingInputs) -> Task:
-    """The task of a policy: the λ for training of its palette, and the rewards that it needs.
+    """The task of a policy: the λ for training of its palette, or its own, and what it rewards.
 
     Where λ is steered, a value without weight may get one, so that all are scored.
     """
     take_own_gpu()
-    lam = lam_of(inputs.palette, "lam_train")
+    lam = inputs.lam or lam_of(inputs.palette, "lam_train")
     aim = aim_of(inputs.palette) if inputs.settings["adapt"] else None
     scored = lam if aim and any(lam.values()) else [name for name in lam if lam[name] != 0]
     rewards = load_all({name: spec for name, spec in inputs.values.items() if name in scored})

@@ -12,7 +12,7 @@ Log-probabilities are those at the temperature of sampling. With top_k or top_p,
 not those of the whole distribution, and the model is an approximation (`exact_target`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -103,10 +103,18 @@ class Strengths:
         covariance: of the rewards within a prompt, in standard deviations, (k, k).
         strength: largest standard deviation of λ·r within a prompt.
         shares: how much each value is weighed against the others, (k,).
+        signs: (k,) 1 or -1 for the sign of a value's λ, 0 for either; default: all 1.
     """
 
-    def __init__(self, covariance: np.ndarray, strength: float, shares: np.ndarray) -> None:
+    def __init__(
+        self,
+        covariance: np.ndarray,
+        strength: float,
+        shares: np.ndarray,
+        signs: np.ndarray | None = None,
+    ) -> None:
         self.covariance, self.strength, self.shares = covariance, strength, shares
+        self.signs = np.ones(len(shares)) if signs is None else np.asarray(signs)
 
     def variance(self, u: np.ndarray) -> np.ndarray:
         """Variance (n,) of λ·r within a prompt that is expected for n u, (n, k)."""
@@ -121,9 +129,13 @@ class Strengths:
         direction = normal * (rng.random(size) < WEIGHED)
         if not direction.any():
             direction = self.shares
+        strength = rng.uniform(0, self.strength)
+        # The last draw, so that those of floors alone are the same without it.
+        either = np.where(rng.random(size) < 0.5, -1, 1)
+        direction = direction * np.where(self.signs == 0, either, self.signs)
         spread = float(np.sqrt(self.variance(direction[None])[0]))
         # Values that do not vary within a prompt are weighed as they are: they tilt nothing.
-        return direction * rng.uniform(0, self.strength) / (spread or 1.0)
+        return direction * strength / (spread or 1.0)
 
 
 def token_logprobs(
@@ -271,6 +283,7 @@ def train_values(
     template: str,
     sampling: SamplingRule,
     raised: Sequence[str],
+    signs: Mapping[str, int],
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Train the study's value model, and judge it on the prompts of the test split.
 
@@ -284,6 +297,7 @@ def train_values(
         template: text around a prompt.
         sampling: how the pool was sampled.
         raised: those of the values that λ weighs in the first place.
+        signs: value → 1 or -1 for the sign of its λ, 0 for either.
 
     Returns:
         The record of `common.train_and_save`, with `exact_target`; and the calibration on held-out
@@ -309,8 +323,9 @@ def train_values(
         for split, part in parts.items()
     }
     shares = np.array([1.0 if value in raised else MAINTAINED for value in values])
-    strengths = Strengths(known["fit"].covariance(), section.strength, shares)
-    model = TrainedValues(base, values, scale.tolist(), section.rank, run.seed)
+    sides = [signs[value] for value in values]
+    strengths = Strengths(known["fit"].covariance(), section.strength, shares, np.array(sides))
+    model = TrainedValues(base, values, scale.tolist(), section.rank, run.seed, sides)
     model.attach(base)
     arguments = common.training_arguments(options, run)
     # What only trl's arguments know, or whole models; the base model is not in training mode.
@@ -343,6 +358,7 @@ def train_values(
         "base": source["source"],
         "revision": source["revision"],
         "values": list(values),
+        "signs": dict(signs),
         **section.model_dump(exclude={"values"}),
         **common.recorded(options, run),
     }

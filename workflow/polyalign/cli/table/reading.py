@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -56,8 +56,20 @@ def is_large(table: str, values: int) -> bool:
         return False  # the reader of small tables says what is wrong with the file
 
 
-def read_stream(options: argparse.Namespace, values: list[str], scope: str) -> "Stream":
-    """A large table, with a line on stderr every few seconds where that is a terminal."""
+def read_stream(
+    options: argparse.Namespace,
+    values: list[str],
+    scope: str,
+    asked: Mapping[str, str | float] | None = None,
+) -> "Stream":
+    """A large table, with a line on stderr every few seconds where that is a terminal.
+
+    Args:
+        options: of the command.
+        values: names of the rows of a palette, or values.
+        scope: `prompt`, `joint` or `auto`.
+        asked: row → level, of groups of prompts at least.
+    """
     from polyalign.data.rewards_table import check_prompts, columns_of
     from polyalign.palettes.streamed import Stream
 
@@ -65,7 +77,7 @@ def read_stream(options: argparse.Namespace, values: list[str], scope: str) -> "
     check_prompts(columns, options.table)
     say_derived_split(options, columns)
     report = Progress(options.table) if sys.stderr.isatty() else None
-    return Stream(options.table, values, scope, options.split, report)
+    return Stream(options.table, values, scope, options.split, report, asked)
 
 
 class Progress:

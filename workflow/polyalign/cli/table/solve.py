@@ -88,10 +88,12 @@ def solve_asked(options: argparse.Namespace) -> tuple["Solution", list[str]]:
     levels = asked_levels(options.target)
     check_names(values_of(levels))
     if is_large(options.table, len(levels)):
-        from polyalign.palettes.streamed import solve_stream
+        from polyalign.palettes.streamed import levels_of, solve_stream
 
-        asked = {row.name: row.level for row in rows_of(levels)}
-        stream = read_stream(options, list(asked), options.scope)
+        rows = rows_of(levels)
+        asked = {row.name: row.level for row in rows}
+        stream = read_stream(options, list(asked), options.scope, levels_of(rows))
+        asked |= {name: one.level for name, one in stream.members.items()}
         solution = solve_stream(stream, levels, slack=True)
         return solution, cautions(stream, asked, solution.target, list(asked))
     posed = pose_asked(options)
