@@ -338,7 +338,7 @@ def _annotate_inputs(study: Study, wildcards: Wildcards) -> Inputs:
     i, n = wildcards["i"], wildcards["n"]
     first = study.read_with[value]
     # A model reads each text once: for the first of the values that share it.
-    waits: list[str] = [] if first == value else [Exists(paths(study).shard(policy, first, i, n))]
+    waits = [] if first == value else [paths(study).shard(policy, first, i, n)]
     return {
         "samples": paths(study).samples(policy, i, n),
         "model": reward_models(study, [value]),
