@@ -125,9 +125,11 @@ class Key:
 
     def draw(self, figure: "Figure") -> None:
         """Draw it at the foot of a figure, whose panels are laid out above."""
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+
         tall = figure.get_figheight()
         layout = figure.get_layout_engine()
-        assert layout is not None
+        assert isinstance(layout, ConstrainedLayoutEngine)
         layout.set(rect=(0, self.height / tall, 1, 1 - self.height / tall))
         top = self.height - 0.05
         for line in self.lines:
