@@ -807,7 +807,8 @@ def test_a_folder_without_a_split(write, text: str, split: str, keys: list[str])
     found = faults(lambda: load(write(text)))
     assert [fault.split(": ")[1] for fault in found] == keys
     assert all(
-        f"the folder 'data/hh' has no {split}.jsonl.gz or {split}.jsonl; expected" in fault
+        f"the folder 'data/hh' has no {split}.jsonl.gz or {split}.jsonl or {split}.parquet; "
+        "expected" in fault
         for fault in found
     )
 

@@ -178,8 +178,8 @@ class Controls:
             lam=lam if aligned in SLIDERS else {},
             beams=int(_or(given[self.beams], 1)),
             template=given[self.template],
-            given=given[self.given],
-            system=given[self.system],
+            given=given[self.given] or "",
+            system=given[self.system] or "",
         )
 
 
