@@ -128,7 +128,8 @@ class Study(Strict):
             plots: figures that are left out.
         """
         kept = self.model_copy(update={"plots": [one for one in self.plots if one not in plots]})
-        kept.__dict__.pop("all_policies", None)
+        for known in ("all_policies", "as_compared"):
+            kept.__dict__.pop(known, None)
         kept._left_out = dict(left_out)
         return kept
 
