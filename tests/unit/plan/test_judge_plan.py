@@ -50,9 +50,9 @@ def test_every_policy_but_the_opponent_is_judged(judged: Study) -> None:
         f"results/small/policies/{one['family']}/{one['variant']}/votes.jsonl" for one in asked
     ]
     assert inputs["opponent"] == "results/small/policies/base/base/rewards.parquet"
-    assert "rloo/funny" in [policy.name for policy in judged.as_compared.all_policies]
+    assert "rloo/funny" in judged.as_compared.all_policies
     gone = judged.without({"rloo/funny": "no λ"}, ())
-    assert "rloo/funny" not in [policy.name for policy in gone.as_compared.all_policies]
+    assert "rloo/funny" not in gone.as_compared.all_policies
     assert len(stages.STAGES["judged"].inputs(gone, {})["votes"]) == len(asked) - 1
     assert "judge" in shown.tables(judged)
     assert "up to 7 of {prompts}" in shown.captions(judged)["judge"]
