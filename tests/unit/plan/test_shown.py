@@ -22,7 +22,8 @@ def sandbox(**policies: Any) -> Study:
 
 def test_the_front_page_names_every_family_and_every_figure_once() -> None:
     given = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["policies"]
-    more = {family: {"palettes": ["hhh-60"]} for family in ("sft", "token-d")}
+    more: dict[str, Any] = {name: {"palettes": ["hhh-60"]} for name in ("sft", "token-d")}
+    more["beam"] = {"beams": [4]}
     page = shown.front_page(sandbox(**more | given))
     assert sorted(page["families"]) == families.NAMES
     assert "reward_histograms" in page["figures"]
