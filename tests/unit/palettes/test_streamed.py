@@ -173,6 +173,7 @@ def test_other_splits_are_refused_where_they_are_asked_for(table):
         {"a": "<= mean-0.3sd", "b": "between mean and q65", "share(c > -5)": 0.6},
         {"a": "maximise within 0.2 nats", "c": "<= mean", "share(b < 0)": "<= 0.5"},
         {"a": "maximise within 0.001 nats", "b": "q70"},
+        {"a": "max(q40, mean)", "b": "max(q65, mean)", "c": ">= mean"},
     ],
 )
 def test_words_are_those_of_memory(table, scope, levels):

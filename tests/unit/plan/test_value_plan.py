@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from polyalign.errors import InputError
 from polyalign.families import VALUE, Policy
@@ -46,6 +47,34 @@ def test_one_model_is_trained_for_all_lambda(tmp_path):
     assert set(waits) == {"base", "samples", "scores"}
     assert f"{model}.json" in set(known_files(found))
     assert f"{model}.csv" in shown.training_metrics(found)
+
+
+@pytest.mark.parametrize(
+    ("more", "section", "humor"),
+    [
+        ('capped: {humor: "<= mean"}', "{palettes: [hhh-60]}", 0),
+        ('capped: {coherence: "<= mean-0.1sd", diversity: between mean and q60}',
+         "{palettes: [capped]}", 1),
+    ],
+)  # fmt: skip
+def test_lambda_has_the_signs_of_floors_and_ceilings(tmp_path, more, section, humor):
+    """The value model must know λ < 0 of what has ceilings, of whatever palette of the study."""
+    told = STAGES["value_model"].settings(study(tmp_path, section, more), {})
+    assert told["signs"]["humor"] == humor
+    assert told["signs"]["helpful"] == 1
+    if "coherence" in more:
+        assert told["signs"]["diversity"] == 0
+        assert {"coherence", "diversity"} <= set(told["raised"])
+
+
+def test_a_ceiling_alone_has_one_sign_and_own_lambda_the_other(tmp_path):
+    config = yaml.safe_load(CONFIG.read_text())
+    config |= {"plots": [], "palettes": {"low": {"humor": "<= mean", "helpful": "q60"}}}
+    for own, sign in (("helpful", -1), ("humor", 0)):
+        config["policies"] = {"value-d": {"palettes": ["low"], "lam": {"own": {own: 1.0}}}}
+        path = tmp_path / f"{own}.yaml"
+        path.write_text(yaml.safe_dump(config))
+        assert load(path).learnt_signs["humor"] == sign
 
 
 def test_a_study_without_the_family_trains_none(tmp_path):
