@@ -61,7 +61,7 @@ def test_a_model_reads_the_earlier_turns(tmp_path: Path, monkeypatch: pytest.Mon
 
     def answer(earlier: list[Turn]) -> str:
         written = write(STUDY, "chat", TURNS[1], answerer.tokenizer, earlier=earlier)
-        asked = Asked(TURNS[1], Way("base/base", "sample"), seed=1, text=written.text)
+        asked = Asked(written.prompt, Way("base/base", "sample"), seed=1, text=written.text)
         return answerer.answer([asked])[0].texts[0].response
 
     assert said[1] == [answer([Turn(TURNS[0], said[0][0])])] * 2

@@ -268,7 +268,8 @@ def test_a_failing_call_loses_nothing_that_was_paid_for(
 
     def scored() -> list[float]:
         entry = spec(parallel=1)
-        cache = ScoreCache.of(tmp_path / "cache", entry, rewards.spec_of(entry).identity())
+        known = rewards.spec_of(entry)
+        cache = ScoreCache.of(tmp_path / "cache", known, known.identity())
         return annotate(table, "v", rewards.deferred(entry), cache)["v"].tolist()
 
     with pytest.raises(InputError, match="answers 400"):

@@ -88,7 +88,7 @@ def test_a_prompt_has_one_answer_and_its_kl_is_exact(model, tokenizer, monkeypat
     prompts = pd.DataFrame({"prompt_id": list("123"), "prompt": PROMPTS, "split": ["test"] * 3})
     table = generate(
         prompts, engine, model, model, tokenizer, policy=policy.name, template="{prompt}",
-        sampling=rule, candidates=4, batch_size=5, seed=1,
+        sampling=rule, candidates=4, batch_size=5, seed=1, guided=True,
     )  # fmt: skip
     assert len(table) == 12
     assert sum(searched) == 3, "each prompt is searched once"

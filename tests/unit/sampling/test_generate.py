@@ -10,6 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from polyalign.data.keys import prompt_id
 from polyalign.errors import InputError
 from polyalign.models.logprobs import response_logprobs, warpers
+from polyalign.rewards import Score
 from polyalign.rewards.annotate import annotate
 from polyalign.sampling.drawing import DrawingEngine, sampler
 from polyalign.sampling.engines import TransformersEngine
@@ -188,19 +189,24 @@ def test_equal_texts_are_scored_once(prompts, model, tokenizer) -> None:  # type
     table = sample(prompts, model, tokenizer)
     seen: list[tuple[str, str]] = []
 
-    def score(asked: list[str], answered: list[str]) -> np.ndarray:
-        seen.extend(zip(asked, answered, strict=True))
-        return np.array([float(len(text)) for text in answered])
+    class Length(Score):
+        def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
+            seen.extend(zip(prompts, responses, strict=True))
+            return np.array([float(len(text)) for text in responses])
 
-    scores = annotate(table, "length", score)
+    scores = annotate(table, "length", Length())
     assert len(seen) == len(set(seen)) < len(table)
     assert (scores["length"] == table["response"].str.len()).all()
 
 
 def test_a_reward_that_is_not_finite_names_its_row(prompts, model, tokenizer) -> None:  # type: ignore[no-untyped-def]
+    class Broken(Score):
+        def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
+            return np.full(len(prompts), np.nan)
+
     table = sample(prompts, model, tokenizer)
     with pytest.raises(InputError, match=r"'broken'.*prompt_id"):
-        annotate(table, "broken", lambda asked, answered: np.full(len(asked), np.nan))
+        annotate(table, "broken", Broken())
 
 
 def test_what_the_limit_ended_is_cut_back_to_its_last_sentence_and_counted() -> None:

@@ -73,7 +73,9 @@ def test_training_and_decoding_have_one_lambda(tmp_path: Path, variant: str) -> 
 
 @pytest.mark.parametrize("family", [rloo, ppo])
 def test_the_task_has_the_drawn_lambda_and_no_aim(monkeypatch, tmp_path: Path, family) -> None:
-    monkeypatch.setattr(rl, "load", lambda spec: REWARDS[spec["kind"]])
+    monkeypatch.setattr(
+        rl, "load_all", lambda specs: {name: REWARDS[spec["kind"]] for name, spec in specs.items()}
+    )
     inputs = told(tmp_path, "draw-1", family)
     task = rl.task_of(inputs)
     assert task.lam == inputs.lam

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from talks import OPENED, SAID, TALK, chat_tokenizer, save_chat_model
 from trainers import ALGORITHMS, told
-from transformers import GPT2LMHeadModel
 
 from polyalign.models.endings import endings
+from polyalign.sampling.drawing import DrawingEngine
 from polyalign.settings import SamplingRule
 from polyalign.train.dpo import tokenise
 from polyalign.train.rl import Task
@@ -27,18 +27,17 @@ def test_a_policy_is_trained_on_whole_conversations(
 ) -> None:
     """The model reads the chat template; the reward gets the prompt as annotation gives it."""
     read, scored = set(), set()
-    original = GPT2LMHeadModel.generate
+    original = DrawingEngine.draw
 
-    def generate(self: Any, input_ids: Any = None, *rest: Any, **options: Any) -> Any:
-        ids = options.get("inputs") if input_ids is None else input_ids
-        read.update(chat_tokenizer().batch_decode(ids))
-        return original(self, input_ids, *rest, **options)
+    def draw(self: Any, prompts: Any, encoded: Any, *rest: Any) -> Any:
+        read.update(chat_tokenizer().batch_decode(encoded))
+        return original(self, prompts, encoded, *rest)
 
     def score(prompts: list[str], responses: list[str]) -> np.ndarray:
         scored.update(prompts)
         return np.array([float(len(text)) for text in responses])
 
-    monkeypatch.setattr(GPT2LMHeadModel, "generate", generate)
+    monkeypatch.setattr(DrawingEngine, "draw", draw)
     section, trains, short, _ = ALGORITHMS[algorithm]
     settings = {**short, "batch_size": 4, "steps": 4, "learning_rate": 1e-4}
     if algorithm == "rloo":

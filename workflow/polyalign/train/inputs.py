@@ -105,9 +105,11 @@ def training_inputs(job: Job) -> TrainingInputs:
         candidates = read_scored(inputs["samples"], inputs["scores"]).query("split == 'fit'")
     preferences = settings.get("preferences", {})
     own = dict(settings["settings"])
-    drawn = own.pop("morl", None)
-    # The seed of the policy of that number in the family morl-d, so that both have one λ.
-    seed = batch_seed(settings.get("seed", 0), f"morl-d/{settings['variant']}", 0)
+    lam: dict[str, float] = {}
+    if drawn := own.pop("morl", None):
+        # The seed of the policy of that number in the family morl-d, so that both have one λ.
+        seed = batch_seed(settings["seed"], f"morl-d/{settings['variant']}", 0)
+        lam = random_lam(drawn["values"], drawn["cap"], seed)
     return TrainingInputs(
         settings=own,
         model=settings.get("model", {}),
@@ -127,7 +129,7 @@ def training_inputs(job: Job) -> TrainingInputs:
         candidates=candidates,
         work=job.work,
         microbatch_factor=job.microbatch_factor,
-        lam=random_lam(drawn["values"], drawn["cap"], seed) if drawn else {},
+        lam=lam,
     )
 
 
