@@ -19,7 +19,7 @@ SHOWS = {"tables", "overview", "plot", "seeds"}
 
 
 def with_seeds(**seeds: list[int]) -> Study:
-    """The sandbox study, with seeds for the sections of some families; `labelled` is that of dpo."""
+    """The sandbox study, with seeds for some sections; `labelled` is that of dpo."""
     config: dict[str, Any] = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     policies = config["policies"]
     for name, asked in seeds.items():
@@ -112,9 +112,7 @@ def test_every_seed_starts_from_the_first_model_of_the_other_family() -> None:
 
 def test_mixtures_have_seeds_and_random_lam_has_none() -> None:
     study = with_seeds(dpo=[1, 2])
-    assert study.repeated.keys() == {
-        f"dpo/beta-0.1_harmless-{share}" for share in ("0.1", "0.9")
-    }
+    assert study.repeated.keys() == {f"dpo/beta-0.1_harmless-{share}" for share in ("0.1", "0.9")}
     again = study.all_policies["dpo/beta-0.1_harmless-0.1.seed-2"]
     first = study.all_policies["dpo/beta-0.1_harmless-0.1"]
     assert again.preferences == first.preferences
@@ -179,5 +177,5 @@ def test_a_palette_with_the_name_of_a_seed_is_refused() -> None:
     config["policies"]["ppo"] |= {"palettes": ["hhh-60", "hhh-60.seed-2"], "start": None}
     assert "ppo/hhh-60.seed-2" in validate(config).all_policies
     config["policies"]["ppo"]["seeds"] = [1, 2]
-    with pytest.raises(InputError, match="two policies would have the name 'ppo/hhh-60.seed-2'"):
+    with pytest.raises(InputError, match=r"two policies would have the name 'ppo/hhh-60\.seed-2'"):
         validate(config)

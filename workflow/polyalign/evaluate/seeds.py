@@ -180,7 +180,7 @@ def spread(table: pd.DataFrame) -> dict[str, Spread]:
     Args:
         table: what `seeds` returns, as it is read from its file.
     """
-    found = {}
+    found: dict[str, Spread] = {}
     for policies, rows in table.groupby("policies", sort=False):
         sd = {
             number: dict(zip(part["value"], map(float, part["sd"]), strict=True))

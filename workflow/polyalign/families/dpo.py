@@ -132,7 +132,9 @@ def policies(settings: Settings) -> list[Policy]:
     reads: Literal["pairs", "prompts"] = "prompts"
     if settings.labelled and settings.labelled.pairs:
         reads = "pairs"
-    return repeated(mixed, settings.seeds) + [replace(policy, uses_pool=True, reads=reads) for policy in labelled]
+    return repeated(mixed, settings.seeds) + [
+        replace(policy, uses_pool=True, reads=reads) for policy in labelled
+    ]
 
 
 FAMILY = Family("train", "polyalign.train.dpo:train", Settings, policies, colour=2)

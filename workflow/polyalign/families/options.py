@@ -206,10 +206,9 @@ class Seeded(Strict):
     ) = Field(
         default=None,
         description="Train and judge every policy once per seed, to see how far its numbers depend "
-        "on the seed of training. The policy keeps its name with the first seed, with a further "
-        "one it is `NAME.seed-2`; begin with the study's `seed` to keep a model that is trained "
-        "already. All start from the same model. Random λ of `morl` are not repeated. (default: "
-        "the study's seed alone)",
+        "on that; random λ of `morl` are not repeated. With the first seed a policy keeps its "
+        "name, with a further one it is `NAME.seed-2`; begin with the study's `seed` to keep a "
+        "model that is trained already (default: the study's seed alone).",
     )
 
 

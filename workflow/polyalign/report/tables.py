@@ -261,7 +261,8 @@ def _by_policy(
     for policy, table in tables.items():
         made = Policy.parse(policy)
         sd = {value: over_seeds.get(policy, {}).get(value, math.nan) for value in labels}
-        cells = [cell(table.loc[value], sd[value]) for value in labels]
+        shown = table.loc[list(labels)].iterrows()
+        cells = [cell(row, sd[value]) for value, (_, row) in zip(labels, shown, strict=True)]
         rows.append([made.family, made.variant, *cells])
         record: dict[str, object] = {"family": made.family, "variant": made.variant}
         for value in labels:
