@@ -1,5 +1,6 @@
 """Policies with several seeds: what they add to a plan, and what they leave as it is."""
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from polyalign.plan.jobs import jobs
 from polyalign.plan.left_out import Failed, kept
 from polyalign.study import Study, validate
 
-CONFIG = Path(__file__).parents[3] / "config.yaml"
+ROOT = Path(__file__).parents[3]
+CONFIG = ROOT / "config.yaml"
 SHOWS = {"tables", "overview", "plot", "seeds"}
 
 
@@ -179,3 +181,17 @@ def test_a_palette_with_the_name_of_a_seed_is_refused() -> None:
     config["policies"]["ppo"]["seeds"] = [1, 2]
     with pytest.raises(InputError, match=r"two policies would have the name 'ppo/hhh-60\.seed-2'"):
         validate(config)
+
+
+def test_the_script_takes_what_the_stage_tells() -> None:
+    tree = ast.parse((ROOT / "workflow/scripts/seeds.py").read_text(encoding="utf-8"))
+    (main,) = [one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == "main"]
+    told = stages.STAGES["seeds"].settings(with_seeds(rloo=[1, 2]), {})
+    assert {argument.arg for argument in main.args.kwonlyargs} == told.keys()
+
+
+def test_the_methods_name_the_seeds() -> None:
+    told = shown.method_settings(with_seeds(ppo=[1, 2, 3]))["families"]
+    (ppo,) = [one for one in told if one["name"] == "ppo"]
+    assert "seeds = 1, 2 and 3" in ppo["settings"]
+    assert ppo["policies"] == 3
