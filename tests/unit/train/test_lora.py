@@ -17,6 +17,7 @@ from polyalign.families.dpo import Dpo
 from polyalign.families.options import Lora, RewardTraining, TrainingOptions
 from polyalign.families.ppo import Ppo
 from polyalign.families.rloo import Rloo
+from polyalign.models import few_bits
 from polyalign.train import common, loading
 from polyalign.train.dpo import train_dpo
 from polyalign.train.reward import train_reward
@@ -130,7 +131,7 @@ def test_four_bits_need_cuda(base, tmp_path):
 def test_what_is_asked_for_on_cuda(tmp_path, monkeypatch):
     """Formats of the frozen weights, and of the computation, where there is a GPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(loading, "find_spec", lambda name: object())
+    monkeypatch.setattr(few_bits, "find_spec", lambda name: object())
     half = run_in(tmp_path, dtype="bfloat16")
     assert loading.frozen_format(None, half) == {"dtype": torch.float32}
     assert loading.frozen_format(LORA, half) == {"dtype": torch.bfloat16}

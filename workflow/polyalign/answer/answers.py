@@ -110,15 +110,18 @@ class Answerer:
     Args:
         study: the study; its models are made.
         most_tokens: most tokens of a prompt with its template (None: what the model takes).
+        bits: 4 or 8 for language models whose weights have so few (None: as the study says).
 
     Raises:
         InputError: if a model is not made yet or cannot be loaded.
     """
 
-    def __init__(self, study: Study, most_tokens: int | None = None) -> None:
+    def __init__(
+        self, study: Study, most_tokens: int | None = None, bits: int | None = None
+    ) -> None:
         assert study.model is not None, "enter_study refuses a study from scores alone"
         self.study, self.most_tokens = study, most_tokens
-        self.base_settings = study.model.model_dump()
+        self.base_settings = {**study.model.model_dump(), "bits": bits}
         self.template = study.prompts.template
         self.sampling = SamplingRule(
             **study.sampling.model_dump(include={*SamplingRule.model_fields})
@@ -147,6 +150,11 @@ class Answerer:
         Raises:
             InputError: if it leaves no room for an answer, or its model cannot be loaded.
         """
+        if asked.way.kind == "learnt" and self.base_settings["bits"] is not None:
+            raise InputError(
+                "value-d adds to the weights of the base model, which are in few bits; expected "
+                "whole ones; leave --bits out, or take a palette or a policy of another family"
+            )
         loaded = self._loaded(asked.way.model)
         if asked.text is None:
             ids = prompt_ids(loaded.tokenizer, self.template, asked.prompt)

@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         with redirect_stdout(sys.stderr):
             from polyalign.answer.answers import Answerer, as_json
 
-            answers = Answerer(study).answer(asked)
+            answers = Answerer(study, bits=options.bits).answer(asked)
     except InputError as error:
         print("polyalign: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
@@ -90,7 +90,17 @@ def make_parser() -> Parser:
     parser.add_argument("--samples", type=int, default=1, metavar="N", help="answers (default: 1)")
     parser.add_argument("--seed", type=int, help="seed (default: the study's)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    add_bits(parser)
     return parser
+
+
+def add_bits(parser: Parser) -> None:
+    """Add `--bits`, which `polyalign.answer.answers.Answerer` takes."""
+    parser.add_argument(
+        "--bits", type=int, choices=(4, 8),
+        help="load language models in so few bits: needs an NVIDIA GPU and bitsandbytes, and "
+        "answers are no longer quite the study's",
+    )  # fmt: skip
 
 
 def _way(

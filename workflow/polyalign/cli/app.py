@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from polyalign.cli import Parser
-from polyalign.cli.answer import QUIET
+from polyalign.cli.answer import QUIET, add_bits
 from polyalign.cli.extras import require
 from polyalign.errors import InputError
 from polyalign.paths import Paths
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
             )
             more: dict[str, Callable[[], None]] = {}
             if study is not None and study.model is not None:
-                more["Side by side"] = _side_by_side(study, open_until_end)
+                more["Side by side"] = _side_by_side(study, open_until_end, options.bits)
             # Gradio's own copies of files for download go there too, and are gone at the end.
             os.environ["GRADIO_TEMP_DIR"] = folder
             from polyalign.app.page import make_page, start_server
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _side_by_side(study: Study, open_until_end: ExitStack) -> Callable[[], None]:
+def _side_by_side(study: Study, open_until_end: ExitStack, bits: int | None) -> Callable[[], None]:
     """What fills the tab of a study that has models; they are loaded here.
 
     Raises:
@@ -88,7 +88,7 @@ def _side_by_side(study: Study, open_until_end: ExitStack) -> Callable[[], None]
     from polyalign.answer.waiting import Waiting
     from polyalign.app.side_by_side import tab
 
-    answerer = Answerer(study)
+    answerer = Answerer(study, bits=bits)
     waiting = Waiting(answerer, WAITING, answerer.at_once)
     open_until_end.callback(waiting.close)
     votes = Path(Paths(study.study).file("votes.jsonl"))
@@ -114,4 +114,5 @@ def make_parser() -> Parser:
         "--host", default="127.0.0.1", help="address (default: 127.0.0.1, this machine alone)"
     )
     parser.add_argument("--port", type=int, default=7860, help="port (default: 7860)")
+    add_bits(parser)
     return parser

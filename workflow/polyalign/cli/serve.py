@@ -4,7 +4,7 @@ import os
 import sys
 
 from polyalign.cli import Parser
-from polyalign.cli.answer import QUIET
+from polyalign.cli.answer import QUIET, add_bits
 from polyalign.cli.extras import require
 from polyalign.errors import InputError
 
@@ -40,7 +40,10 @@ def main(argv: list[str] | None = None) -> int:
         limits = Limits(options.max_candidates, options.max_prompt, options.max_body)
         token = os.environ.get(TOKEN) or None
         app = make_app(
-            Answerer(study, limits.prompt_tokens), limits, host=options.host, token=token
+            Answerer(study, limits.prompt_tokens, options.bits),
+            limits,
+            host=options.host,
+            token=token,
         )
     except InputError as error:
         print("polyalign: " + " ".join(str(error).split()), file=sys.stderr)
@@ -66,6 +69,7 @@ def make_parser() -> Parser:
         "--host", default="127.0.0.1", help="address (default: 127.0.0.1, this machine alone)"
     )
     parser.add_argument("--port", type=int, default=8000, help="port (default: 8000)")
+    add_bits(parser)
     parser.add_argument(
         "--max-candidates", type=int, default=256, metavar="K",
         help="most candidates, and answers, of one request (default: 256)",

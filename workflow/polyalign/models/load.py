@@ -23,6 +23,7 @@ from polyalign.data.packages import resolve
 from polyalign.errors import InputError
 from polyalign.models import own_code
 from polyalign.models.block_sparse import attend_by_length
+from polyalign.models.few_bits import in_few_bits
 from polyalign.models.plain import check_causal
 from polyalign.models.sources import ADAPTED, HEAD, adapter_base, gguf_parts
 from polyalign.paths import repair
@@ -403,6 +404,7 @@ def _placed(
     device_map: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    bits: int | None = None,
 ) -> PreTrainedModel:
     """A model on the device that it runs on, in evaluation mode.
 
@@ -415,12 +417,16 @@ def _placed(
         device_map: how accelerate spreads it over several GPUs: auto, balanced, sequential.
         revision: commit or tag of a hub model.
         trust_remote_code: whether Python code that comes with the model is run.
+        bits: 4 or 8 for weights in so few (None: as `dtype` says), on a GPU.
     """
     options: dict[str, Any] = {
         "dtype": DTYPES[dtype],
         "revision": revision,
         "trust_remote_code": trust_remote_code,
     }
+    if bits is not None:
+        options |= in_few_bits(bits, DTYPES[dtype], f"weights in {bits} bits")
+        device_map = device_map or "cuda:0"
     if device_map is not None:
         spread: PreTrainedModel = load_model(loader, source, what, device_map=device_map, **options)
         attend_by_length(spread)

@@ -6,7 +6,6 @@ import json
 import os
 import tempfile
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_t
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
-    BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     set_seed,
@@ -26,6 +24,7 @@ from polyalign.errors import InputError
 from polyalign.families.options import Lora, TrainingOptions
 from polyalign.models.encoding import render
 from polyalign.models.endings import forget_own_rule
+from polyalign.models.few_bits import in_few_bits
 from polyalign.models.load import DTYPES, fused, load_model, load_tokenizer
 from polyalign.models.plain import check_causal
 from polyalign.models.sources import ADAPTER, gguf_parts
@@ -166,16 +165,13 @@ def frozen_format(lora: Lora | None, run: Run) -> dict[str, Any]:
     compute = DTYPES[run.dtype] if cuda and lora else torch.float32
     if lora is None or not lora.four_bit:
         return {"dtype": compute}
-    if not cuda or find_spec("bitsandbytes") is None:
-        lacking = "training runs on the CPU" if not cuda else "bitsandbytes is not installed"
+    if not cuda:
         raise InputError(
-            f"lora.four_bit is set, but {lacking}; expected a GPU and the package bitsandbytes: "
-            "set four_bit to false, or run where both are"
+            "lora.four_bit is set, but training runs on the CPU; expected a GPU and the package "
+            "bitsandbytes: set four_bit to false, or run where both are"
         )
-    four_bit = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute
-    )
-    return {"dtype": compute, "quantization_config": four_bit, "device_map": {"": device_index()}}
+    small = in_few_bits(4, compute, "lora.four_bit")
+    return {**small, "device_map": {"": device_index()}}
 
 
 def ready(model: PreTrainedModel) -> PreTrainedModel:
