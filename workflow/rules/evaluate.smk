@@ -73,6 +73,27 @@ rule families:
         job("families")
 
 
+if STUDY.repeated:
+
+    rule seeds:
+        """How far the numbers of policies that are trained with several seeds depend on the seed."""
+        input:
+            unpack(inputs("seeds")),
+        output:
+            table=PATHS.table("seeds"),
+            page=table_page("seeds"),
+        log:
+            PATHS.log("seeds"),
+        localrule: True
+        conda:
+            environment("seeds")
+        params:
+            **in_captions(),
+            **params("seeds"),
+        shell:
+            job("seeds")
+
+
 if shown.soups(STUDY):
 
     rule mixing:

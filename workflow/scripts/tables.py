@@ -1,8 +1,9 @@
 """Summary of the study, and its tables as pages, CSV, Markdown and LaTeX."""
 
-from polyalign.data.tables import read_by_policy
+from polyalign.data.tables import read_by_policy, read_table
 from polyalign.evaluate.costs import read_costs
 from polyalign.evaluate.expected import read_expected
+from polyalign.evaluate.seeds import spread, with_spread
 from polyalign.evaluate.summary import summary
 from polyalign.palettes.record import read_palettes
 from polyalign.report.registry import TABLES, output
@@ -48,6 +49,8 @@ def main(
         opponent=opponent,
         costs=costs,
     )
+    by_seed = spread(read_table(job.input("seeds"))) if "seeds" in job.inputs else {}
+    table = with_spread(table, by_seed)
     prompts = f"{table['n_prompts'].iloc[0]} test prompts"
     write_text(job.outputs["prompts"], prompts)
     numbers = StudyTables(
@@ -57,6 +60,7 @@ def main(
         palettes=palettes,
         maintained=maintained,
         summary=table,
+        spread=by_seed,
     )
     for name, made in TABLES.items():
         if made.rule == "tables":

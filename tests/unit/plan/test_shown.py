@@ -62,7 +62,7 @@ def test_a_study_cites_what_it_uses(section: dict[str, Any], cited: str, not_cit
     assert "2202.06417" in works  # of a kind of reward
 
 
-def test_a_study_without_soups_has_no_table_of_them() -> None:
-    assert shown.tables(sandbox()) == [name for name in TABLES if name != "judge"]
+def test_a_study_without_soups_or_seeds_has_no_table_of_them() -> None:
+    assert shown.tables(sandbox()) == [name for name in TABLES if name not in ("judge", "seeds")]
     without = shown.tables(sandbox(rloo={"palettes": ["hhh-60"]}))
-    assert without == [name for name in TABLES if name not in ("judge", "mixing")]
+    assert without == [name for name in TABLES if name not in ("judge", "mixing", "seeds")]

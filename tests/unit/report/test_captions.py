@@ -95,11 +95,12 @@ def test_captions_say_how_much_was_measured(name: str, tmp_path: Path) -> None:
         opponent="dpo/x",
         left_out="Left out: a/b_c `d` |e|.",
         captions=captions(load(FOLDER.parents[1] / "configs/scores-only.yaml"))
-        | {"mixing": TABLES["mixing"].caption, "judge": judge.replace("{pairs}", "9")},
+        | {"mixing": TABLES["mixing"].caption, "judge": judge.replace("{pairs}", "9")}
+        | {"seeds": TABLES["seeds"].caption.replace("{opponent}", "the base model")},
     )
     text = rendered(name, params=params, config={"study": "mine"})
     assert ("345 test prompts" in text) == (name != "lambda")
-    compares = name in ("families", "judge", "summary", "winrates")
+    compares = name in ("families", "judge", "seeds", "summary", "winrates")
     assert ("the base model in all" in text or "against the base model" in text or "as good as the"
             in text) == compares  # fmt: skip
     assert ("dpo/x" in text) == (name == "overview")

@@ -153,7 +153,9 @@ def frame(policy: str, prompts: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names).assign(split="test")
 
 
-def page(left_out: str = "", *, texts: bool = True, **changes: Any) -> str:
+def page(
+    left_out: str = "", *, texts: bool = True, summary: pd.DataFrame = SUMMARY, **changes: Any
+) -> str:
     palette = Palette(
         name="both",
         levels={"humor": "q70", "helpful": "mean"},
@@ -217,7 +219,7 @@ def page(left_out: str = "", *, texts: bool = True, **changes: Any) -> str:
         provenance={"Version": "polyalign 1"},
         config={"study": "</pre><script>"},
     )
-    return summary_html(content, SUMMARY, {"both": replace(palette, **changes)})
+    return summary_html(content, summary, {"both": replace(palette, **changes)})
 
 
 def test_answers_are_all_of_them_in_an_order_that_nobody_chose() -> None:
@@ -396,6 +398,22 @@ def test_tables_hold_the_numbers() -> None:
         ["reward/coin", "no better than chance", "a <coin>"],
     ]
     assert "0.953217" in read.sort  # sorted by the number, not by its text
+
+
+def test_policies_with_several_seeds_have_their_spread() -> None:
+    """The base model's humor has the standard deviation 1.118."""
+    several = SUMMARY.assign(
+        seeds=[1, 3, 1],
+        humor_level_seeds_sd=[NONE, 0.2236, NONE],
+        humor_winrate_seeds_sd=[NONE, 0.031, NONE],
+    )
+    shown = page(summary=several)
+    delivered, winrates = Reader(shown).tables[1:3]
+    assert delivered[1][2] == "+0.89 ± 0.58, seeds ± 0.20 of +0.45 ✓"
+    assert winrates[2][1] == "60.0 (50.0 to 70.0), seeds ± 3.1 | 61.0"
+    assert winrates[1] == Reader(page()).tables[2][1]
+    assert "standard deviation of the gain over the seeds" in shown
+    assert "seeds" not in page()
 
 
 def test_the_page_has_outcome_method_and_origin() -> None:

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 import pandas as pd
 import pytest
 
+from polyalign.evaluate.seeds import Spread
 from polyalign.palettes.record import Diagnosis, Palette, Trained
 from polyalign.report import tables
 from polyalign.report.printed import Printed, Topics
@@ -16,6 +17,7 @@ from polyalign.report.registry import TABLES
 from polyalign.report.tables import StudyTables
 
 LABELS = {"helpful": "Helpful", "humor": "Humor"}
+SPREAD = Spread(3, 0.023, {"humor": 0.12, "helpful": 0.4}, {"humor": 0.031, "helpful": 0.02})
 CAPTIONS = Path(__file__).parents[3] / "workflow/report"
 
 
@@ -70,6 +72,12 @@ def test_levels_show_as_many_digits_as_are_known() -> None:
     record |= {"helpful_low": 10.0, "helpful_high": 15.0, "helpful_base_quantile": 0.7}
     record |= {"humor_mean": -0.92834, "humor_se": 0.0328, "humor_low": -1.0, "humor_high": -0.8}
     assert shown.numbers.to_dict("records") == [record | {"humor_base_quantile": 0.5}]
+    assert tables.levels(
+        study(levels={"dpo/a": table, "dpo/b": table}, spread={"dpo/a": SPREAD})
+    ).rows == [
+        ["dpo", "a", "12.3 ± 1.3, seeds ± 0.4", "-0.928 ± 0.033, seeds ± 0.120"],
+        ["dpo", "b", "12.3 ± 1.3", "-0.928 ± 0.033"],
+    ]
     for se, cell in (
         (0.0, "12.35"),
         (math.nan, "12.35"),
@@ -205,6 +213,12 @@ def test_winrates_in_per_cent() -> None:
     humor = {name[6:]: number for name, number in record.items() if name.startswith("humor_")}
     assert humor == table.loc["humor"].to_dict()
     assert (record["family"], record["variant"]) == ("soup", "even")
+    several = study(winrates={"soup/even": table}, spread={"soup/even": SPREAD})
+    cells = ["50.0 ± 1.0, seeds ± 2.0 | –", "61.2 ± 1.5, seeds ± 3.1 | 60.0 ± 2.0"]
+    assert tables.winrates(several).rows == [["soup", "even", *cells]]
+    ours = tables.winrates(several).numbers
+    assert ours[["helpful_seeds_sd", "humor_seeds_sd"]].iloc[0].tolist() == [0.02, 0.031]
+    assert ours.drop(columns=["helpful_seeds_sd", "humor_seeds_sd"]).equals(shown.numbers)
 
 
 def test_delivery_sets_the_realised_gain_against_the_asked_one() -> None:
@@ -269,5 +283,20 @@ def test_delivery_sets_the_realised_gain_against_the_asked_one() -> None:
     assert (first["humor_outcome"], first["humor_exact"]) == ("undecided", False)
     assert second["humor_share"] == pytest.approx(1.0)
     assert (second["humor_raised"], second["helpful_raised"]) == (True, False)
+    several = study(
+        levels=levels, palettes={"fun": palette}, summary=summary, spread={"rloo/fun": SPREAD}
+    )
+    over_seeds = tables.delivery(several)
+    told = "+0.20 ± 0.10, seeds ± 0.06 of +0.25, λ gives +0.24 (undecided)"
+    missed = "−0.10 ± 0.09, seeds ± 0.80 (missed)"
+    assert over_seeds.rows == [
+        ["fun", "rloo/fun", missed, told, "0.13, seeds ± 0.02"],
+        shown.rows[1],
+    ]
+    first, second = over_seeds.numbers.to_dict("records")
+    assert first["humor_over_seeds_sd"] == pytest.approx(0.06)
+    assert first["kl_over_seeds"] == 0.023
+    assert math.isnan(second["humor_over_seeds_sd"])
+    assert over_seeds.numbers[shown.numbers.columns].equals(shown.numbers)
     nothing = study(levels={"base/base": base}, summary=summary.iloc[:1])
     assert tables.delivery(nothing).rows == []

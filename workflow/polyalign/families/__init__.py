@@ -28,6 +28,8 @@ class Policy:
         start: name of the policy whose model its training starts from, if not the base model.
         values: values that it names apart from those of a palette.
         uses_pool: whether it is trained on the base model's candidates and their rewards.
+        seed: of its training and of its answers, if not that of the study.
+        repeats: name of the policy that it is made like, with another seed.
         reads: what a row of its batches is, if it is trained on texts: a pair of responses, a
             prompt with all its candidates, or one candidate.
     """
@@ -42,6 +44,8 @@ class Policy:
     values: tuple[str, ...] = ()
     uses_pool: bool = False
     reads: Literal["pairs", "prompts", "candidates"] = "pairs"
+    seed: int | None = None
+    repeats: str | None = None
 
     @property
     def models(self) -> tuple[str, ...]:

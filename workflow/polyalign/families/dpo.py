@@ -10,7 +10,13 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from polyalign.families import Family, Policy
-from polyalign.families.options import Palettes, TrainingOptions, palette_policies
+from polyalign.families.options import (
+    Palettes,
+    Seeded,
+    TrainingOptions,
+    palette_policies,
+    repeated,
+)
 from polyalign.settings import Count, Name, Numbers, Positive, Strict, Weights
 
 
@@ -70,7 +76,7 @@ class Labelled(Labels, Palettes):
     """
 
 
-class Settings(HeldOut, Dpo):
+class Settings(HeldOut, Dpo, Seeded):
     """Train a model on preference pairs by direct preference optimisation. There is one model for
     every β and every mixture of the data sets. With `labelled`, there is also one for each of its
     palettes, on the base model's candidates that λ·r labels, with β = 1: on all candidates of a
@@ -107,8 +113,11 @@ class Settings(HeldOut, Dpo):
 
 
 def policies(settings: Settings) -> list[Policy]:
-    """`beta-0.1_harmless-0.3` for every β and mixture; a palette's name for every palette."""
-    common = settings.model_dump(exclude={"beta", "mixtures", "labelled"})
+    """`beta-0.1_harmless-0.3` for every β and mixture; a palette's name for every palette.
+
+    Each also with the further seeds of its section.
+    """
+    common = settings.model_dump(exclude={"beta", "mixtures", "labelled", "seeds"})
     mixed = [
         Policy(
             "dpo",
@@ -123,7 +132,9 @@ def policies(settings: Settings) -> list[Policy]:
     reads: Literal["pairs", "prompts"] = "prompts"
     if settings.labelled and settings.labelled.pairs:
         reads = "pairs"
-    return mixed + [replace(policy, uses_pool=True, reads=reads) for policy in labelled]
+    return repeated(mixed, settings.seeds) + [
+        replace(policy, uses_pool=True, reads=reads) for policy in labelled
+    ]
 
 
 FAMILY = Family("train", "polyalign.train.dpo:train", Settings, policies, colour=2)

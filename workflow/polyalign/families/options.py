@@ -4,12 +4,14 @@ A trainer takes its family's section itself, such as `families.rloo.Rloo`; the s
 adds what makes several policies of it.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from polyalign.families import Policy
-from polyalign.settings import Count, Lam, Name, Names, Positive, Strict
+from polyalign.settings import Count, Lam, Name, Names, Positive, Strict, unique
 
 
 class Lora(Strict):
@@ -191,7 +193,26 @@ Random = Annotated[int, Field(ge=0, le=99)]
 """How many random palettes."""
 
 
-class Palettes(Strict):
+class Seeded(Strict):
+    """The seeds that policies are trained with."""
+
+    seeds: (
+        Annotated[
+            list[Annotated[int, Field(ge=0, lt=2**32)]],
+            Field(min_length=2),
+            AfterValidator(unique),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Train and judge every policy once per seed, to see how far its numbers depend "
+        "on that; random λ of `morl` are not repeated. With the first seed a policy keeps its "
+        "name, with a further one it is `NAME.seed-2`; begin with the study's `seed` to keep a "
+        "model that is trained already (default: the study's seed alone).",
+    )
+
+
+class Palettes(Seeded):
     """The palettes that models are trained for."""
 
     palettes: Names | None = Field(
@@ -294,8 +315,36 @@ class LamOptions(Strict):
         return self
 
 
-TARGETS = {"palettes", "random", "morl"}
-"""The keys of a section that say what is trained for, and not how."""
+TARGETS = {"palettes", "random", "morl", "seeds"}
+"""The keys of a section that say what is trained for and how often, and not how."""
+
+
+def repeated(policies: Sequence[Policy], seeds: Sequence[int] | None) -> list[Policy]:
+    """Each policy with the first seed, then itself with every further one as `NAME.seed-2`.
+
+    Args:
+        policies: policies of one family, with the study's seed.
+        seeds: the seeds; without them the policies stay as they are.
+    """
+    if not seeds:
+        return list(policies)
+    first, *others = seeds
+    return [
+        made
+        for policy in policies
+        for made in (
+            replace(policy, seed=first),
+            *(
+                replace(
+                    policy,
+                    variant=f"{policy.variant}.seed-{seed}",
+                    seed=seed,
+                    repeats=policy.name,
+                )
+                for seed in others
+            ),
+        )
+    ]
 
 
 def drawn_names(count: int) -> list[str]:
@@ -309,13 +358,14 @@ def palette_names(settings: Palettes | LamOptions) -> list[str]:
 
 
 def palette_policies(family: str, settings: Palettes) -> list[Policy]:
-    """One policy per palette, with the palette's name."""
+    """One policy per palette, with the palette's name, and its repetitions with further seeds."""
     training = settings.model_dump(exclude=TARGETS)
     start = training.get("start")
-    return [
+    made = [
         Policy(family, name, training, palette=name, start=start and f"{start}/{name}")
         for name in palette_names(settings)
     ]
+    return repeated(made, settings.seeds)
 
 
 def rewarded_policies(family: str, settings: Rewarded) -> list[Policy]:

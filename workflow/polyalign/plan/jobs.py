@@ -27,6 +27,8 @@ def jobs(study: Study) -> Iterator[tuple[str, dict[str, str]]]:
         yield "judged", {}
     if shown.soups(study):
         yield "mixing", {}
+    if study.repeated:
+        yield "seeds", {}
     if study.sandbox:
         yield from ((stage, {}) for stage in ("world", "base_model"))
     if study.rewards:

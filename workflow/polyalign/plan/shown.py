@@ -24,6 +24,13 @@ NAMES_POLICIES = ("palettes", "lam", "models")
 ON_PAGE = 6
 """Figures on the overview page, the first of `plots`: more would make it too large to send."""
 
+SEVERAL_SEEDS = (
+    " Of a policy that is trained with several seeds each seed has a row; behind `seeds` is the "
+    "standard deviation over them, beside the uncertainty over prompts. The table of policies with "
+    "several seeds has the mean over seeds, and the interval for new prompts and new seeds."
+)
+"""What captions of tables say of policies with several seeds."""
+
 SANDBOX_CHECKS = {"well-formed samples": "polyalign.sandbox.world:well_formed"}
 """Fact about the sandbox's base model → the `module:function` that judges a prompt and a response;
 the fact is the share of the samples that pass."""
@@ -50,7 +57,11 @@ def mixed(study: Study) -> list[Policy]:
 
 def tables(study: Study) -> list[str]:
     """Names of the tables of the report."""
-    asked = {"mixing": bool(soups(study)), "judge": study.evaluation.judge is not None}
+    asked = {
+        "mixing": bool(soups(study)),
+        "seeds": bool(study.repeated),
+        "judge": study.evaluation.judge is not None,
+    }
     return [name for name in TABLES if asked.get(name, True)]
 
 
@@ -61,6 +72,7 @@ def captions(study: Study) -> dict[str, str]:
         "{opponent}": opponent(study),
         "{slack}": f"{study.slack:g}",
         "{pairs}": str(judge.prompts) if judge else "",
+        "{seeds}": SEVERAL_SEEDS if study.repeated else "",
     }
     found = {}
     for name in tables(study):
@@ -341,6 +353,7 @@ def rule_graph_settings(study: Study) -> Settings:
         "palettes": bool(study.palettes),
         "needs": sorted(needs),
         **({"judge": True} if study.evaluation.judge else {}),
+        **({"seeds": True} if study.repeated else {}),
     }
 
 

@@ -8,6 +8,7 @@ Snakemake, and no job imports it.
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,6 +102,11 @@ def policy_named(study: Study, wildcards: Wildcards) -> Policy:
     """The policy that a job is of."""
     found = Policy(wildcards["family"], wildcards["variant"])
     return study.all_policies.get(found.name, found)
+
+
+def seed_of(study: Study, policy: Policy) -> int:
+    """The seed of a policy's training and answers."""
+    return study.seed if policy.seed is None else policy.seed
 
 
 def pick(section: Strict, *keys: str) -> Settings:
@@ -285,7 +291,7 @@ def _sampled(study: Study, wildcards: Wildcards) -> Settings:
         "splits": ["fit", "test"] if is_pool else ["test"],
         "candidates": sampling.candidates if is_pool else sampling.evaluation_candidates,
         "batch_size": resources.responses_at_once(study),
-        "seed": study.seed,
+        "seed": seed_of(study, policy),
         "shard": int(wildcards["i"]),
         "shards": int(wildcards["n"]),
     }
@@ -434,7 +440,7 @@ def _train_settings(study: Study, wildcards: Wildcards) -> Settings:
         settings |= {
             "model": model_settings(study),
             "template": study.prompts.template,
-            "seed": study.seed,
+            "seed": seed_of(study, policy),
             "sampling": sampling_rule(study),
         }
     if policy.preferences:
@@ -583,8 +589,26 @@ def _candidates(study: Study, policies: Collection[str]) -> Inputs:
 
 
 def _families_inputs(study: Study, wildcards: Wildcards) -> Inputs:
-    inputs: Inputs = {"rewards": [paths(study).rewards(policy) for policy in study.evaluated]}
-    return inputs | _candidates(study, [policy.name for policy in study.evaluated])
+    inputs: Inputs = {"rewards": [paths(study).rewards(policy) for policy in study.distinct]}
+    return inputs | _candidates(study, [policy.name for policy in study.distinct])
+
+
+def _seeds_settings(study: Study, wildcards: Wildcards) -> Settings:
+    opponent = study.evaluation.opponent
+    return {
+        "title": TABLES["seeds"].title,
+        "caption": shown.captions(study)["seeds"],
+        "groups": list(study.repeated.items()),
+        "values": list(study.values),
+        "opponent": opponent,
+    }
+
+
+def _seeds_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    opponent = Policy.parse(study.evaluation.opponent)
+    own = [paths(study).rewards(Policy.parse(name)) for name in chain(*study.repeated.values())]
+    inputs: Inputs = {"rewards": own, "opponent": paths(study).rewards(opponent)}
+    return inputs | _candidates(study, [opponent.name])
 
 
 @dataclass(frozen=True)
@@ -732,6 +756,7 @@ def _tables_inputs(study: Study, wildcards: Wildcards) -> Inputs:
         "trained": [
             paths(study).manifest(policy) for policy in study.of_kind("train") if policy.palette
         ],
+        **({"seeds": paths(study).table("seeds")} if study.repeated else {}),
     }
 
 
@@ -739,7 +764,7 @@ def _families_settings(study: Study, wildcards: Wildcards) -> Settings:
     return {
         "title": TABLES["families"].title,
         "caption": shown.captions(study)["families"],
-        "policies": [policy.name for policy in study.evaluated],
+        "policies": [policy.name for policy in study.distinct],
         "values": study.chosen,
         "opponent": study.evaluation.opponent,
         "slack": study.slack,
@@ -925,6 +950,9 @@ STAGES = {
         _families_inputs,
         modules=_makers("families"),
         compares=True,
+    ),
+    "seeds": Stage(
+        "seeds", _seeds_settings, _seeds_inputs, modules=_makers("seeds"), compares=True
     ),
     "judge": Stage("judge", _judge_settings, _judge_inputs),
     "judged": Stage(

@@ -139,7 +139,7 @@ def summary_html(
     parts = {
         "Do not trust": [trust],
         "What was asked, and is it attainable?": _palettes(content, palettes, asked),
-        "What was delivered?": _delivered(asked, labels),
+        "What was delivered?": _delivered(asked, labels, summary),
         "Which policies are better?": [
             "<p>P(win) + ½ P(tie) in per cent with its 95 % interval, over all pairs of answers to "
             "the same prompt: 50 is as good as the opponent. Behind the bar stands the win rate at "
@@ -429,10 +429,17 @@ def _sentence(palette: Palette) -> str:
     return " ".join(parts)
 
 
-def _delivered(asked: Sequence[Asked], labels: Mapping[str, str]) -> list[str]:
+def _delivered(
+    asked: Sequence[Asked], labels: Mapping[str, str], summary: pd.DataFrame
+) -> list[str]:
     """One row for each policy of a palette, one column for each value."""
     if not asked:
         return []
+    of_policies = {f"{row['family']}/{row['variant']}": row for _, row in summary.iterrows()}
+    several = (
+        " Behind the word seeds is the standard deviation of the gain over the seeds that a "
+        "policy is trained with."
+    )
     by_policy: dict[tuple[str, str], dict[str, Asked]] = {}
     for one in asked:
         by_policy.setdefault((one.palette, one.policy), {})[one.value] = one
@@ -440,7 +447,10 @@ def _delivered(asked: Sequence[Asked], labels: Mapping[str, str]) -> list[str]:
         [
             palette,
             policy,
-            *(_realised(cells[value]) if value in cells else ("–", math.nan) for value in labels),
+            *(
+                _realised(cells[value], of_policies[policy]) if value in cells else ("–", math.nan)
+                for value in labels
+            ),
         ]
         for (palette, policy), cells in by_policy.items()
     ]
@@ -449,7 +459,8 @@ def _delivered(asked: Sequence[Asked], labels: Mapping[str, str]) -> list[str]:
         "deviations of the base model's rewards ± standard error (clustered by prompt), and the "
         "asked gain. ✓ reached: at least what was asked. ? undecided: less, and the 95 % interval "
         "reaches it. ✗ missed: the whole interval is below; of a ceiling (≤), above. A policy "
-        "that chooses among candidates has its exact expectation over them.</p>",
+        "that chooses among candidates has its exact expectation over them."
+        f"{several if 'seeds' in summary else ''}</p>",
         table(["Palette", "Policy", *labels.values()], rows, search=True),
     ]
 
@@ -459,14 +470,22 @@ def _in_sd(gain: float) -> str:
     return in_sd_text(round(gain, 2) + 0.0)
 
 
-def _realised(one: Asked) -> Cell:
+def _seeds(row: pd.Series, name: str, unit: float, digits: int) -> str:
+    """A standard deviation over seeds of the summary, as a cell has it; empty without one."""
+    sd = float(row.get(f"{name}_seeds_sd", math.nan)) / unit
+    return "" if math.isnan(sd) else f", seeds ± {sd:.{digits}f}"
+
+
+def _realised(one: Asked, row: pd.Series) -> Cell:
+    """What was realised of one level; `row` is that of its policy in the summary."""
     if math.isnan(one.sd):
         end = "" if one.floored else "≤ "
         return (f"{short(one.realised)} of {end}{short(one.asked)}", one.realised, one.verdict)
     sign = {"reached": "✓", "undecided": "?", "missed": "✗"}[one.verdict]
     gain = one.in_sd(one.realised)
     return (
-        f"{_in_sd(gain)} ± {one.se / one.sd:.2f} of {one.asked_text} {sign}",
+        f"{_in_sd(gain)} ± {one.se / one.sd:.2f}{_seeds(row, f'{one.value}_level', one.sd, 2)} "
+        f"of {one.asked_text} {sign}",
         gain,
         one.verdict,
     )
@@ -483,7 +502,8 @@ def _winrates(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
             )
             even = 100 * float(row[f"{value}_even_winrate"])
             equal = "–" if math.isnan(even) else f"{even:.1f}"
-            cells.append((f"{middle:.1f} ({low:.1f} to {high:.1f}) | {equal}", middle))
+            seeds = _seeds(row, f"{value}_winrate", 0.01, 1)
+            cells.append((f"{middle:.1f} ({low:.1f} to {high:.1f}){seeds} | {equal}", middle))
         p = float(row["p_all_holm"])
         cells.append(("–" if math.isnan(p) else f"{p:.2g}", p))
         rows.append(cells)

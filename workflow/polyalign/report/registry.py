@@ -21,7 +21,8 @@ class Table:
             the study's numbers (`polyalign.report.tables.StudyTables`); a rule with one table calls
             its maker itself.
         caption: what it shows, for its page and the report; `{prompts}`, `{opponent}`, `{pairs}`
-            and `{slack}` stand for those of the study.
+            and `{slack}` stand for those of the study, `{seeds}` for what is said where policies
+            have several seeds.
         printed: whether a paper prints it, so that it is a Markdown and a LaTeX table as well. The
             maker returns a `Printed`; else a data frame, which is a page and a CSV file alone.
         rule: the rule that makes it.
@@ -62,7 +63,7 @@ TABLES = {
         "CSV has its interval). Reached is a level at or above the asked one, missed "
         "one whose whole interval is below, undecided one between the two. Levels of policies "
         "that choose among candidates are exact expectations over them. The KL behind ≤ is the "
-        "upper bound that such a choice has; any other is measured on samples.",
+        "upper bound that such a choice has; any other is measured on samples.{seeds}",
     ),
     "winrates": Table(
         "win rates",
@@ -71,7 +72,7 @@ TABLES = {
         "the same test prompt. All {prompts} have the same weight. 50 is as good as {opponent}. "
         "Standard errors and 95 % intervals are clustered by prompt. Behind the bar is the win "
         "rate at equal length: what is left of it when length has no effect. Win rates of "
-        "policies that choose among candidates are exact expectations over them.",
+        "policies that choose among candidates are exact expectations over them.{seeds}",
     ),
     "judge": Table(
         "win rates by a judge",
@@ -93,7 +94,7 @@ TABLES = {
         "polyalign.report.tables:levels",
         "Levels: mean rewards on {prompts} with their standard errors, clustered by prompt. The "
         "CSV also has 95 % bootstrap intervals, and the quantile of each level among the base "
-        "model's rewards.",
+        "model's rewards.{seeds}",
     ),
     "lambda": Table(
         "λ of the palettes",
@@ -148,6 +149,18 @@ TABLES = {
         "measured on samples, or the upper bound of a choice among candidates. The CSV has "
         "everything in one row per policy.",
         printed=False,
+    ),
+    "seeds": Table(
+        "policies with several seeds",
+        "polyalign.evaluate.seeds:seeds",
+        "Policies that are trained with several seeds, on {prompts}: the mean over seeds of every "
+        "level, of every win rate against {opponent} and of the KL (nats). `sd` is the standard "
+        "deviation over seeds of these numbers as measured; `sd_training` is without what the "
+        "answers that happened to be drawn add to it. `se_prompts` is the standard error for these "
+        "seeds and other prompts, `se_seeds` for these prompts and other seeds, and `se` for both, "
+        "with a 95 % interval that widens where few seeds decide.",
+        printed=False,
+        rule="seeds",
     ),
     "mixing": Table(
         "soups against the mean of their parts",

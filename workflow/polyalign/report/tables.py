@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from polyalign.evaluate.delivery import Asked, asked_levels, in_sd_text
 from polyalign.evaluate.levels import QUANTILES
 from polyalign.evaluate.navigation import navigable_text, side
+from polyalign.evaluate.seeds import Spread
 from polyalign.families import BASE, Policy
 from polyalign.palettes.record import Palette
 from polyalign.report.printed import Printed, Topics
@@ -29,6 +30,7 @@ class StudyTables:
         palettes: name → solved palette.
         maintained: the values that no palette raises.
         summary: table of `polyalign.evaluate.summary.summary`.
+        spread: policy → its spread over seeds, of those that are trained with several.
     """
 
     labels: Mapping[str, str]
@@ -37,6 +39,12 @@ class StudyTables:
     palettes: Mapping[str, Palette]
     maintained: Sequence[str]
     summary: pd.DataFrame
+    spread: Mapping[str, Spread] = field(default_factory=dict)
+
+    def over_seeds(self, policy: str, value: str) -> float:
+        """Standard deviation of a level over seeds; NaN for a policy with one seed."""
+        found = self.spread.get(policy)
+        return found.level[value] if found else math.nan
 
 
 def summary(study: StudyTables) -> Topics:
@@ -49,10 +57,11 @@ def winrates(study: StudyTables) -> Printed:
 
     One row per policy, one column per value. The numbers are `family`, `variant` and `V_winrate`,
     `V_se`, `V_low`, `V_high`, and at equal length `V_even_winrate`, `V_even_se`, `V_even_low`,
-    `V_even_high`, for each value V.
+    `V_even_high`, for each value V; in a study that has policies with several seeds `V_seeds_sd`.
     """
     names = ("winrate", "se", "low", "high", "even_winrate", "even_se", "even_low", "even_high")
-    return _by_policy(study.winrates, study.labels, names, _at_both_lengths)
+    over_seeds = {policy: one.winrate for policy, one in study.spread.items()}
+    return _by_policy(study.winrates, study.labels, names, _at_both_lengths, over_seeds)
 
 
 def delivery(study: StudyTables) -> Printed:
@@ -65,7 +74,9 @@ def delivery(study: StudyTables) -> Printed:
     `palette`, `policy` and for each value V `V_asked_sd`, `V_ceiling_sd` (where one is asked),
     `V_realised_sd`, `V_low_sd`, `V_high_sd`, `V_expected_sd`, `V_expected_low_sd`,
     `V_expected_high_sd` (what is expected of the policy), `V_share`, `V_share_low`, `V_share_high`,
-    `V_raised`, `V_exact` and `V_outcome`; NaN and empty where nothing is asked.
+    `V_raised`, `V_exact` and `V_outcome`; NaN and empty where nothing is asked. A study that has
+    policies with several seeds also has `V_over_seeds_sd`, the standard deviation of the level over
+    seeds, and `kl_over_seeds` (nats).
     """
     head = ["Palette", "Policy", *study.labels.values(), "KL (nats)"]
     found = asked_levels(study.levels, study.palettes, _realised(study.summary))
@@ -79,14 +90,23 @@ def delivery(study: StudyTables) -> Printed:
         can = {
             value: _expected(expected[policy], value, asked.get(value)) for value in study.labels
         }
+        gains = {
+            value: study.over_seeds(policy, value) / asked[value].sd if value in asked else math.nan
+            for value in study.labels
+        }
         cells = [
-            _delivered(asked[value], can[value][0]) if value in asked else NOTHING
+            _delivered(asked[value], can[value][0], gains[value]) if value in asked else NOTHING
             for value in study.labels
         ]
-        rows.append([named, policy, *cells, _nats(study.levels[policy].iloc[0])])
+        nats = study.spread[policy].kl if policy in study.spread else math.nan
+        kl = f"{_nats(study.levels[policy].iloc[0])}{_seeds(nats, 2)}"
+        rows.append([named, policy, *cells, kl])
         record: dict[str, object] = {"palette": palette, "policy": policy}
         for value in study.labels:
             record |= _delivery_numbers(value, asked.get(value), can[value])
+        if study.spread:
+            record |= {f"{value}_over_seeds_sd": gain for value, gain in gains.items()}
+            record["kl_over_seeds"] = nats
         numbers.append(record)
     return Printed(head, rows, pd.DataFrame(numbers, columns=None if numbers else ["palette"]))
 
@@ -95,10 +115,12 @@ def levels(study: StudyTables) -> Printed:
     """Levels ± standard error: one row per policy, one column per value.
 
     The numbers are `family`, `variant` and `V_mean`, `V_se`, `V_low`, `V_high`,
-    `V_base_quantile` for each value V.
+    `V_base_quantile` for each value V; in a study that has policies with several seeds
+    `V_seeds_sd`.
     """
     names = ("mean", "se", "low", "high", "base_quantile")
-    return _by_policy(study.levels, study.labels, names, lambda row: _pair(row["mean"], row["se"]))
+    over_seeds = {policy: one.level for policy, one in study.spread.items()}
+    return _by_policy(study.levels, study.labels, names, _level, over_seeds)
 
 
 def realised_quantiles(study: StudyTables) -> Printed:
@@ -228,22 +250,25 @@ def _by_policy(
     tables: Mapping[str, pd.DataFrame],
     labels: Mapping[str, str],
     names: Sequence[str],
-    cell: Callable[[pd.Series], str],
+    cell: Callable[[pd.Series, float], str],
+    over_seeds: Mapping[str, Mapping[str, float]],
 ) -> Printed:
-    """One row per policy, one cell per value; the columns `names` of each table as numbers."""
+    """One row per policy, one cell per value; the columns `names` of each table as numbers.
+
+    `over_seeds` holds standard deviations over seeds: policy → value → number.
+    """
     rows, numbers = [], []
     for policy, table in tables.items():
         made = Policy.parse(policy)
-        rows.append(
-            [
-                made.family,
-                made.variant,
-                *(cell(row) for _, row in table.loc[list(labels)].iterrows()),
-            ]
-        )
+        sd = {value: over_seeds.get(policy, {}).get(value, math.nan) for value in labels}
+        shown = table.loc[list(labels)].iterrows()
+        cells = [cell(row, sd[value]) for value, (_, row) in zip(labels, shown, strict=True)]
+        rows.append([made.family, made.variant, *cells])
         record: dict[str, object] = {"family": made.family, "variant": made.variant}
         for value in labels:
             record |= {f"{value}_{name}": table[name][value] for name in names}
+            if over_seeds:
+                record[f"{value}_seeds_sd"] = sd[value]
         numbers.append(record)
     return Printed(["Family", "Policy", *labels.values()], rows, pd.DataFrame(numbers))
 
@@ -263,10 +288,20 @@ def _percent(share: float, se: float) -> str:
     return NOTHING if math.isnan(share) else f"{100 * share:.1f} ± {100 * se:.1f}"
 
 
-def _at_both_lengths(row: pd.Series) -> str:
-    """A win rate, and behind the bar the one at equal length."""
+def _seeds(sd: float, digits: int) -> str:
+    """A standard deviation over seeds, as a cell ends with it; empty without several seeds."""
+    return "" if math.isnan(sd) else f", seeds ± {sd:.{digits}f}"
+
+
+def _at_both_lengths(row: pd.Series, sd: float) -> str:
+    """A win rate with its spread over seeds, and behind the bar the one at equal length."""
     plain = _percent(row["winrate"], row["se"])
-    return f"{plain} | {_percent(row['even_winrate'], row['even_se'])}"
+    return f"{plain}{_seeds(100 * sd, 1)} | {_percent(row['even_winrate'], row['even_se'])}"
+
+
+def _level(row: pd.Series, sd: float) -> str:
+    """A level with its spread over seeds."""
+    return f"{_pair(row['mean'], row['se'])}{_seeds(sd, _places(row['se']))}"
 
 
 def _realised(summary: pd.DataFrame) -> dict[str, str | None]:
@@ -281,10 +316,16 @@ def _expected(row: pd.Series, value: str, one: Asked | None) -> list[float]:
     return [one.in_sd(level) if one else math.nan for level in levels]
 
 
-def _delivered(one: Asked, expected: float) -> str:
-    """A cell of `delivery`; `expected` is the gain that is expected of the policy."""
+def _delivered(one: Asked, expected: float, over_seeds: float) -> str:
+    """A cell of `delivery`.
+
+    Args:
+        one: what is asked and realised.
+        expected: the gain that is expected of the policy, in base sd.
+        over_seeds: standard deviation of the gain over seeds; NaN without several.
+    """
     half = (one.high - one.low) / 2 / one.sd
-    realised = f"{in_sd_text(one.in_sd(one.realised))} ± {_digits(half, 2)}"
+    realised = f"{in_sd_text(one.in_sd(one.realised))} ± {_digits(half, 2)}{_seeds(over_seeds, 2)}"
     if one.kind == "maintained":
         return realised if one.verdict == "reached" else f"{realised} ({one.verdict})"
     known = not one.exact and math.isfinite(expected)
@@ -327,8 +368,13 @@ def _pair(level: float, se: float) -> str:
     """A level ± its standard error, to the digit of the standard error's second figure."""
     if not se > 0:
         return f"{level:.4g}"
-    digits = max(0, 1 - math.floor(math.log10(se)))
+    digits = _places(se)
     return f"{level:.{digits}f} ± {se:.{digits}f}"
+
+
+def _places(se: float) -> int:
+    """Decimal places that show the second figure of a standard error."""
+    return max(0, 1 - math.floor(math.log10(se))) if se > 0 else 4
 
 
 def _range(centre: float, low: float, high: float, *, digits: int) -> str:

@@ -25,6 +25,16 @@ OF_POLICY = {
 }
 """Column of the summary → its head, of those that are not of one value."""
 
+OVER_SEEDS: dict[str, Callable[[pd.Series, str], str]] = {
+    "Levels: standard deviation over seeds": lambda row, value: short(
+        row[f"{value}_level_seeds_sd"]
+    ),
+    "Win rates: standard deviation over seeds (%)": lambda row, value: short(
+        100 * row[f"{value}_winrate_seeds_sd"]
+    ),
+}
+"""Topic → its cell, of a study that has policies with several seeds."""
+
 PERCENT = ("empty", "truncated")
 """Columns of the summary that are shares."""
 
@@ -40,6 +50,7 @@ def by_topic(frame: pd.DataFrame, labels: Mapping[str, str]) -> Topics:
         "Levels ± standard error": lambda row, value: rounded(
             row[f"{value}_level"], row[f"{value}_se"]
         ),
+        **(OVER_SEEDS if "seeds" in frame else {}),
         "Levels asked": _asked,
         "Levels expected": _expected,
         "Realised and asked gain (sd)": _gain,

@@ -147,6 +147,7 @@ def _words(made: Partial) -> None:
 def _policies(made: Partial) -> None:
     """Palettes, preferences and policies that policies name."""
     policies = made.policies()
+    _each_once(made)
     for policy in policies.values():
         asked = policy.palette and not _drawn(made, policy)
         needs = [(policy.palette, "palettes", "palette")] if policy.palette and asked else []
@@ -158,6 +159,18 @@ def _policies(made: Partial) -> None:
                 made.add(key, unknown(name, what, made.names(section)))
         for part in policy.models:
             _model_of(made, policies, policy, part)
+
+
+def _each_once(made: Partial) -> None:
+    """No policy has the name that another one has with a further seed."""
+    for name, section in made.sections.get("policies", {}).items():
+        named = [policy.name for policy in families.family(name).policies(section)]
+        if twice := sorted({one for one in named if named.count(one) > 1}):
+            made.add(
+                ("policies", name),
+                f"two policies would have the name {twice[0]!r}, one of them by its seed; expected "
+                "one policy per name; rename the other",
+            )
 
 
 def _drawn(made: Partial, policy: Policy) -> bool:

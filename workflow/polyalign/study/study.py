@@ -152,6 +152,22 @@ class Study(Strict):
         """The base model, then all policies."""
         return [BASE, *self.all_policies.values()]
 
+    @property
+    def repeated(self) -> dict[str, list[str]]:
+        """Policy that is trained with several seeds → the names of all that there are of it."""
+        found: dict[str, list[str]] = {}
+        for policy in self.all_policies.values():
+            found.setdefault(policy.repeats or policy.name, []).append(policy.name)
+        return {name: members for name, members in found.items() if len(members) > 1}
+
+    @property
+    def distinct(self) -> list[Policy]:
+        """The evaluated policies, each with its first seed alone."""
+        seen: dict[str, Policy] = {}
+        for policy in self.evaluated:
+            seen.setdefault(policy.repeats or policy.name, policy)
+        return list(seen.values())
+
     def of_kind(self, kind: str) -> list[Policy]:
         """The policies of the families of one kind (`train`, `select` or `sample`)."""
         return [made for made in self.all_policies.values() if family(made.family).kind == kind]

@@ -21,7 +21,7 @@ STAGES = {  # stage → how the names of its rules start; the first that fits
     "policies": ("train", "value_model", "decode", "generate_"),
     "samples, scored": ("generate", "annotate", "merge", "import"),
     "λ of palettes": ("solve", "diagnose", "explore"),
-    "judged": ("levels", "winrate", "tables", "families", "mixing", "judge"),
+    "judged": ("levels", "winrate", "tables", "families", "mixing", "seeds", "judge"),
     "shown": ("plot", "overview", "report"),
     "data": ("",),
 }
