@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from polyalign.models.sources import ADAPTER, gguf_parts
 from polyalign.runtime.files import atomic_write
 from polyalign.runtime.job import is_main_process
 from polyalign.settings import ALPACA, CHAT
+from polyalign.train.heads import saved_labels, settle_head
 from polyalign.train.inputs import Run
 
 
@@ -98,12 +100,14 @@ def load_for_labels(
     run: Run,
     *,
     ended: bool = True,
+    kept: Sequence[str] | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int]:
     """Sequence classifier with the given labels, tokenizer, and longest text in tokens.
 
     With `ended` an end token follows the texts (the separator, for an encoder such as BERT). The
     model is in float32; with LoRA its frozen weights are in the format of `run`. A head that
-    `source` lacks is drawn from the seed. Padding is on the right, and the model knows its token: a
+    `source` lacks is drawn from the seed, and so is one for other labels than `kept` (None: for
+    another number of labels). Padding is on the right, and the model knows its token: a
     decoder such as GPT-2 finds the last token of a text by it.
 
     Raises:
@@ -124,6 +128,10 @@ def load_for_labels(
         revision=revision,
         **frozen_format(options.lora, run),
     )
+    saved = saved_labels(folder, revision)
+    if saved is not None:
+        same = len(saved) == len(labels) if kept is None else saved == list(kept)
+        settle_head(model, source, saved, keep=same)
     check_fit(model, tokenizer, template, source, ended=ended)
     model.config.pad_token_id = tokenizer.pad_token_id
     positions = getattr(model.config, "max_position_embeddings", None)
