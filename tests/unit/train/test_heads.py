@@ -1,13 +1,28 @@
 """From which head a classifier is trained: that of the same labels, else one from the seed."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 from trainers import run_in
-from transformers import AutoModelForSequenceClassification, BertTokenizerFast, RobertaConfig
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForMaskedLM,
+    BertTokenizerFast,
+    DebertaV2Config,
+    DebertaV2Model,
+    DistilBertConfig,
+    DistilBertModel,
+    RobertaConfig,
+    XLNetConfig,
+    XLNetModel,
+)
 
 from polyalign.families.options import LabelTable, RewardTraining
+from polyalign.rewards.kinds.sequence_classifier import Scorer, Spec
+from polyalign.train.card import TABLE
 from polyalign.train.classifier import train_classifier
 from polyalign.train.loading import load_for_labels
 
@@ -29,10 +44,50 @@ def mood(tmp_path_factory) -> str:
     )  # fmt: skip
     model = AutoModelForSequenceClassification.from_config(config)
     with torch.no_grad():
-        for weight in model.parameters():
-            weight.uniform_(1, 2)
+        for name, weight in model.named_parameters():
+            weight.normal_(0, 0.5) if name.startswith("roberta.") else weight.uniform_(1, 2)
     model.save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="module")
+def encoders(mood, tmp_path_factory) -> dict[str, str]:
+    """Tiny encoders as they are published: each lacks another part of a classifier."""
+    sizes = {"vocab_size": 13, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 16, "max_position_embeddings": 32}
+    distil = {"vocab_size": 13, "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
+    torch.manual_seed(1)
+    models = {
+        "a head of two layers": DistilBertModel(DistilBertConfig(**distil)),
+        "the pooler in the backbone": BertForMaskedLM(BertConfig(**sizes)),
+        "the pooler beside the backbone": DebertaV2Model(DebertaV2Config(**sizes)),
+        "no limit of the length": XLNetModel(
+            XLNetConfig(vocab_size=13, d_model=16, n_layer=1, n_head=2, d_inner=16)
+        ),
+    }
+    found = {"a head of three labels": mood}
+    for name, model in models.items():
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.normal_(0, 0.5)
+        folder = str(tmp_path_factory.mktemp("encoder"))
+        model.save_pretrained(folder)
+        BertTokenizerFast(vocab=f"{mood}/vocab.txt").save_pretrained(folder)
+        found[name] = folder
+    return found
+
+
+def classify(source, folder, **options):
+    """A classifier of a few texts, named by `names`, in `folder/model`."""
+    table = LabelTable(path="texts.jsonl", names=options.pop("names"))
+    texts = pd.DataFrame(
+        [(f"{a} {b}", n % len(table.listed), "train" if n % 3 else "test", a)
+         for n, (a, b) in enumerate(zip("abcdefgh", "hgfedcba", strict=True))],
+        columns=["text", "label", "split", "group"],
+    )  # fmt: skip
+    section = RewardTraining(learning_rate=1e-2, batch_size=4, **options)
+    run = run_in(folder, device="cpu")
+    train_classifier(source, texts, table, section, run, folder / "model")
 
 
 def loaded(source, folder, labels, kept, seed=0):
@@ -83,14 +138,24 @@ def test_a_new_head_is_that_of_the_seed(mood, tmp_path):
 )
 def test_a_classifier_is_asked_for_by_the_names_of_its_labels(mood, tmp_path, capsys, names, told):
     """The default names, which two tasks may share, keep no head."""
-    texts = pd.DataFrame(
-        [(f"{a} {b}", n % 2, "train" if n % 3 else "test", a)
-         for n, (a, b) in enumerate(zip("abcdefgh", "hgfedcba", strict=True))],
-        columns=["text", "label", "split", "group"],
-    )  # fmt: skip
-    section = RewardTraining(learning_rate=1e-3, batch_size=4)
-    train_classifier(
-        mood, texts, LabelTable(path="texts.jsonl", names=names), section,
-        run_in(tmp_path, device="cpu"), tmp_path / "model",
-    )  # fmt: skip
+    classify(mood, tmp_path, names=names)
     assert told in capsys.readouterr().out
+
+
+LACKS = [
+    "a head of two layers", "the pooler in the backbone", "the pooler beside the backbone",
+    "no limit of the length", "a head of three labels",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("merge", [True, False])
+@pytest.mark.parametrize("lacks", LACKS)
+def test_with_adapters_everything_drawn_anew_is_saved(encoders, tmp_path, lacks, merge):
+    """The scorer repeats the outputs on held-out texts that the training wrote down."""
+    names = ["x", "y", "z"] if lacks == "a head of three labels" else ["x", "y"]
+    classify(encoders[lacks], tmp_path, names=names, lora={"rank": 2, "merge": merge})
+    held_out = pd.read_parquet(tmp_path / "model" / TABLE)
+    scorer = Scorer(Spec(model=str(tmp_path / "model"), index=1, device="cpu"))
+    found = scorer([""] * len(held_out), list(held_out["text"]))
+    np.testing.assert_allclose(found, held_out["logit:y"], atol=1e-6)
+    assert np.ptp(found) > 1e-4

@@ -37,12 +37,30 @@ def settle_head(model: PreTrainedModel, source: str, saved: list[str], keep: boo
     )
 
 
+def head_parts(model: PreTrainedModel) -> list[str]:
+    """The parts of a classifier that its base model may lack: its head, and an encoder's pooler.
+
+    Adapters are saved without the weights below them, so these parts must be trained whole.
+    """
+    own = [name for name, part in _outside(model) if list(part.parameters())]
+    backbone = f"{model.base_model_prefix}."
+    poolers = [
+        name
+        for name, part in model.named_modules()
+        if name.startswith(backbone) and name.endswith(".pooler") and list(part.parameters())
+    ]
+    return own + poolers
+
+
+def _outside(model: PreTrainedModel) -> list[tuple[str, torch.nn.Module]]:
+    """What a classifier has beside its backbone."""
+    return [part for part in model.named_children() if part[0] != model.base_model_prefix]
+
+
 @torch.no_grad()
 def draw_head(model: PreTrainedModel) -> None:
     """Draw all that is not the backbone by the model's own rule for new weights."""
-    for name, part in model.named_children():
-        if name == model.base_model_prefix:
-            continue
+    for _, part in _outside(model):
         for module in part.modules():
             for weight in module.parameters(recurse=False):
                 # transformers leaves weights alone that it has loaded.
