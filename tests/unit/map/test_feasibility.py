@@ -65,6 +65,17 @@ def test_segment_that_nothing_binds_is_endless_and_held_values_must_be_feasible(
         furthest_of_value(base, base.raw(np.array([99.0, 0.0])), 1)
 
 
+@pytest.mark.parametrize("above", [1e-18, 1e-15, 1e-12])
+@pytest.mark.parametrize("target", [[0.0], [0.0, -0.5], [0.0, 0.0]])
+def test_a_segment_of_rounding_alone_is_endless(target, above):
+    """The mean of a table, computed twice, differs in its last digits."""
+    k = len(target)
+    base = Base(*skewed(12, 6, k, 0), "prompt")
+    goal = np.array(target)
+    goal[0] = above
+    assert furthest_on_segment(base, base.center + goal * base.scale) == np.inf
+
+
 def test_two_values_that_exclude_each_other_by_hand():
     # The hull of (1, 0) and (0, 1) is a + b = 1; both levels and units are 1/2.
     base = Base(np.eye(2), None, "joint")

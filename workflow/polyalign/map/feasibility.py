@@ -93,7 +93,8 @@ def furthest_on_segment(base: Tilted, target: np.ndarray) -> float:
         target: (k,) raw levels.
     """
     direction = base.standardise(check_target(target, base.k))
-    if (direction <= 0).all():
+    # A target that is the base mean has a direction of rounding, at which the programme has no end.
+    if (direction <= EDGE).all():
         return np.inf
     return reach(base, np.zeros(base.k), direction, np.zeros((1, base.k))).theta
 

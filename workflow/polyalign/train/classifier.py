@@ -104,7 +104,7 @@ def train_classifier(
 
     Args:
         base: a HuggingFace folder or a hub id; any model with a sequence-classification class. A
-            missing head is drawn from the seed.
+            head for the names of `table` is trained further; any other is drawn from the seed.
         examples: as `polyalign.data.labels.labelled_texts` returns them.
         table: what the labels are, and their names, which the model's config gets.
         section: how to optimise; a batch counts texts.
@@ -130,8 +130,10 @@ def train_classifier(
     # Only trl's own arguments can turn dropout off; here the base model decides.
     del shared["disable_dropout"]
     model, tokenizer, longest = load_for_labels(
-        base, revision, "{prompt}", dict(enumerate(table.listed)), section, run, ended=False
-    )
+        base, revision, "{prompt}", dict(enumerate(table.listed)), section, run,
+        # The default names say nothing of the task.
+        ended=False, kept=table.names or [],
+    )  # fmt: skip
     longest = min(longest, section.max_length or longest)
     model.config.problem_type = PROBLEMS[table.kind]
     parts = dict(tuple(examples.groupby("split")))

@@ -4,8 +4,10 @@ import copy
 import inspect
 import json
 import os
+import re
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from transformers import (
 from polyalign.data.packages import resolve
 from polyalign.errors import InputError
 from polyalign.families.options import Lora, TrainingOptions
-from polyalign.models.encoding import render
+from polyalign.models.encoding import max_positions, render
 from polyalign.models.endings import forget_own_rule
 from polyalign.models.few_bits import in_few_bits
 from polyalign.models.load import DTYPES, fused, load_model, load_tokenizer
@@ -31,7 +33,11 @@ from polyalign.models.sources import ADAPTER, gguf_parts
 from polyalign.runtime.files import atomic_write
 from polyalign.runtime.job import is_main_process
 from polyalign.settings import ALPACA, CHAT
+from polyalign.train.heads import head_parts, saved_labels, settle_head
 from polyalign.train.inputs import Run
+
+NO_LIMIT = 2**31 - 1
+"""Tokens of the longest text where neither model nor tokenizer has a limit."""
 
 
 def process_count() -> int:
@@ -97,12 +103,14 @@ def load_for_labels(
     run: Run,
     *,
     ended: bool = True,
+    kept: Sequence[str] | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int]:
     """Sequence classifier with the given labels, tokenizer, and longest text in tokens.
 
     With `ended` an end token follows the texts (the separator, for an encoder such as BERT). The
     model is in float32; with LoRA its frozen weights are in the format of `run`. A head that
-    `source` lacks is drawn from the seed. Padding is on the right, and the model knows its token: a
+    `source` lacks is drawn from the seed, and so is one for other labels than `kept` (None: for
+    another number of labels). Padding is on the right, and the model knows its token: a
     decoder such as GPT-2 finds the last token of a text by it.
 
     Raises:
@@ -123,12 +131,17 @@ def load_for_labels(
         revision=revision,
         **frozen_format(options.lora, run),
     )
+    saved = saved_labels(folder, revision)
+    if saved is not None:
+        same = len(saved) == len(labels) if kept is None else saved == list(kept)
+        settle_head(model, source, saved, keep=same)
     check_fit(model, tokenizer, template, source, ended=ended)
     model.config.pad_token_id = tokenizer.pad_token_id
-    positions = getattr(model.config, "max_position_embeddings", None)
+    positions = max_positions(model)
     # RoBERTa's tokenizer knows that two of its positions are not for tokens.
-    limit = min(positions or tokenizer.model_max_length, tokenizer.model_max_length)
-    return model, tokenizer, int(limit)
+    known = (limit for limit in (positions, tokenizer.model_max_length) if limit is not None)
+    # A tokenizer without a limit says 1e30, which does not fit into its own numbers.
+    return model, tokenizer, int(min(*known, NO_LIMIT))
 
 
 def as_folder(source: str, run: Run) -> str:
@@ -202,7 +215,9 @@ def count_positions(model: PreTrainedModel) -> None:
     backbone.register_forward_pre_hook(count, with_kwargs=True)
 
 
-def adapters(lora: Lora | None, run: Run, task: str, revision: str | None) -> LoraConfig | None:
+def adapters(
+    lora: Lora | None, run: Run, task: str, revision: str | None, whole: Sequence[str] = ()
+) -> LoraConfig | None:
     """Configuration of the adapters for peft, or None without LoRA.
 
     The adapters that are drawn next are those of the seed. LoRA: Hu et al. 2021, arXiv 2106.09685.
@@ -210,8 +225,9 @@ def adapters(lora: Lora | None, run: Run, task: str, revision: str | None) -> Lo
     Args:
         lora: the adapters that are asked for.
         run: gives the seed.
-        task: `CAUSAL_LM` or `SEQ_CLS` (which also trains the new head).
+        task: `CAUSAL_LM` or `SEQ_CLS`.
         revision: of the base model, which the adapters name.
+        whole: parts that are trained and saved whole, as `head_parts` gives them.
     """
     set_seed(run.seed)
     if lora is None:
@@ -224,6 +240,8 @@ def adapters(lora: Lora | None, run: Run, task: str, revision: str | None) -> Lo
         lora_dropout=0.0,
         task_type=task,
         revision=revision,
+        modules_to_save=list(whole) or None,
+        exclude_modules=rf"(.*\.)?({'|'.join(map(re.escape, whole))})(\..*)?" if whole else None,
     )
 
 
@@ -231,7 +249,8 @@ def adapted(
     model: PreTrainedModel, options: TrainingOptions, run: Run, task: str, revision: str | None
 ) -> Any:
     """The model with adapters, or the model itself without LoRA; arguments as in `adapters`."""
-    config = adapters(options.lora, run, task, revision)
+    whole = head_parts(model) if task == "SEQ_CLS" else ()
+    config = adapters(options.lora, run, task, revision, whole)
     if config is None:
         return model
     if options.lora and options.lora.four_bit:
@@ -299,6 +318,8 @@ def merged(model: PeftModel) -> PreTrainedModel:
         config=plain_config(base),
         dtype=torch.float32,
         revision=model.peft_config["default"].revision,
+        # A head for other labels is among what the adapter saves whole.
+        ignore_mismatched_sizes=True,
     )
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)

@@ -29,6 +29,7 @@ from polyalign.train import common
 from polyalign.train.calibration import held_out
 from polyalign.train.card import TABLE, pairs_card
 from polyalign.train.classifier import predict, reward_arguments, reward_settings
+from polyalign.train.heads import head_parts
 from polyalign.train.inputs import Run
 from polyalign.train.loading import adapters, load_for_labels
 
@@ -148,7 +149,7 @@ def train_reward(
         if section.evaluate_every
         else None,
         processing_class=tokenizer,
-        peft_config=adapters(section.lora, run, "SEQ_CLS", revision),
+        peft_config=adapters(section.lora, run, "SEQ_CLS", revision, head_parts(model)),
     )
     record = common.train_and_save(trainer, tokenizer, output, run.work, settings)
     rewards = predict(
