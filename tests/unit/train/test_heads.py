@@ -1,5 +1,8 @@
 """From which head a classifier is trained: that of the same labels, else one from the seed."""
 
+import json
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -138,7 +141,13 @@ def test_a_new_head_is_that_of_the_seed(mood, tmp_path):
 )
 def test_a_classifier_is_asked_for_by_the_names_of_its_labels(mood, tmp_path, capsys, names, told):
     """The default names, which two tasks may share, keep no head."""
-    classify(mood, tmp_path, names=names)
+    source = tmp_path / "source"
+    shutil.copytree(mood, source)
+    if names is None:
+        config = json.loads((source / "config.json").read_text())
+        config |= {"id2label": {"0": "label_0", "1": "label_1"}, "label2id": None}
+        (source / "config.json").write_text(json.dumps(config))
+    classify(str(source), tmp_path, names=names)
     assert told in capsys.readouterr().out
 
 
