@@ -40,6 +40,8 @@ def test_a_fifth_is_many() -> None:
         ("今日は。明日", "今日は。"),
         ("Well... I", "Well..."),
         ("no end", "no end"),
+        ("One is here. It was in 1999. Then h", "One is here. It was in 1999."),
+        ("It was in 1999. Then h", "It was in 1999."),
         ("", ""),
     ],
 )

@@ -13,6 +13,7 @@ from polyalign.data.chats import prompt_of, turns_of
 from polyalign.data.pair_counts import COUNTS, said_of
 from polyalign.data.pair_forms import prompt_of_row
 from polyalign.data.preferences import Pairs, read_pairs
+from polyalign.data.prompts import source_prompts
 from polyalign.errors import InputError
 
 
@@ -181,6 +182,24 @@ def test_rated_responses_to_a_prompt_are_compared_by_an_attribute(tmp_path):
     assert found(read(tmp_path, rows, label="verbosity")) == [["p", "c", "a"], ["p", "c", "b"]]
     with pytest.raises(InputError, match=r"expected in `label` .* one of helpfulness, verbosity"):
         read(tmp_path, rows)
+
+
+def test_rows_without_completions_are_counted(tmp_path):
+    rated = [{"response": "a", "overall_score": 1}, {"response": "b", "overall_score": 2}]
+    rows = [{"instruction": "x", "completions": None}, {"instruction": "y", "completions": rated}]
+    pairs = read_pairs(write(tmp_path / "gaps.jsonl", rows), label="overall_score")
+    assert found(pairs) == [["y", "b", "a"]]
+    assert pairs.counts["malformed"] == 1
+
+
+@pytest.mark.parametrize("column", [None, "prompt"])
+def test_the_first_question_of_a_prompt_with_turns(tmp_path, column):
+    turns = [("user", "One?"), ("assistant", "Yes."), ("user", "Two?"), ("assistant", "No.")]
+    said = [{"role": role, "content": content} for role, content in turns]
+    path = str(write(tmp_path / "talks.jsonl", [{"prompt": said}]))
+    whole = source_prompts(path, "test", column, seed=0).texts
+    assert whole == [prompt_of(said[:3])]
+    assert source_prompts(path, "test", column, turns="first", seed=0).texts == ["One?"]
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])

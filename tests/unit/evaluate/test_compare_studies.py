@@ -11,6 +11,7 @@ from scipy import stats
 
 from polyalign import cli
 from polyalign.data.tables import write_table
+from polyalign.evaluate.parting import parting_sentence
 from polyalign.evaluate.studies import (
     ByPrompt,
     FinishedStudy,
@@ -283,6 +284,16 @@ def test_identical_studies_are_said_to_be_the_same(tmp_path, capsys):
     assert "5 more are the same, prompt by prompt." in out
 
 
+def test_studies_of_scores_without_texts_are_compared(tmp_path, capsys):
+    folders = [study(tmp_path / name, name, seed=1) for name in ("first", "second")]
+    for folder in folders:
+        for path in folder.glob("policies/*/*/rewards.parquet"):
+            write_table(pd.read_parquet(path).drop(columns="response"), path, {"spec": SPEC})
+    assert "All stages that second and first have in common are the same." in told(capsys, folders)
+    nothing = parting_sentence([], "second", "first")
+    assert nothing == "second and first have no stage in common that can be compared."
+
+
 def test_the_first_stage_that_differs_is_named(tmp_path, capsys):
     folders = [study(tmp_path / name, name, seed=1) for name in ("first", "second")]
     for folder in folders:
@@ -290,7 +301,7 @@ def test_the_first_stage_that_differs_is_named(tmp_path, capsys):
         (folder / "models/rloo").mkdir(parents=True)
         put_lam(folder, [2.0, 0.5])
         put_weights(folder, "1")
-    assert "Every stage of second gave what it gave in first." in told(capsys, folders)
+    assert "All stages that second and first have in common are the same." in told(capsys, folders)
     # From the last stage to the first: each time the earlier one is named.
     change(folders[1], "rloo/one", "length", [(7, 0.25)])
     spread = pd.read_parquet(folders[0] / "policies/rloo/one/rewards.parquet")["length"].std()

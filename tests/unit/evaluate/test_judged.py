@@ -213,7 +213,9 @@ def test_full_agreement_has_kappa_1_and_one_sided_ones_have_none() -> None:
     ("text", "expected"),
     [
         ("A", "A"), ("[[B]]", "B"), ("Verdict: **A**.", "A"), ("It is a tie.\n", "tie"),
-        ("TIE", "tie"), ("A or B", "B"), ("winner=A", "A"), ("AB", None), ("a", None), ("", None),
+        ("TIE", "tie"), ("A or B", None), ("A is better than B.", None),
+        ("A is long, B is short.\nB", "B"), ("winner=A", "A"),
+        ("AB", None), ("a", None), ("", None),
         ("Answer A is better", None), ("C", None),
     ],
 )  # fmt: skip

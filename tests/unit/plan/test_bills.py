@@ -74,6 +74,14 @@ def test_training_and_guidance_ask_a_judge_too(judged: str, write) -> None:
     assert "polite" in study.weighed(policy)
 
 
+def test_training_with_random_lambda_asks_a_judge_too(judged: str, write) -> None:
+    drawn = "  rloo:\n    morl: {count: 2, values: [polite, humor]}\n"
+    study = study_of(judged.replace("  rloo:\n", drawn), write)
+    settings = study.all_policies["rloo/draw-1"].settings
+    (trained,) = bills(study, [Planned("train_rloo", {"variant": "draw-1"})])
+    assert trained.calls == settings["steps"] * settings["batch_size"] > 0
+
+
 def test_pairs_are_asked_in_both_orders(judged: str, write) -> None:
     judge = "endpoint: http://a/v1, model: m, prompts: 30, rubric: '{first}{second}'"
     text = f"{judged}evaluation:\n  judge: {{{judge}}}\n"

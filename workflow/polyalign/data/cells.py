@@ -35,25 +35,35 @@ class Asked:
 def as_prompt(cell: Any) -> str | None:
     """The prompt in a cell of pairs, stripped; None if there is none."""
     found = asked_of(cell)
-    asked = None if found is None else before_last_answer(found)
+    asked = None if found is None else what_is_asked(found, first_turn=False)
     return None if asked is None else asked.prompt
 
 
-def prompt_of_cell(cell: Any) -> Asked | None:
+def prompt_of_cell(cell: Any, *, first_turn: bool) -> Asked | None:
     """The prompt in a cell, a text or a list of messages; None if there is none.
 
     A text stays as it is: a rendered chat ends with a line break that the model has to read. Of a
     conversation that ends with an answer it is what comes before.
+
+    Args:
+        cell: of a table.
+        first_turn: whether the prompt of a conversation is its first question alone.
     """
     found = read_messages(_json(cell) if isinstance(cell, str) else cell)
     if found is not None:
-        return before_last_answer(found)
+        return what_is_asked(found, first_turn=first_turn)
     return Asked(cell) if isinstance(cell, str) and cell.strip() else None
 
 
-def before_last_answer(found: Messages) -> Asked | None:
-    """What is asked in a conversation."""
-    turns = found.turns
+def up_to_answer(turns: list[Message]) -> list[Message]:
+    """The turns up to the first answer; all if there is none."""
+    first = next((n for n, one in enumerate(turns) if one["role"] == ASSISTANT), len(turns))
+    return turns[: first + 1]
+
+
+def what_is_asked(found: Messages, *, first_turn: bool) -> Asked | None:
+    """What is asked in a conversation: all before its last answer, or the first question alone."""
+    turns = up_to_answer(found.turns) if first_turn else found.turns
     while turns and turns[-1]["role"] == ASSISTANT:
         turns = turns[:-1]
     return Asked(prompt_of(turns), found.tools) if is_asked(turns) else None

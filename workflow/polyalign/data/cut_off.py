@@ -18,8 +18,8 @@ MANY = 0.2
 
 _SENTENCE_END = re.compile(r"""[.!?…]+["'”’»)\]*_]*(?=\s|$)|[。！？]+[」』”’）]*""")
 
-_ITEM_NUMBER = re.compile(r"(^|\s)\(?\d+\.$")
-"""The number of an item of a list, `2.`, which ends no sentence."""
+_ITEM_NUMBER = re.compile(r"(?:^|\n|[.!?…:;,]\s)\s*\(?\d{1,3}\.$")
+"""The number of an item of a list, `2.`, which ends no sentence: it follows an end or a mark."""
 
 
 def whole_sentences(text: str) -> str:
@@ -29,8 +29,18 @@ def whole_sentences(text: str) -> str:
     the end of the text; with `。`, `！` or `？` anywhere. Abbreviations count as ends.
     """
     ends = [found.end() for found in _SENTENCE_END.finditer(text)]
-    whole = [end for end in ends if not _ITEM_NUMBER.search(text[:end])]
-    return text[: whole[-1]] if whole else text
+    return next((text[:end] for end in reversed(ends) if not _ITEM_NUMBER.search(text[:end])), text)
+
+
+def kept(text: str, trim: str | None, *, cut: bool) -> str:
+    """A response as the study's rule leaves it.
+
+    Args:
+        text: the response.
+        trim: `sampling.trim`; None leaves every response as it is.
+        cut: whether the token limit ended it.
+    """
+    return whole_sentences(text) if cut and trim is not None else text
 
 
 def cut_share(samples: pd.DataFrame) -> float:

@@ -23,11 +23,12 @@ from polyalign.data.cells import (
     Asked,
     as_prompt,
     asked_of,
-    before_last_answer,
     conversation_of,
     prompt_of_cell,
     response_of,
     transcript,
+    up_to_answer,
+    what_is_asked,
 )
 from polyalign.data.chats import ASSISTANT, Message, Messages, is_asked, prompt_of, read_messages
 from polyalign.errors import InputError
@@ -95,7 +96,7 @@ def pairs_of(rows: Iterable[Any], reading: Reading) -> Iterator[Pair | str]:
             yield _compared(row, reading.first_turn)
         elif "response_0" in row and "response_1" in row:
             yield _labelled(row, str(reading.label))
-        elif "completions" in row:
+        elif row.get("completions") is not None:
             yield from _completed(row, str(reading.label))
         else:
             prompt, response = as_prompt(row.get("prompt")), response_of(row.get("response"))
@@ -123,7 +124,7 @@ def _check_label(row: Mapping[str, Any], reading: Reading) -> bool:
                 f"`label`, not {label!r}; leave it out"
             )
         return True
-    if not {"response_0", "response", "completions"} & set(row):
+    if not any(row.get(name) is not None for name in ("response_0", "response", "completions")):
         return False
     known = _labels(row)
     if label not in known:
@@ -138,7 +139,7 @@ def _check_label(row: Mapping[str, Any], reading: Reading) -> bool:
 def _labels(row: Mapping[str, Any]) -> list[str]:
     """What may be the label of a row's form."""
     if "completions" in row:
-        each = [one for one in row["completions"] if isinstance(one, Mapping)]
+        each = [one for one in row["completions"] or () if isinstance(one, Mapping)]
         rated = {name for one in each for name in _mapping(one.get("annotations"))}
         return sorted(rated) + [name for name in ("overall_score", "fine-grained_score") if each]
     return [name for name in row if name not in ("prompt", "response", "response_0", "response_1")]
@@ -186,7 +187,7 @@ def _difference(better: Messages, worse: Messages, first_turn: bool) -> Pair | s
 
     The last answers that both have if none differs; such a pair is equal.
     """
-    sides = [_up_to_answer(one.turns) if first_turn else one.turns for one in (better, worse)]
+    sides = [up_to_answer(one.turns) if first_turn else one.turns for one in (better, worse)]
     both = range(min(map(len, sides)))
     common = [n for n in both if sides[0][n]["role"] == ASSISTANT]
     if not all(map(_answered, sides)):
@@ -213,12 +214,6 @@ def _same(turn: Message, other: Message) -> bool:
 
 def _answered(turns: list[Message]) -> bool:
     return any(turn["role"] == ASSISTANT for turn in turns)
-
-
-def _up_to_answer(turns: list[Message]) -> list[Message]:
-    """The turns up to the first answer; all if there is none."""
-    first = next((n for n, one in enumerate(turns) if one["role"] == ASSISTANT), len(turns))
-    return turns[: first + 1]
 
 
 def _labelled(row: Mapping[str, Any], label: str) -> Pair | str:
@@ -276,16 +271,11 @@ def prompt_of_row(row: Mapping[str, Any], *, first_turn: bool) -> Asked | None:
     """
     for name in ("prompt", "instruction"):
         if row.get(name) is not None:
-            return prompt_of_cell(row[name])
+            return prompt_of_cell(row[name], first_turn=first_turn)
     pair = _compared(row, first_turn) if "rejected" in row else MALFORMED
     if isinstance(pair, Pair):
         return Asked(pair.prompt, pair.tools)
     for name in _DIALOGUES:
         if row.get(name) is not None:
-            found = conversation_of(row[name])
-            turns = [] if found is None else found.turns
-            tools = 0 if found is None else found.tools
-            return before_last_answer(
-                Messages(_up_to_answer(turns) if first_turn else turns, tools)
-            )
+            return what_is_asked(conversation_of(row[name]) or Messages([]), first_turn=first_turn)
     return None

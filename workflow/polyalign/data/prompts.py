@@ -142,7 +142,10 @@ def source_prompts(
     if column is None:
         found = [prompt_of_row(row, first_turn=turns == "first") if row else None for row in rows]
     else:
-        found = [prompt_of_cell(row.get(column)) if row else None for row in rows]
+        found = [
+            prompt_of_cell(row.get(column), first_turn=turns == "first") if row else None
+            for row in rows
+        ]
     broken = 0 if path.endswith(PROMPT_TABLE_FILES) else sum(row is None for row in rows)
     if rows and broken == len(rows):
         raise InputError(

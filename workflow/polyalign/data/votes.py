@@ -1,8 +1,6 @@
 """Votes of people between two answers: one JSON line each, appended whole or not at all."""
 
-import fcntl
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +9,7 @@ import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from polyalign.errors import InputError
+from polyalign.runtime.files import append_line
 
 Choice = Literal["first", "second", "tie"]
 """Which answer is better, in the order in which they were shown."""
@@ -45,22 +44,8 @@ class Vote:
 
 
 def append_vote(path: str | Path, vote: Vote) -> None:
-    """Add a vote to a file, which others may add to at the same time.
-
-    A line that a crash has cut is ended first, so that it cannot spoil this one.
-    """
-    line = json.dumps(asdict(vote), ensure_ascii=True).encode() + b"\n"
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        size = file.seek(0, os.SEEK_END)
-        if size:
-            file.seek(size - 1)
-            if file.read(1) != b"\n":
-                line = b"\n" + line
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
+    """Add a vote to a file, which others may add to at the same time."""
+    append_line(path, json.dumps(asdict(vote), ensure_ascii=True))
 
 
 def read_votes(path: str | Path) -> pd.DataFrame:

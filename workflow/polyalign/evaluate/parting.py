@@ -1,7 +1,8 @@
 """Where two studies part: the first of their stages whose results differ, and by how much.
 
-Two runs of one config on two machines are the case that it is for: what rounds differently first,
-and what only follows. The stages are read from the studies' files, in the order of the workflow.
+It is for two runs of one config on two machines: it shows which stage differs first. Later stages
+may differ only because of it. The stages are read from the studies' files, in the order of the
+workflow.
 """
 
 import json
@@ -66,7 +67,9 @@ def parting_sentence(found: list[Parting], study: str, first: str) -> str:
     for one in found:
         if not one.same:
             return f"{study} parts from {first} at the {one.stage}: {one.told}."
-    return f"Every stage of {study} gave what it gave in {first}."
+    if not found:
+        return f"{study} and {first} have no stage in common that can be compared."
+    return f"All stages that {study} and {first} have in common are the same."
 
 
 Rows = pd.DataFrame | None
@@ -80,9 +83,10 @@ def _rows(study: FinishedStudy, policy: str) -> Rows:
 
 
 def _both(pair: list[Rows]) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """The rows that both tables have; None where there are none."""
+    """The rows that both tables have; None where there are none, or no answers in them."""
     one, two = pair
-    if one is None or two is None:
+    # A table of scores that somebody else made may have no texts.
+    if one is None or two is None or not ("response" in one and "response" in two):
         return None
     shared = one.index.intersection(two.index)
     return (one.loc[shared], two.loc[shared]) if len(shared) else None

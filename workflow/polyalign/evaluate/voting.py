@@ -51,7 +51,7 @@ def votes_of(
             unread += 1
             continue
         time, vote = found
-        votes.append(Vote(time, prompt, *first, *second, VOTES.get(vote, "tie"), "", seed))
+        votes.append(Vote(time, prompt, *first, *second, VOTES[vote], "", seed))
     if not votes:
         raise InputError(
             f"the judge {judge.model} gave no vote on {len(compared)} pairs of answers; expected "

@@ -205,8 +205,9 @@ class Seeded(Strict):
         | None
     ) = Field(
         default=None,
-        description="Train and judge every policy once per seed, to see how far its numbers depend "
-        "on that; random λ of `morl` are not repeated. With the first seed a policy keeps its "
+        description="Train and judge each policy once per seed, to see how far its numbers depend "
+        "on that; random λ (`morl`) and, in `dpo`, the policies of `labelled`, which has its own "
+        "`seeds`, are not repeated. With the first seed a policy keeps its "
         "name, with a further one it is `NAME.seed-2`; begin with the study's `seed` to keep a "
         "model that is trained already (default: the study's seed alone).",
     )

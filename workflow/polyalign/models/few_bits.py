@@ -8,8 +8,6 @@ from transformers import BitsAndBytesConfig
 
 from polyalign.errors import InputError
 
-BITS = (4, 8)
-
 
 def in_few_bits(bits: int, dtype: torch.dtype, setting: str) -> dict[str, Any]:
     """The options of transformers' loaders for weights in 4 bits (NF4) or 8.

@@ -59,8 +59,8 @@ class Bill:
         cost = "no price is given" if self.cost is None else f"at most {_money(self.cost)}"
         return (
             f"{self.key}: at most {_count(self.calls)} calls of {self.judging.model}, {tokens}: "
-            f"{cost}. Texts that it has answered before cost nothing; calls that are tried again "
-            "come on top."
+            f"{cost}. Questions that it has answered before cost nothing; calls that are tried "
+            "again come on top."
         )
 
     def warnings(self) -> list[str]:
@@ -118,7 +118,7 @@ def _scored(
     if stage == "generate_guided" and not families.family(policy.family).learns:
         rows, _ = work.texts_of(study, policy, counted)
         return dict.fromkeys(study.weighed(policy), work.guided_texts(study, policy, rows))
-    if stage == "train" and policy.palette and not policy.uses_pool:
+    if stage == "train" and policy.is_rewarded:
         return dict.fromkeys(study.weighed(policy), work.drawn_texts(policy))
     return {}
 

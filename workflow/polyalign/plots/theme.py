@@ -186,10 +186,11 @@ def _with_few_colours(path: Path) -> None:
     from PIL import Image
 
     with Image.open(path) as picture:
+        resolution = picture.info["dpi"]
         few = picture.convert("RGB").quantize(
             256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
         )
-    few.save(path, optimize=True)
+    few.save(path, optimize=True, dpi=resolution)
 
 
 @contextmanager

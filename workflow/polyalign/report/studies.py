@@ -119,9 +119,9 @@ SAID = {
     "difference in percentage points is paired by prompt; each study has its own opponent.",
     "kl": "Nats per prompt ± standard error. Of policies that choose among candidates it is an "
     "upper bound (`choice`), else measured on samples; two kinds have no difference.",
-    "stages": "The stages that both have, in the order of the workflow. Those after the first that "
-    "differs may differ since it does. Rewards are compared on answers that are the same, in "
-    "standard deviations; `the same` means to the last bit.",
+    "stages": "The stages that both have, in the order of the workflow. A later stage may "
+    "differ only because an earlier one does. Rewards are compared on answers that are the same, "
+    "in standard deviations; `the same` means to the last bit.",
     "config": "A path into a study's own results counts as the same whatever the study's name is.",
 }
 """What a reader must know of each part."""

@@ -271,8 +271,8 @@ def load(spec: dict[str, Any]) -> Score:
 def load_all(specs: Mapping[str, dict[str, Any]]) -> dict[str, Score]:
     """The reward functions of several values.
 
-    Those whose entries differ in what comes after the reading of a text alone (`ValueSpec.reading`)
-    share one model, which reads a text that they are asked for one after another once.
+    Those whose entries have the same `ValueSpec.reading` share one model. A classifier also reads a
+    text only once for all of them.
 
     Args:
         specs: value → its entry in the config.

@@ -23,6 +23,7 @@ from polyalign.rewards.batches import (
 )
 from polyalign.rewards.classifier_texts import ClassifierTexts, Items
 from polyalign.rewards.incremental import PrefixCache, increments_agree, supports_prefix_cache
+from polyalign.rewards.kinds.sequence_classifier import LOGITS
 from polyalign.rewards.proof import plain_scores, proven_batching
 from polyalign.rewards.shared_prefix import score_suffixes, worth_sharing
 
@@ -187,8 +188,13 @@ class Reader:
     @cached_property
     def increments(self) -> bool:
         """Whether a key-value cache of growing texts gives this model's own scores."""
-        return self.causal and increments_agree(
-            self.model, self.head, self.tokenizer, self.spec.model, self.max_tokens
+        # What is proven are logits; a model with code of its own may give other numbers.
+        return (
+            self.causal
+            and self.spec.field == LOGITS
+            and increments_agree(
+                self.model, self.head, self.tokenizer, self.spec.model, self.max_tokens
+            )
         )
 
     def growing(self, encoding: SharedEncoding) -> Growing:

@@ -6,7 +6,6 @@ is paid for twice, whatever becomes of the job that asked it.
 
 import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from pydantic import AfterValidator, Field
 from polyalign.data.keys import content_key
 from polyalign.errors import InputError
 from polyalign.rewards.posting import HalfReplyError, Remote, Server
+from polyalign.runtime.files import append_line
 from polyalign.settings import Count, Strict, asks_about
 
 Verdict = TypeVar("Verdict")
@@ -188,16 +188,7 @@ class Kept:
 
     def add(self, given: Given) -> None:
         """Keep an answer."""
-        line = json.dumps(asdict(given)).encode() + b"\n"
-        with self._locked(), self.file.open("ab+") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            if size:
-                stream.seek(size - 1)
-                if stream.read(1) != b"\n":
-                    line = b"\n" + line
-            stream.write(line)
-            stream.flush()
-            os.fsync(stream.fileno())
+        append_line(self.file, json.dumps(asdict(given)))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

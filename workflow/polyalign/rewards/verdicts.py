@@ -15,6 +15,9 @@ Rule = Literal["json", "last number"]
 AROUND = "*_`'\"“”()[]{}<>.,;!?"
 """Signs around a word that do not belong to it."""
 
+BOUNDS = ("/", "of", "to", "from", "than")
+"""Words before a number that is a bound of the scale, or compared with, and no score."""
+
 
 def score(text: str, rule: Rule, low: float, high: float) -> float:
     """The number that an answer gives.
@@ -59,14 +62,21 @@ def last_object(text: str) -> dict[str, Any] | None:
     return found
 
 
+def _words(text: str) -> list[str]:
+    """The words of a text, without the signs around them."""
+    words = (word.strip(AROUND) for word in re.split(r"[\s:=]+", text))
+    return [word for word in words if word]
+
+
 def preferred(text: str) -> Literal["A", "B", "tie"]:
     """The better answer of two, A or B, by the last word of an answer: `A`, `B` or `tie`.
 
     Raises:
-        NoVerdictError: if the last word is another.
+        NoVerdictError: if the last word is another, or the last line names both A and B.
     """
-    words = [word.strip(AROUND) for word in re.split(r"[\s:=]+", text)]
-    last = next((word for word in reversed(words) if word), "")
+    if {"A", "B"} <= set(_words(text.strip().rpartition("\n")[2])):
+        raise NoVerdictError(f"its last line names both A and B: {text[-200:]!r}")
+    last = (_words(text) or [""])[-1]
     if last == "A":
         return "A"
     if last == "B":
@@ -77,12 +87,11 @@ def preferred(text: str) -> Literal["A", "B", "tie"]:
 
 
 def _last(text: str) -> float:
-    """The last number of a text; `8/10`, `8 out of 10` and `1,000` are none."""
-    words = [word.strip(AROUND) for word in re.split(r"[\s:=]+", text)]
-    places = [place for place, word in enumerate(words) if re.search(r"\d", word)]
-    word = words[places[-1]] if places else ""
-    before = words[max(0, places[-1] - 2) : places[-1]] if places else []
-    share = before[-1:] in (["/"], ["of"])
-    if share or not re.fullmatch(r"[-+]?\d+(\.\d+)?", word):
+    """The last number of a text; `8/10`, `8 out of 10`, `8, from 1 to 10` and `1,000` are none."""
+    words = _words(text)
+    place = max((n for n, word in enumerate(words) if re.search(r"\d", word)), default=None)
+    word = "" if place is None else words[place]
+    before = words[place - 1].lower() if place else ""
+    if before in BOUNDS or not re.fullmatch(r"[-+]?\d+(\.\d+)?", word):
         raise NoVerdictError(f"it ends with no number that stands alone: {text[-200:]!r}")
     return float(word)

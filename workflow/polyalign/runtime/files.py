@@ -1,5 +1,6 @@
 """Writing files and folders whole or not at all, and hashing their content."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -34,6 +35,24 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         os.replace(draft, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def append_line(path: str | Path, line: str) -> None:
+    """Add a line to a file, to which other processes may add at the same time.
+
+    A line that a crash has cut is ended first, so that it cannot spoil this one. The line is on the
+    disk when this returns.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        cut = size > 0 and file.read(1) != b"\n"
+        file.write(b"\n" * cut + line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def clear_scratch(path: str | Path) -> None:

@@ -111,7 +111,7 @@ class DrawingEngine:
         responses: dict[int, Response] = {}
         for step in range(self.sampling.max_new_tokens):
             if self.cached:
-                logits = self._next_logits(inputs, attention, positions, kept)
+                logits = _next_logits(self.model, inputs, attention, positions, kept)
             else:
                 whole = [[*encoded[row], *drawn[row]] for row in alive]
                 logits = torch.stack([plain_logits(self.model, ids)[-1] for ids in whole])
@@ -155,14 +155,12 @@ class DrawingEngine:
         at = drawn_at(probabilities.cumsum(-1, dtype=torch.float64), uniform.to(logits.device))
         logs = probabilities.gather(1, at)[:, 0].log().tolist()
         if not all(map(math.isfinite, logs)):
-            raise FloatingPointError("the probabilities of the next token are not finite")
+            raise FloatingPointError(
+                f"{self.tokenizer.name_or_path}: the probabilities of the next token are not "
+                "finite; expected finite logits; load the model in float32 or bfloat16, or train "
+                "it again at a lower learning rate"
+            )
         return at[:, 0].tolist(), logs
-
-    def _next_logits(
-        self, inputs: torch.Tensor, attention: torch.Tensor, positions: torch.Tensor, kept: Any
-    ) -> torch.Tensor:
-        """Logits (b, vocabulary) of the next token; `kept` grows by `inputs`."""
-        return _next_logits(self.model, inputs, attention, positions, kept)
 
     def texts(self, responses: Sequence[list[int]]) -> list[str]:
         """The texts of responses, stripped, up to the first stop text."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from polyalign.data.cut_off import whole_sentences
+from polyalign.data.cut_off import kept
 from polyalign.data.packages import resolve
 from polyalign.errors import InputError
 from polyalign.models.endings import forget_own_rule, sampling_rule, without_end
@@ -46,16 +46,14 @@ def finished(
 ) -> Response:
     """The response of token ids, cut after the first end token."""
     end = next((place for place, token in enumerate(ids) if token in ends), None)
-    kept = list(ids) if end is None else list(ids[: end + 1])
-    text = str(tokenizer.decode(without_end(kept, ends), skip_special_tokens=True)).strip()
-    return Response(kept, text, truncated=end is None)
+    whole = list(ids) if end is None else list(ids[: end + 1])
+    text = str(tokenizer.decode(without_end(whole, ends), skip_special_tokens=True)).strip()
+    return Response(whole, text, truncated=end is None)
 
 
 def trimmed(response: Response, trim: Trim) -> Response:
     """A response as the study's rule leaves it: cut back to whole sentences if a limit ended it."""
-    if trim is None or not response.truncated:
-        return response
-    return replace(response, text=whole_sentences(response.text))
+    return replace(response, text=kept(response.text, trim, cut=response.truncated))
 
 
 class TransformersEngine:

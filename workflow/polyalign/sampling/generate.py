@@ -1,6 +1,7 @@
 """Sampling responses in batches; a shard is some whole batches, and every run is repeatable."""
 
 from collections.abc import Mapping
+from operator import ne
 from typing import Any
 
 import pandas as pd
@@ -88,7 +89,7 @@ def generate(
             f"{policy}: {shards} shards asked of {len(batches)} batches of {batch_size}; "
             "lower sampling.shards or sampling.batch_size"
         )
-    records, tokens, shortened = [], 0, 0
+    parts, tokens, shortened = [], 0, 0
     numbers = tqdm(range(shard, len(batches), shards), unit="batch", mininterval=5)
     for number in numbers:
         places = [place for *_, place in batches[number]]
@@ -106,26 +107,24 @@ def generate(
         tokens += sum(len(response.ids) for response in responses)
         seconds = max(numbers.format_dict["elapsed"], 1e-3)
         numbers.set_postfix_str(f"{tokens / seconds:.0f} tokens/s", refresh=False)
-        texts_kept = [trimmed(response, sampling.trim).text for response in responses]
-        shortened += sum(
-            text != response.text for text, response in zip(texts_kept, responses, strict=True)
+        kept = [trimmed(response, sampling.trim).text for response in responses]
+        shortened += sum(map(ne, kept, (response.text for response in responses)))
+        part = pd.DataFrame(
+            {
+                "prompt_id": [prompt_id for _, prompt_id, _, _ in batches[number]],
+                "candidate": [candidate for _, _, candidate, _ in batches[number]],
+                "prompt": texts,
+                "response": kept,
+                "split": prompts["split"].iloc[places].tolist(),
+                "n_tokens": [len(response.ids) for response in responses],
+                "truncated": [response.truncated for response in responses],
+                "end_token": [end_text(response.ids, ends, tokenizer) for response in responses],
+                "logprob": own,
+                "logprob_base": reference,
+            }
         )
-        for row, (_, prompt_id, candidate, place) in enumerate(batches[number]):
-            records.append(
-                {
-                    "prompt_id": prompt_id,
-                    "candidate": candidate,
-                    "prompt": texts[row],
-                    "response": texts_kept[row],
-                    "split": prompts["split"].iloc[place],
-                    "n_tokens": len(responses[row].ids),
-                    "truncated": responses[row].truncated,
-                    "end_token": end_text(responses[row].ids, ends, tokenizer),
-                    "logprob": own[row],
-                    "logprob_base": reference[row],
-                }
-            )
-    samples = pd.DataFrame(records).sort_values(KEY).reset_index(drop=True)
+        parts.append(part)
+    samples = pd.concat(parts).sort_values(KEY).reset_index(drop=True)
     samples.attrs["trimmed"] = shortened
     return samples
 

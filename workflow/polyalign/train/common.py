@@ -56,7 +56,7 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
 NOT_SAMPLED = (
     "probability tensor contains",
     "device-side assert triggered",
-    "probabilities of the next token are not finite",
+    "probabilities of the next token are not",
 )
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
 

@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.trainer_callback import ExportableState
 
-from polyalign.data.cut_off import whole_sentences
+from polyalign.data.cut_off import kept
 from polyalign.errors import InputError
 from polyalign.models.encoding import check_lengths, max_positions
 from polyalign.models.endings import NO_END
@@ -170,10 +170,8 @@ def scored(
     Raises:
         InputError: if a reward is not finite.
     """
-    texts = [text.strip() for text in completions]
-    if trim is not None:
-        both = zip(texts, ends, strict=True)
-        texts = [whole_sentences(text) if end == NO_END else text for text, end in both]
+    both = zip(completions, ends, strict=True)
+    texts = [kept(text.strip(), trim, cut=end == NO_END) for text, end in both]
     rewards = np.asarray(score_of(score, prompts, texts, ends), dtype=np.float64)
     check_finite(name, rewards, completions)
     return rewards

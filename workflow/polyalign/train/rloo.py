@@ -83,6 +83,7 @@ class Steered:
 class Drawn:
     """Draws the responses of a batch as the workflow does: ended texts leave the computation."""
 
+    task: rl.Task
     draws: Engine | None = None
 
     def drawn(self, prompt_ids: list[list[int]]) -> list[list[int]]:
@@ -94,7 +95,7 @@ class Drawn:
             gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
         ) as policy:
             if self.draws is None:
-                self.draws = sampler(policy, trainer.processing_class, trainer.task.sampling)
+                self.draws = sampler(policy, trainer.processing_class, self.task.sampling)
             what = f"rloo/{trainer.args.process_index}"
             seed = batch_seed(trainer.args.seed, what, trainer.state.global_step)
             # The sampler reads a prompt's text only if a reward guides it.
