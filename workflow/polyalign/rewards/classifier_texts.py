@@ -66,6 +66,8 @@ class ClassifierTexts:
         named = training_record(spec.model).get("end_token") or tokenizer.eos_token
         # An encoder's tokenizer may have no end token.
         self.end = tokenizer.convert_tokens_to_ids(named) if named else None
+        # Read once: a tokenizer looks its special tokens up anew at each question.
+        self._pad = tokenizer.pad_token_id
         self.append_eos = spec.append_eos and self.trained is None
         if self.append_eos and tokenizer.eos_token_id is None:
             raise InputError(
@@ -190,7 +192,6 @@ class ClassifierTexts:
 
     def last(self, ids: Sequence[int]) -> int:
         """Index of the token that a causal classifier reads: the last that is not padding."""
-        pad = self.tokenizer.pad_token_id
-        if ids[-1] != pad:
+        if ids[-1] != self._pad:
             return len(ids) - 1
-        return next((place for place in reversed(range(len(ids))) if ids[place] != pad), 0)
+        return next((place for place in reversed(range(len(ids))) if ids[place] != self._pad), 0)
