@@ -207,7 +207,7 @@ class _ChangedEnd(_Changed, EndScore):
         return self.change(self.score.ended(prompts, responses, ends))
 
 
-class _Deferred(Score):
+class _Deferred(_Changed):
     """A reward function that is loaded at its first call."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
@@ -217,33 +217,18 @@ class _Deferred(Score):
     def score(self) -> Any:
         return load(self.spec)
 
-    @property
-    def was_cut(self) -> Sequence[bool]:  # type: ignore[override]
-        cut: Sequence[bool] = self.score.was_cut
-        return cut
-
-    def __call__(self, prompts: list[str], responses: list[str]) -> np.ndarray:
-        rewards: np.ndarray = self.score(prompts, responses)
-        return rewards
-
-    def numbers(
-        self, prompts: list[str], responses: list[str], ends: Sequence[str | None]
-    ) -> "pd.DataFrame":
-        found: pd.DataFrame = self.score.numbers(prompts, responses, ends)
-        return found
+    @staticmethod
+    def change(scores: np.ndarray) -> np.ndarray:
+        """As they are: the reward function that is loaded changes its sign itself."""
+        return scores
 
     def of_numbers(self, numbers: "pd.DataFrame") -> np.ndarray:
+        # From what is kept, so without the model.
         return spec_of(self.spec).of_numbers(numbers)
 
 
-class _DeferredEnd(_Deferred, EndScore):
+class _DeferredEnd(_Deferred, _ChangedEnd):
     """As `_Deferred`, of a reward that reads end tokens."""
-
-    def ended(
-        self, prompts: list[str], responses: list[str], ends: Sequence[str | None]
-    ) -> np.ndarray:
-        rewards: np.ndarray = self.score.ended(prompts, responses, ends)
-        return rewards
 
 
 def module(kind: str) -> ModuleType:
