@@ -11,7 +11,12 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 run: .venv/ready        ## the whole default study, with plots and report
 	polyalign run --cores $(CORES) --config $(CONFIG)
 
-test: lint types unit   ## format, lint, types, unit and workflow tests
+# What can be said of the sources at once, each with its output in one piece, then the tests.
+TOGETHER := --jobs=2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync)
+
+test: .venv/ready       ## format, lint, types, unit and workflow tests
+	$(MAKE) --no-print-directory $(TOGETHER) lint types
+	$(MAKE) --no-print-directory unit
 
 lint: .venv/ready
 	ruff format --check workflow tests benchmarks tools setup.py
