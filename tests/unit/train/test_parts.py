@@ -143,7 +143,7 @@ def test_parts_have_the_gradient_of_the_whole_batch(
     whole = gradients.copy()
     gradients.clear()
     texts = {"dpo": 2, "reward": 2, "listwise": 3, "values": 4}
-    monkeypatch.setattr(parts, "HELD", 3 * texts.get(name, 1))
+    monkeypatch.setattr(parts, "HELD_ON_CPU", 3 * texts.get(name, 1))
     TRAININGS[name](base, tmp_path / "parts")
     assert "a step's 8 rows are computed 2 at a time" in capfd.readouterr().out
     assert len(whole) == len(gradients) >= 1
@@ -182,7 +182,7 @@ def test_the_bytes_of_a_text_are_those_that_its_gradient_takes():
 def test_a_row_is_not_divided_and_a_gpu_has_no_limit(base, monkeypatch):
     model = AutoModelForCausalLM.from_pretrained(base)
     one = parts.text_bytes(model, 4)
-    monkeypatch.setattr(parts, "HELD", 10 * one)
+    monkeypatch.setattr(parts, "HELD_ON_CPU", 10 * one)
     assert parts.fitting(model, 2, 4, "cpu") == 5
     assert parts.fitting(model, 30, 4, "cpu") == 1
     monkeypatch.setenv("WORLD_SIZE", "3")

@@ -10,11 +10,9 @@ from typing import Any
 import torch
 from transformers import Trainer
 
+from polyalign.families.options import HELD_ON_CPU
 from polyalign.models.encoding import text_config
 from polyalign.train.loading import on_cuda, process_count
-
-HELD = 2 * 2**30
-"""Most bytes that the gradient of a part holds on a CPU, in all processes together."""
 
 TILE = 2**15
 """Tokens of the vocabulary that trl's log-probabilities look at together."""
@@ -66,12 +64,12 @@ def fitting(model: Any, texts: int, tokens: int, device: str, *, logits: bool = 
         logits: as in `text_bytes`.
 
     Returns:
-        At least 1: a row is not divided.
+        At least 1: a row is not divided. All processes together hold `HELD_ON_CPU` bytes at most.
     """
     if on_cuda(device):
         return None
     row = texts * text_bytes(model, tokens, logits=logits)
-    return max(1, HELD // (row * process_count()))
+    return max(1, HELD_ON_CPU // (row * process_count()))
 
 
 class WholeBatches(Trainer):
