@@ -62,13 +62,19 @@ class Training(Strict):
         return self.model_copy(update={name: fields[name].default for name in names})
 
 
+HELD_ON_CPU = 2 * 2**30
+"""Most bytes that the gradient of a part of a batch takes on a CPU (see `train.parts`)."""
+
+
 class TrainingOptions(Training):
     """How a model is trained, whatever its loss."""
 
     learning_rate: Positive = Field(default=1.0e-6, description="Peak step size of the optimiser.")
     batch_size: Count = Field(default=32, description="Rows in one step, over all processes.")
     accumulation: Count = Field(
-        default=1, description="Parts that a step's batch is computed in, to save memory."
+        default=1,
+        description="Parts that a step's batch is computed in, to save memory; on a CPU there are "
+        "more by themselves where a part would take over 2 GB. The gradient is that of the batch.",
     )
     gradient_checkpointing: bool = Field(
         default=False, description="Compute activations twice, to save memory."

@@ -20,6 +20,7 @@ from polyalign import families
 from polyalign.data.packages import resolve
 from polyalign.errors import InputError
 from polyalign.families import BASE, POOL, Policy
+from polyalign.families.options import HELD_ON_CPU
 from polyalign.rewards.spec import ModelSpec
 from polyalign.study import Study
 from polyalign.study.sections import Sandbox
@@ -247,7 +248,8 @@ def training(
     token and layer in two-byte numbers, twice that in float32: Korthikanti et al. 2022, arXiv
     2205.05198, without the attention matrix) and, except for classifiers, the logits three times.
     With gradient checkpointing there are the activations of one layer, and the inputs of every
-    layer (d numbers in float32). The second phase samples a whole batch.
+    layer (d numbers in float32). The second phase samples a whole batch. On a CPU the trainers
+    choose micro-batches that take `HELD_ON_CPU` bytes at most, if one text does.
 
     Operations per token: 2 per parameter for the forward pass, 2 per parameter for the gradient of
     the activations, 2 per trained parameter for its gradient, and 2 per parameter for a second
@@ -259,6 +261,9 @@ def training(
     every = layer * load.layers
     activations = min(every, layer + boundaries) if method.gradient_checkpointing else every
     judged = 3 * load.logits * load.length / method.accumulation if logits else 0.0
+    part = activations + judged
+    if load.device == "cpu":
+        part = min(part, max(HELD_ON_CPU, part / load.batch))
     sampled = load.cache + 4 * load.logits if new_tokens else 0.0
     trained = method.trained(load)
     held = TRAINED * trained + method.frozen_bytes(load) + load.others_bytes
@@ -267,7 +272,7 @@ def training(
     operations = each * rows * load.length
     steps = math.ceil(rows / load.batch) * new_tokens
     reading = 0.0 if load.device == "cpu" else steps * load.weights / BANDWIDTH
-    return _need(load, held + max(activations + judged, sampled), operations, reading)
+    return _need(load, held + max(part, sampled), operations, reading)
 
 
 def averaging(parameters: float, models: int) -> Need:

@@ -25,6 +25,7 @@ from polyalign.settings import SamplingRule
 from polyalign.train import common
 from polyalign.train.inputs import Run, TrainingInputs
 from polyalign.train.loading import adapters, load
+from polyalign.train.parts import WholeBatches, fitting
 
 HELD_OUT = 0.1
 """Share of the prompts that only judge, by hash of their text."""
@@ -153,17 +154,12 @@ class Collator:
         return batch
 
 
-class CandidateTrainer(SFTTrainer):
+class CandidateTrainer(WholeBatches, SFTTrainer):
     """trl's trainer, with a loss of the log-probabilities of whole responses.
 
     A subclass has `rows` and `candidate_loss`. trl's own loss is the mean over tokens, without
     weights.
     """
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        # The loss is a mean over the rows of a part of a batch.
-        self.model_accepts_loss_kwargs = False
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **named: Any) -> Any:
         return dataset
@@ -223,9 +219,11 @@ class CandidateTrainer(SFTTrainer):
         return self.candidate_loss(logprobs, inputs)
 
 
-def arguments(section: TrainingOptions, epochs: int, run: Run, *, judged: bool) -> SFTConfig:
+def arguments(
+    section: TrainingOptions, epochs: int, run: Run, most: int | None, *, judged: bool
+) -> SFTConfig:
     """trl's arguments; with `judged` the checkpoint that held-out prompts like best is taken."""
-    named = common.training_arguments(section, run)
+    named = common.training_arguments(section, run, most)
     # SFTTrainer has no such option.
     del named["disable_dropout"]
     if judged:
@@ -328,9 +326,14 @@ def train_on_candidates(
             "expected shorter prompts, or a model with more positions"
         )
     judged = len(parts["held_out"]) > 0
+    several = max(len(row["response_ids"]) for row in parts["train"])
+    widest = max(
+        len(row["prompt_ids"]) + max(map(len, row["response_ids"])) for row in parts["train"]
+    )
+    most = fitting(policy, several, widest, run.device)
     trainer = kind(
         model=policy,
-        args=arguments(section, section.epochs, run, judged=judged),
+        args=arguments(section, section.epochs, run, most, judged=judged),
         train_dataset=parts["train"],
         eval_dataset=parts["held_out"] if judged else None,
         data_collator=Collator(tokenizer.pad_token_id),

@@ -15,7 +15,6 @@ from tqdm import tqdm
 from transformers import (
     DataCollatorWithPadding,
     PreTrainedTokenizerBase,
-    Trainer,
     TrainingArguments,
 )
 
@@ -26,6 +25,7 @@ from polyalign.train import common
 from polyalign.train.card import TABLE, outputs_card
 from polyalign.train.inputs import Run
 from polyalign.train.loading import adapted, load_for_labels
+from polyalign.train.parts import WholeBatches, fitting
 
 EVALUATED_AT_ONCE = 64
 
@@ -45,7 +45,7 @@ def predict(model: Any, tokenizer: PreTrainedTokenizerBase, texts: list[list[int
     return logits
 
 
-def reward_arguments(section: RewardTraining, run: Run) -> dict[str, Any]:
+def reward_arguments(section: RewardTraining, run: Run, most: int | None = None) -> dict[str, Any]:
     """As `common.training_arguments`, with what a reward model has settings for.
 
     The held-out data are looked at in steps that have a row of metrics.
@@ -53,7 +53,7 @@ def reward_arguments(section: RewardTraining, run: Run) -> dict[str, Any]:
     Raises:
         InputError: as `common.training_arguments`.
     """
-    shared = common.training_arguments(section, run)
+    shared = common.training_arguments(section, run, most)
     # transformers takes a warm-up below 1 as a share of the steps.
     shared |= {
         "num_train_epochs": section.epochs,
@@ -126,9 +126,6 @@ def train_classifier(
         "revision": revision,
         **reward_settings(section, run),
     }
-    shared = reward_arguments(section, run)
-    # Only trl's own arguments can turn dropout off; here the base model decides.
-    del shared["disable_dropout"]
     model, tokenizer, longest = load_for_labels(
         base, revision, "{prompt}", dict(enumerate(table.listed)), section, run,
         # The default names say nothing of the task.
@@ -147,7 +144,12 @@ def train_classifier(
         )
         for split in ids
     }
-    trainer = Trainer(
+    widest = max(map(len, ids["train"]))
+    most = fitting(model, 1, widest, run.device, logits=False)
+    shared = reward_arguments(section, run, most)
+    # Only trl's own arguments can turn dropout off; here the base model decides.
+    del shared["disable_dropout"]
+    trainer = WholeBatches(
         model=adapted(model, section, run, "SEQ_CLS", revision),
         args=TrainingArguments(**shared),
         train_dataset=rows["train"],

@@ -166,8 +166,8 @@ def per_process(batch_size: int, accumulation: int) -> int:
     return batch_size // parts
 
 
-def rows_at_once(options: TrainingOptions, run: Run) -> int:
-    """Rows of which one process computes the gradient at once.
+def rows_at_once(options: TrainingOptions, run: Run, most: int | None = None) -> int:
+    """Rows of which one process computes the gradient at once: at most `most`, if it is given.
 
     Raises:
         InputError: if the batch does not divide evenly, or cannot be divided further.
@@ -180,15 +180,26 @@ def rows_at_once(options: TrainingOptions, run: Run) -> int:
             "1; expected a step that fits the GPU: set gradient_checkpointing or lora, lower "
             "sampling.max_new_tokens, or ask for a GPU with more memory"
         )
-    return next(few for few in range(rows // factor, 0, -1) if rows % few == 0)
+    most = min(rows // factor, most or rows)
+    few = next(few for few in range(most, 0, -1) if rows % few == 0)
+    if few < rows // factor:
+        print(f"a step's {rows} rows are computed {few} at a time, to save memory", flush=True)
+    return few
 
 
-def training_arguments(options: TrainingOptions, run: Run) -> dict[str, Any]:
+def training_arguments(
+    options: TrainingOptions, run: Run, most: int | None = None
+) -> dict[str, Any]:
     """Arguments that every trainer's config class understands.
 
     Trained weights stay in float32; `dtype` bfloat16 computes in it on CUDA, and changes nothing on
     a CPU, where it is slower than float32. Checkpoints are written at steps that have a row of
     metrics, so that a resumed run has the metrics of an uninterrupted one.
+
+    Args:
+        options: how to optimise.
+        run: how the training runs.
+        most: most rows of which one process computes the gradient at once (see `train.parts`).
 
     Raises:
         InputError: if the dtype is unknown, the device or tracker is missing, or the batch does
@@ -203,7 +214,7 @@ def training_arguments(options: TrainingOptions, run: Run) -> dict[str, Any]:
             "set report_to to none"
         )
     cuda = on_cuda(run.device)
-    rows = rows_at_once(options, run)
+    rows = rows_at_once(options, run, most)
     return {
         "output_dir": str(run.work),
         "learning_rate": options.learning_rate,

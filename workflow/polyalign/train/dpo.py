@@ -30,6 +30,7 @@ from polyalign.train.calibration import held_out
 from polyalign.train.candidates import is_exact
 from polyalign.train.inputs import Run, TrainingInputs
 from polyalign.train.loading import adapters, load, ready
+from polyalign.train.parts import WholeBatches, fitting
 
 PREFERENCE = "preference"
 JUDGED_AT_ONCE = 64
@@ -186,7 +187,7 @@ class SoftCollator:
         return {**self.pairs(examples), PREFERENCE: labels}
 
 
-class SoftDPOTrainer(DPOTrainer):
+class SoftDPOTrainer(WholeBatches, DPOTrainer):
     """DPO on tokenised pairs with a probability q that the first is preferred.
 
     The loss −q log σ(z) − (1 − q) log σ(−z) equals trl's −log σ(z) plus (1 − q) z, because
@@ -343,14 +344,6 @@ def train_dpo(
         "revision": revision,
         **common.recorded(section, run),
     }
-    arguments = DPOConfig(
-        **common.training_arguments(section, run),
-        beta=beta,
-        num_train_epochs=section.epochs,
-        max_length=None,
-        # Of the reference, which trl loads itself.
-        model_init_kwargs={"revision": revision},
-    )
     policy, tokenizer = load(model, revision, template, section, run)
     longest = getattr(policy.config, "max_position_embeddings", None) or 2**20
     ending = endings(policy.generation_config, tokenizer, template)
@@ -360,6 +353,18 @@ def train_dpo(
             f"no pair left to train on ({counts['left_out']} prompts fill the {longest} positions "
             f"of {model}); expected shorter prompts: set `max_words` of the preferences"
         )
+    widest = max(
+        len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+        for row in data
+    )
+    arguments = DPOConfig(
+        **common.training_arguments(section, run, fitting(policy, 2, widest, run.device)),
+        beta=beta,
+        num_train_epochs=section.epochs,
+        max_length=None,
+        # Of the reference, which trl loads itself.
+        model_init_kwargs={"revision": revision},
+    )
     trainer = SoftDPOTrainer(
         model=policy,
         args=arguments,

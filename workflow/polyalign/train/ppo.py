@@ -44,6 +44,7 @@ from polyalign.train.closed_loop import ClosedLoop, group_covariance
 from polyalign.train.divergence import check_number
 from polyalign.train.inputs import Run, TrainingInputs
 from polyalign.train.loading import adapted, load
+from polyalign.train.parts import fitting
 
 WEIGHTS = "model.safetensors"
 # The critic's share of the loss; it only matters where gradients are clipped.
@@ -346,12 +347,13 @@ def train_ppo(task: rl.Task, section: Ppo, run: Run, output: Path) -> dict[str, 
         "value_learning_rate": section.value_learning_rate,
         **common.recorded(section, run),
     }
-    arguments = common.training_arguments(section, run)
     policy, tokenizer = load(*task.policy, task.template, section, run)
     if not weights:
         return rl.copy_base(policy, tokenizer, output, run.work, settings)
     texts = [render(tokenizer, task.template, prompt) for prompt in task.prompts]
     rl.check_prompts(texts, tokenizer, policy, task.sampling.max_new_tokens)
+    most = fitting(policy, 1, rl.longest(texts, tokenizer, task), run.device)
+    arguments = common.training_arguments(section, run, most)
     # Adapters on the base model can be switched off.
     reference = rl.reference(task) if section.lora is None or task.initial else None
     adapted_policy = adapted(policy, section, run, "CAUSAL_LM", task.policy[1])

@@ -32,6 +32,11 @@ from polyalign.train.classifier import predict, reward_arguments, reward_setting
 from polyalign.train.heads import head_parts
 from polyalign.train.inputs import Run
 from polyalign.train.loading import adapters, load_for_labels
+from polyalign.train.parts import WholeBatches, fitting
+
+
+class PairsTrainer(WholeBatches, RewardTrainer):
+    """trl's trainer of reward models, with the parts of a batch weighed by their rows."""
 
 
 def _named(source: str, revision: str | None, model: Any) -> GenerationConfig:
@@ -110,11 +115,6 @@ def train_reward(
         InputError: if base, template, pairs or batch do not fit.
     """
     template = _readable(base, revision, template)
-    arguments = RewardConfig(
-        **reward_arguments(section, run),
-        # Longer pairs are left out and counted here.
-        max_length=None,
-    )
     model, tokenizer, longest = load_for_labels(
         base, revision, template, {0: "reward"}, section, run
     )
@@ -141,9 +141,12 @@ def train_reward(
             f"they exceed {longest} tokens",
             flush=True,
         )
-    trainer = RewardTrainer(
+    widest = max(max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in train)
+    most = fitting(model, 2, widest, run.device, logits=False)
+    trainer = PairsTrainer(
         model=model,
-        args=arguments,
+        # Longer pairs are left out and counted already.
+        args=RewardConfig(**reward_arguments(section, run, most), max_length=None),
         train_dataset=datasets.Dataset.from_list(train).remove_columns("row"),
         eval_dataset=datasets.Dataset.from_list(test).remove_columns("row")
         if section.evaluate_every

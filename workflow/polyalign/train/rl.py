@@ -229,6 +229,11 @@ def reference(task: Task) -> Any:
     return ready(load_model(AutoModelForCausalLM, task.model, "model", **full))
 
 
+def longest(texts: list[str], tokenizer: Any, task: Task) -> int:
+    """Tokens of the longest of n rendered prompts with the longest response."""
+    return max(map(len, tokenizer(texts)["input_ids"])) + task.sampling.max_new_tokens
+
+
 def check_prompts(texts: list[str], tokenizer: Any, policy: Any, max_new_tokens: int) -> None:
     """Raise InputError if there are no prompts or some leave no room for a response."""
     if not texts:

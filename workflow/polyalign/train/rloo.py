@@ -33,6 +33,7 @@ from polyalign.train import common, rl
 from polyalign.train.closed_loop import ClosedLoop, group_covariance
 from polyalign.train.inputs import Run, TrainingInputs
 from polyalign.train.loading import adapters, load, ready
+from polyalign.train.parts import fitting
 
 PROMPT = "bare_prompt"
 
@@ -227,6 +228,7 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
         return rl.copy_base(policy, tokenizer, output, run.work, settings)
     texts = [render(tokenizer, task.template, prompt) for prompt in task.prompts]
     rl.check_prompts(texts, tokenizer, policy, task.sampling.max_new_tokens)
+    longest = rl.longest(texts, tokenizer, task)
     per_step = section.batch_size // section.generations
     order = rl.prompt_order(len(texts), section.steps, per_step, run.seed)
     ends = end_tokens(policy.generation_config, tokenizer)
@@ -239,7 +241,7 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
         model=policy,
         reward_funcs=functions,
         args=config_class(
-            **common.training_arguments(section, run),
+            **common.training_arguments(section, run, fitting(policy, 1, longest, run.device)),
             **options,
             max_steps=section.steps,
             reward_weights=[weight / total for weight in weights.values()],

@@ -34,6 +34,7 @@ from polyalign.settings import SamplingRule
 from polyalign.train import common
 from polyalign.train.inputs import Run
 from polyalign.train.loading import load, on_cuda
+from polyalign.train.parts import fitting
 from polyalign.train.value_calibration import calibration, table
 
 READ_AT_ONCE = 16
@@ -313,8 +314,6 @@ def train_values(
     )
     base, tokenizer = load(source["source"], source["revision"], template, options, run)
     pad_with_known(tokenizer, base)
-    base.eval().requires_grad_(False)
-    base.to("cuda" if on_cuda(run.device) else "cpu")  # type: ignore[arg-type]
     parts = {split: part.reset_index(drop=True) for split, part in pool.groupby("split")}
     scale = parts["fit"][list(values)].std(ddof=0).to_numpy(np.float64)
     scale = np.where(scale > 0, scale, 1.0)
@@ -322,19 +321,22 @@ def train_values(
         split: Candidates(part, values, _encoded(part, base, tokenizer, template), scale)
         for split, part in parts.items()
     }
+    lengths = [
+        max(len(prompt) + len(response) for prompt, response in known["fit"].texts(number))
+        for number in range(len(known["fit"]))
+    ]
+    most = fitting(base, known["fit"].rows.shape[1], max(lengths), run.device)
+    base.eval().requires_grad_(False)
+    base.to("cuda" if on_cuda(run.device) else "cpu")  # type: ignore[arg-type]
     shares = np.array([1.0 if value in raised else MAINTAINED for value in values])
     sides = [signs[value] for value in values]
     strengths = Strengths(known["fit"].covariance(), section.strength, shares, np.array(sides))
     model = TrainedValues(base, values, scale.tolist(), section.rank, run.seed, sides)
     model.attach(base)
-    arguments = common.training_arguments(options, run)
+    arguments = common.training_arguments(options, run, most)
     # What only trl's arguments know, or whole models; the base model is not in training mode.
     for name in ("disable_dropout", "gradient_checkpointing", "gradient_checkpointing_kwargs"):
         del arguments[name]
-    lengths = [
-        max(len(prompt) + len(response) for prompt, response in known["fit"].texts(number))
-        for number in range(len(known["fit"]))
-    ]
     trainer = ValueTrainer(
         model=model,
         args=TrainingArguments(
