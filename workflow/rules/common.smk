@@ -39,6 +39,7 @@ from polyalign.plan import (
     targets,
     unchanged,
 )
+from polyalign.plan import jobs as planned_jobs
 from polyalign.plan.command import one_of, text_hash
 from polyalign.plan.resources import LIGHT_JOB
 from polyalign.report import registry

@@ -22,7 +22,7 @@ for sweep in stages.SWEEPS:
 
 
 rule explore_jobs:
-    """The rules of the study and what they hand to each other, as Snakemake plans them."""
+    """The jobs of the study and what they hand to each other, as Snakemake plans them."""
     output:
         graph=PATHS.explored("jobs", "dot"),
     log:
@@ -33,7 +33,7 @@ rule explore_jobs:
     params:
         snakefile=os.path.relpath(CHECKOUT / "Snakefile"),
         target=PATHS.file("report.html"),
-        plan=canonical(shown.rule_graph_settings(STUDY)),
+        plan=canonical(planned_jobs.job_graph_settings(STUDY)),
         rules=text_hash(CHECKOUT, "Snakefile", "workflow/rules/*.smk"),
         # Untracked, since it takes `input`: what of it the plan depends on is in `plan`.
         config=lambda wildcards, input: CONFIG,
@@ -42,5 +42,5 @@ rule explore_jobs:
         "settings=$(mktemp --suffix .json); trap 'rm -f $settings' EXIT;"
         " printf %s {params.config:q} > $settings;"
         " python -m snakemake --snakefile {params.snakefile:q} --profile none --nolock --cores 1"
-        " --configfile $settings --rulegraph dot -- {params.target:q}"
+        " --configfile $settings --dag dot -- {params.target:q}"
         " > {output.graph:q} 2> {log:q}"

@@ -222,6 +222,8 @@ JOBS = [
     ("tables", "report"),
     ("plot", "report"),
 ]
+RULES = dict.fromkeys([rule for edge in JOBS for rule in edge], 1)
+RULES |= {"generate": 3, "annotate": 18, "plot": 20}
 
 
 def figure_data(policies: list[str] | None = None) -> FigureData:
@@ -250,6 +252,7 @@ def figure_data(policies: list[str] | None = None) -> FigureData:
         pool=base_pool,
         training=training(),
         jobs=JOBS,
+        rules=RULES,
         tables={"families": judged, "calibration": calibrated(), **explored(base_pool)},
         evaluate_only=["coherence"],
         mixtures={

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import cache
 from importlib import import_module
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ import figure_study
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axis import Tick
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.text import Text
 from PIL import Image
 
 from polyalign.data.tables import write_csv
@@ -102,6 +104,7 @@ def test_figure_is_whole_legible_and_as_it_was(
     assert b"CreationDate" not in pdf.read_bytes()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.pdf", "a.png"]
     _legible(drawn[0])
+    _apart(drawn[0])
     assert imread(png).shape[1] == round(300 * drawn[0].get_figwidth())
     picture = baselines.small(png)
     with Image.open(baselines.FOLDER / f"{name}.png") as stored:
@@ -115,6 +118,36 @@ def _legible(figure: Figure) -> None:
     assert min(sizes) >= 6
     assert {*sizes} & {7.0, 8.0}  # those of the theme, not matplotlib's own
     assert 10.0 not in sizes
+
+
+def _apart(figure: Figure) -> None:
+    """No text is cut off at the edge of the figure, none covers another one or a point."""
+    figure.draw_without_rendering()
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    axes = [one for one in figure.axes if one.axison]
+    ticks = [
+        tick for one in axes for axis in (one.xaxis, one.yaxis) for tick in axis._update_ticks()
+    ]
+    shown = {id(label) for tick in ticks for label in (tick.label1, tick.label2)}
+    labels = {id(tick.label1) for tick in figure.findobj(Tick)}
+    labels |= {id(tick.label2) for tick in figure.findobj(Tick)}
+    texts = [
+        text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()
+    ]
+    texts = [text for text in texts if id(text) in shown or id(text) not in labels]
+    boxes = [(text, Text.get_window_extent(text, renderer).padded(-1)) for text in texts]
+    for text, box in boxes:
+        assert figure.bbox.padded(1).containsx(box.x0), text.get_text()
+        assert figure.bbox.padded(1).containsx(box.x1), text.get_text()
+    for (text, box), (other, place) in combinations(boxes, 2):
+        assert not box.overlaps(place), (text.get_text(), other.get_text())
+    for line in (line for one in figure.axes for line in one.lines if line.get_marker() != "None"):
+        if line.get_transform() != line.axes.transData or line.get_markevery() is not None:
+            continue
+        for spot in line.axes.transData.transform(line.get_xydata()):
+            for text, box in boxes:
+                inside = text.axes is line.axes and box.contains(*spot)
+                assert not inside or math.dist(spot, 0.5 * (box.min + box.max)) < 2, text.get_text()
 
 
 @pytest.mark.parametrize("name", ["delivery", "heat_map", "pareto"])
@@ -198,6 +231,7 @@ def test_a_figure_of_policies_fits_with_few_and_many(
     data = replace(data, tables={"fronts": front})
     import_module(f"polyalign.plots.figures.{name}").draw(data, [tmp_path / "figure.png"])
     _legible(drawn[0])
+    _apart(drawn[0])
     assert drawn[0].get_figheight() < 10
     # The key is below the panels, no line covers another, and none leaves the figure.
     renderer = FigureCanvasAgg(drawn[0]).get_renderer()
@@ -229,6 +263,31 @@ def test_labels_beside_points_cover_neither_each_other_nor_a_point(
         for i, box in enumerate(boxes):
             assert not any(box.overlaps(other) for other in boxes[:i])
             assert not any(box.contains(*axes.transData.transform(spot)) for spot in spots)
+
+
+def test_labels_keep_clear_of_intervals_and_those_of_lines_stand_on_them(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
+    with theme.sheet([tmp_path / "a.png"], 1, 1, width=3, height=3) as (figure, panels):
+        axes = panels[0, 0]
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        figure.get_layout_engine().execute(figure)
+        across, up = np.array([0.1, 0.9]), np.array([0.3, 0.5])
+        (line,) = axes.plot(across, up)
+        bars = [axes.plot([0.3, 0.7], [0.7] * 2)[0], axes.plot([0.5] * 2, [0.6, 0.8])[0]]
+        axes.plot(0.85, 0.4875, "o")  # where the line's label would stand first
+        label_points(axes, [(0.5, 0.7)], ["12"], ["black"], [(line, "0.3 nats")])
+        of_line, of_point = axes.texts
+        box = Text.get_window_extent(of_point)
+        for bar in bars:
+            ends = axes.transData.transform(bar.get_xydata())
+            steps = np.linspace(ends[0], ends[1], 200)
+            assert not any(box.contains(*step) for step in steps)
+        x, y = of_line.get_position()
+        assert y == pytest.approx(np.interp(x, across, up))
+        assert not Text.get_window_extent(of_line).contains(
+            *axes.transData.transform((0.85, 0.4875))
+        )
 
 
 def test_cells_hold_the_change_and_are_bold_where_it_is_clear(
@@ -413,6 +472,7 @@ def test_delivery_is_readable_with_few_and_many(
     delivery.draw(many(policies, values), [tmp_path / "figure.png"])
     figure = drawn[0]
     _legible(figure)
+    _apart(figure)
     assert figure.get_figheight() < 10  # inches: it fits on a page
     panels = figure.axes
     assert len(panels) == values + 1
@@ -522,6 +582,7 @@ def test_a_caption_speaks_of_the_adjusted_palettes_that_its_figure_shows() -> No
     other = {"other": replace(data.palettes["hhh-60"], name="other", reached=0.48)}
     data = replace(data, palettes={**data.palettes, **other})
     assert data.caption("Found.") == "Found."
+    assert data.caption("hhh-60 from -1.5 to -2.") == "hhh-60 from −1.5 to −2."
     lacking = replace(data, left_out="Left out: a/b (palette c is infeasible).")
     assert lacking.caption("Found.") == "Found. Left out: a/b (palette c is infeasible)."
     of_palettes = replace(data, levels={}, winrates={})
@@ -735,7 +796,7 @@ def test_training_has_a_panel_a_metric(drawn: list[Figure], tmp_path: Path) -> N
     table = study().training["rloo/hhh-60"]
     assert lam.lines[2].get_ydata() == pytest.approx(table["lam/helpful"] / 0.3)
     assert gap.lines[0].get_ydata() == pytest.approx(table["gap/humor"])
-    assert gap.get_legend().get_texts()[0].get_text() == "hhh-60 Humor"
+    assert gap.get_legend().get_texts()[0].get_text() == "Humor"
     trained = study().palettes["hhh-60"].trained
     for axes, value in zip(drawn[0].axes[3:6], ("humor", "helpful", "harmless"), strict=True):
         (dashed,) = (one for one in axes.lines if one.get_gid() == "perfect hhh-60")
@@ -746,13 +807,20 @@ def test_training_has_a_panel_a_metric(drawn: list[Figure], tmp_path: Path) -> N
     assert training_curves.title(study()) == (
         "3 models trained: 1 of 3 raised levels end below those of perfect training (dashed)"
     )
+    # Many models have lower panels, and more of them in a row: all fits on a page.
+    families = {f"{name}/x": study().training["rloo/hhh-60"] for name in ("rloo", "ppo", "dpo")}
+    several = {f"{name}/{i}": table for i in range(2) for name, table in families.items()}
+    several = {name.replace("/x", ""): table for name, table in several.items()}
+    training_curves.draw(replace(study(), training=several), [tmp_path / "many.png"])
+    assert len(drawn[1].axes) == 18
+    assert drawn[1].get_figheight() < 10
     with pytest.raises(InputError, match="trains no model with metrics"):
         training_curves.draw(replace(study(), training={}), [tmp_path / "b.png"])
 
 
 def test_the_workflow_is_shown_in_its_stages(drawn: list[Figure], tmp_path: Path) -> None:
-    jobs = study().jobs
-    members = workflow_dag.rules_of(jobs)
+    jobs, rules = study().jobs, study().rules
+    members = workflow_dag.rules_of(rules)
     assert sorted(rule for several in members.values() for rule in several) == sorted(
         {rule for edge in jobs for rule in edge}
     )
@@ -766,6 +834,10 @@ def test_the_workflow_is_shown_in_its_stages(drawn: list[Figure], tmp_path: Path
     workflow_dag.draw(study(), [tmp_path / "dag.png"])
     texts = [text.get_text() for text in drawn[0].axes[0].texts if text.get_text()]
     assert [text for text in texts if text in workflow_dag.PLACES] == list(members)
+    counted = dict(re.findall(r"(\w+)\xa0×(\d+)", " ".join(texts)))
+    assert {rule: int(number) for rule, number in counted.items()} == {
+        rule: number for rule, number in rules.items() if number > 1
+    }
     boxes = drawn[0].axes[0].patches
     assert len(boxes) == len(members) <= 7
     # No text leaves its box; places are those of the figure's own dpi.
@@ -779,15 +851,16 @@ def test_the_workflow_is_shown_in_its_stages(drawn: list[Figure], tmp_path: Path
             assert frame.y0 <= shown.y0 <= shown.y1 <= frame.y1
 
 
-def test_the_graph_of_rules_is_read_from_what_snakemake_prints(tmp_path: Path) -> None:
+def test_the_graph_of_jobs_is_read_from_what_snakemake_prints(tmp_path: Path) -> None:
     path = tmp_path / "jobs.dot"
     path.write_text(
         'digraph snakemake_dag {\n    graph[bgcolor=white];\n\t0[label = "report", '
-        'color = "0.48 0.6 0.85"];\n\t1[label = "train_dpo"];\n\t1 -> 0\n}\n'
+        'color = "0.48 0.6 0.85"];\n\t1[label = "train_dpo\\nvariant: a"];\n\t1 -> 0\n'
+        '\t2[label = "train_dpo\\nvariant: b"];\n\t2 -> 0\n}\n'
     )
-    assert read_graph(path) == [("train_dpo", "report")]
+    assert read_graph(path) == ({"report": 1, "train_dpo": 2}, [("train_dpo", "report")])
     path.write_text("no graph")
-    with pytest.raises(InputError, match="holds no graph of rules"):
+    with pytest.raises(InputError, match="holds no graph of jobs"):
         read_graph(path)
 
 
@@ -912,6 +985,7 @@ def small_study() -> FigureData:
         policy="g/two",
         training={"f_x/one": trained},
         jobs=[("solve", "plot"), ("merge", "solve"), ("merge", "plot")],
+        rules={"solve": 1, "merge": 1, "plot": 3},
         mixtures={"f_x/one": {"a": 0.1, "b": 0.9}, "g/two": {}, "f_x/two": {"a": 0.75, "b": 0.25}},
         tables={
             "random": draws,
@@ -980,7 +1054,10 @@ def small_study() -> FigureData:
             training_curves,
             "From the first to the last twentieth of the training: f_x/one loss 3 to 0.375.",
         ),
-        (workflow_dag, "3 rules in 3 stages make the study, with 3 hand-overs between rules."),
+        (
+            workflow_dag,
+            "5 jobs of 3 rules in 3 stages make the study; most are of plot (3).",
+        ),
     ],
     ids=lambda case: getattr(case, "__name__", ""),
 )

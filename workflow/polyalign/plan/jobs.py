@@ -1,7 +1,9 @@
 """All jobs of a study, as Snakemake plans them for a study of which nothing is made yet."""
 
+from collections import Counter
 from collections.abc import Iterator
 
+from polyalign import plots
 from polyalign.families import BASE, POOL, Policy
 from polyalign.plan import shown
 from polyalign.plan.stages import SWEEPS, rule_name, shards
@@ -54,3 +56,11 @@ def rule_of_job(stage: str, wildcards: dict[str, str]) -> str:
     if stage in ("train", "decode", "generate_guided"):
         return rule_name(stage, wildcards["family"])
     return f"explore_{wildcards['name']}" if stage == "explore" else stage
+
+
+def job_graph_settings(study: Study) -> dict[str, object]:
+    """What decides which jobs a study has, and what they hand to each other."""
+    return {
+        "jobs": Counter(rule_of_job(*job) for job in jobs(study)),
+        "needs": sorted({name for entry in study.plots for name in plots.figure(entry).needs}),
+    }

@@ -342,21 +342,6 @@ def caption_numbers(study: Study) -> str:
     return f"Study {study.study}: {', '.join(sizes)}."
 
 
-def rule_graph_settings(study: Study) -> Settings:
-    """What decides which rules a study uses, and what they hand to each other."""
-    needs = {name for entry in study.plots for name in plots.figure(entry).needs}
-    return {
-        "families": sorted({policy.family for policy in study.all_policies.values()}),
-        "sandbox": study.sandbox is not None,
-        "scores": study.rewards is not None,
-        "reward_models": bool(study.reward_models),
-        "palettes": bool(study.palettes),
-        "needs": sorted(needs),
-        **({"judge": True} if study.evaluation.judge else {}),
-        **({"seeds": True} if study.repeated else {}),
-    }
-
-
 def sampled_families(study: Study) -> list[str]:
     """Families whose policies' samples are merged with their rewards, sorted."""
     kinds = {policy.family for policy in study.of_kind("train") + study.of_kind("sample")}

@@ -1,6 +1,7 @@
 """What figures are drawn from: the study's small tables, read once, by policy and value."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ class FigureData:
         palettes: name → solved palette.
         training: model (`family/variant`) → its metrics by step.
         jobs: pairs of rules; the first makes a file that the second reads.
+        rules: rule → the number of its jobs.
         tables: the study's other tables, by name.
         chosen: the values in which a policy has to be better.
         evaluate_only: the values that λ never weighs.
@@ -48,6 +50,7 @@ class FigureData:
     palettes: Mapping[str, Palette] = field(default_factory=dict)
     training: Mapping[str, "pd.DataFrame"] = field(default_factory=dict)
     jobs: Sequence[tuple[str, str]] = ()
+    rules: Mapping[str, int] = field(default_factory=dict)
     tables: Mapping[str, "pd.DataFrame"] = field(default_factory=dict)
     chosen: Sequence[str] = ()
     evaluate_only: Sequence[str] = ()
@@ -99,6 +102,8 @@ class FigureData:
             "No policy reaches what these palettes ask, so that they go only part of the way from "
             f"the base levels: {', '.join(moved)}."
         )
+        # A minus as the figures have it; a hyphen within a name stays.
+        finding = re.sub(r"(?<!\S)-(?=\d)", "−", finding)
         return " ".join(filter(None, (finding, self.left_out, note if moved else "")))
 
     def of(self, family: str) -> list[str]:
@@ -169,6 +174,7 @@ def load(
     shared = ("levels", "winrate", "rewards", "pool", "palettes", "training", "jobs")
     rewards = read_by_policy(inputs.get("rewards", ()), known)
     pool = [read_table(path) for path in inputs.get("pool", ())]
+    graphs = [read_graph(path) for path in inputs.get("jobs", ())]
     return FigureData(
         labels=dict(labels),
         units=units,
@@ -179,7 +185,8 @@ def load(
         pool=pool[0] if pool else None,
         palettes=read_palettes(inputs.get("palettes", ())),
         training={model_of(path).name: read_metrics(path) for path in inputs.get("training", ())},
-        jobs=[edge for path in inputs.get("jobs", ()) for edge in read_graph(path)],
+        jobs=[edge for _, edges in graphs for edge in edges],
+        rules=dict(graphs[0][0]) if graphs else {},
         tables={
             name: read_table(path)
             for name, paths in inputs.items()
@@ -204,8 +211,11 @@ def read_metrics(path: Path) -> "pd.DataFrame":
     return read_table(path).apply(pd.to_numeric, errors="coerce")
 
 
-def read_graph(path: Path) -> list[tuple[str, str]]:
-    """Edges of the graph of rules that Snakemake prints in Graphviz' language.
+def read_graph(path: Path) -> tuple[Counter[str], list[tuple[str, str]]]:
+    """The graph of jobs that Snakemake prints in Graphviz' language.
+
+    Returns:
+        Rule → the number of its jobs; and the pairs of rules that hand something on, each once.
 
     Raises:
         InputError: if the file holds no such graph.
@@ -215,10 +225,11 @@ def read_graph(path: Path) -> list[tuple[str, str]]:
     edges = re.findall(r"^\s*(\d+)\s*->\s*(\d+)", text, re.MULTILINE)
     if not names:
         raise InputError(
-            f"{path}: holds no graph of rules; expected what `snakemake --rulegraph dot` prints: "
+            f"{path}: holds no graph of jobs; expected what `snakemake --dag dot` prints: "
             "delete it and let its stage make it again"
         )
-    return [(names[start], names[end]) for start, end in edges]
+    pairs = dict.fromkeys((names[start], names[end]) for start, end in edges)
+    return Counter(names.values()), list(pairs)
 
 
 def _by_value(tables: Mapping[str, "pd.DataFrame"]) -> dict[str, "pd.DataFrame"]:

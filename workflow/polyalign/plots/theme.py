@@ -37,13 +37,14 @@ COLOURS = (
     "#8A7A00",  # dark yellow: the original yellow is too pale for lines
     "#000000",
 )
-SERIES = (  # Tol, "Colour schemes" (2021), muted: what is no family has none of its colours
+MAP = COLOURS[0]  # what λ makes of the base model's samples, as `map-d` does
+SERIES = (  # mostly Tol, "Colour schemes" (2021), muted: what is no family has none of its colours
     "#332288",  # indigo
     "#882255",  # wine
     "#44AA99",  # teal
-    "#999933",  # olive
+    "#B22222",  # brick
     "#AA4499",  # purple
-    "#117733",  # green
+    "#7B5EE0",  # violet: a green would mean asked or reached
     "#CC6677",  # rose
     "#6D4C41",  # brown
 )

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 FIGURE = FigureSpec(needs=("by_number",))
 WAYS = (
-    ("edge", "to the edge of what is feasible", theme.COLOURS[1], -0.12),
-    ("reached", "as far as λ is supported", theme.COLOURS[2], 0.12),
+    ("edge", "to the edge of what is feasible", theme.SERIES[1], -0.12),
+    ("reached", "as far as λ is supported", theme.SERIES[0], 0.12),
 )
-TIMES = (("solve_ms", "solved", theme.COLOURS[0]), ("adjust_ms", "adjusted", theme.COLOURS[2]))
+TIMES = (("solve_ms", "solved", theme.MAP), ("adjust_ms", "adjusted", theme.SERIES[0]))
 
 
 def draw(data: FigureData, output: Sequence[Path]) -> None:
@@ -34,8 +34,8 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     with theme.sheet(output, 1, 3, width=theme.PAGE, height=2.9) as (figure, panels):
         shares, ways, times = panels[0]
         for number, (share, low, high) in feasible_shares(data).items():
-            shares.plot([number] * 2, [100 * low, 100 * high], color=theme.COLOURS[0])
-            shares.plot(number, 100 * share, "o", color=theme.COLOURS[0], markersize=4.5)
+            shares.plot([number] * 2, [100 * low, 100 * high], color=theme.MAP)
+            shares.plot(number, 100 * share, "o", color=theme.MAP, markersize=4.5)
         shares.set(ylabel="feasible palettes (%)", ylim=(0, 104))
         _ways(ways, table)
         for name, label, colour in TIMES:
@@ -50,7 +50,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.set_xlabel("values")
         theme.headline(figure, title(data))
         handles, labels = ways.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        figure.legend(handles, labels, loc="outside lower left", ncols=2)
 
 
 def title(data: FigureData) -> str:

@@ -125,7 +125,7 @@ def _panel(axes: "Axes", rewards: "np.ndarray", weights: "np.ndarray", asked: fl
     import numpy as np
     from scipy.stats import gaussian_kde
 
-    colour = theme.COLOURS[0]
+    colour = theme.MAP
     low, high = np.percentile(rewards, [0.2, 99.8])
     line = np.linspace(low - 0.1 * (high - low), high + 0.1 * (high - low), POINTS)
     # One bandwidth for both, or the smaller effective sample would look smoother.

@@ -224,6 +224,7 @@ def _value(
     axes.set(xlim=(left, right))
     # The line at 0 says where 0 is; a narrow panel has no room for more than one number.
     axes.set_xticks([0, tick], ["" if short else "0", f"{tick:+g}".replace("-", "−")])
+    axes.get_xticklabels()[1].set_ha("right" if tick > 0 else "left")  # away from the next panel
     for text in axes.get_xticklabels():
         text.set_in_layout(False)  # or panels would get unequal widths
         text.set_fontsize(6 if short else theme.RC["xtick.labelsize"])
@@ -300,8 +301,8 @@ def _nats(
             va="center",
             fontsize=6,
         ).set_in_layout(False)
-    # The numbers stand at the bars, which need no other.
-    axes.set(xlim=(0, room * longest or 1.0), xticks=[0])
+    # The numbers stand at the bars, which need no other; a 0 would touch the panel before.
+    axes.set(xlim=(0, room * longest or 1.0), xticks=[])
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
 

@@ -1,7 +1,7 @@
 """The dual objective that λ maximises, around its maximum: one panel per palette.
 
 Over one λ where a palette gives only one value a weight, else over the two λ that are largest in
-units of one over the base model's standard deviation, the others held at the solution. The star is
+units of one over the base model's standard deviation, the others held at the solution. The cross is
 the solution. The dual is concave: every way up ends there. Its height is the KL of the solution to
 the base model, in nats. Contours are at equal steps below the maximum; at λ = 0 of all values the
 dual is 0.
@@ -83,9 +83,9 @@ def _of(data: FigureData, palette: str) -> "pd.DataFrame":
 
 def _line(axes: "Axes", part: "pd.DataFrame") -> None:
     theme.grid(axes)
-    axes.plot(part["across_lam"], part["dual"], color=theme.COLOURS[0])
+    axes.plot(part["across_lam"], part["dual"], color=theme.MAP)
     # The axis ends at twice the solution.
-    axes.plot(part["across_lam"].max() / 2, part["best"].iloc[0], "*", color=theme.COLOURS[1])
+    axes.plot(part["across_lam"].max() / 2, part["best"].iloc[0], "X", color="black")
 
 
 def _plane(axes: "Axes", part: "pd.DataFrame") -> None:
@@ -96,4 +96,4 @@ def _plane(axes: "Axes", part: "pd.DataFrame") -> None:
     steps = best - (best - lowest) * np.linspace(1, 0, CONTOURS) ** 2
     x, y = grid.columns.to_numpy(dtype=float), grid.index.to_numpy(dtype=float)
     axes.contour(x, y, grid.to_numpy(), levels=steps[:-1], cmap="viridis", linewidths=0.8)
-    axes.plot(x.max() / 2, y.max() / 2, "*", color=theme.COLOURS[1])
+    axes.plot(x.max() / 2, y.max() / 2, "X", color="black")

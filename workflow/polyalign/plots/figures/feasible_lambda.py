@@ -2,9 +2,10 @@
 
 Left: λ of the first two values, in units of one over the base model's standard deviation. Colour is
 the λ of a palette drawn between the base levels and each value's maximum, where it is feasible and
-Σλ is within the cap; grey is a Dirichlet direction times a uniform norm. Drawing λ directly leaves
-parts of the feasible region empty, and fills other parts that no palette asks for. Right: the share
-of random palettes that is kept, against the number of values, with Wilson's 95 % intervals.
+Σλ is within the cap; grey is a random direction (Dirichlet) times a random norm (uniform). Drawing
+λ directly leaves parts of the feasible region empty, and fills other parts that no palette asks
+for. Right: the share of random palettes that are feasible and within the cap, against the number of
+values, with Wilson's 95 % intervals.
 """
 
 from collections.abc import Sequence
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 FIGURE = FigureSpec(needs=("random",))
 KINDS = (
-    ("reference", "Dirichlet direction, uniform norm", theme.SOFT, 3.0),
-    ("palette", "λ of a feasible random palette", theme.COLOURS[0], 3.5),
+    ("reference", "random direction and norm of λ", theme.SOFT, 3.0),
+    ("palette", "λ of a feasible random palette", theme.MAP, 3.5),
 )
 
 
@@ -32,8 +33,8 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
         found = shares(data)
         for number, (kept, drawn, low, high) in found.items():
             share = 100 * kept / drawn
-            bars.plot([number] * 2, [100 * low, 100 * high], color=theme.COLOURS[0], linewidth=1.1)
-            bars.plot(number, share, "o", color=theme.COLOURS[0], markersize=4.5)
+            bars.plot([number] * 2, [100 * low, 100 * high], color=theme.MAP, linewidth=1.1)
+            bars.plot(number, share, "o", color=theme.MAP, markersize=4.5, clip_on=False)
             bars.annotate(
                 f"{kept} of {drawn}",
                 (number, 100 * high),
@@ -43,7 +44,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
                 fontsize=6,
             )
         bars.set_xticks(list(found))
-        bars.set(xlabel="values", ylabel="random palettes kept (%)")
+        bars.set(xlabel="values", ylabel="feasible random palettes (%)")
         bars.set_ylim(bottom=0)
         bars.margins(x=0.1, y=0.12)
         theme.headline(figure, title(data))

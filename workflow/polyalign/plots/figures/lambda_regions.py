@@ -37,7 +37,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             cloud = random[random["n_values"] == number]
             axes.plot(cloud[names[0]], cloud[names[1]], ".", color=theme.SOFT, markersize=2.5)
             inside = part[(part[names] <= top).all(axis="columns")]
-            axes.plot(inside[names[0]], inside[names[1]], ".", color=theme.COLOURS[0], markersize=4)
+            axes.plot(inside[names[0]], inside[names[1]], ".", color=theme.MAP, markersize=4)
             beyond = f" ({len(part) - len(inside)} outside)" if len(part) > len(inside) else ""
             axes.set_title(f"{number} value{'s' if number > 1 else ''}{beyond}")
             axes.set(xlim=(-0.02 * top, top), ylim=(-0.02 * top, top))
@@ -52,7 +52,7 @@ def _key(figure: "Figure") -> None:
     from matplotlib.lines import Line2D
 
     kinds = (
-        ("λ of a feasible random palette", theme.COLOURS[0]),
+        ("λ of a feasible random palette", theme.MAP),
         ("random λ, without a palette", theme.SOFT),
     )
     handles = [

@@ -80,7 +80,11 @@ def title(data: FigureData) -> str:
         f"{data.labels[value]} by {move:+.2f} sd"
         for value, move in zip((first, second), moves, strict=True)
     ).replace("-", "−")
-    return f"{name}, {100 * members[0][0]:.0f} to {100 * members[-1][0]:.0f} %: moves {told}"
+    mixed = share(data, members[0][1], first) is not None
+    # The weight of another part is named by the series itself.
+    of = f" of {data.labels[first]}'s pairs" if mixed else ""
+    ends = f"{100 * members[0][0]:.0f} → {100 * members[-1][0]:.0f} %"
+    return f"{ends}{of}: {name} moves {told}"
 
 
 def finding(data: FigureData) -> str:

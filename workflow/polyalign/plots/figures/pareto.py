@@ -29,6 +29,7 @@ from polyalign.plots.points import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 FIGURE = FigureSpec(needs=("levels", "palettes", "fronts"), shows=("chosen",))
 MOST = 3  # panels
@@ -49,23 +50,26 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
     )
     height = 0.95 * width / len(pairs) + key.height + 0.45
     with theme.sheet(output, 1, len(pairs), width=width, height=height) as (figure, panels):
-        for axes, (across, up) in zip(panels[0], pairs, strict=True):
+        fronts = [
             _panel(axes, data, across, up)
+            for axes, (across, up) in zip(panels[0], pairs, strict=True)
+        ]
         key.draw(figure)
         theme.headline(figure, title(data))
         theme.lay_out(figure)
-        for axes, (across, up) in zip(panels[0], pairs, strict=True):
-            if any(numbers.values()):
-                styles = theme.family_styles(data.families)
-                label_points(
-                    axes,
-                    [
-                        (in_base_sd(data, name, across)[0], in_base_sd(data, name, up)[0])
-                        for name in numbers
-                    ],
-                    list(numbers.values()),
-                    [styles[family_of(name)].colour for name in numbers],
-                )
+        styles = theme.family_styles(data.families)
+        named = [name for name, number in numbers.items() if number]
+        for axes, (across, up), lines in zip(panels[0], pairs, fronts, strict=True):
+            label_points(
+                axes,
+                [
+                    (in_base_sd(data, name, across)[0], in_base_sd(data, name, up)[0])
+                    for name in named
+                ],
+                [numbers[name] for name in named],
+                [styles[family_of(name)].colour for name in named],
+                lines,
+            )
 
 
 def title(data: FigureData) -> str:
@@ -118,28 +122,20 @@ def nats(data: FigureData, policy: str) -> str:
     return "" if math.isnan(kl) else f"{bound}{kl:.2f}"
 
 
-def _panel(axes: "Axes", data: FigureData, across: str, up: str) -> None:
-    base = data.levels[BASE.name]
+def _panel(axes: "Axes", data: FigureData, across: str, up: str) -> list[tuple["Line2D", str]]:
+    """Draw a panel; its fronts and their budgets are returned, for their labels."""
+    base, table = data.levels[BASE.name], data.tables["fronts"]
     axes.axhline(0, color=theme.SOFT, linewidth=0.7, zorder=0)
     axes.axvline(0, color=theme.SOFT, linewidth=0.7, zorder=0)
-    fronts = data.tables["fronts"]
-    for budget, front in fronts[(fronts["across"] == across) & (fronts["up"] == up)].groupby(
-        "budget"
-    ):
+    fronts = []
+    for budget, front in table[(table["across"] == across) & (table["up"] == up)].groupby("budget"):
         x, y = (
             (front[f"{value}_level"].to_numpy() - float(base["mean"][value]))
             / float(base["sd"][value])
             for value in (across, up)
         )
-        axes.plot(x, y, color="black", linewidth=0.9, zorder=2, gid=f"front {budget:g}")
-        axes.annotate(
-            f"{budget:.2g} nats",
-            (x[-1], y[-1]),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="center",
-            fontsize=6,
-        ).set_in_layout(False)
+        (line,) = axes.plot(x, y, color="black", linewidth=0.9, zorder=2, gid=f"front {budget:g}")
+        fronts.append((line, f"{budget:.2g} nats"))
     styles = theme.family_styles(data.families)
     for name in data.policies:
         if name != BASE.name:
@@ -154,3 +150,4 @@ def _panel(axes: "Axes", data: FigureData, across: str, up: str) -> None:
     axes.set(xlim=(left, right), ylim=(low, high))
     axes.set_xlabel(f"{data.labels[across]} (sd)")
     axes.set_ylabel(f"{data.labels[up]} (sd)")
+    return fronts

@@ -148,11 +148,11 @@ def _panel(
     if i == j:
         edges = np.histogram_bin_edges(np.concatenate(list(x.values())), 16)
         axes.hist(x["reference"], edges, color=theme.LIGHT)
-        axes.hist(x["palette"], edges, histtype="step", color=theme.COLOURS[0], linewidth=0.9)
+        axes.hist(x["palette"], edges, histtype="step", color=theme.MAP, linewidth=0.9)
         axes.set_yticks([])
         return
     axes.plot(x["reference"], y["reference"], ".", color=theme.SOFT, markersize=2)
-    axes.plot(x["palette"], y["palette"], ".", color=theme.COLOURS[0], markersize=3)
+    axes.plot(x["palette"], y["palette"], ".", color=theme.MAP, markersize=3)
 
 
 def _legend(figure: "Figure") -> None:
@@ -160,7 +160,7 @@ def _legend(figure: "Figure") -> None:
 
     kinds = (
         ("random direction and norm of λ", theme.SOFT),
-        ("λ of a random palette", theme.COLOURS[0]),
+        ("λ of a random palette", theme.MAP),
     )
     handles = [
         Line2D([], [], marker="o", markersize=3, linestyle="", color=colour, label=label)

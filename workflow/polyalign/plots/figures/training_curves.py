@@ -12,7 +12,7 @@ twentieth of the training.
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polyalign.errors import InputError
 from polyalign.plots import FigureSpec, theme
@@ -26,14 +26,17 @@ FIGURE = FigureSpec(needs=("training", "palettes"))
 METRICS = {"loss": "loss", "reward": "reward λ·r/Λ", "kl": "KL (nats)"}
 LEVEL = "rewards/{}/mean"  # a value's column of the metrics
 MOST = 3  # values of a family
-FEW = 3  # lines whose key matplotlib finds a place for
-ROOM = 0.6  # of the height of the lines
+FEW = 2  # lines whose key matplotlib finds a place for
+KEY_LINE, AROUND = 0.105, 0.68  # inches: a line of a key; a panel's labels above and below
+SHORT = 10  # letters of names of which two stand side by side in a key
 # One column of the metrics per value, behind the prefix.
 BY_VALUE = {
     "lam/": "λ relative to the start",
     "gap/": "asked level − level",
 }
-ACROSS = 3
+ACROSS, MANY = 3, 18  # panels in a row; of more than so many, one more is in a row
+TALLEST = 9.3  # inches: with its caption it fits on a page
+FOOT = 0.35
 WINDOW = 20  # a running median spans one part in so many
 
 
@@ -49,7 +52,8 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             "figure training_curves: the study trains no model with metrics; add a family that "
             "trains, or leave the figure out of `plots`"
         )
-    tiles = theme.tiles(output, len(panels_of), ACROSS, aspect=0.78, foot=0.35)
+    number = len(panels_of)
+    tiles = theme.tiles(output, number, across_of(number), aspect=aspect(number), foot=FOOT)
     with tiles as (figure, panels):
         for axes, (family, metric) in zip(panels, panels_of, strict=True):
             lines = _lines(data, family, metric)
@@ -68,17 +72,36 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.set(title=f"{family}: {named(data, metric)}", xlabel="step")
             theme.grid(axes)
             axes.margins(x=0.02)
-            several = len(axes.get_legend_handles_labels()[0])
-            if several > FEW:
-                # Room above the lines for a key of several rows.
-                low, high = axes.get_ylim()
-                axes.set_ylim(low, high + ROOM * (high - low))
-                axes.legend(
-                    fontsize=5.5, handlelength=1.2, columnspacing=0.8, ncols=2, loc="upper left"
-                )
-            else:
-                axes.legend(fontsize=6, handlelength=1.2)
+            _key(axes, number)
         theme.headline(figure, title(data))
+
+
+def _key(axes: "Axes", panels: int) -> None:
+    """The key of a panel; above the lines if these are several."""
+    names = axes.get_legend_handles_labels()[1]
+    if len(names) <= FEW:
+        axes.legend(fontsize=6, handlelength=1.2)
+        return
+    columns = 2 if max(map(len, names)) <= SHORT else 1
+    key = KEY_LINE * (1 + -(-len(names) // columns))
+    width = theme.PAGE / across_of(panels)
+    share = key / (aspect(panels) * width - AROUND)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, low + (high - low) / (1 - min(share, 0.7)))
+    look: dict[str, Any] = {"handlelength": 1.2, "columnspacing": 0.8, "labelspacing": 0.25}
+    axes.legend(fontsize=6, ncols=columns, loc="upper left", borderaxespad=0.2, **look)
+
+
+def across_of(panels: int) -> int:
+    """Panels in a row."""
+    return ACROSS + (panels > MANY)
+
+
+def aspect(panels: int) -> float:
+    """Height over width of a panel: lower ones where there are many rows."""
+    across = across_of(panels)
+    rows = -(-panels // across)
+    return min(0.78, (TALLEST - FOOT) / rows / (theme.PAGE / across))
 
 
 def line_styles(
@@ -92,7 +115,7 @@ def line_styles(
     values = theme.series_styles(data.labels)
     by_label = {data.labels[value]: style for value, style in values.items()}
     if metric in BY_VALUE:
-        # A label is `variant value`; several models of a family differ in the marker.
+        # A label ends in the value; several models of a family differ in the marker.
         found = {}
         for place, name in enumerate(names):
             label = max((one for one in by_label if name.endswith(one)), key=len)
@@ -180,7 +203,10 @@ def panels_shown(data: FigureData) -> list[tuple[str, str]]:
 
 
 def _lines(data: FigureData, family: str, metric: str) -> dict[str, "pd.DataFrame"]:
-    """Label → `step` and `y` of each line of a panel, rows without a number left out."""
+    """Label → `step` and `y` of each line of a panel, rows without a number left out.
+
+    A line of a value is named without its model where the family has but one.
+    """
     members = {
         variant_of(name): table
         for name, table in data.training.items()
@@ -200,7 +226,8 @@ def _lines(data: FigureData, family: str, metric: str) -> dict[str, "pd.DataFram
                 rows = rows.assign(y=rows["y"] / first) if first > 0 else rows[:0]
             if len(rows):
                 value = column.removeprefix(metric)
-                found[f"{variant} {data.labels.get(value, value)}".strip()] = rows
+                of = "" if value and len(members) == 1 else variant
+                found[f"{of} {data.labels.get(value, value)}".strip()] = rows
     return found
 
 
