@@ -5,6 +5,8 @@ CONFIG ?= config.yaml
 BIN := .venv/bin
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Bytecode that is written once saves each of hundreds of processes a compilation.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test lint format types unit dag check gguf real generated figures site clean
 
@@ -32,8 +34,12 @@ format: .venv/ready
 types: .venv/ready
 	mypy
 
+# One process more than cores, for there are tests that wait: for SLURM, a browser, a server.
+WORKERS := $(shell expr $(CORES) + 1)
+
 unit: .venv/ready       ## all tests but tests/study, which check the results of `make run`
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/study tests
+	OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+		--ignore tests/study tests
 
 dag: .venv/ready        ## checks the plan of the default study; runs nothing
 	snakemake --cores 1 --dry-run --quiet all

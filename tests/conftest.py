@@ -30,4 +30,5 @@ def pytest_collection_finish() -> None:
     for one.
     """
     gc.freeze()
+    gc.set_threshold(10_000)
     gc.enable()

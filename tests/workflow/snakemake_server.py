@@ -15,7 +15,7 @@ from importlib import import_module
 # What a dry run imports, but the project's library.
 IMPORTS = (
     *("snakemake.cli", "snakemake.report", "snakemake.executors.local", "snakemake.linting"),
-    *("snakemake_executor_plugin_slurm", "pandas", "pydantic", "yaml"),
+    *("snakemake_executor_plugin_slurm", "smart_open", "pandas", "pydantic", "yaml"),
 )
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
@@ -135,6 +136,7 @@ def test_serve_ends_cleanly(root: Path, tmp_path: Path) -> None:
     try:
         while "running on" not in log.read_text():
             assert server.poll() is None, log.read_text()
+            time.sleep(0.05)
         address = log.read_text().partition("running on ")[2].split()[0]
         assert address.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(f"{address}/healthz") as found:

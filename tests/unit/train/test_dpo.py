@@ -59,7 +59,7 @@ def candidates(
     return pd.DataFrame(rows), np.array(rewards)
 
 
-def lam_pairs(base, each=300, pairs=8000, top=0, lam=None):
+def lam_pairs(base, each=300, pairs=4000, top=0, lam=None):
     frame, rewards = candidates(distribution(base), each, top)
     return lambda_pairs(frame, rewards, np.array(lam or list(LAM.values())), 1, pairs)
 

@@ -39,7 +39,12 @@ LOSSES = {
 }
 
 
-def pool(base, lists=400, each=12, lam=None, top=0):
+# Lists of candidates that it needs. The weights of sft are noisy, so that its steps are smaller.
+LISTS = {"listwise": 200, "sft": 400}
+STEPS = {"listwise": 3e-3, "sft": 1.5e-3}
+
+
+def pool(base, lists, each=12, lam=None, top=0):
     """`lists` independent lists of `each` candidates of every prompt, as if they were prompts."""
     frame, rewards = candidates(distribution(base), lists * each, top)
     weights = np.array(list(LAM.values()) if lam is None else lam)
@@ -63,7 +68,8 @@ def reached(loss, base, folder, frame, **changes):
     start = distribution(base)
     goal = target(start)
     assert divergence(start, goal) >= 0.5
-    record = train(loss, base, frame, folder, log_every=50, **changes)
+    settings = {"learning_rate": STEPS[loss], "log_every": 50, **changes}
+    record = train(loss, base, frame, folder, **settings)
     nats = divergence(distribution(folder / "model"), goal)
     print(f"{loss}: KL to the target: base {divergence(start, goal):.3f}, trained {nats:.4f}, "
           f"{record['seconds']} s, {record['steps']} steps")  # fmt: skip
@@ -72,7 +78,7 @@ def reached(loss, base, folder, frame, **changes):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_leads_to_the_exact_optimum(base, tmp_path, loss):
-    assert reached(loss, base, tmp_path, pool(base)) <= 0.05
+    assert reached(loss, base, tmp_path, pool(base, LISTS[loss])) <= 0.05
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -87,8 +93,8 @@ def test_leads_to_the_exact_optimum(base, tmp_path, loss):
     ids=["a dropped value", "λ ignored", "a wrong sign", "candidates with top_k"],
 )
 def test_misses_the_optimum_of_something_else(base, tmp_path, loss, changes):
-    """None of these may hide behind the bar, with a quarter of the candidates, which suffices."""
-    assert reached(loss, base, tmp_path, pool(base, lists=100, **changes)) > 0.1
+    """None of these may hide behind the bar; as long a training of the right one passes it."""
+    assert reached(loss, base, tmp_path, pool(base, LISTS[loss], **changes)) > 0.1
 
 
 def test_weights_over_a_list_of_its_own_would_stay_behind(base, tmp_path, monkeypatch):

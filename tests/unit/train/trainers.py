@@ -28,14 +28,14 @@ from polyalign.train.rloo import train_rloo
 
 # Section and trainer of each algorithm, and settings of a short run and of one to the optimum.
 ALGORITHMS: dict[str, tuple[type[TrainingOptions], Any, dict[str, Any], dict[str, Any]]] = {
-    "ppo": (Ppo, train_ppo, {"steps": 8}, {"steps": 240, "batch_size": 128, "log_every": 60}),
+    "ppo": (Ppo, train_ppo, {"steps": 8}, {"steps": 160, "batch_size": 128, "log_every": 40}),
     "rloo": (
         Rloo, train_rloo, {"steps": 6},
-        {"steps": 100, "batch_size": 256, "generations": 32, "log_every": 50},
+        {"steps": 60, "batch_size": 256, "generations": 32, "log_every": 30},
     ),
     "grpo": (
         Rloo, train_rloo, {"steps": 6, "algorithm": "grpo"},
-        {"steps": 100, "batch_size": 256, "generations": 32, "log_every": 50},
+        {"steps": 60, "batch_size": 256, "generations": 32, "log_every": 30},
     ),
 }  # fmt: skip
 
