@@ -151,6 +151,17 @@ def test_a_classifier_is_asked_for_by_the_names_of_its_labels(mood, tmp_path, ca
     assert told in capsys.readouterr().out
 
 
+def test_a_base_model_may_lie_in_an_installed_package(mood, tmp_path, monkeypatch, capsys):
+    (tmp_path / "moods").mkdir()
+    (tmp_path / "moods/__init__.py").touch()
+    shutil.copytree(mood, tmp_path / "moods/model")
+    monkeypatch.syspath_prepend(tmp_path)
+    classify("package:moods/model", tmp_path, names=NAMES)
+    assert (
+        "package:moods/model: its head (NEGATIVE, POSITIVE) is trained" in capsys.readouterr().out
+    )
+
+
 LACKS = [
     "a head of two layers", "the pooler in the backbone", "the pooler beside the backbone",
     "no limit of the length", "a head of three labels",

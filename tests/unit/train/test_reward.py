@@ -197,7 +197,7 @@ def same_weights(one, two):
 
 def test_a_killed_reward_run_resumes_to_the_same_result(base, learnt, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        killed_at_13(patch, reward, "RewardTrainer")
+        killed_at_13(patch, reward, "PairsTrainer")
         with pytest.raises(KilledError):
             learn(base, tmp_path)
     assert not (tmp_path / "model").exists()
@@ -288,7 +288,7 @@ def test_a_killed_classifier_run_resumes_to_the_same_result(
         return classify(base, tmp_path, easy_texts(150))
 
     with monkeypatch.context() as patch:
-        killed_at_13(patch, classifier, "Trainer")
+        killed_at_13(patch, classifier, "WholeBatches")
         with pytest.raises(KilledError):
             again()
     assert common.last_checkpoint(tmp_path / "work") is not None

@@ -3,12 +3,14 @@
 import torch
 from transformers import AutoConfig, PreTrainedModel
 
+from polyalign.data.packages import resolve
+
 CLASSIFIER = "SequenceClassification"
 
 
 def saved_labels(source: str, revision: str | None) -> list[str] | None:
     """The labels of the head that a loadable model has, in order; None if it is no classifier."""
-    config = AutoConfig.from_pretrained(source, revision=revision)
+    config = AutoConfig.from_pretrained(resolve(source), revision=revision)
     if not any(CLASSIFIER in name for name in config.architectures or ()):
         return None
     return [str(config.id2label[number]) for number in range(config.num_labels)]
