@@ -249,6 +249,12 @@ def key_of(figure: Figure) -> list[str]:
     ]
 
 
+def _written_in(text: Text) -> Any:
+    """The box of a text without its arrow, at its place."""
+    text.get_window_extent()  # an annotation finds its place here
+    return Text.get_window_extent(text)
+
+
 def test_labels_beside_points_cover_neither_each_other_nor_a_point(
     drawn: list[Figure], tmp_path: Path
 ) -> None:
@@ -259,7 +265,7 @@ def test_labels_beside_points_cover_neither_each_other_nor_a_point(
         figure.get_layout_engine().execute(figure)
         label_points(axes, spots, [str(i) for i in range(6)], ["black"] * 6)
         assert [text.xy for text in axes.texts] == spots
-        boxes = [text.get_window_extent() for text in axes.texts]
+        boxes = [_written_in(text) for text in axes.texts]
         for i, box in enumerate(boxes):
             assert not any(box.overlaps(other) for other in boxes[:i])
             assert not any(box.contains(*axes.transData.transform(spot)) for spot in spots)
@@ -278,7 +284,7 @@ def test_labels_keep_clear_of_intervals_and_those_of_lines_stand_on_them(
         axes.plot(0.85, 0.4875, "o")  # where the line's label would stand first
         label_points(axes, [(0.5, 0.7)], ["12"], ["black"], [(line, "0.3 nats")])
         of_line, of_point = axes.texts
-        box = Text.get_window_extent(of_point)
+        box = _written_in(of_point)
         for bar in bars:
             ends = axes.transData.transform(bar.get_xydata())
             steps = np.linspace(ends[0], ends[1], 200)
@@ -683,7 +689,8 @@ def test_mixtures_are_ordered_by_their_share(drawn: list[Figure], tmp_path: Path
     assert points(axes)["90 %"] == pytest.approx(line.get_xydata()[1])
     moved = [f"{one[1] - one[0]:+.2f}".replace("-", "−") for one in line.get_data()]
     assert mixtures.title(study()) == (
-        f"dpo beta-0.1, 10 to 90 %: moves Helpful by {moved[0]} sd and Harmless by {moved[1]} sd"
+        f"10 → 90 % of Helpful's pairs: dpo beta-0.1 moves Helpful by {moved[0]} sd and Harmless "
+        f"by {moved[1]} sd"
     )
     with pytest.raises(InputError, match="fewer than two values"):
         mixtures.draw(replace(study(), mixtures={}), [tmp_path / "b.png"])

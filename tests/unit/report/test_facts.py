@@ -20,8 +20,8 @@ def test_an_accuracy_has_its_number_and_lost_pairs_are_told():
     )
     assert model_facts(record) == {
         "loss (nats/token)": 0.5,
-        "accuracy (on 12 pairs)": 0.75,
-        "brier": 0.2,
+        "accuracy (on 12 pairs; chance is 0.5)": 0.75,
+        "Brier score": 0.2,
         "data: liked": f"{lost}; 3 of 8 pairs are cut to max_words; no end token follows a "
         "response that was cut",
         "data: liked, held out": lost,
@@ -35,14 +35,17 @@ def test_a_classifier_is_judged_on_texts_and_a_soup_on_nothing():
     assert model_facts({"settings": {}}) == {}
 
 
-def test_a_model_that_judges_no_better_than_a_constant_answer_is_told():
-    def doubt(**judged):
-        return model_facts({"held_out": judged}).get(DOUBT)
+def test_a_model_that_judges_no_better_than_chance_is_told():
+    def doubt(auc=None, **judged):
+        card = {"kind": "classes", "agreement": {"fun": {"auc": auc}}} if auc else {}
+        return model_facts({"held_out": judged, "card": card}).get(DOUBT)
 
-    assert doubt(pairs=12, accuracy=0.5).startswith(
-        "it is right for 50 % of 12 pairs held out, and a constant answer for 50 %"
-    )
+    assert doubt(pairs=12, accuracy=0.5).startswith("it is right for 50 % of 12 pairs held out: ")
     assert doubt(pairs=12, accuracy=0.51) is None
-    assert doubt(texts=21, accuracy=0.6, positive=0.3).endswith("longer or on more data")
-    assert doubt(texts=21, accuracy=0.6, positive=0.45) is None
+    # With a rare label a constant answer is right for most texts: its accuracy proves nothing.
+    assert doubt(auc=[0.55, 0.49, 0.6], texts=21, accuracy=0.9) == (
+        "of two of the 21 texts held out it puts 55 % in the right order for fun, and the interval "
+        "reaches down to 49 %: its scores mean nothing; train it longer or on more data"
+    )
+    assert doubt(auc=[0.55, 0.51, 0.6], texts=21, accuracy=0.4) is None
     assert doubt() is None

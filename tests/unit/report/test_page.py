@@ -10,6 +10,7 @@ from polyalign.data.chats import prompt_of
 from polyalign.errors import InputError
 from polyalign.evaluate.levels import levels
 from polyalign.palettes.record import Diagnosis, Palette, Trained
+from polyalign.report import page as page_module
 from polyalign.report.answers import answers_data
 from polyalign.report.cards import cards_html
 from polyalign.report.facts import DOUBT
@@ -138,7 +139,7 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if {"td", "th"} & set(self.open[-2:]):
+        if {"td", "th"} & set(self.open[-3:]):
             self.tables[-1][-1][-1] += data
 
 
@@ -372,15 +373,16 @@ def test_tables_hold_the_numbers() -> None:
     ]  # fmt: skip
     # Humor of map-d is 2.5 ± 0.645 (four prompts), the base 1.5, its sd 1.118.
     assert delivered[1:] == [["both", "map-d/both", "+0.89 ± 0.58 of +0.45 ✓", "1 of 1"]]
-    assert read.classes.count("number reached") == 2
-    assert winrates[2] == [
+    assert sum(one.startswith("number reached") for one in read.classes) == 2
+    assert [row[0] for row in winrates[1:]] == ["map-d/both", "dpo/x"], "no opponent against itself"
+    assert winrates[1] == [
         "map-d/both",
         "60.0 (50.0 to 70.0) | 61.0",
         "50.0 (40.0 to 60.0) | –",
         "0.045",
     ]
     assert families[1] == ["map-d", "both", "1 of 1", "1 of 1", "0.50 (0.35 to 0.71)"]
-    assert diagnostics[2] == ["map-d/both", "0.3", "12", "0 %", "25 %", "9", "8", "–"]
+    assert diagnostics[2] == ["map-d/both", "0.3", "12", "0", "25 %", "9", "8", "–"]
     assert worth[1][3:] == [
         "0.2 to 0.9",
         "0.400 (0.300 to 0.500)",
@@ -400,6 +402,14 @@ def test_tables_hold_the_numbers() -> None:
     assert "0.953217" in read.sort  # sorted by the number, not by its text
 
 
+def test_few_empty_answers_are_counted_and_small_p_values_are_small() -> None:
+    levels = page_module._empty(pd.DataFrame({"n_empty": [2], "n_samples": [1380]}))
+    assert levels == ("2 of 1380", pytest.approx(2 / 1380))
+    shown = page(summary=SUMMARY.assign(p_all_holm=[NONE, 4.1e-07, 0.0455]))
+    assert "map-d/both (p &lt; 0.001), dpo/x (p = 0.045)" in shown
+    assert [row[-1] for row in Reader(shown).tables[2][1:]] == ["< 0.001", "0.045"]
+
+
 def test_policies_with_several_seeds_have_their_spread() -> None:
     """The base model's humor has the standard deviation 1.118."""
     several = SUMMARY.assign(
@@ -410,8 +420,8 @@ def test_policies_with_several_seeds_have_their_spread() -> None:
     shown = page(summary=several)
     delivered, winrates = Reader(shown).tables[1:3]
     assert delivered[1][2] == "+0.89 ± 0.58, seeds ± 0.20 of +0.45 ✓"
-    assert winrates[2][1] == "60.0 (50.0 to 70.0), seeds ± 3.1 | 61.0"
-    assert winrates[1] == Reader(page()).tables[2][1]
+    assert winrates[1][1] == "60.0 (50.0 to 70.0), seeds ± 3.1 | 61.0"
+    assert winrates[2] == Reader(page()).tables[2][2]
     assert "standard deviation of the gain over the seeds" in shown
     assert "seeds" not in page()
 
@@ -442,9 +452,9 @@ def test_ceilings_and_bands_are_shown_as_such() -> None:
         asked={"humor": 1.0, "helpful": 0.5},
         ceilings={"humor": 1.0, "helpful": 2.0},
     )
-    assert "&lt;= q30 (1)" in shown
-    assert "between mean and q60 (0.5 to 2)" in shown
     cells = [cell for table in Reader(shown).tables for row in table for cell in row]
+    assert "<= q30 (1)" in cells
+    assert "between mean and q60 (0.5 to 2)" in cells
     assert "≤ −0.45" in cells
     (delivered,) = (cell for cell in cells if cell.endswith("of ≤ −0.45 ✗"))
     assert delivered.startswith("+0.89")

@@ -14,6 +14,7 @@ from test_page import LABELS, POLICIES, frame, page
 
 from polyalign.report import answers
 from polyalign.report import page as page_module
+from polyalign.report.html_tables import table
 from polyalign.report.page import Picture
 
 pytestmark = needs_browser
@@ -31,11 +32,11 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A page with hostile answers and a table of many columns."""
     folder = tmp_path_factory.mktemp("page")
     frames = {name: frame(name, list(HOSTILE)) for name in POLICIES}
-    for name, table in frames.items():
-        table["response"] = table["prompt_id"].map(HOSTILE)
+    for name, rows in frames.items():
+        rows["response"] = rows["prompt_id"].map(HOSTILE)
         for value in MANY:
-            table[value] = table["humor"]
-        frames[name] = table
+            rows[value] = rows["humor"]
+        frames[name] = rows
     frames["dpo/x"]["humor"] += frames["dpo/x"]["prompt_id"].map({"a": 1, "b": 3, "c": -2, "d": 0})
     frames["dpo/x"].loc[frames["dpo/x"]["prompt_id"] == "b", "response"] = "short"
     data = answers.answers_data(frames, LABELS | MANY)
@@ -46,6 +47,10 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Any:
         page(),
         flags=re.DOTALL,
     )
+    cells = ["map-d/both", *[("60.1 (50.2 to 70.3) | 61.4", 60.1)] * 6, ("< 0.001", 0.0)]
+    head = ["Policy", *list(MANY.values())[:6], "p"]
+    wide = table([name[-8:] for name in head], [cells, cells], search=False)
+    text = text.replace("<h2>Families", f'<div id="six">{wide}</div><h2>Families')
     (folder / "page.html").write_text(text, encoding="utf-8")
     with opened(folder / "page.html", folder / "profile") as browser:
         yield browser
@@ -71,6 +76,32 @@ def test_the_page_is_as_wide_as_the_window(driver: Any, width: int) -> None:
     assert width > 390 or all(driver.execute_script(wide, box) for box in boxes)
     top = "return document.querySelector('p').getBoundingClientRect().top + window.scrollY"
     assert 0 <= driver.execute_script(top) < 300
+
+
+def test_six_values_with_intervals_fit_on_a_screen_and_no_number_is_broken(driver: Any) -> None:
+    size(driver, 1280, 900)
+    box = driver.find_element(By.CSS_SELECTOR, "#six .wide")
+    assert driver.execute_script("return arguments[0].scrollWidth <= arguments[0].clientWidth", box)
+    parts = "return [...arguments[0].querySelectorAll('td span')]"
+    assert driver.execute_script(f"{parts}.map(one => one.textContent)", box)[:3] == [
+        "60.1",
+        "(50.2 to 70.3)",
+        "| 61.4",
+    ]
+    lines = driver.execute_script(f"{parts}.map(one => one.getClientRects().length)", box)
+    assert set(lines) == {1}
+
+
+def test_rewards_are_coloured_by_their_place_among_the_base_models(driver: Any) -> None:
+    script = """
+      const all = [...document.querySelectorAll("#answers tbody tr")].map(row => row.cells);
+      return all.map(cells => [+cells[2].textContent, getComputedStyle(cells[2]).backgroundColor]);
+    """
+    found = driver.execute_script(script)
+    # Rewards of the base model's four answers are 0 to 3: 1.5 is their middle.
+    assert {reward > 1.5 for reward, _ in found} == {True, False}
+    for reward, colour in found:
+        assert colour.startswith("rgba(31, 78, 121" if reward > 1.5 else "rgba(127, 74, 30"), reward
 
 
 def test_a_figure_has_its_natural_size_on_a_phone_and_scrolls_in_its_box(tmp_path: Any) -> None:
@@ -161,8 +192,8 @@ def test_tables_sort_by_keyboard_with_what_is_missing_last(driver: Any) -> None:
     first = box.find_elements(By.CSS_SELECTOR, "th")[0]
     button = first.find_element(By.TAG_NAME, "button")
     for key, state, order in (
-        (Keys.ENTER, "ascending", ["base/base", "dpo/x", "map-d/both"]),
-        (Keys.SPACE, "descending", ["map-d/both", "dpo/x", "base/base"]),
+        (Keys.ENTER, "ascending", ["dpo/x", "map-d/both"]),
+        (Keys.SPACE, "descending", ["map-d/both", "dpo/x"]),
     ):
         button.send_keys(key)
         assert first.get_attribute("aria-sort") == state
@@ -185,7 +216,7 @@ def test_words_in_any_order_find_rows(driver: Any) -> None:
     rows = part.find_elements(By.CSS_SELECTOR, "tbody tr")
     shown = [row.text for row in rows if row.is_displayed()]
     assert [text.split()[0] for text in shown] == ["map-d/both"]
-    assert part.find_element(By.CSS_SELECTOR, ".found").text == "1 of 3 rows"
+    assert part.find_element(By.CSS_SELECTOR, ".found").text == "1 of 2 rows"
     field.send_keys(Keys.CONTROL, "a")
     field.send_keys(Keys.BACKSPACE)
 

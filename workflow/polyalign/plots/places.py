@@ -36,8 +36,12 @@ def label_points(
         colours: of each text.
         lines: lines of the panel and a text for each, which is written somewhere on it.
     """
+    import numpy as np
+
     scale = 72.0 / axes.figure.dpi
     room = _Room(axes, scale)
+    if places:
+        room.dots = np.vstack([room.dots, scale * axes.transData.transform(list(places))])
     centred: dict[str, Any] = {"ha": "center", "va": "center"}
     for line, text in lines:
         ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}

@@ -28,6 +28,13 @@ const make = (tag, text, kind) => {
 };
 const number = x => x === null ? "\\u2013" : String(+x.toPrecision(3)).replace("-", "\\u2212");
 const base = Math.max(0, data.policies.indexOf(data.base));
+const ranked = data.values.map((_, v) => data.prompts.map(one => one.answers[base][1][v])
+  .filter(x => x !== null).sort((a, b) => a - b));
+const ground = (x, v) => {  // blue above, brown below the middle of the base model's answers
+  const all = ranked[v], below = all.filter(one => one < x).length;
+  const share = (below + all.filter(one => one === x).length / 2) / all.length - 0.5;
+  return `rgba(${share > 0 ? "31, 78, 121" : "127, 74, 30"}, ${0.6 * Math.abs(share)})`;
+};
 data.prompts.forEach(one => {
   one.text = [one.prompt, ...one.texts].join("\\n").toLowerCase();
 });
@@ -57,7 +64,11 @@ const draw = () => {
         cell.textContent = `the same answer as ${first.get(text)}`;
       } else first.set(text, data.policies[i]);
       row.append(make("td", data.policies[i], "name"), cell);
-      rewards.forEach(x => row.append(make("td", number(x), "number")));
+      rewards.forEach((x, v) => {
+        const reward = make("td", number(x), "number");
+        if (x !== null) reward.style.background = ground(x, v);
+        row.append(reward);
+      });
       table.tBodies[0].append(row);
     });
     box.append(table);
@@ -161,7 +172,8 @@ def answers_html(data: Mapping[str, Any]) -> list[str]:
     number = len(data["prompts"])
     rest = "" if number == data["of"] else f" The first {number} of {data['of']} are on this page."
     return [
-        "<p>All test prompts with the first answer of each policy, and its rewards. Nobody picked "
+        "<p>All test prompts with the first answer of each policy, and its rewards: blue where "
+        "they are high among the base model's answers, brown where they are low. Nobody picked "
         "them: the order is that of a hash of the text. Gains and losses are those of one policy "
         f"against {escape(data['base'])}, in one value.{rest}</p>",
         '<div id="answers"><div class="pages">'

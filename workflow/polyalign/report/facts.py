@@ -12,6 +12,15 @@ LOST = {
 }
 """Count of a training's pairs → what it means."""
 
+NAMES = {
+    "brier": "Brier score",
+    "log_loss": "log loss",
+    "calibration_error": "calibration error",
+}
+"""Measure of held-out judgement → its name on the page, where that is another."""
+
+CHANCE = 0.5
+
 DOUBT = "no better than chance"
 """Fact of a model whose judgement of held-out data is worth nothing."""
 
@@ -29,10 +38,12 @@ def model_facts(record: Mapping[str, Any]) -> dict[str, float | str]:
     number = next(
         (f"{judged.pop(what)} {what}" for what in ("pairs", "texts") if what in judged), ""
     )
-    if (doubt := _chance(judged)) and number:
+    if doubt := _chance(judged, record.get("card", {})):
         facts[DOUBT] = doubt.format(number=number)
+    chance = "; chance is 0.5" if number.endswith("pairs") else ""
+    of_accuracy = f"accuracy (on {number}{chance})"
     for name, fact in judged.items():
-        facts[f"{name} (on {number})" if name == "accuracy" else name] = fact
+        facts[of_accuracy if name == "accuracy" else NAMES.get(name, name)] = fact
     sets = {**record.get("read", {})}
     sets |= {f"{name}, held out": counts for name, counts in record.get("read_test", {}).items()}
     for name, counts in sets.items():
@@ -45,17 +56,21 @@ def model_facts(record: Mapping[str, Any]) -> dict[str, float | str]:
     return facts
 
 
-def _chance(judged: Mapping[str, Any]) -> str | None:
-    """What is wrong with an accuracy that a constant answer has too; None if it is above that.
+def _chance(judged: Mapping[str, Any], card: Mapping[str, Any]) -> str | None:
+    """What is wrong with a model that knows nothing of what people say; None with any other.
 
-    Of two responses the better one is guessed in half of the pairs; of labelled texts, the more
-    frequent label is right without reading them.
+    Of two responses the better one is guessed in half of the pairs. Of texts with and without a
+    label half of the pairs are in the right order by chance, however rare the label is.
     """
-    positive = float(judged.get("positive", 0.5))
-    accuracy, chance = float(judged.get("accuracy", 1.0)), max(positive, 1 - positive)
-    if accuracy > chance:
-        return None
-    return (
-        f"it is right for {100 * accuracy:.0f} % of {{number}} held out, and a constant answer for "
-        f"{100 * chance:.0f} %: its scores mean nothing; train it longer or on more data"
-    )
+    nothing = "its scores mean nothing; train it longer or on more data"
+    accuracy = judged.get("accuracy", 1.0)
+    if card.get("kind", "pairs") == "pairs" and accuracy <= CHANCE:
+        return f"it is right for {100 * accuracy:.0f} % of {{number}} held out: {nothing}"
+    for name, one in card.get("agreement", {}).items():
+        auc, low, _ = one["auc"]
+        if low <= CHANCE:
+            return (
+                f"of two of the {{number}} held out it puts {100 * auc:.0f} % in the right order "
+                f"for {name}, and the interval reaches down to {100 * low:.0f} %: {nothing}"
+            )
+    return None

@@ -15,6 +15,7 @@ Cell = tuple[str, float] | tuple[str, float, str]
 """The text, the number that it sorts by, and maybe a class of the style."""
 
 NAME = 32  # letters of a text that is not broken into lines
+PARTS = re.compile(r" (?=\(|\| |of \S+ [✓?✗]$|of ≤ )")  # where a cell of numbers may be broken
 TALL = 25  # rows, from which on a table scrolls below its head
 STYLE = """
 * { box-sizing: border-box; }
@@ -40,6 +41,7 @@ td { max-width: 34rem; } td.text { overflow-wrap: anywhere; min-width: 5rem; }
 td.name { white-space: nowrap; }
 th.number button { text-align: right; }
 td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+td.parts { white-space: normal; } td.parts span { white-space: nowrap; }
 td.reached { background: #d9f0e6; } td.undecided { background: #fff3d6; }
 td.missed { background: #fbdcdc; }
 .user { unicode-bidi: isolate; white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -62,7 +64,7 @@ nav li { display: inline-block; margin-right: 1rem; } nav ul { padding: 0; list-
   .wide { overflow: visible; max-height: none !important; }
   table { width: 100%; font-size: 8px; }
   th, td { padding: .1rem .3rem; max-width: none; }
-  td.number, td.name, thead th { white-space: normal; }
+  td.number, td.parts span, td.name, thead th { white-space: normal; }
   thead th { position: static; box-shadow: none; border-bottom: 2px solid #333; }
   th button { padding: .1rem .3rem; } th button::after { content: none !important; }
   td.text, td.answer { min-width: 0; }
@@ -212,8 +214,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, search: bool) -
             if isinstance(cell, tuple):
                 text, key, *kind = cell
                 sort = "" if math.isnan(key) else repr(float(key))
-                classes = " ".join(["number", *kind])
-                cells.append(f'<td class="{classes}" data-sort="{sort}">{minus(text)}</td>')
+                parts = [f"<span>{minus(part)}</span>" for part in PARTS.split(text)]
+                several = ["parts"] if len(parts) > 1 else []
+                classes = " ".join(["number", *kind, *several])
+                shown = " ".join(parts) if several else minus(text)
+                cells.append(f'<td class="{classes}" data-sort="{sort}">{shown}</td>')
             elif title == "Answer":
                 cells.append(f'<td class="answer user" dir="auto">{escape(answer(cell))}</td>')
             else:

@@ -41,7 +41,7 @@ from polyalign.report.html_tables import (
 )
 from polyalign.report.judged import printed_judge
 from polyalign.report.tables import families as families_table
-from polyalign.report.text import one_line, ranged, rounded, short
+from polyalign.report.text import one_line, p_value, ranged, rounded, short
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def summary_html(
             "equal length, which is left when length has no effect. The last column is the "
             "p-value of being better in all chosen values at once, adjusted for the number of "
             "policies.</p>",
-            _winrates(summary, labels),
+            _winrates(summary, labels, content.opponent),
             *_judge(content),
         ],
         "Families": [
@@ -163,7 +163,7 @@ def summary_html(
         "Diagnostics": [
             "<p>Seconds are those of a policy's own training, sampling and scoring. Work that all "
             "policies share (the pool, reward models) is charged to no policy.</p>",
-            _diagnostics(summary),
+            _diagnostics(summary, content.levels),
             *_of_lam(palettes, labels),
             *cards_html(content.cards),
             *(
@@ -491,11 +491,13 @@ def _realised(one: Asked, row: pd.Series) -> Cell:
     )
 
 
-def _winrates(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
-    """Win rates, and beside each that at equal length."""
+def _winrates(summary: pd.DataFrame, labels: Mapping[str, str], opponent: str) -> str:
+    """Win rates, and beside each that at equal length; without the opponent against itself."""
     rows = []
     for _, row in summary.iterrows():
         cells: list[Any] = [f"{row['family']}/{row['variant']}"]
+        if cells == [opponent]:
+            continue
         for value in labels:
             middle, low, high = (
                 100 * row[f"{value}_winrate{end}"] for end in ("", "_low", "_high")
@@ -505,7 +507,7 @@ def _winrates(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
             seeds = _seeds(row, f"{value}_winrate", 0.01, 1)
             cells.append((f"{middle:.1f} ({low:.1f} to {high:.1f}){seeds} | {equal}", middle))
         p = float(row["p_all_holm"])
-        cells.append(("–" if math.isnan(p) else f"{p:.2g}", p))
+        cells.append((p_value(p), p))
         rows.append(cells)
     return table(["Policy", *labels.values(), "p (all)"], rows, search=True)
 
@@ -549,7 +551,8 @@ def outcome(
     ):
         better = others[others[claim]]
         listed = ", ".join(
-            f"{row['family']}/{row['variant']} (p = {row[p]:.2g})" for _, row in better.iterrows()
+            f"{row['family']}/{row['variant']} ({_told(float(row[p]))})"
+            for _, row in better.iterrows()
         )
         parts.append(f"{len(better)} of {len(others)} policies{': ' + listed if listed else ''}.")
     even = f" At equal length: {parts[1]}" if others["p_all_even"].notna().any() else ""
@@ -559,13 +562,18 @@ def outcome(
     )
 
 
-def _diagnostics(summary: pd.DataFrame) -> str:
+def _told(p: float) -> str:
+    text = p_value(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def _diagnostics(summary: pd.DataFrame, levels: Mapping[str, pd.DataFrame]) -> str:
     rows = [
         [
             f"{row['family']}/{row['variant']}",
             number(row["kl"]),
             number(row["n_tokens"]),
-            percent(row["empty"]),
+            _empty(levels[f"{row['family']}/{row['variant']}"]),
             percent(row["truncated"]),
             number(row["job_seconds"]),
             number(row["cpu_seconds"]),
@@ -575,6 +583,12 @@ def _diagnostics(summary: pd.DataFrame) -> str:
     ]
     head = ["Policy", "KL (nats)", "Tokens", "Empty", "Cut off", "Seconds", "CPU s", "GPU s"]
     return table(head, rows, search=True)
+
+
+def _empty(levels: pd.DataFrame) -> Cell:
+    """How many answers are empty, since a few in a thousand would be 0 %."""
+    empty, every = (int(levels[name].iloc[0]) for name in ("n_empty", "n_samples"))
+    return (f"{empty} of {every}" if empty else "0", empty / every)
 
 
 def _worth(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> str:

@@ -102,6 +102,13 @@ def ranged(level: float, low: float, high: float) -> str:
     return f"{level:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
+def p_value(p: float) -> str:
+    """A p-value to two digits; a small one is not told apart from others that are."""
+    if math.isnan(p):
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
 def short(number: float) -> str:
     """A number with four digits; a dash where it is not defined."""
     return "–" if math.isnan(number) else f"{number:.4g}"
