@@ -11,6 +11,8 @@ from polyalign.models.value_model import ValueModel
 
 WORDS = ["<eos>", *"abcdefgh", ":"]
 LAM = {"vowels": 0.8, "diversity": 2.0}
+MOVED = {"vowels": 0.6, "diversity": 0.5}
+"""λ of value-d/open, which has moved from the palette's λ for training."""
 
 CONFIG = {
     "study": "tiny",
@@ -104,5 +106,8 @@ def make_study(folder: Path, reward: str = "vowel_reward") -> None:
     for record in (solved, unsolved):
         file = results / f"palettes/lam/{record['palette']}.json"
         file.write_text(json.dumps(record), encoding="utf-8")
+    moved = results / "policies/value-d/open/lam.json"
+    moved.parent.mkdir(parents=True)
+    moved.write_text(json.dumps({"lam": MOVED}), encoding="utf-8")
     (folder / "prompts.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b"}\n', encoding="utf-8")
     (folder / f"{reward}.py").write_text(REWARD, encoding="utf-8")

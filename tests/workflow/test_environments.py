@@ -96,7 +96,7 @@ def test_a_job_that_imports_a_model_has_the_environment_for_it() -> None:
     heavy = {name for name, stage in stages.STAGES.items() if stage.environment == "models"}
     assert heavy == {
         *("annotate", "base_model", "generate", "generate_guided"),
-        *("prompts", "reward_model", "train", "value_model"),
+        *("prompts", "reward_model", "steer", "train", "value_model"),
     }
 
 

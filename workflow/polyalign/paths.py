@@ -8,6 +8,7 @@
         shards/samples_{i}-of-{n}.parquet         one scatter item of a policy's responses
         shards/{value}_{i}-of-{n}.parquet         the rewards of one value for that item
         rewards.parquet, levels.csv, winrate.csv, votes.jsonl
+        lam.json                                  λ moved until the policy realises its palette
       palettes/lam/{palette}.json                 λ; palettes/{palette}.json adds its diagnostics
       explore/{name}.csv, tables/{name}.{kind}, plots/{figure}.{kind}
       logs/{stage}/{job}.log .json                a job's log, and its record beside it
@@ -97,6 +98,10 @@ class Paths:
         """Votes of the judge of pairs between a policy and its opponent."""
         return self.of_policy(policy, "votes.jsonl")
 
+    def steered(self, policy: Policy = OF_ANY) -> str:
+        """λ of a guided policy that was moved until it realises its palette."""
+        return self.of_policy(policy, "lam.json")
+
     def of_policy(self, policy: Policy, name: str) -> str:
         """A file of one policy."""
         return f"{self.results}/policies/{policy.name}/{name}"
@@ -162,7 +167,9 @@ class JobFile:
     value: str | None = None
 
 
-OF_POLICIES = ("annotate", "decode", "generate", "judge", "levels", "merge", "train", "winrate")
+OF_POLICIES = (
+    "annotate", "decode", "generate", "judge", "levels", "merge", "steer", "train", "winrate",
+)  # fmt: skip
 """Stages whose jobs are of one policy each; `annotate` needs the values to tell which."""
 
 FAMILIES = ("base", *NAMES)

@@ -1,5 +1,6 @@
 """Sample one scatter item of one policy's responses."""
 
+import json
 from typing import Any
 
 from polyalign.data.cut_off import cut_share, cut_warning
@@ -41,6 +42,9 @@ def main(
     draws: Engine
     if guided is not None:
         palette = read_lam(job.input("palette")) if "palette" in job.inputs else {}
+        if "steered" in job.inputs:
+            lam = json.loads(job.input("steered").read_text(encoding="utf-8"))["lam"]
+            guided = {**guided, "settings": {**guided["settings"], "lam": lam}}
         guide = family(Policy.parse(policy).family).implementation()
         draws = guide(policy_model, tokenizer, rule, palette, **guided)
     elif engine == "vllm":

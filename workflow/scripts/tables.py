@@ -38,6 +38,7 @@ def main(
         job.inputs.get("decoded", []),
         given,
         job.inputs.get("trained", []),
+        job.inputs.get("steered", []),
     )
     table = summary(
         levels,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from answerdata import LAM, WORDS
+from answerdata import LAM, MOVED, WORDS
 
 from polyalign import rewards
 from polyalign.answer.answers import MOST_TILTED, Answer, Answerer, Text, selection_weights
@@ -191,7 +191,7 @@ def test_the_value_model_draws_as_in_the_study(answerer: Answerer, study: Study)
     policy = way_of_policy(study, "value-d/learnt")
     palette = way_of_palette(study, "open", by=LEARNT)
     own = way_of_lam(study, {"diversity": 3.0, "vowels": 0.0}, by=LEARNT)
-    assert palette.lam == {"vowels": 0.5, "diversity": 0.5}  # λ for training
+    assert palette.lam == MOVED
     assert way_of_policy(study, "value-d/open") == palette
     seen = []
     for way in (policy, palette, own):
@@ -207,6 +207,23 @@ def test_the_value_model_draws_as_in_the_study(answerer: Answerer, study: Study)
         assert found.candidates == []
         seen.append(responses(found))
     assert len({tuple(several) for several in seen}) == 3
+
+
+def test_lambda_that_was_moved_is_the_policys(study: Study, here: Path) -> None:
+    """A palette that no policy samples for has its λ for training; one not moved yet has none."""
+    moved = here / "results/tiny/policies/value-d/open/lam.json"
+    kept = moved.rename(moved.with_suffix(".kept"))
+    try:
+        with pytest.raises(InputError, match=r"λ of 'value-d/open' has not been moved"):
+            way_of_policy(study, "value-d/open")
+        config = study.model_dump(exclude_unset=True)
+        config["policies"]["value-d"]["adapt"] = False
+        told = {"vowels": 0.5, "diversity": 0.5}
+        assert way_of_policy(validate(config), "value-d/open").lam == told
+        del config["policies"]["value-d"]["palettes"], config["policies"]["value-d"]["adapt"]
+        assert way_of_palette(validate(config), "open", by=LEARNT).lam == told
+    finally:
+        kept.rename(moved)
 
 
 def test_few_copies_of_the_base_model_are_kept_whatever_is_asked(

@@ -32,11 +32,11 @@ def body(**keys: object) -> bytes:
         ({"model": "open"}, "map-d/open", LAM, 8),
         ({"palette": "open", "candidates": 3}, "map-d/open", LAM, 3),
         ({"lam": {"vowels": 2, "diversity": 0.5}}, "lam", {"vowels": 2, "diversity": 0.5}, 8),
-        ({"model": "value-d/open"}, "value-d/open", {"vowels": 0.5, "diversity": 0.5}, None),
+        ({"model": "value-d/open"}, "value-d/open", {"vowels": 0.6, "diversity": 0.5}, None),
         (
             {"model": "value-d", "palette": "open"},
             "value-d/open",
-            {"vowels": 0.5, "diversity": 0.5},
+            {"vowels": 0.6, "diversity": 0.5},
             None,
         ),
         ({"model": "value-d", "lam": {"vowels": 2}}, "value-d", {"vowels": 2}, None),

@@ -72,7 +72,7 @@ def test_the_value_model_answers_with_a_lam(root: Path, capsys: pytest.CaptureFi
     assert (aligned["policy"], aligned["lam"]) == ("value-d", {"vowels": 1.5})
     assert aligned["candidates"] == []
     assert answer(root, "b c", "--palette", "open", "--guide") == 0
-    assert "value-d/open (λ: vowels 0.5, diversity 0.5)" in capsys.readouterr().out
+    assert "value-d/open (λ: vowels 0.6, diversity 0.5)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

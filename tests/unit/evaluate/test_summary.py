@@ -251,6 +251,17 @@ def test_a_training_that_moved_lambda_has_the_one_at_its_end(tmp_path: Path) -> 
     assert set(found) == set(policies)
 
 
+def test_a_guided_policy_that_moved_lambda_has_the_one_at_the_end(tmp_path: Path) -> None:
+    policies = {"value-d/both": "both", "token-d/both": "both"}
+    moved = tmp_path / "policies/value-d/both/lam.json"
+    moved.parent.mkdir(parents=True)
+    moved.write_text(json.dumps({"lam": {"humor": 0.9, "helpful": 0.2}}), encoding="utf-8")
+    found = read_expected(policies, solved(tmp_path), [], {}, [], [moved])
+    assert found["value-d/both"].lam == {"humor": 0.9, "helpful": 0.2}
+    assert found["token-d/both"].lam == {"humor": 0.4, "helpful": 0.1}
+    assert found["value-d/both"].predicted == found["token-d/both"].predicted
+
+
 def test_a_decoded_table_without_its_lambda_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "map-d/both/rewards.parquet"
     write_table(pd.DataFrame({"humor": [1.0]}), path, {"lam": {"humor": 1.0}})

@@ -125,6 +125,8 @@ def test_every_input_is_made_by_a_rule_or_is_the_users(study: Study) -> None:
             policy = Policy(wildcards["family"], wildcards["variant"])
             value = wildcards["value"]
             made.add(paths.shard(policy, value, wildcards["i"], wildcards["n"]))
+        if stage == "steer":
+            made.add(paths.steered(Policy(wildcards["family"], wildcards["variant"])))
         if stage == "explore":
             made.add(paths.explored(wildcards["name"]))
     for stage, wildcards in jobs(study):
@@ -171,6 +173,7 @@ def test_jobs_that_load_a_model_ask_for_what_it_needs(study: Study) -> None:
         need = stages.STAGES[stage].need(study, wildcards)
         if stage in (
             "generate", "generate_guided", "reward_model", "train", "base_model", "value_model",
+            "steer",
         ):  # fmt: skip
             assert need is not None
             assert need.mem_mb > 0

@@ -7,6 +7,7 @@ import yaml
 
 from polyalign.errors import InputError
 from polyalign.families import VALUE, Policy
+from polyalign.families.value_d import ANSWERS, ROUNDS
 from polyalign.plan import resources, shown, work
 from polyalign.plan.counts import counts
 from polyalign.plan.jobs import jobs, rule_of_job
@@ -86,13 +87,15 @@ def test_a_study_without_the_family_trains_none(tmp_path):
 
 
 def test_a_policy_waits_for_the_model_and_for_no_reward(tmp_path):
-    found = study(tmp_path, "{palettes: [hhh-60], lam: {kind: {helpful: 0.4}}}")
+    found = study(tmp_path, "{palettes: [hhh-60], adapt: false, lam: {kind: {helpful: 0.4}}}")
+    assert found.steered == []
     model = paths(found).model(VALUE)
     for variant, lam in (("hhh-60", paths(found).lam("hhh-60")), ("kind", [])):
         waits = STAGES["generate_guided"].inputs(found, job(variant))
         assert waits["value_model"] == [f"{model}.json", model]
         assert isinstance(waits["value_model"][1], Exists)
         assert waits["palette"] == lam
+        assert "steered" not in waits
         assert "rewards" not in waits
         told = STAGES["generate_guided"].settings(found, job(variant))
         assert told["guided"]["value_model"] == model
@@ -140,3 +143,50 @@ def test_time_and_memory_are_foretold(tmp_path):
     # Its answers are read once more, by the base model: it draws from another distribution.
     assert decoding.draws == of_base.draws
     assert of_base.operations < decoding.operations < 2 * of_base.operations
+
+
+def test_lambda_of_a_palette_is_moved_first(tmp_path):
+    """By one job per policy, which draws, scores and waits for that; the answers wait for it."""
+    found = study(tmp_path, "{palettes: [hhh-60], random: 2, lam: {kind: {helpful: 0.4}}}")
+    steered = [wildcards["variant"] for stage, wildcards in jobs(found) if stage == "steer"]
+    assert steered == ["hhh-60", "random-01", "random-02"]
+    lam = "results/sandbox/policies/value-d/hhh-60/lam.json"
+    waits = STAGES["generate_guided"].inputs(found, job("hhh-60"))
+    assert waits["steered"] == lam
+    assert "palette" not in waits
+    assert lam in set(known_files(found))
+    assert lam in STAGES["tables"].inputs(found, {})["steered"]
+    here = {"family": "value-d", "variant": "hhh-60"}
+    waits = STAGES["steer"].inputs(found, here)
+    assert waits["palette"] == paths(found).lam("hhh-60")
+    assert "results/sandbox/models/reward/humor.json" in waits["rewards"]
+    told = STAGES["steer"].settings(found, here)
+    assert set(told["values"]) == set(found.palettes["hhh-60"])
+    assert STAGES["steer"].values(found, here) == list(found.palettes["hhh-60"])
+    own = STAGES["generate_guided"].settings(found, job("kind"))["guided"]["settings"]
+    assert own == {"lam": {"helpful": 0.4}}
+
+
+def test_another_value_or_palette_moves_no_lambda_again(tmp_path):
+    here = {"family": "value-d", "variant": "hhh-60"}
+    before = study(tmp_path, "{palettes: [hhh-60]}")
+    after = study(tmp_path, "{palettes: [hhh-60, funny], random: 3}", "funny: {humor: q65}")
+    added = after.model_copy(update={"values": {**after.values, "more": after.values["humor"]}})
+    told = [settings_text(one, "steer", here) for one in (before, after, added)]
+    assert told[0] == told[1] == told[2]
+    waits = [STAGES["steer"].inputs(one, here) for one in (before, after, added)]
+    assert waits[0] == waits[1] == waits[2]
+
+
+def test_drawing_and_scoring_are_foretold(tmp_path):
+    found, here = (
+        study(tmp_path, "{palettes: [hhh-60]}"),
+        {"family": "value-d", "variant": "hhh-60"},
+    )
+    asked = work.of_job(found, "steer", here, counts(found))
+    drawn = work.of_job(found, "generate_guided", job("hhh-60"), counts(found))
+    answers = ROUNDS * ANSWERS / (350 * found.sampling.evaluation_candidates)
+    assert asked.draws == pytest.approx(answers * drawn.draws, rel=0.05)
+    assert asked.operations > answers * drawn.operations
+    need = resources.steer(found, found.all_policies["value-d/hhh-60"])
+    assert need.mem_mb >= resources.generate(found, found.all_policies["value-d/hhh-60"]).mem_mb

@@ -219,7 +219,7 @@ def way_of_policy(study: Study, name: str) -> Way:
         guidance = {key: one for key, one in policy.settings.items() if key != "lam"}
         return Way(name, "guide", lam=_lam(study, policy, "lam_train"), guidance=guidance)
     if policy.family == LEARNT:
-        return _learnt(study, name, _lam(study, policy, "lam_train"))
+        return _learnt(study, name, _guiding(study, policy))
     if policy.family in ("map-d", "morl-d"):
         return Way(name, "tilt", lam=_lam(study, policy, "lam"))
     if policy.family == "best-of":
@@ -251,7 +251,7 @@ def way_of_palette(study: Study, name: str, by: str = LAM) -> Way:
         )
     if by == LEARNT:
         policy = Policy(LEARNT, name, palette=name)
-        return _learnt(study, policy.name, _lam(study, policy, "lam_train"))
+        return _learnt(study, policy.name, _guiding(study, policy))
     lam = _lam(study, Policy("map-d", name, palette=name), "lam")
     return Way(f"map-d/{name}", "tilt", lam=lam)
 
@@ -356,6 +356,18 @@ def offered(study: Study) -> dict[str, Way]:
             except InputError:
                 continue
     return found
+
+
+def _guiding(study: Study, policy: Policy) -> dict[str, float]:
+    """λ with which the value model samples: that which the policy moved, if it does."""
+    made = study.all_policies.get(policy.name)
+    if made not in study.steered:
+        return _lam(study, policy, "lam_train")
+    path = Path(Paths(study.study).steered(policy))
+    if not path.is_file():
+        raise InputError(f"λ of {policy.name!r} {NOT_YET.format('moved')}")
+    lam: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["lam"]
+    return lam
 
 
 def _lam(study: Study, policy: Policy, key: Literal["lam", "lam_train"]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from polyalign.paths import parse_job
 from polyalign.runtime.job_record import read_record
 
-OWN = ("train", "generate", "annotate", "decode")  # stages that work for one policy alone
+OWN = ("train", "steer", "generate", "annotate", "decode")  # stages that work for one policy alone
 
 
 def read_costs(results: str | Path, policy: str, values: Iterable[str]) -> dict[str, float]:

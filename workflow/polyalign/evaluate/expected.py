@@ -41,14 +41,15 @@ def read_expected(
     decoded: Iterable[str | Path],
     given: Mapping[str, Mapping[str, float]],
     manifests: Iterable[str | Path] = (),
+    steered: Iterable[str | Path] = (),
 ) -> dict[str, Expected]:
     """λ and expected levels of each policy.
 
     A selection among candidates records its λ, which need not be a palette's, and its exact
     expectation over the candidates. A policy that is trained for a palette, or sampled for it, uses
     the λ for K → ∞ (`lam_train`), and is expected to give the levels of p_λ. Where λ moved while it
-    was trained, so that it reaches these levels, λ is the one at the end. Without a palette it uses
-    the λ that the config gives, and its level is not known in advance.
+    was trained, or before it was sampled, so that it reaches these levels, λ is the one at the end.
+    Without a palette it uses the λ that the config gives, and its level is not known in advance.
 
     Args:
         policies: policy (`family/variant`) → name of the palette that it realises, or None.
@@ -57,6 +58,7 @@ def read_expected(
             among candidates.
         given: policy → value → λ that the config gives.
         manifests: of trained policies, `…/{family}/{variant}.json`.
+        steered: λ of sampled policies that was moved, `…/{family}/{variant}/lam.json`.
 
     Raises:
         InputError: if a table does not record its λ and expected levels.
@@ -74,6 +76,10 @@ def read_expected(
         record = json.loads(path.read_text(encoding="utf-8"))["record"]
         if "closed_loop" in record and policy in found:
             found[policy] = replace(found[policy], lam=record["closed_loop"]["lam"])
+    for path in map(Path, steered):
+        policy = policy_of(path).name
+        lam = json.loads(path.read_text(encoding="utf-8"))["lam"]
+        found[policy] = replace(found[policy], lam=lam)
     for path in map(Path, decoded):
         record = read_settings(path)
         if not {"lam", "expected"} <= set(record):

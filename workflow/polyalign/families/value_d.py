@@ -8,6 +8,9 @@ from polyalign.families import Family, Policy
 from polyalign.families.options import LamOptions, Training, lam_policies
 from polyalign.settings import Count, Names, Positive
 
+ROUNDS, ANSWERS = 16, 256
+"""Rounds in which λ is moved, and answers that are drawn and scored in one."""
+
 
 class ValueTraining(Training):
     """How the study's value model is trained, one for all λ."""
@@ -37,11 +40,20 @@ class Settings(ValueTraining, LamOptions):
     """Draw each token from p0(v) exp(V(text v, λ) − V(text, λ)), where V is the soft value of an
     unfinished response: log E[exp(λ·r of the whole response)] under p0. One value model for all λ
     is trained on the base model's candidates and their rewards: λ is its input, and a new palette
-    needs no training. No reward is computed while it decodes. λ is the palette's λ for training.
+    needs no training. No reward is computed while it decodes. λ starts as the palette's λ for
+    training, and moves until the policy realises the palette on prompts of the fit (`adapt`).
 
     Reference: Yang and Klein: FUDGE: controlled text generation with future discriminators.
     arXiv 2104.05218, 2021.
     """
+
+    adapt: bool = Field(
+        default=True,
+        description="Move λ of a palette, before the policy is sampled, until its answers to "
+        "prompts of the fit realise the levels of the palette: "
+        f"{ROUNDS} rounds of {ANSWERS} answers, which are drawn and scored. false: keep "
+        "the palette's λ for training.",
+    )
 
 
 def policies(settings: Settings) -> list[Policy]:
@@ -50,7 +62,11 @@ def policies(settings: Settings) -> list[Policy]:
     return [
         replace(
             policy,
-            settings={name: one for name, one in policy.settings.items() if name not in training},
+            settings={
+                name: one
+                for name, one in policy.settings.items()
+                if name not in training and (name != "adapt" or policy.palette)
+            },
             uses_pool=True,
         )
         for policy in lam_policies("value-d", settings)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from string import Formatter
 
 from polyalign import families
+from polyalign.families.value_d import ANSWERS, ROUNDS
 from polyalign.plan import work
 from polyalign.plan.counts import CHARACTERS, Counts, counts
 from polyalign.plan.forecast import Planned, stage_of
@@ -110,11 +111,13 @@ def _scored(
     study: Study, stage: str, wildcards: Mapping[str, str], counted: Counts
 ) -> dict[str, float]:
     """Value → texts that a job scores with it, at most."""
-    if stage not in ("annotate", "generate_guided", "train"):
+    if stage not in ("annotate", "generate_guided", "steer", "train"):
         return {}
     policy = policy_named(study, wildcards)
     if stage == "annotate":
         return {wildcards["value"]: work.texts_of(study, policy, counted)[0]}
+    if stage == "steer":
+        return dict.fromkeys(study.weighed(policy), float(ROUNDS * ANSWERS))
     if stage == "generate_guided" and not families.family(policy.family).learns:
         rows, _ = work.texts_of(study, policy, counted)
         return dict.fromkeys(study.weighed(policy), work.guided_texts(study, policy, rows))

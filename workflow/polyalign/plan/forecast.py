@@ -44,6 +44,7 @@ CHAIN = (
     ("annotate pool",),
     ("solve",),
     ("train", "value_model"),
+    ("steer",),
     ("generate",),
     ("annotate",),
     ("merge",),

@@ -40,6 +40,7 @@ def jobs(study: Study) -> Iterator[tuple[str, dict[str, str]]]:
     yield from (("reward_model", {"variant": name}) for name in study.reward_models)
     if study.value_training:
         yield "value_model", {}
+    yield from (("steer", _of(policy)) for policy in study.steered)
     yield from (("train", _of(policy)) for policy in study.of_kind("train"))
     for policy in [POOL, BASE, *study.of_kind("train"), *study.of_kind("sample")]:
         guided = policy in study.of_kind("sample")

@@ -36,7 +36,7 @@ def priority(study: Study, stage: str, wildcards: Mapping[str, str]) -> int:
         return 2 * STEP
     need = (
         STAGES[stage].need(study, wildcards)
-        if stage in ("train", "value_model", "generate_guided")
+        if stage in ("train", "value_model", "steer", "generate_guided")
         else None
     )
     return min(round(need.seconds), STEP) if need else 0

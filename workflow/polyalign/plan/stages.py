@@ -327,11 +327,37 @@ def _guided_inputs(study: Study, wildcards: Wildcards) -> Inputs:
         guides = {"value_model": trained_model(study, VALUE)}
     else:
         guides = {"rewards": reward_models(study, study.weighed(policy))}
+    steered = {"steered": paths(study).steered(policy)}
     return {
         "prompts": paths(study).file("prompts.parquet"),
         "base": base_model(study),
-        **palette_of(study, policy),
+        **(steered if policy in study.steered else palette_of(study, policy)),
         **guides,
+    }
+
+
+def _steer_settings(study: Study, wildcards: Wildcards) -> Settings:
+    policy = policy_named(study, wildcards)
+    return {
+        "policy": policy.name,
+        "model": model_settings(study),
+        "value_model": paths(study).model(VALUE),
+        "values": {name: study.scorer(name) for name in study.weighed(policy)},
+        "template": study.prompts.template,
+        "sampling": sampling_rule(study),
+        "batch_size": resources.responses_at_once(study),
+        "seed": study.seed,
+    }
+
+
+def _steer_inputs(study: Study, wildcards: Wildcards) -> Inputs:
+    policy = policy_named(study, wildcards)
+    return {
+        "prompts": paths(study).file("prompts.parquet"),
+        "base": base_model(study),
+        "value_model": trained_model(study, VALUE),
+        "rewards": reward_models(study, study.weighed(policy)),
+        **palette_of(study, policy),
     }
 
 
@@ -756,6 +782,8 @@ def _tables_inputs(study: Study, wildcards: Wildcards) -> Inputs:
         "trained": [
             paths(study).manifest(policy) for policy in study.of_kind("train") if policy.palette
         ],
+        # The same of guided policies.
+        "steered": [paths(study).steered(policy) for policy in study.steered],
         **({"seeds": paths(study).table("seeds")} if study.repeated else {}),
     }
 
@@ -909,6 +937,15 @@ STAGES = {
         environment="models",
         libraries="models",
         need=lambda study, wildcards: resources.generate(study, policy_named(study, wildcards)),
+    ),
+    "steer": Stage(
+        "steer",
+        _steer_settings,
+        _steer_inputs,
+        values=lambda study, wildcards: study.weighed(policy_named(study, wildcards)),
+        environment="models",
+        libraries="models",
+        need=lambda study, wildcards: resources.steer(study, policy_named(study, wildcards)),
     ),
     "annotate": Stage(
         "annotate",

@@ -118,6 +118,7 @@ def known_files(study: Study) -> Iterator[str]:
         yield paths.lam(palette)
     for policy in study.evaluated:
         yield from (paths.rewards(policy), paths.levels(policy), paths.winrate(policy))
+    yield from map(paths.steered, study.steered)
     for model in _models(study):
         yield from (paths.model(model), paths.manifest(model), paths.metrics(model))
 

@@ -16,6 +16,7 @@ from polyalign import families
 from polyalign.data.packages import resolve
 from polyalign.errors import InputError
 from polyalign.families import BASE, POOL, Policy
+from polyalign.families.value_d import ANSWERS, ROUNDS
 from polyalign.palettes.record import raised_values
 from polyalign.plan import resources, stages
 from polyalign.plan.counts import Counts, template_tokens
@@ -305,8 +306,10 @@ def of_job(study: Study, stage: str, wildcards: Mapping[str, str], counts: Count
         return _reward_model(study, wildcards["variant"], counts)
     if stage == "value_model":
         return _value_model(study, counts)
-    if stage in ("generate", "generate_guided", "annotate", "train"):
+    if stage in ("generate", "generate_guided", "steer", "annotate", "train"):
         policy = stages.policy_named(study, wildcards)
+        if stage == "steer":
+            return _steer(study, policy, counts)
         if stage == "train":
             return _train(study, policy, counts)
         if stage == "annotate":
@@ -444,6 +447,17 @@ def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
         tokens = guided * (prompt + counts.response / 2 if scorer.encoder else 1)
         steps = math.ceil(rows / batch) * math.ceil(new / every)
         work += reading(scorer, tokens, steps, spec["dtype"], head=False)
+    return work
+
+
+def _steer(study: Study, policy: Policy, counts: Counts) -> Work:
+    """Draw answers, and score them, round by round."""
+    shape, dtype, device = _base(study)
+    rows = ROUNDS * ANSWERS
+    work = Work(start=MODEL, disk=_bytes(shape, dtype), dtype=dtype, device=device)
+    work += _drawing(study, counts, shape, rows, resources.responses_at_once(study))
+    for name in dict.fromkeys(study.read_with[name] for name in study.weighed(policy)):
+        work += _scoring(study, name, rows, rows, counts, shared=False)
     return work
 
 

@@ -173,6 +173,11 @@ class Study(Strict):
         return [made for made in self.all_policies.values() if family(made.family).kind == kind]
 
     @property
+    def steered(self) -> list[Policy]:
+        """The policies whose λ is moved before they are sampled, until they realise the palette."""
+        return [policy for policy in self.of_kind("sample") if policy.settings.get("adapt")]
+
+    @property
     def value_training(self) -> ValueTraining | None:
         """How the study's value model is trained; None if no family samples with one."""
         for section in self.policies.values():

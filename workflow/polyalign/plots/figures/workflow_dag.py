@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FIGURE = FigureSpec(needs=("jobs",))
 STAGES = {  # stage → how the names of its rules start; the first that fits
     "models and rewards": ("base_model", "reward_model"),
-    "policies": ("train", "value_model", "decode", "generate_"),
+    "policies": ("train", "value_model", "steer", "decode", "generate_"),
     "samples, scored": ("generate", "annotate", "merge", "import"),
     "λ of palettes": ("solve", "diagnose", "explore"),
     "judged": ("levels", "winrate", "tables", "families", "mixing", "seeds", "judge"),
