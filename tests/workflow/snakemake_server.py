@@ -49,4 +49,5 @@ if __name__ == "__main__":
         import_module(name)
     assert not any(name.partition(".")[0] == "polyalign" for name in sys.modules)
     gc.freeze()
+    gc.set_threshold(10_000)
     serve()

@@ -17,15 +17,22 @@ from polyalign.plan.shown import ON_PAGE
 from polyalign.study import load
 
 Plan = Callable[..., str]
+# Which script a job runs, and how: no process that has imported its libraries is needed here.
 SCRIPT = 'shlex.quote(f"{root}/workflow/scripts/{STAGES[stage].script}.py")'
+PRELOADED = 'f"python -m polyalign.runtime.preloaded {libraries}"'
 
 
 def stand_in(folder: Path) -> Path:
     """Let the stand-in do the work of all scripts in this checkout."""
     source = folder / "workflow/polyalign/plan/command.py"
     text = source.read_text()
-    assert SCRIPT in text
-    source.write_text(text.replace(SCRIPT, 'f"{root}/fake_job.py {STAGES[stage].script}"'))
+    for old, new in (
+        (SCRIPT, 'f"{root}/fake_job.py {STAGES[stage].script}"'),
+        (PRELOADED, '"python"'),
+    ):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    source.write_text(text)
     shutil.copy(Path(__file__).parent / "fake_job.py", folder)
     return folder
 

@@ -16,7 +16,7 @@ from polyalign.train.inputs import TrainingInputs
 
 MISS, NATS = 0.02, 0.05  # what the closed loop must reach: sd of the base model, KL in nats
 LONG = {
-    "ppo": {"steps": 400, "batch_size": 128, "learning_rate": 1e-3, "log_every": 100},
+    "ppo": {"steps": 400, "batch_size": 256, "learning_rate": 1e-3, "log_every": 100},
     "rloo": {"steps": 160, "batch_size": 256, "generations": 16, "learning_rate": 3e-3,
              "log_every": 40},
 }  # fmt: skip
