@@ -44,6 +44,7 @@ from polyalign.train.closed_loop import ClosedLoop, group_covariance
 from polyalign.train.divergence import check_number
 from polyalign.train.inputs import Run, TrainingInputs
 from polyalign.train.loading import adapted, load
+from polyalign.train.steering import steered
 
 WEIGHTS = "model.safetensors"
 # The critic's share of the loss; it only matters where gradients are clipped.
@@ -370,7 +371,7 @@ def train_ppo(task: rl.Task, section: Ppo, run: Run, output: Path) -> dict[str, 
         trainer, tokenizer, output, run.work, settings, model=actor.policy
     )
     exact = rl.is_exact(task.sampling)
-    return {**record, "exact_target": exact, **rl.steered(trainer.loop)}
+    return {**record, "exact_target": exact, **steered(trainer.loop)}
 
 
 def trainer_arguments(
