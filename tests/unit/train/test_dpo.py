@@ -28,7 +28,7 @@ from transformers import AutoTokenizer
 from polyalign.data.preferences import read_pairs
 from polyalign.errors import InputError
 from polyalign.families import dpo as declared
-from polyalign.families.dpo import Dpo, Labelled, Mixed, Settings
+from polyalign.families.dpo import Dpo, Labelled, Labels, Mixed, Settings
 from polyalign.families.options import Lora
 from polyalign.models.endings import Endings
 from polyalign.runtime.job import Job
@@ -308,7 +308,7 @@ def test_the_trainer_takes_the_settings_of_a_policy():
     section = Mixed(**json.loads(json.dumps(mixed.settings)))
     assert (section.beta, section.mixture) == (0.3, {"a": 0.5, "b": 0.5})
     assert (section.test_pairs, section.epochs, section.lora) == (7, 2, Lora(rank=4))
-    assert Dpo(**json.loads(json.dumps(labelled.settings))) == Dpo(pairs=9, **options)
+    assert Labels(**json.loads(json.dumps(labelled.settings))) == Labels(pairs=9, **options)
     with pytest.raises(ValidationError, match="beta"):
         Dpo(**mixed.settings)
 

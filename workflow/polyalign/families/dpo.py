@@ -62,10 +62,27 @@ class Labels(TrainingOptions):
         default=32, description="Pairs in one step, or prompts with all their candidates."
     )
 
+    adapt: bool = Field(
+        default=False,
+        description="Move λ while training, with the listwise loss, until the policy realises the "
+        "levels of the palette, starting from the palette's λ for training. Its candidates say "
+        "what it realises, before it learns from them; so there is one pass. false: keep that λ.",
+    )
+
+    @model_validator(mode="after")
+    def _fresh_candidates(self) -> Self:
+        if self.adapt and (self.pairs or self.epochs > 1):
+            what = "pairs" if self.pairs else f"epochs {self.epochs}"
+            raise ValueError(
+                f"has adapt with {what}; expected all candidates, once, which say what the policy "
+                f"realises until it has learnt from them; remove {what.split()[0]}, or adapt"
+            )
+        return self
+
     @property
     def judges_checkpoints(self) -> bool:
-        """The listwise loss judges them on held-out prompts."""
-        return self.pairs is None
+        """The listwise loss judges them on held-out prompts, if λ stays."""
+        return self.pairs is None and not self.adapt
 
 
 class Labelled(Labels, Palettes):

@@ -142,6 +142,18 @@ def limit_moments(base: Base, lam: np.ndarray, *, order: int = 2) -> LimitMoment
     return LimitMoments(np.concatenate(log_z), np.concatenate(levels), share)
 
 
+def limit_level(weight: np.ndarray, rewards: np.ndarray) -> np.ndarray:
+    """Level (k,) for infinitely many candidates of any policy at one prompt.
+
+    Args:
+        weight: (K,) proportional to policy / p0 at candidates drawn from p0, with sum 1.
+        rewards: (K, k).
+    """
+    mass = np.full((len(weight), 1), 1 / len(weight))
+    sums = (weight[:, None] * rewards).T[:, :, None]
+    return np.asarray(_jackknifed(weight[:, None], mass, sums, 2)[1][:, 0])
+
+
 def solve_limit(
     base: Base, target: np.ndarray, start: np.ndarray, *, order: int = 2
 ) -> Limit | None:

@@ -1,8 +1,11 @@
 """Training on the base model's candidates of each prompt, weighted by λ·r: what the losses share.
 
-A tenth of the prompts is held out. They judge the model at every checkpoint, and the checkpoint
-with the least loss on them becomes the model: a few thousand candidates are learnt by heart within
-a few passes, and then the KL to the base model grows without reward.
+Where λ stays, a tenth of the prompts is held out. They judge the model at every checkpoint, and the
+checkpoint with the least loss on them becomes the model: a few thousand candidates are learnt by
+heart within a few passes, and then the KL to the base model grows without reward.
+
+Where λ moves, losses at two checkpoints are not of one λ, and there is one pass: each batch judges
+the model before it learns from it. So all prompts are trained on.
 """
 
 from pathlib import Path
@@ -23,9 +26,11 @@ from polyalign.models.logprobs import encode_responses
 from polyalign.palettes.record import lam_of
 from polyalign.settings import SamplingRule
 from polyalign.train import common
+from polyalign.train.closed_loop import Aim, ClosedLoop, aim_of
 from polyalign.train.inputs import Run, TrainingInputs
 from polyalign.train.loading import adapters, load
 from polyalign.train.parts import WholeBatches, fitting
+from polyalign.train.steering import steered
 
 HELD_OUT = 0.1
 """Share of the prompts that only judge, by hash of their text."""
@@ -41,14 +46,22 @@ def is_exact(sampling: SamplingRule) -> bool:
     return sampling.temperature == 1.0 and sampling.top_k == 0 and sampling.top_p == 1.0
 
 
-def scored_candidates(inputs: TrainingInputs) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The candidates to train on and those of the held-out prompts, with `score`: λ·r in nats."""
+def scored_candidates(
+    inputs: TrainingInputs, aim: Aim | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The candidates to train on and those of the held-out prompts.
+
+    With the column `score`, λ·r in nats, and for an aim with `rewards`, those of its values; then
+    no prompt is held out.
+    """
     palette, pool = inputs.palette, inputs.candidates
     if pool is None:
         raise TypeError("a palette's candidates are those of the pool")
     lam = lam_of(palette, "lam_train")
     rewards = pool[list(lam)].to_numpy(np.float64)
     frame = pool.assign(score=rewards @ np.array(list(lam.values())))
+    if aim:
+        return frame.assign(rewards=list(pool[aim.values].to_numpy(np.float64))), frame[:0]
     # Not by the hash of the prompt alone, which has taken the test split away already.
     aside = frame["prompt"].map(lambda prompt: split_of(f"judges {prompt}", HELD_OUT)) == "test"
     return frame[~aside], frame[aside]
@@ -126,8 +139,9 @@ def tokenise(
 class Collator:
     """Rows of data to one batch: their candidates below each other, padded on the right.
 
-    A row has `prompt_ids`, n `response_ids`, and n numbers each under `weights` and, if there are
-    any, `reference`. In the batch, `sizes` says how many candidates each row has.
+    A row has `prompt_ids`, n `response_ids`, n numbers under `weights` and, if there are any, under
+    `reference`, and n lists of numbers under `rewards`. In the batch, `sizes` says how many
+    candidates each row has.
     """
 
     def __init__(self, pad_token_id: int) -> None:
@@ -147,7 +161,7 @@ class Collator:
             batch["input_ids"][at, :end] = torch.tensor([*prompt, *ids])
             batch["attention_mask"][at, :end] = 1
             batch["labels"][at, len(prompt) : end] = torch.tensor(ids)
-        for name in ("weights", "reference"):
+        for name in ("weights", "reference", "rewards"):
             if name in rows[0]:
                 numbers = [number for row in rows for number in row[name]]
                 batch[name] = torch.tensor(numbers, dtype=torch.float32)
@@ -160,6 +174,8 @@ class CandidateTrainer(WholeBatches, SFTTrainer):
     A subclass has `rows` and `candidate_loss`. trl's own loss is the mean over tokens, without
     weights.
     """
+
+    loop: ClosedLoop | None = None
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **named: Any) -> Any:
         return dataset
@@ -176,6 +192,10 @@ class CandidateTrainer(WholeBatches, SFTTrainer):
             logprobs: (n,), log-probability of each candidate in nats.
             batch: what `Collator` makes.
         """
+        raise NotImplementedError
+
+    def steer_to(self, aim: Aim) -> None:
+        """Let λ move while training, towards the levels of an aim."""
         raise NotImplementedError
 
     def measure(self, **numbers: torch.Tensor) -> None:
@@ -253,7 +273,8 @@ def train_policy(
     Returns:
         The record of `train_on_candidates`, and whether its optimum is p_λ (`exact_target`).
     """
-    frame, held_out = scored_candidates(inputs)
+    aim = aim_of(inputs.palette) if inputs.settings.get("adapt") else None
+    frame, held_out = scored_candidates(inputs, aim)
     record = train_on_candidates(
         kind,
         inputs.model["source"],
@@ -265,6 +286,7 @@ def train_policy(
         template=inputs.template,
         max_new_tokens=inputs.sampling["max_new_tokens"],
         revision=inputs.model["revision"],
+        aim=aim,
     )
     return {**record, "exact_target": is_exact(SamplingRule(**inputs.sampling))}
 
@@ -281,6 +303,7 @@ def train_on_candidates(
     template: str,
     max_new_tokens: int | None,
     revision: str | None = None,
+    aim: Aim | None = None,
 ) -> dict[str, Any]:
     """Train a model on weighted candidates.
 
@@ -295,11 +318,13 @@ def train_on_candidates(
         template: text around a prompt, with `{prompt}`; the response follows after a space.
         max_new_tokens: longest response in tokens, end token included (None: the model's limit).
         revision: of the base model on the hub.
+        aim: the levels that λ is steered to while training; the candidates then have the column
+            `rewards`, and the trainer steers. None: λ is that of the scores.
 
     Returns:
         The record of `common.train_and_save`, with `counts` of the candidates and, with held-out
         prompts, `judged`: their number `prompts`, the step `step` of the model that was taken, and
-        its `loss` on them.
+        its `loss` on them; with an aim `closed_loop`.
 
     Raises:
         InputError: if model, tokenizer, template, candidates or batch do not fit.
@@ -340,8 +365,10 @@ def train_on_candidates(
         processing_class=tokenizer,
         peft_config=adapters(section.lora, run, "CAUSAL_LM", revision),
     )
+    if aim:
+        trainer.steer_to(aim)
     record = common.train_and_save(trainer, tokenizer, output, run.work, settings)
-    record["counts"] = counts["train"]
+    record |= {"counts": counts["train"], **steered(trainer.loop)}
     if judged:
         record["judged"] = {
             "prompts": held_out["prompt_id"].nunique(),

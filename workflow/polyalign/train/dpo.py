@@ -20,7 +20,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from polyalign.data.pair_counts import said_of
 from polyalign.data.preferences import mixture, read_pairs
 from polyalign.errors import InputError
-from polyalign.families.dpo import Dpo, Mixed
+from polyalign.families.dpo import Dpo, Labels, Mixed
 from polyalign.models.endings import Endings, endings
 from polyalign.models.logprobs import response_logprobs
 from polyalign.palettes.record import lam_of
@@ -38,9 +38,7 @@ JUDGED_AT_ONCE = 64
 
 def train(inputs: TrainingInputs, output: Path) -> dict[str, Any]:
     """Train the policy's model into `output`; returns the record of the training."""
-    if "pairs" in inputs.settings and inputs.settings["pairs"] is None:
-        return listwise.train(inputs, output)
-    section: Dpo
+    section: Dpo | Labels
     test = None
     if inputs.preferences:
         mixed = Mixed(**inputs.settings)
@@ -49,8 +47,11 @@ def train(inputs: TrainingInputs, output: Path) -> dict[str, Any]:
         if mixed.test_pairs:
             test, facts["read_test"] = held_out_pairs(mixed, inputs.held_out, inputs.seed)
     else:
-        section, beta = Dpo(**inputs.settings), 1.0
-        pairs, facts = labelled_pairs(inputs, section.pairs)
+        labels = Labels(**inputs.settings)
+        if labels.pairs is None:
+            return listwise.train(inputs, output)
+        section, beta = labels, 1.0
+        pairs, facts = labelled_pairs(inputs, labels.pairs)
     record = train_dpo(
         inputs.model["source"],
         pairs,
@@ -303,7 +304,7 @@ def margins(trainer: DPOTrainer, pairs: datasets.Dataset) -> np.ndarray:
 def train_dpo(
     model: str,
     pairs: pd.DataFrame,
-    section: Dpo,
+    section: Dpo | Labels,
     run: Run,
     output: Path,
     *,

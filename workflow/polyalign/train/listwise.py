@@ -13,6 +13,12 @@ another β the optimum would be p0 exp(λ·r / β), so β is 1 and no option.
 It is InfoNCA of Chen et al. 2024 (Noise contrastive alignment of language models with explicit
 rewards, arXiv 2402.05369) with the rewards λ·r and α = β = 1, and for K = 2 it is DPO
 with soft labels. trl has it for pairs at most.
+
+A model that cannot follow λ·r in all places stays behind p_λ. So λ may move (`closed_loop`), and
+nothing is sampled for it. The candidates of a batch are fresh draws of p0 until the model learns
+from them, and what they give p_λ more than the policy, Σ (w − v) r, is how far it stays behind.
+The levels of p_λ themselves are known from all prompts, so those of the policy are too, and with
+little noise: where w = v there is none. All are for K → ∞, as λ for training is (`map.limit`).
 """
 
 from pathlib import Path
@@ -25,8 +31,12 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 
 from polyalign.families.dpo import Labels
+from polyalign.map.base import Base
+from polyalign.map.limit import limit_level, limit_moments
 from polyalign.train.candidates import CandidateTrainer, by_prompt, train_policy
+from polyalign.train.closed_loop import Aim, ClosedLoop
 from polyalign.train.inputs import TrainingInputs
+from polyalign.train.steering import Measured
 
 
 def train(inputs: TrainingInputs, output: Path) -> dict[str, Any]:
@@ -36,6 +46,11 @@ def train(inputs: TrainingInputs, output: Path) -> dict[str, Any]:
 
 class ListwiseTrainer(CandidateTrainer):
     """The listwise loss; all candidates of a prompt in one row."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        # Levels (k,) of p_λ less those of the policy, at each prompt of a step.
+        self.behind: list[np.ndarray] = []
 
     @staticmethod
     def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -52,7 +67,28 @@ class ListwiseTrainer(CandidateTrainer):
                     "weights": np.exp(logs).tolist(),
                 }
             )
+            if "rewards" in frame:
+                found[-1]["rewards"] = [list(one) for one in frame["rewards"].to_numpy()[rows]]
         return found
+
+    def steer_to(self, aim: Aim) -> None:
+        """Let λ move while training: what each step's candidates say of the levels steers it."""
+        rewards = [np.array(one) for one in self.train_dataset["rewards"]]
+        prompts = np.repeat(np.arange(len(rewards)), [len(one) for one in rewards])
+        self.pool = Base(np.concatenate(rewards), prompts, "prompt")
+        per_process = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        batch = per_process * self.accelerator.num_processes
+        self.loop = ClosedLoop(aim, -(-len(rewards) // batch))
+        self.add_callback(Measured(self.loop, self.steer))
+
+    def steer(self, loop: ClosedLoop) -> None:
+        """Steer λ by the prompts of a step, of all processes."""
+        behind = np.mean(gather_object(self.behind), axis=0)
+        self.behind = []
+        moments = limit_moments(self.pool, loop.lam * self.pool.scale)
+        level = self.pool.raw(moments.share @ moments.levels) - behind
+        for name, number in loop.update(level, behind).items():
+            self._metrics["train"][name].append(number)
 
     def train(self, *arguments: Any, **named: Any) -> Any:
         """Train; the log-probabilities under the base model are computed before the first step.
@@ -88,6 +124,26 @@ class ListwiseTrainer(CandidateTrainer):
             in_order[at] = part
         return data.add_column("reference", in_order)
 
+    def steered_weights(
+        self, loop: ClosedLoop, ratio: torch.Tensor, batch: dict[str, Any]
+    ) -> list[torch.Tensor]:
+        """w of each prompt at the λ so far; keeps how far its policy is behind p_λ.
+
+        Args:
+            loop: has λ.
+            ratio: (n,), log π − log p0 of each candidate.
+            batch: with `rewards`, (n, k).
+        """
+        sizes, rewards = batch["sizes"].tolist(), batch["rewards"].double()
+        scores = rewards @ torch.tensor(loop.lam, device=rewards.device)
+        w, v = (
+            [part.softmax(0) for part in logs.double().split(sizes)] for logs in (scores, ratio)
+        )
+        for one, own, r in zip(w, v, rewards.split(sizes), strict=True):
+            goal, level = (limit_level(part.cpu().numpy(), r.cpu().numpy()) for part in (one, own))
+            self.behind.append(goal - level)
+        return [part.float() for part in w]
+
     def candidate_loss(self, logprobs: torch.Tensor, batch: dict[str, Any]) -> torch.Tensor:
         """Mean over the prompts of KL(w ‖ v), in nats.
 
@@ -96,8 +152,11 @@ class ListwiseTrainer(CandidateTrainer):
         """
         ratio = logprobs - batch["reference"]
         sizes = batch["sizes"].tolist()
+        weights = batch["weights"].split(sizes)
+        if self.loop:
+            weights = self.steered_weights(self.loop, ratio.detach(), batch)
         losses, spent = [], []
-        for log_v, w in zip(ratio.split(sizes), batch["weights"].split(sizes), strict=True):
+        for log_v, w in zip(ratio.split(sizes), weights, strict=True):
             v = log_v.log_softmax(0)
             losses.append(torch.nn.functional.kl_div(v, w, reduction="sum"))
             spent.append((v.exp() * (v + np.log(len(v)))).sum())

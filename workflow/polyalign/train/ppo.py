@@ -45,6 +45,7 @@ from polyalign.train.divergence import check_number
 from polyalign.train.inputs import Run, TrainingInputs
 from polyalign.train.loading import adapted, load
 from polyalign.train.parts import fitting
+from polyalign.train.steering import steered
 
 WEIGHTS = "model.safetensors"
 # The critic's share of the loss; it only matters where gradients are clipped.
@@ -372,7 +373,7 @@ def train_ppo(task: rl.Task, section: Ppo, run: Run, output: Path) -> dict[str, 
         trainer, tokenizer, output, run.work, settings, model=actor.policy
     )
     exact = rl.is_exact(task.sampling)
-    return {**record, "exact_target": exact, **rl.steered(trainer.loop)}
+    return {**record, "exact_target": exact, **steered(trainer.loop)}
 
 
 def trainer_arguments(

@@ -12,15 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
-from transformers.trainer_callback import ExportableState
+from transformers import AutoModelForCausalLM, Trainer
 
 from polyalign.data.cut_off import kept
 from polyalign.errors import InputError
@@ -36,6 +28,7 @@ from polyalign.train import common
 from polyalign.train.closed_loop import Aim, ClosedLoop, aim_of
 from polyalign.train.inputs import TrainingInputs
 from polyalign.train.loading import process_count, ready, take_own_gpu
+from polyalign.train.steering import Steering
 
 
 @dataclass(frozen=True)
@@ -96,32 +89,6 @@ def task_of(inputs: TrainingInputs) -> Task:
     )
 
 
-class Steering(TrainerCallback, ExportableState):
-    """Ends a training when its closed loop has arrived; the loop's state is in every checkpoint."""
-
-    def __init__(self, loop: ClosedLoop) -> None:
-        self.loop = loop
-
-    def state(self) -> dict[str, Any]:
-        """The state of the loop; the trainer writes it with its own."""
-        return self.loop.state()
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Go on from the state of the checkpoint, if there is one."""
-        # The trainer has it by the names of the callbacks, which its annotation does not say.
-        states: Any = state.stateful_callbacks
-        self.loop.restore(states[type(self).__name__])
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """End the training if the levels are met."""
-        if self.loop.arrived:
-            control.should_training_stop = True
-
-
 def closed_loop(task: Task, trainer: Trainer, batches: int) -> ClosedLoop | None:
     """The loop that steers λ of a training, if its task has an aim.
 
@@ -135,11 +102,6 @@ def closed_loop(task: Task, trainer: Trainer, batches: int) -> ClosedLoop | None
     loop = ClosedLoop(task.aim, batches)
     trainer.add_callback(Steering(loop))
     return loop
-
-
-def steered(loop: ClosedLoop | None) -> dict[str, Any]:
-    """What a record says of a training whose λ was steered: `closed_loop`."""
-    return {} if loop is None else {"closed_loop": loop.record()}
 
 
 def weighed(task: Task) -> dict[str, float]:

@@ -34,6 +34,7 @@ from polyalign.train.closed_loop import ClosedLoop, group_covariance
 from polyalign.train.inputs import Run, TrainingInputs
 from polyalign.train.loading import adapters, load, ready
 from polyalign.train.parts import fitting
+from polyalign.train.steering import steered
 
 PROMPT = "bare_prompt"
 
@@ -267,4 +268,4 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
     trainer.loop = rl.closed_loop(task, trainer, section.steps)
     record = common.train_and_save(trainer, tokenizer, output, run.work, settings)
     exact = rl.is_exact(task.sampling) and section.algorithm == "rloo"
-    return {**record, "exact_target": exact, **rl.steered(trainer.loop)}
+    return {**record, "exact_target": exact, **steered(trainer.loop)}
