@@ -78,4 +78,5 @@ def test_the_figure_of_the_jobs_is_drawn_again_where_their_numbers_change() -> N
     assert planned["jobs"]["annotate"] == len(study.values) * (2 + len(sampled))
     assert planned["jobs"]["plot"] == len(study.plots)
     assert job_graph_settings(sandbox()) == planned
-    assert job_graph_settings(sandbox(dpo={"palettes": ["hhh-60"]})) != planned
+    given = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["policies"]
+    assert job_graph_settings(sandbox(**given | {"map-d": {"palettes": ["hhh-60"]}})) != planned
