@@ -4,6 +4,7 @@ from polyalign.data.rewards_table import read_policies
 from polyalign.evaluate.clusters import judged_rows
 from polyalign.report.registry import TABLES
 from polyalign.report.render import write_table
+from polyalign.report.topics import by_soup
 from polyalign.runtime.job import Job, run
 
 
@@ -15,6 +16,7 @@ def main(
     policies: list[str],
     parts: dict[str, dict[str, float]],
     values: list[str],
+    labels: list[tuple[str, str]],
     bootstrap: int,
     seed: int,
 ) -> None:
@@ -22,7 +24,8 @@ def main(
     table = TABLES["mixing"].make(frames, parts, values, bootstrap=bootstrap, seed=seed)
     prompts = judged_rows(next(iter(frames.values())))["prompt_id"].nunique()
     said = caption.replace("{prompts}", f"{prompts} test prompts")
-    write_table(table, title, {"csv": job.outputs["table"], "html": job.outputs["page"]}, said)
+    files = {"csv": job.outputs["table"], "html": job.outputs["page"]}
+    write_table(by_soup(table, dict(labels)), title, files, said)
 
 
 if __name__ == "__main__":

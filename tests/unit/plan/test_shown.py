@@ -8,6 +8,7 @@ import yaml
 
 from polyalign import families
 from polyalign.plan import shown
+from polyalign.plan.jobs import job_graph_settings
 from polyalign.report.registry import TABLES
 from polyalign.study import Study, validate
 
@@ -66,3 +67,16 @@ def test_a_study_without_soups_or_seeds_has_no_table_of_them() -> None:
     assert shown.tables(sandbox()) == [name for name in TABLES if name not in ("judge", "seeds")]
     without = shown.tables(sandbox(rloo={"palettes": ["hhh-60"]}))
     assert without == [name for name in TABLES if name not in ("judge", "mixing", "seeds")]
+
+
+def test_the_figure_of_the_jobs_is_drawn_again_where_their_numbers_change() -> None:
+    study = sandbox()
+    planned = job_graph_settings(study)
+    made = [policy for policy in study.evaluated if policy.family not in ("map-d", "morl-d")]
+    sampled = [policy for policy in made if policy.family != "best-of"]
+    # The pool has two shards.
+    assert planned["jobs"]["annotate"] == len(study.values) * (2 + len(sampled))
+    assert planned["jobs"]["plot"] == len(study.plots)
+    assert job_graph_settings(sandbox()) == planned
+    given = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["policies"]
+    assert job_graph_settings(sandbox(**given | {"map-d": {"palettes": ["hhh-60"]}})) != planned

@@ -892,6 +892,9 @@ def test_paths_and_rounds_show_the_tables(drawn: list[Figure], tmp_path: Path) -
     hollow = [one for one in drawn[1].axes[0].lines if one.get_markerfacecolor() == "none"]
     assert tuple(*hollow[0].get_xydata()) == pytest.approx((5, at_once))
     assert len(hollow) == len(figure_study.LABELS)
+    for axes in drawn[1].axes:
+        (reached,) = axes.patches
+        assert (reached.get_y(), reached.get_height()) == (0, axes.get_ylim()[1])
 
 
 def test_lambda_in_the_plane(drawn: list[Figure], tmp_path: Path) -> None:

@@ -181,6 +181,18 @@ def test_prompts_sort_by_gains_and_losses(driver: Any) -> None:
     assert {one.text for one in same} == {"the same answer as base/base"}
 
 
+def test_a_policys_name_leads_to_its_answers(driver: Any) -> None:
+    table = driver.find_element(By.CSS_SELECTOR, "#which-policies-are-better table")
+    link = table.find_element(By.LINK_TEXT, "dpo/x")
+    driver.execute_script("arguments[0].click()", link)
+    assert driver.current_url.endswith("#answers")
+    chosen = "return ['policy', 'order'].map(n => document.querySelector(`[name=${n}]`).value)"
+    assert driver.execute_script(chosen) == ["dpo/x", "gains"]
+    assert prompts(driver) == ["<i>b</i>?", "<i>a</i>?", "<i>d</i>?"]
+    pick = "const s = document.querySelector('[name=order]'); s.value = 'identifier';"
+    driver.execute_script(f"{pick} s.dispatchEvent(new Event('input'))")
+
+
 def test_tables_sort_by_keyboard_with_what_is_missing_last(driver: Any) -> None:
     box = driver.find_element(By.CSS_SELECTOR, "#which-policies-are-better table")
     head = box.find_elements(By.CSS_SELECTOR, "th")[3]

@@ -15,6 +15,7 @@ from polyalign.report import tables
 from polyalign.report.printed import Printed, Topics
 from polyalign.report.registry import TABLES
 from polyalign.report.tables import StudyTables
+from polyalign.report.topics import by_soup
 
 LABELS = {"helpful": "Helpful", "humor": "Humor"}
 SPREAD = Spread(3, 0.023, {"humor": 0.12, "helpful": 0.4}, {"humor": 0.031, "helpful": 0.02})
@@ -88,23 +89,32 @@ def test_levels_show_as_many_digits_as_are_known() -> None:
         assert row[2] == cell
 
 
-def test_realised_quantiles_with_and_without_the_mean_of_maintained_values() -> None:
+def test_realised_quantiles_have_the_mean_of_maintained_values_and_none_among_ties() -> None:
+    base = by_value(mean=[0, 0], base_quantile=[0.5, 0.5], q50=[1, 2], q90=[1, 3])
     table = by_value(mean=[-0.92834, 12.3456], base_quantile=[0.5, 0.7])
-    shown = tables.realised_quantiles(study(levels={"dpo/a": table}, maintained=["humor"]))
-    assert shown.head == ["Variant", "Family", "Policy", "Helpful", "Humor"]
-    assert shown.rows == [
-        ["all values", "dpo", "a", "70.0", "50.0"],
-        ["maintained at mean", "dpo", "a", "70.0", "mean -0.9283"],
-    ]
-    assert shown.numbers["helpful_base_quantile"].tolist() == [0.7, 0.7]
-    assert shown.numbers["humor_base_quantile"][0] == 0.5
-    assert math.isnan(shown.numbers["humor_base_quantile"][1])
-    assert math.isnan(shown.numbers["humor_mean"][0])
-    assert shown.numbers["humor_mean"][1] == -0.92834
-    assert "helpful_mean" not in shown.numbers
-    assert shown.numbers["shown"].tolist() == ["all values", "maintained at mean"]
-    assert shown.texts == 3
-    assert len(tables.realised_quantiles(study(levels={"dpo/a": table})).rows) == 1
+    levels = {"base/base": base, "dpo/a": table}
+    shown = tables.realised_quantiles(study(levels=levels, maintained=["humor"]))
+    assert shown.head == ["Family", "Policy", "Helpful", "Humor"]
+    assert shown.rows[1] == ["dpo", "a", "70.0", "– (mean -0.9283)"]
+    assert shown.numbers["humor_base_quantile"].tolist() == [0.5, 0.5]
+    assert shown.numbers["humor_mean"].tolist() == [0, -0.92834]
+    untied = {**levels, "base/base": base.assign(q90=[2, 3])}
+    assert tables.realised_quantiles(study(levels=untied)).rows[1] == ["dpo", "a", "70.0", "50.0"]
+
+
+def test_a_soup_stands_beside_the_mean_of_its_parts() -> None:
+    frame = pd.DataFrame(
+        {
+            "family": "soup", "variant": ["x", "x", "y"], "parts": ["a + b", "a + b", "c"],
+            "value": ["humor", "helpful", "humor"], "level": 1.5, "linear": 1.25, "defect": 0.25,
+            "se": 0.1, "low": 0.05, "high": 0.45,
+        }
+    )  # fmt: skip
+    shown = by_soup(frame, {"humor": "Humor", "helpful": "Helpful"})
+    assert list(shown.parts) == ["soup/x = a + b", "soup/y = c"]
+    row = ["1.5", "1.25", "0.25 (0.05 to 0.45)"]
+    assert shown.parts["soup/x = a + b"].rows == [["Humor", *row], ["Helpful", *row]]
+    assert shown.frame is frame
 
 
 def test_maintained_values_show_their_mean() -> None:

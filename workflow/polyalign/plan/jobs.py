@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from polyalign import plots
 from polyalign.families import BASE, POOL, Policy
@@ -59,7 +60,7 @@ def rule_of_job(stage: str, wildcards: dict[str, str]) -> str:
     return f"explore_{wildcards['name']}" if stage == "explore" else stage
 
 
-def job_graph_settings(study: Study) -> dict[str, object]:
+def job_graph_settings(study: Study) -> dict[str, Any]:
     """What decides which jobs a study has, and what they hand to each other."""
     return {
         "jobs": Counter(rule_of_job(*job) for job in jobs(study)),

@@ -854,6 +854,7 @@ def _mixing_settings(study: Study, wildcards: Wildcards) -> Settings:
         "caption": shown.captions(study)["mixing"],
         "policies": [policy.name for policy in shown.mixed(study)],
         "parts": {policy.name: policy.settings["weights"] for policy in shown.soups(study)},
+        "labels": list(study.labels.items()),
         **_measured(study, wildcards),
     }
 

@@ -51,7 +51,8 @@ def label_points(
         spot = room.best(
             scale * _along(ends), _half(label, scale), own=list(axes.lines).index(line)
         )
-        label.set_position(axes.transData.inverted().transform(spot / scale))
+        x, y = axes.transData.inverted().transform(spot / scale)
+        label.set_position((x, y))
     for text, place, colour in zip(texts, places, colours, strict=True):
         label = axes.annotate(
             text,
@@ -67,16 +68,18 @@ def label_points(
         label.set_in_layout(False)
         spot = scale * axes.transData.transform(place)
         shift = room.best(spot + _shifts(), _half(label, scale), spot) - spot
-        label.set_position(tuple(shift))
+        label.set_position((shift[0], shift[1]))
+        assert label.arrow_patch is not None
         label.arrow_patch.set_visible(math.hypot(*shift) > RADII[0] + 0.1)
 
 
 def _half(label: "Text", scale: float) -> "np.ndarray":
     """Half the width and height of a text with a little air, in points."""
+    import numpy as np
     from matplotlib.text import Text
 
     box = Text.get_window_extent(label)
-    return 0.5 * scale * box.size + 0.4
+    return 0.5 * scale * np.array([box.width, box.height]) + 0.4
 
 
 class _Room:

@@ -91,6 +91,19 @@ const order = () => {
   at = 0;
   draw();
 };
+// A policy's name in a table leads to its answers, largest gains first.
+for (const cell of document.querySelectorAll("td.name")) {
+  const place = data.policies.indexOf(cell.textContent);
+  if (place < 0 || field.contains(cell)) continue;
+  const link = make("a", cell.textContent);
+  link.href = "#answers";
+  link.addEventListener("click", () => {
+    find("policy").selectedIndex = place;
+    find("order").value = "gains";
+    order();
+  });
+  cell.replaceChildren(link);
+}
 ["words", "order", "policy", "value"].forEach(name => find(name).addEventListener("input", order));
 find("before").addEventListener("click", () => { at -= AT_ONCE; draw(); });
 find("after").addEventListener("click", () => { at += AT_ONCE; draw(); });

@@ -43,7 +43,8 @@ def model_facts(record: Mapping[str, Any]) -> dict[str, float | str]:
     chance = "; chance is 0.5" if number.endswith("pairs") else ""
     of_accuracy = f"accuracy (on {number}{chance})"
     for name, fact in judged.items():
-        facts[of_accuracy if name == "accuracy" else NAMES.get(name, name)] = fact
+        named = of_accuracy if name == "accuracy" else NAMES.get(str(name), str(name))
+        facts[named] = fact
     sets = {**record.get("read", {})}
     sets |= {f"{name}, held out": counts for name, counts in record.get("read_test", {}).items()}
     for name, counts in sets.items():

@@ -614,7 +614,7 @@ def _worth(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> str:
                     number(found.pareto_k),
                 ]
             )
-    head = ["Palette", "Value", "λ", "95 % interval", "λ for training", "Predicted level"]
+    head = ["Palette", "Value", "λ", "95 % interval", "λ for training", "Solution on test"]
     head += ["Re-weighting", "KKT", "ESS", "Largest weight", "Pareto k"]
     return table(head, rows, search=True)
 
@@ -633,11 +633,11 @@ def _of_lam(palettes: Mapping[str, Palette], labels: Mapping[str, str]) -> list[
     return [
         "<h3>Diagnostics of each λ</h3>",
         "<p>λ is that of the solution, with its 95 % interval clustered by prompt. Training and "
-        "guided sampling use the λ in the fifth column, with its own interval. The predicted "
-        "level is that of the solution on test prompts. Re-weighting belongs to MAP's joint form "
-        "alone: the share of its gain that would only come from choosing prompts, which no policy "
-        "can do. KKT is the largest residual of the optimality conditions. A Pareto k above 0.7 "
-        "says that the tail of the weights is too heavy to trust the levels.</p>",
+        "guided sampling use the λ in the fifth column, with its own interval. Re-weighting "
+        "belongs to MAP's joint form alone: the share of its gain that would only come from "
+        "choosing prompts, which no policy can do. KKT is the largest residual of the optimality "
+        "conditions. A Pareto k above 0.7 says that the tail of the weights is too heavy to trust "
+        "the levels.</p>",
         _worth(palettes, labels),
     ]
 

@@ -117,9 +117,9 @@ TABLES = {
         "realised levels as quantiles of the base model",
         "polyalign.report.tables:realised_quantiles",
         "Realised levels as quantiles of the base model's rewards: the share of these rewards that "
-        "is below the policy's mean on {prompts}, in per cent; ties count half. The first rows "
-        "show it for all values, the others show the policy's mean itself for the values that are "
-        "only maintained.",
+        "is below the policy's mean on {prompts}, in per cent; ties count half. Values that are "
+        "only maintained have the policy's mean beside it. A dash: at least 4 of 10 rewards of the "
+        "base model are one number, of which no share says anything.",
     ),
     "families": Table(
         "families of policies",
@@ -165,10 +165,11 @@ TABLES = {
     "mixing": Table(
         "soups against the mean of their parts",
         "polyalign.evaluate.linearity:defects",
-        "Averaged parameters against averaged levels, on {prompts}. `linear` is the weighted mean "
-        "of the levels of the models that a soup is made of. `defect` is the soup's own level "
-        "minus this mean, with a standard error and a 95 % bootstrap interval over prompts. It is "
-        "0 for a soup that only interpolates.",
+        "Averaged parameters against averaged levels, on {prompts}. The mean of the parts is that "
+        "of the levels of the models that a soup is made of, weighted as the soup weights them; "
+        "the CSV calls it `linear`. The difference (`defect`) is the soup's own level minus this "
+        "mean, with a 95 % bootstrap interval over prompts. It is 0 for a soup that only "
+        "interpolates.",
         printed=False,
         rule="mixing",
     ),

@@ -126,30 +126,30 @@ def levels(study: StudyTables) -> Printed:
 def realised_quantiles(study: StudyTables) -> Printed:
     """Levels as quantiles of the base model's rewards, in per cent: one row per policy.
 
-    Every policy has two rows: for all values, and with the level itself of the values that are only
-    maintained. The numbers are `shown`, `family`, `variant`, then for each value V
-    `V_base_quantile`, and for each maintained one `V_mean`; NaN where the other one is shown.
+    Values that are only maintained have their level beside it, and those of whose rewards many are
+    one number have no quantile. The numbers are `family`, `variant`, then for each value V
+    `V_base_quantile` and `V_mean`.
     """
     rows, numbers = [], []
-    for shown, kept in _variants(study.maintained):
-        for policy, table in study.levels.items():
-            made = Policy.parse(policy)
-            cells = []
-            record: dict[str, object] = {
-                "shown": shown,
-                "family": made.family,
-                "variant": made.variant,
-            }
-            for value in study.labels:
-                level, quantile = (float(table[name][value]) for name in ("mean", "base_quantile"))
-                cells.append(f"mean {level:.4g}" if value in kept else f"{100 * quantile:.1f}")
-                record[f"{value}_base_quantile"] = math.nan if value in kept else quantile
-                if value in study.maintained:
-                    record[f"{value}_mean"] = level if value in kept else math.nan
-            rows.append([shown, made.family, made.variant, *cells])
-            numbers.append(record)
-    head = ["Variant", "Family", "Policy", *study.labels.values()]
-    return Printed(head, rows, pd.DataFrame(numbers), texts=3)
+    for policy, table in study.levels.items():
+        made = Policy.parse(policy)
+        cells = []
+        record: dict[str, object] = {"family": made.family, "variant": made.variant}
+        for value in study.labels:
+            level, quantile = (float(table[name][value]) for name in ("mean", "base_quantile"))
+            share = NOTHING if _is_tied(study, value) else f"{100 * quantile:.1f}"
+            cells.append(share + f" (mean {level:.4g})" * (value in study.maintained))
+            record |= {f"{value}_base_quantile": quantile, f"{value}_mean": level}
+        rows.append([made.family, made.variant, *cells])
+        numbers.append(record)
+    head = ["Family", "Policy", *study.labels.values()]
+    return Printed(head, rows, pd.DataFrame(numbers))
+
+
+def _is_tied(study: StudyTables, value: str) -> bool:
+    """Whether at least 4 of 10 rewards of the base model are one number, from its quantiles."""
+    base = study.levels[BASE.name]
+    return bool(base["q50"][value] == base["q90"][value])
 
 
 def lam(study: StudyTables) -> Printed:

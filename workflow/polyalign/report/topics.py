@@ -1,4 +1,4 @@
-"""The summary of all policies as readers see it: one table per topic instead of 85 columns."""
+"""Wide tables as readers see them: one table per topic instead of 85 columns, or per soup."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ import pandas as pd
 
 from polyalign.evaluate.delivery import bounds_text, in_sd_text
 from polyalign.report.printed import Printed, Topics
-from polyalign.report.text import rounded, short
+from polyalign.report.text import p_value, ranged, rounded, short
 
 OF_POLICY = {
     "palette": "Palette",
@@ -85,6 +85,8 @@ def _cell(column: str, content: object) -> str:
     if isinstance(content, str):
         return content or "–"
     number = float(str(content))
+    if column.startswith("p_"):
+        return p_value(number)
     return short(100 * number) if column in PERCENT else short(number)
 
 
@@ -116,3 +118,26 @@ def _interval(row: pd.Series, name: str, digits: int, *, ends: str = "") -> str:
     if pd.isna(middle):
         return "–"
     return f"{100 * middle:.{digits}f} ({100 * low:.{digits}f} to {100 * high:.{digits}f})"
+
+
+def by_soup(frame: pd.DataFrame, labels: Mapping[str, str]) -> Topics:
+    """The levels of soups beside those of their parts: one table per soup.
+
+    Args:
+        frame: table of `polyalign.evaluate.linearity.defects`.
+        labels: value → its name.
+    """
+    head = ["Value", "Level", "Mean of the parts", "Difference (95 %)"]
+    parts = {}
+    for (family, variant, of), rows in frame.groupby(["family", "variant", "parts"], sort=False):
+        cells = [
+            [
+                labels[row["value"]],
+                short(row["level"]),
+                short(row["linear"]),
+                ranged(row["defect"], row["low"], row["high"]),
+            ]
+            for _, row in rows.iterrows()
+        ]
+        parts[f"{family}/{variant} = {of}"] = Printed(head, cells, frame, texts=1)
+    return Topics(frame, parts)

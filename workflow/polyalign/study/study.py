@@ -57,7 +57,7 @@ class Study(Strict):
     )
     sampling: Sampling = Field(default=Sampling(), description="How the base policy samples.")
     values: dict[Annotated[Name, AfterValidator(value_name)], SerializeAsAny[ValueSpec]] = Field(
-        min_length=1, description="One reward function a value, by the value's name."
+        min_length=1, description="One reward function per value, by the value's name."
     )
     reward_models: dict[Name, RewardModel] = Field(
         default={}, description="Reward models that the workflow trains, by name."

@@ -54,9 +54,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
                 ours = rewards[value].to_numpy()
                 _panel(axes, ours, weights, palette.asked.get(value))
                 if row == 0:
-                    axes.set_title(data.labels[value])
-                if row == len(palettes) - 1:
-                    axes.set_xlabel(data.axis(value))
+                    axes.set_title(data.axis(value))
             panels[row, 0].set_ylabel(
                 palette.name + data.adjusted(palette.name).replace(" (", "\n(")
             )

@@ -224,7 +224,8 @@ def _value(
     axes.set(xlim=(left, right))
     # The line at 0 says where 0 is; a narrow panel has no room for more than one number.
     axes.set_xticks([0, tick], ["" if short else "0", f"{tick:+g}".replace("-", "−")])
-    axes.get_xticklabels()[1].set_ha("right" if tick > 0 else "left")  # away from the next panel
+    # Away from the next panel.
+    axes.get_xticklabels()[1].set_horizontalalignment("right" if tick > 0 else "left")
     for text in axes.get_xticklabels():
         text.set_in_layout(False)  # or panels would get unequal widths
         text.set_fontsize(6 if short else theme.RC["xtick.labelsize"])

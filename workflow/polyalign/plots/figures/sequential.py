@@ -1,11 +1,11 @@
 """Aligning one value after the other, round by round, against aligning all of them at once.
 
 One panel per palette: how far each value's level is from its target, in standard deviations of the
-base model's rewards, after each round through all values in the order of `evaluation.values`. At 0
-the target is reached. The simultaneous solution, the open markers at the right edge, is at 0 for
-every value that it weighs; a value without weight may end above it. One round, as sequential
-alignment is usually done, undoes part of what its earlier turns reached. Measured on the fit
-prompts, where the optimum is known.
+base model's rewards, after each round through all values in the order of `evaluation.values`. In
+the shade, from 0, the target is reached. The simultaneous solution, the open markers at the right
+edge, is at 0 for every value that it weighs; a value without weight may end above it. One round, as
+sequential alignment is usually done, undoes part of what its earlier turns reached. Measured on the
+fit prompts, where the optimum is known.
 """
 
 from collections.abc import Sequence
@@ -64,6 +64,10 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             axes.set_xlabel("round" if place + ACROSS >= len(palettes) else "")
             axes.set_ylabel("level − target (sd)" if place % ACROSS == 0 else "")
             axes.set_xticks(range(0, last + 1, 1 + last // MOST))  # no round is beyond them
+        low, high = panels[0].get_ylim()  # the panels share it
+        for axes in panels:
+            axes.axhspan(0, high, color=theme.SHADE, linewidth=0, zorder=-1, label="reached")
+        panels[0].set_ylim(low, high)
         handles, labels = panels[0].get_legend_handles_labels()
         theme.headline(figure, title(data))
         once = Line2D([], [], color=theme.GREY, marker="o", markerfacecolor="none", linestyle="")
@@ -71,7 +75,7 @@ def draw(data: FigureData, output: Sequence[Path]) -> None:
             [*handles, once],
             [*labels, "all at once"],
             loc="outside lower left",
-            ncols=7,
+            ncols=8,
             columnspacing=1.2,
         )
 
