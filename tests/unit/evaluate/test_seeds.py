@@ -11,7 +11,7 @@ import pytest
 from polyalign.data.tables import read_table, write_csv
 from polyalign.errors import InputError
 from polyalign.evaluate.clusters import ratio_mean
-from polyalign.evaluate.seeds import Spread, seeds, spread, two_way, with_spread
+from polyalign.evaluate.seeds import Spread, over_seeds, seeds, spread, two_way, with_spread
 from polyalign.evaluate.winrate import winrate
 
 GROUPS = {"rloo/a": ["rloo/a", "rloo/a.seed-2", "rloo/a.seed-3"]}
@@ -184,6 +184,8 @@ def test_every_row_of_the_summary_has_the_spread_of_its_group(
     assert own["kl_seeds_sd"] == pytest.approx(sd["kl"])
     assert own["humor_level_seeds_sd"] == pytest.approx(sd["level"])
     assert own["humor_winrate_seeds_sd"] == pytest.approx(sd["winrate"])
+    # Without lengths there is no win rate at equal length.
+    assert math.isnan(own["humor_even_winrate_seeds_sd"])
     assert base["seeds"] == 1
     assert all(math.isnan(base[name]) for name in base if name.endswith("_sd"))
 
@@ -191,4 +193,56 @@ def test_every_row_of_the_summary_has_the_spread_of_its_group(
 def test_a_summary_without_several_seeds_stays_as_it_is() -> None:
     summary = pd.DataFrame([{"family": "base", "variant": "base"}])
     assert with_spread(summary, {}) is summary
-    assert Spread(1, math.nan, {}, {}).winrate == {}
+    assert Spread(1, math.nan, {}, {}, {}).winrate == {}
+
+
+def with_lengths(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables with lengths, which rewards go with."""
+    rng = np.random.default_rng(5)
+    return {
+        name: table.assign(
+            n_tokens=np.round(10 + 2 * table["humor"] + rng.normal(0, 2, len(table)))
+        )
+        for name, table in frames.items()
+    }
+
+
+def test_win_rates_at_equal_length_have_a_spread_too(frames: dict[str, pd.DataFrame]) -> None:
+    """Mean and spread are those of the rates of each seed; of one seed, its standard error."""
+    known = with_lengths(frames)
+    table = seeds(known, GROUPS, ["humor"], OPPONENT)
+    assert list(table["number"]) == ["level", "winrate", "even_winrate", "kl"]
+    found = table.set_index("number").loc["even_winrate"]
+    each = [
+        winrate(known[name], known[OPPONENT], ["humor"], bootstrap=2, seed=1)
+        for name in GROUPS["rloo/a"]
+    ]
+    rates = [float(one["even_winrate"][0]) for one in each]
+    assert found["mean"] == pytest.approx(np.mean(rates))
+    assert found["sd"] == pytest.approx(np.std(rates, ddof=1))
+    assert abs(rates[0] - float(each[0]["winrate"][0])) > 0.01
+    same = {"rloo/a": known["rloo/a"], "rloo/a.seed-2": known["rloo/a"].iloc[::-1],
+            OPPONENT: known[OPPONENT]}  # fmt: skip
+    alike = seeds(same, {"rloo/a": ["rloo/a", "rloo/a.seed-2"]}, ["humor"], OPPONENT)
+    one = alike.set_index("number").loc["even_winrate"]
+    assert one["se"] == pytest.approx(float(each[0]["even_se"][0]))
+    assert one["sd"] == pytest.approx(0.0, abs=1e-12)
+    assert spread(table)["rloo/a.seed-3"].even_winrate == {"humor": pytest.approx(found["sd"])}
+
+
+def test_figures_see_one_policy_for_all_seeds(
+    frames: dict[str, pd.DataFrame], tmp_path: Path
+) -> None:
+    write_csv(seeds(frames, GROUPS, ["humor"], OPPONENT), tmp_path / "seeds.csv")
+    table = read_table(tmp_path / "seeds.csv")
+    columns = {"mean": 0.0, "se": 0.0, "low": 0.0, "high": 0.0, "kl": 0.0, "kl_se": 0.0, "sd": 1.5}
+    alone = pd.DataFrame(columns, index=pd.Index(["humor"], name="value"))
+    found = over_seeds(dict.fromkeys(frames, alone), table)
+    assert list(found) == ["rloo/a", OPPONENT]
+    row, known = found["rloo/a"].loc["humor"], table.set_index("number")
+    for name in ("mean", "se", "low", "high"):
+        assert row[name] == pytest.approx(known[name]["level"])
+    assert (row["kl"], row["kl_se"]) == pytest.approx((known["mean"]["kl"], known["se"]["kl"]))
+    assert row["sd"] == 1.5
+    assert found[OPPONENT] is alone
+    assert (alone["mean"] == 0).all()

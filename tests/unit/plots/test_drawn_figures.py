@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from polyalign.errors import InputError
 from polyalign.plots.data import FigureData
 from polyalign.plots.figures import (
     adjustment,
+    asked_realised,
     candidates,
     dual_objective,
     lambda_regions,
@@ -111,3 +113,50 @@ def test_palette_levels_compare_with_the_base_model(base: Any) -> None:
     quantiles, named = palette_levels.tables(study)
     assert list(quantiles.index) == ["", "p"]
     assert named.loc["p"].tolist() == [True, False]
+
+
+def test_asked_gains_are_drawn_against_realised_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A point of every raised level where its numbers are, and the slope of each family."""
+    study = figure_study.figure_data()
+    panels: list[Any] = []
+    save = Figure.savefig
+
+    def saved(self: Figure, *arguments: Any, **options: Any) -> None:
+        panels.extend(self.axes)
+        save(self, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+    asked_realised.draw(study, [tmp_path / "figure.pdf"])
+    raised = ["humor", "helpful", "harmless"]
+    assert [axes.get_title() for axes in panels] == [study.labels[value] for value in raised]
+    base, found = study.levels["base/base"], {}
+    for axes, value in zip(panels, raised, strict=True):
+        for line in axes.lines:
+            policy = line.get_gid()
+            if policy not in study.policies:
+                continue
+            (x,), (y,) = line.get_data()
+            asked = study.palettes[study.policies[policy]].asked[value]
+            places = [asked, *(study.levels[policy][end][value] for end in ("mean", "low", "high"))]
+            places = [(one - base["mean"][value]) / base["sd"][value] for one in places]
+            assert (x, y) == pytest.approx(places[:2])
+            bars = [one.get_ydata() for one in axes.lines if list(one.get_xdata()) == [x, x]]
+            assert any(bar == pytest.approx(places[2:]) for bar in bars)
+            found[policy, value] = (x, y)
+        assert any(list(one.get_xdata()) == list(one.get_ydata()) for one in axes.lines)
+    assert len(found) == 11
+    own = [place for (policy, _), place in found.items() if policy.startswith("map-d/")]
+    slope = sum(x * y for x, y in own) / sum(x * x for x, _ in own)
+    told = f"{100 * slope:.0f} % of the"
+    assert asked_realised.title(study) == f"map-d delivers {told} gains that 4 palettes ask"
+    assert f"map-d: {told} asked gains over 4 policies (Humor" in asked_realised.finding(study)
+    assert "rloo: " in asked_realised.finding(study)
+
+
+def test_nothing_asked_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no policy realises a palette that raises a value"):
+        asked_realised.draw(
+            replace(figure_study.figure_data(), palettes={}), [tmp_path / "figure.png"]
+        )

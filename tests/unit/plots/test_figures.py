@@ -51,7 +51,7 @@ FIGURES = sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__in
 
 
 TABLES = {"levels", "winrate", "rewards", "pool", "palettes", "training", "jobs", "families"}
-TABLES |= {"random", "fronts", "rounds", "paths", "calibration"}
+TABLES |= {"random", "fronts", "rounds", "paths", "calibration", "seeds"}
 TABLES |= {"by_number", "candidates", "duals", "palette_levels", "replicates"}
 
 

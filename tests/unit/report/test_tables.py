@@ -18,7 +18,10 @@ from polyalign.report.tables import StudyTables
 from polyalign.report.topics import by_soup
 
 LABELS = {"helpful": "Helpful", "humor": "Humor"}
-SPREAD = Spread(3, 0.023, {"humor": 0.12, "helpful": 0.4}, {"humor": 0.031, "helpful": 0.02})
+SPREAD = Spread(
+    3, 0.023, {"humor": 0.12, "helpful": 0.4}, {"humor": 0.031, "helpful": 0.02},
+    {"humor": 0.027},
+)  # fmt: skip
 CAPTIONS = Path(__file__).parents[3] / "workflow/report"
 
 
@@ -224,11 +227,13 @@ def test_winrates_in_per_cent() -> None:
     assert humor == table.loc["humor"].to_dict()
     assert (record["family"], record["variant"]) == ("soup", "even")
     several = study(winrates={"soup/even": table}, spread={"soup/even": SPREAD})
-    cells = ["50.0 ± 1.0, seeds ± 2.0 | –", "61.2 ± 1.5, seeds ± 3.1 | 60.0 ± 2.0"]
+    cells = ["50.0 ± 1.0, seeds ± 2.0 | –", "61.2 ± 1.5, seeds ± 3.1 | 60.0 ± 2.0, seeds ± 2.7"]
     assert tables.winrates(several).rows == [["soup", "even", *cells]]
     ours = tables.winrates(several).numbers
     assert ours[["helpful_seeds_sd", "humor_seeds_sd"]].iloc[0].tolist() == [0.02, 0.031]
-    assert ours.drop(columns=["helpful_seeds_sd", "humor_seeds_sd"]).equals(shown.numbers)
+    assert ours["humor_even_seeds_sd"].tolist() == [0.027]
+    over_seeds = [name for name in ours if name.endswith("seeds_sd")]
+    assert ours.drop(columns=over_seeds).equals(shown.numbers)
 
 
 def test_delivery_sets_the_realised_gain_against_the_asked_one() -> None:

@@ -8,6 +8,7 @@ model's at n = n_base: 1 / (1 + exp(-a)). Swapping the two sides turns a into -a
 against itself has exactly ½.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,25 +41,17 @@ def at_equal_length(
         One row per value: `even_winrate`, `even_se`, `even_low`, `even_high`; all NaN where a
         table has no lengths, and where lengths separate wins from losses perfectly (no finite fit).
     """
-    if not all("n_tokens" in side and side["n_tokens"].notna().all() for side in (rows, base_rows)):
+    fits = _fits(rows, base_rows, values)
+    if fits is None:
         return pd.DataFrame(np.nan, index=range(len(values)), columns=list(COLUMNS))
-    columns = ["prompt_id", "n_tokens", *values]
-    ours, theirs = (
-        side[columns].assign(**{CHANCE: side.get(CHANCE, 1.0)}) for side in (rows, base_rows)
+    centre = np.array([logit for logit, _ in fits])
+    # The influences of the prompts have the mean 0.
+    se = np.array(
+        [
+            math.sqrt(moves.var() / (len(moves) - 1)) if len(moves) > 1 else math.nan
+            for _, moves in fits
+        ]
     )
-    pairs = ours.merge(theirs, on="prompt_id", suffixes=("", "_base"))
-    cluster = pd.factorize(pairs["prompt_id"])[0]
-    chance = (pairs[CHANCE] * pairs[f"{CHANCE}_base"]).to_numpy(np.float64)
-    weight = chance / np.bincount(cluster, chance)[cluster]
-    difference = (pairs["n_tokens"] - pairs["n_tokens_base"]).to_numpy(np.float64)
-    scale = float(np.sqrt(np.mean(difference**2)))
-    x = np.tanh(difference / scale) if scale > 0 else np.zeros(len(difference))
-    found = []
-    for value in values:
-        one, other = pairs[value].to_numpy(), pairs[f"{value}_base"].to_numpy()
-        score = (one > other) + 0.5 * (one == other)
-        found.append(_intercept(x, score, weight, cluster))
-    centre, se = np.array(found).T
     rate = 1 / (1 + np.exp(-centre))
     table = {
         "even_winrate": rate,
@@ -69,10 +62,55 @@ def at_equal_length(
     return pd.DataFrame(table, columns=list(COLUMNS))
 
 
+def by_prompt(
+    rows: pd.DataFrame, base_rows: pd.DataFrame, values: Sequence[str]
+) -> np.ndarray | None:
+    """The win rates at equal length as means over the prompts: to first order, what each adds.
+
+    Args:
+        rows, base_rows, values: as for `at_equal_length`.
+
+    Returns:
+        (P, k), by the sorted ids of the prompts. The mean is the win rate at equal length, and the
+        standard error of the mean is its. None where a win rate is not known.
+    """
+    fits = _fits(rows, base_rows, values)
+    if fits is None or not all(math.isfinite(logit) for logit, _ in fits):
+        return None
+    rates = [1 / (1 + math.exp(-logit)) for logit, _ in fits]
+    parts = zip(rates, fits, strict=True)
+    return np.stack([rate + rate * (1 - rate) * moves for rate, (_, moves) in parts], axis=1)
+
+
+def _fits(
+    rows: pd.DataFrame, base_rows: pd.DataFrame, values: Sequence[str]
+) -> list[tuple[float, np.ndarray]] | None:
+    """The fit of each value, see `_intercept`; None where a table has no lengths."""
+    if not all("n_tokens" in side and side["n_tokens"].notna().all() for side in (rows, base_rows)):
+        return None
+    columns = ["prompt_id", "n_tokens", *values]
+    ours, theirs = (
+        side[columns].assign(**{CHANCE: side.get(CHANCE, 1.0)}) for side in (rows, base_rows)
+    )
+    pairs = ours.merge(theirs, on="prompt_id", suffixes=("", "_base"))
+    cluster = pd.factorize(pairs["prompt_id"], sort=True)[0]
+    chance = (pairs[CHANCE] * pairs[f"{CHANCE}_base"]).to_numpy(np.float64)
+    weight = chance / np.bincount(cluster, chance)[cluster]
+    difference = (pairs["n_tokens"] - pairs["n_tokens_base"]).to_numpy(np.float64)
+    scale = float(np.sqrt(np.mean(difference**2)))
+    x = np.tanh(difference / scale) if scale > 0 else np.zeros(len(difference))
+    found = []
+    for value in values:
+        one, other = pairs[value].to_numpy(), pairs[f"{value}_base"].to_numpy()
+        score = (one > other) + 0.5 * (one == other)
+        found.append(_intercept(x, score, weight, cluster))
+    return found
+
+
 def _intercept(
     x: np.ndarray, score: np.ndarray, weight: np.ndarray, cluster: np.ndarray
-) -> tuple[float, float]:
-    """Intercept of the weighted logistic regression of `score` on `x`, and its standard error.
+) -> tuple[float, np.ndarray]:
+    """Intercept of the weighted logistic regression of `score` on `x`, and what moves it.
 
     Args:
         x: (n,) regressor.
@@ -81,10 +119,11 @@ def _intercept(
         cluster: (n,) cluster index from 0.
 
     Returns:
-        Both in logits; NaN where the fit is not finite.
+        The intercept, and (P,) the influence of each prompt on it, whose mean is 0; both in
+        logits, NaN where the fit is not finite.
     """
     design = np.stack([np.ones_like(x), x], axis=1)
-    total = weight.sum()
+    total, number = weight.sum(), int(cluster.max()) + 1
     theta = np.zeros(2)
     for _ in range(STEPS):
         chance = 1 / (1 + np.exp(-(design @ theta)))
@@ -97,12 +136,8 @@ def _intercept(
             break
         theta = theta + inverse @ gradient
         if np.abs(theta).sum() > STEEPEST:
-            return np.nan, np.nan
+            return math.nan, np.full(number, np.nan)
     else:
-        return np.nan, np.nan
+        return math.nan, np.full(number, np.nan)
     sums = np.stack([np.bincount(cluster, column) for column in (design * residual[:, None]).T], 1)
-    number = len(sums)
-    if number < 2:
-        return float(theta[0]), np.nan
-    spread = number / (number - 1) * sums.T @ sums / total**2
-    return float(theta[0]), float(np.sqrt((inverse @ spread @ inverse)[0, 0]))
+    return float(theta[0]), number * (sums @ inverse)[:, 0] / total

@@ -16,6 +16,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from polyalign.errors import InputError
+from polyalign.evaluate import length_control
 from polyalign.evaluate.clusters import judged_rows
 from polyalign.evaluate.navigation import prompt_levels
 from polyalign.evaluate.winrate import compare
@@ -33,12 +34,15 @@ class Spread:
         kl: of the KL (nats); NaN where it is not measured.
         level: value → of its level.
         winrate: value → of its win rate; empty where the opponent is one of these policies.
+        even_winrate: value → of its win rate at equal length; empty where lengths are not known
+            too, or separate wins from losses perfectly.
     """
 
     seeds: int
     kl: float
     level: Mapping[str, float]
     winrate: Mapping[str, float]
+    even_winrate: Mapping[str, float]
 
 
 def seeds(
@@ -57,9 +61,9 @@ def seeds(
 
     Returns:
         One row per group and number: `family`, `variant`, `policies` (names, with spaces between),
-        `number` (`level`, `winrate` or `kl`), `value` (empty for the KL), `seeds`, then what
-        `two_way` says. No win rates where the opponent is in the group, and no KL without
-        log-probabilities.
+        `number` (`level`, `winrate`, `even_winrate` or `kl`), `value` (empty for the KL), `seeds`,
+        then what `two_way` says. No win rates where the opponent is in the group, none at equal
+        length where that of a seed is not known, and no KL without log-probabilities.
 
     Raises:
         InputError: if a table has no test row or lacks a value, or the test prompts differ.
@@ -97,6 +101,12 @@ def _numbers(
         scores = [compare(table, frames[opponent], values).scores for table in tables]
         rates = np.stack(scores, axis=1)
         found |= {("winrate", value): rates[:, :, i] for i, value in enumerate(values)}
+        against = judged_rows(frames[opponent])
+        even = [length_control.by_prompt(judged_rows(one), against, values) for one in tables]
+        known = [one for one in even if one is not None]
+        if len(known) == len(even):
+            rates = np.stack(known, axis=1)
+            found |= {("even_winrate", value): rates[:, :, i] for i, value in enumerate(values)}
     if all({*LOGPROBS} <= set(table) for table in tables):
         own, base = (
             np.stack([_by_prompt(table, [name], prompts) for table in tables], axis=1)[:, :, 0]
@@ -191,8 +201,35 @@ def spread(table: pd.DataFrame) -> dict[str, Spread]:
             kl=next(iter(sd.get("kl", {}).values()), math.nan),
             level=sd["level"],
             winrate=sd.get("winrate", {}),
+            even_winrate=sd.get("even_winrate", {}),
         )
         found |= dict.fromkeys(str(policies).split(), of_group)
+    return found
+
+
+def over_seeds(levels: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Levels with one policy for all seeds: their mean, certain as far as other seeds go too.
+
+    Args:
+        levels: policy → its levels table, indexed by value.
+        table: what `seeds` returns, as it is read from its file.
+
+    Returns:
+        `levels` without the policies that repeat another one. Of the one that they repeat `mean`,
+        `se`, `low`, `high`, `kl` and `kl_se` are those of the table.
+    """
+    found = dict(levels)
+    for policies, rows in table.groupby("policies", sort=False):
+        first, *others = str(policies).split()
+        if first in found:
+            own, numbers = found[first].copy(), dict(list(rows.groupby("number")))
+            ends = numbers["level"].set_index("value").loc[own.index]
+            own[["mean", "se", "low", "high"]] = ends[["mean", "se", "low", "high"]]
+            if "kl" in numbers:
+                own["kl"], own["kl_se"] = numbers["kl"][["mean", "se"]].iloc[0]
+            found[first] = own
+        for other in others:
+            found.pop(other, None)
     return found
 
 
@@ -204,14 +241,14 @@ def with_spread(summary: pd.DataFrame, found: Mapping[str, Spread]) -> pd.DataFr
         found: policy → its spread.
 
     Returns:
-        The summary with further columns at its end: `seeds`, `kl_seeds_sd`, and `V_level_seeds_sd`
-        and `V_winrate_seeds_sd` for each value V; NaN for policies with one seed. Without a spread,
-        the summary as it is.
+        The summary with further columns at its end: `seeds`, `kl_seeds_sd`, and `V_level_seeds_sd`,
+        `V_winrate_seeds_sd` and `V_even_winrate_seeds_sd` for each value V; NaN for policies with
+        one seed. Without a spread, the summary as it is.
     """
     if not found:
         return summary
     values = list(dict.fromkeys(chain(*(one.level for one in found.values()))))
-    alone = Spread(1, math.nan, {}, {})
+    alone = Spread(1, math.nan, {}, {}, {})
     rows = []
     for name in summary["family"] + "/" + summary["variant"]:
         one = found.get(name, alone)
@@ -219,5 +256,6 @@ def with_spread(summary: pd.DataFrame, found: Mapping[str, Spread]) -> pd.DataFr
         for value in values:
             row[f"{value}_level_seeds_sd"] = one.level.get(value, math.nan)
             row[f"{value}_winrate_seeds_sd"] = one.winrate.get(value, math.nan)
+            row[f"{value}_even_winrate_seeds_sd"] = one.even_winrate.get(value, math.nan)
         rows.append(row)
     return pd.concat([summary, pd.DataFrame(rows, index=summary.index)], axis="columns")

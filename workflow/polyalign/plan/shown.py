@@ -127,6 +127,7 @@ def figure_tables(study: Study, policies: Iterable[Policy]) -> dict[str, Callabl
     )
     return {
         **{name: partial(_one, paths.table(name)) for name in tables(study)},
+        "seeds": lambda: [paths.table("seeds")] if study.repeated else [],
         "levels": lambda: [paths.levels(policy) for policy in shown],
         "winrate": lambda: [paths.winrate(policy) for policy in shown],
         "rewards": lambda: [paths.rewards(policy) for policy in shown],

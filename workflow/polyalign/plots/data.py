@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,8 @@ class FigureData:
         evaluate_only: the values that λ never weighs.
         mixtures: policy → shares of the preferences, or weights of the policies, it is made from.
         policy: the policy that a figure of one policy is of.
+        seeds: policy → number of the seeds that it is trained with, if several, and that its levels
+            are the mean of; the figure's `needs` must name `seeds`.
         left_out: a sentence on policies that are not among `policies`; empty if all are.
     """
 
@@ -56,6 +58,7 @@ class FigureData:
     evaluate_only: Sequence[str] = ()
     mixtures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     policy: str | None = None
+    seeds: Mapping[str, int] = field(default_factory=dict)
     left_out: str = ""
 
     @property
@@ -175,7 +178,7 @@ def load(
     rewards = read_by_policy(inputs.get("rewards", ()), known)
     pool = [read_table(path) for path in inputs.get("pool", ())]
     graphs = [read_graph(path) for path in inputs.get("jobs", ())]
-    return FigureData(
+    data = FigureData(
         labels=dict(labels),
         units=units,
         policies=known,
@@ -195,6 +198,22 @@ def load(
         },
         policy=policy,
         **settings,
+    )
+    return _over_seeds(data) if "seeds" in data.tables else data
+
+
+def _over_seeds(data: FigureData) -> FigureData:
+    """The data with one policy for all the seeds that it is trained with."""
+    from polyalign.evaluate.seeds import over_seeds
+
+    table = data.tables["seeds"]
+    groups = [str(names).split() for names in table["policies"].unique()]
+    others = {name for _, *more in groups for name in more}
+    return replace(
+        data,
+        levels=over_seeds(data.levels, table),
+        policies={name: of for name, of in data.policies.items() if name not in others},
+        seeds={group[0]: len(group) for group in groups},
     )
 
 

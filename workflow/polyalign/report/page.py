@@ -504,6 +504,7 @@ def _winrates(summary: pd.DataFrame, labels: Mapping[str, str], opponent: str) -
             )
             even = 100 * float(row[f"{value}_even_winrate"])
             equal = "–" if math.isnan(even) else f"{even:.1f}"
+            equal += _seeds(row, f"{value}_even_winrate", 0.01, 1)
             seeds = _seeds(row, f"{value}_winrate", 0.01, 1)
             cells.append((f"{middle:.1f} ({low:.1f} to {high:.1f}){seeds} | {equal}", middle))
         p = float(row["p_all_holm"])

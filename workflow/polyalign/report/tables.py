@@ -57,10 +57,14 @@ def winrates(study: StudyTables) -> Printed:
 
     One row per policy, one column per value. The numbers are `family`, `variant` and `V_winrate`,
     `V_se`, `V_low`, `V_high`, and at equal length `V_even_winrate`, `V_even_se`, `V_even_low`,
-    `V_even_high`, for each value V; in a study that has policies with several seeds `V_seeds_sd`.
+    `V_even_high`, for each value V; in a study that has policies with several seeds `V_seeds_sd`
+    and, at equal length, `V_even_seeds_sd`.
     """
     names = ("winrate", "se", "low", "high", "even_winrate", "even_se", "even_low", "even_high")
-    over_seeds = {policy: one.winrate for policy, one in study.spread.items()}
+    over_seeds = {
+        "seeds_sd": {policy: one.winrate for policy, one in study.spread.items()},
+        "even_seeds_sd": {policy: one.even_winrate for policy, one in study.spread.items()},
+    }
     return _by_policy(study.winrates, study.labels, names, _at_both_lengths, over_seeds)
 
 
@@ -119,7 +123,7 @@ def levels(study: StudyTables) -> Printed:
     `V_seeds_sd`.
     """
     names = ("mean", "se", "low", "high", "base_quantile")
-    over_seeds = {policy: one.level for policy, one in study.spread.items()}
+    over_seeds = {"seeds_sd": {policy: one.level for policy, one in study.spread.items()}}
     return _by_policy(study.levels, study.labels, names, _level, over_seeds)
 
 
@@ -250,25 +254,31 @@ def _by_policy(
     tables: Mapping[str, pd.DataFrame],
     labels: Mapping[str, str],
     names: Sequence[str],
-    cell: Callable[[pd.Series, float], str],
-    over_seeds: Mapping[str, Mapping[str, float]],
+    cell: Callable[..., str],
+    over_seeds: Mapping[str, Mapping[str, Mapping[str, float]]],
 ) -> Printed:
     """One row per policy, one cell per value; the columns `names` of each table as numbers.
 
-    `over_seeds` holds standard deviations over seeds: policy → value → number.
+    `over_seeds` holds standard deviations over seeds: column → policy → value → number. A `cell` is
+    told the row of its value, and these of it in their order.
     """
     rows, numbers = [], []
+    several = any(over_seeds.values())
     for policy, table in tables.items():
         made = Policy.parse(policy)
-        sd = {value: over_seeds.get(policy, {}).get(value, math.nan) for value in labels}
+        sd = {
+            value: [of.get(policy, {}).get(value, math.nan) for of in over_seeds.values()]
+            for value in labels
+        }
         shown = table.loc[list(labels)].iterrows()
-        cells = [cell(row, sd[value]) for value, (_, row) in zip(labels, shown, strict=True)]
+        cells = [cell(row, *sd[value]) for value, (_, row) in zip(labels, shown, strict=True)]
         rows.append([made.family, made.variant, *cells])
         record: dict[str, object] = {"family": made.family, "variant": made.variant}
         for value in labels:
             record |= {f"{value}_{name}": table[name][value] for name in names}
-            if over_seeds:
-                record[f"{value}_seeds_sd"] = sd[value]
+            if several:
+                named = zip(over_seeds, sd[value], strict=True)
+                record |= {f"{value}_{name}": one for name, one in named}
         numbers.append(record)
     return Printed(["Family", "Policy", *labels.values()], rows, pd.DataFrame(numbers))
 
@@ -293,10 +303,11 @@ def _seeds(sd: float, digits: int) -> str:
     return "" if math.isnan(sd) else f", seeds ± {sd:.{digits}f}"
 
 
-def _at_both_lengths(row: pd.Series, sd: float) -> str:
+def _at_both_lengths(row: pd.Series, sd: float, even_sd: float) -> str:
     """A win rate with its spread over seeds, and behind the bar the one at equal length."""
     plain = _percent(row["winrate"], row["se"])
-    return f"{plain}{_seeds(100 * sd, 1)} | {_percent(row['even_winrate'], row['even_se'])}"
+    even = _percent(row["even_winrate"], row["even_se"])
+    return f"{plain}{_seeds(100 * sd, 1)} | {even}{_seeds(100 * even_sd, 1)}"
 
 
 def _level(row: pd.Series, sd: float) -> str:

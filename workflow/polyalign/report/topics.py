@@ -32,6 +32,9 @@ OVER_SEEDS: dict[str, Callable[[pd.Series, str], str]] = {
     "Win rates: standard deviation over seeds (%)": lambda row, value: short(
         100 * row[f"{value}_winrate_seeds_sd"]
     ),
+    "Win rates at equal length: standard deviation over seeds (%)": lambda row, value: short(
+        100 * row[f"{value}_even_winrate_seeds_sd"]
+    ),
 }
 """Topic → its cell, of a study that has policies with several seeds."""
 

@@ -2,7 +2,9 @@
 
 Shown are the levels that palettes raise, above the base model's level on the test prompts and in
 standard deviations of its rewards. On the dashed line a policy delivers just what its palette
-asks. Intervals are 95 %, clustered by prompt. Behind the name of a family stands what it delivers
+asks. Intervals are 95 %, clustered by prompt; a policy that is
+trained with several seeds is one point, the mean over seeds, with an interval for other seeds too.
+Behind the name of a family stands what it delivers
 of the asked gains: the slope of the line through 0 that fits all its points best.
 """
 
@@ -18,7 +20,7 @@ from polyalign.plots.data import FigureData, family_of, shown_of
 if TYPE_CHECKING:
     from polyalign.evaluate.delivery import Asked
 
-FIGURE = FigureSpec(needs=("levels", "palettes"), palettes="realised")
+FIGURE = FigureSpec(needs=("levels", "palettes", "seeds"), palettes="realised")
 ACROSS = 3
 MOST = 6  # panels
 

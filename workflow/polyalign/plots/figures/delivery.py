@@ -5,8 +5,9 @@ of the base model's rewards; 0 is the base model's level on the test prompts. Th
 level, whose gain stands above it, and the shade is where it is reached: green for raised values and
 ceilings (≤), grey for those that only have to keep the base mean. A point is the realised level
 with its 95 % interval, clustered by prompt: the exact expectation over the candidates for a policy
-that chooses among them, the mean of its answers for any other. A full point is at or above the
-asked level (reached), a hollow one has its whole interval below (missed), a half one is between
+that chooses among them, the mean of its answers for any other; of a policy that is trained with
+several seeds the mean over seeds, with an interval for other seeds too. A full point is at or above
+the asked level (reached), a hollow one has its whole interval below (missed), a half one is between
 (undecided); at a ceiling below and above change places. An
 arrow is where an interval goes on beyond the panel. The last column is the KL to the base model in
 nats: full bars are measured on samples; open bars, ≤, are the upper bound that a choice among
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from polyalign.evaluate.delivery import Asked
 
-FIGURE = FigureSpec(needs=("levels", "palettes"), palettes="realised")
+FIGURE = FigureSpec(needs=("levels", "palettes", "seeds"), palettes="realised")
 MOST = 12  # values
 FLAT = 7  # values whose names have room side by side
 QUANTILE = 5  # letters of a level that there is room for above a panel
@@ -137,10 +138,11 @@ def rows(asked: Sequence["Asked"]) -> dict[str, tuple[str, float]]:
     return places
 
 
-def row_name(policy: str, palette: str) -> str:
-    """What a row is called: the family alone if the variant is the palette's name."""
+def row_name(policy: str, palette: str, seeds: int = 1) -> str:
+    """What a row is called: the family alone if the variant is the palette's name; its seeds."""
     name = family_of(policy) if variant_of(policy) == palette else policy
-    return name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…"
+    short = name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…"
+    return f"{short} ({seeds} seeds)" if seeds > 1 else short
 
 
 def limits(asked: Sequence["Asked"]) -> tuple[float, float]:
@@ -319,7 +321,7 @@ def _names(axes: "Axes", data: FigureData, places: dict[str, tuple[str, float]])
             ticks[place - 0.95] = palette + data.adjusted(palette)
             looks.append({"fontweight": "bold"})
             above = palette
-        ticks[place] = row_name(policy, palette)
+        ticks[place] = row_name(policy, palette, data.seeds.get(policy, 1))
         looks.append({"color": styles[family_of(policy)].colour})
     axes.set_yticks(list(ticks), list(ticks.values()))
     for text, look in zip(axes.get_yticklabels(), looks, strict=True):
