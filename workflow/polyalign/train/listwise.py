@@ -73,7 +73,8 @@ class ListwiseTrainer(CandidateTrainer):
 
     def steer_to(self, aim: Aim) -> None:
         """Let λ move while training: what each step's candidates say of the levels steers it."""
-        rewards = [np.array(one) for one in self.train_dataset["rewards"]]
+        data: Any = self.train_dataset
+        rewards = [np.array(one) for one in data["rewards"]]
         prompts = np.repeat(np.arange(len(rewards)), [len(one) for one in rewards])
         self.pool = Base(np.concatenate(rewards), prompts, "prompt")
         per_process = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
