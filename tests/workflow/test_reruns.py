@@ -137,6 +137,7 @@ def test_a_palette_that_is_trained_on_retrains_its_models_alone(study: Path) -> 
     edit(study, "config.yaml", "hhh-60: {humor: mean+0.2sd", "hhh-60: {humor: q61")
     found = planned(study)
     trained = {f"train_{family}:hhh-60" for family in ("rloo", "ppo", "dpo")}
+    assert {job for job in found if job.startswith("steer")} == {"steer:value-d:hhh-60"}
     sampled = {f"generate:{family}:hhh-60:0:1" for family in ("rloo", "ppo", "dpo")}
     assert {job for job in found if job.startswith("train")} == trained
     assert {job for job in found if job.startswith("generate")} == {
@@ -326,6 +327,25 @@ def test_generation_code_reruns_generation(study: Path) -> None:
     assert not {
         job for job in found if job.startswith(("base_model", "reward_model", "train_dpo:b"))
     }
+
+
+def test_another_seed_trains_that_replicate_alone(study: Path) -> None:
+    """With the study's seed first, the model that is there stays, and so do its answers."""
+    mark = "start: dpo                 # from the model of dpo/hhh-60\n"
+    edit(study, "config.yaml", mark, f"{mark}    seeds: [1, 2]\n")
+    found = planned(study)
+    started = ("train", "generate", "annotate", "merge", "solve", "steer", "reward", "base_model")
+    made = {job for job in found if job.startswith(started)}
+    assert {job for job in made if not job.startswith("annotate")} == {
+        "train_rloo:hhh-60.seed-2",
+        "generate:rloo:hhh-60.seed-2:0:1",
+        "merge:rloo:hhh-60.seed-2",
+    }
+    assert all(":rloo:hhh-60.seed-2:" in job for job in made if job.startswith("annotate"))
+    assert {job for job in found if job.startswith(("levels", "winrate"))} == of_policy(
+        "rloo", "hhh-60.seed-2"
+    )
+    assert {"seeds", "plot:delivery", *ENDS} <= found
 
 
 def test_guidance_reruns_guided_sampling_alone(study: Path) -> None:
