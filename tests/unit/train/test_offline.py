@@ -40,7 +40,7 @@ LOSSES = {
 
 
 # Lists of candidates that it needs. The weights of sft are noisy, so that its steps are smaller.
-LISTS = {"listwise": 200, "sft": 400}
+LISTS = {"listwise": 150, "sft": 400}
 STEPS = {"listwise": 3e-3, "sft": 1.5e-3}
 
 
