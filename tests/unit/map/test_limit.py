@@ -9,7 +9,7 @@ import pytest
 from polyalign.map.base import Base
 from polyalign.map.diagnostics import bootstrap_interval, delta_interval
 from polyalign.map.dual import solve_on
-from polyalign.map.limit import MOST_PAIRS, Limit, limit_moments, solve_limit
+from polyalign.map.limit import MOST_PAIRS, Limit, limit_level, limit_moments, solve_limit
 
 
 def jackknife(of, units: int, order: int):
@@ -50,6 +50,20 @@ def test_moments_are_the_jackknife_over_every_choice_of_candidates(most):
         # Standardised rewards are counted from the base level.
         assert found.log_z[place] == pytest.approx(want[0] - lam @ base.center)
         assert base.raw(found.levels[place]) == pytest.approx(want[1:])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_the_level_of_any_policy_is_the_jackknife_too(count):
+    """Of weights that are no tilt by the rewards."""
+    draws = np.random.default_rng(2)
+    rewards, weight = draws.normal(size=(count, 2)), draws.gamma(1.0, size=count)
+    weight /= weight.sum()
+
+    def level(chosen):
+        return weight[chosen] @ rewards[chosen] / weight[chosen].sum()
+
+    expected = jackknife(level, count, min(2, count - 1))
+    np.testing.assert_allclose(limit_level(weight, rewards), expected, atol=1e-12)
 
 
 def test_in_scope_joint_whole_prompts_are_left_out():
