@@ -145,7 +145,7 @@ def train_classifier(
         for split in ids
     }
     widest = max(map(len, ids["train"]))
-    most = fitting(model, 1, widest, run.device, logits=False)
+    most = fitting(model, 1, widest, run.device, logits=False, dropout=True)
     shared = reward_arguments(section, run, most)
     # Only trl's own arguments can turn dropout off; here the base model decides.
     del shared["disable_dropout"]

@@ -21,16 +21,18 @@ COPIES = 9
 """Float32 copies of a tile of logits while its gradient is computed (trl 1.8, on a CPU)."""
 
 
-def text_bytes(model: Any, tokens: int, *, logits: bool = True) -> int:
+def text_bytes(model: Any, tokens: int, *, logits: bool = True, dropout: bool = False) -> int:
     """Bytes held for the gradient of one text: what autograd saves, and its logits.
 
-    What autograd saves is measured by one pass through the model's body, without dropout, so it is
-    right for any architecture.
+    What autograd saves is measured by one pass of two texts through the model's body, so it is
+    right for any architecture. One of them is shorter: without padding torch has another way to
+    compute attention, and with dropout another one still, which keeps tokens² numbers per head.
 
     Args:
         model: on the CPU, its weights trained or not.
         tokens: length of the text.
         logits: whether log-probabilities of its tokens are computed.
+        dropout: whether the model is trained with its dropout.
     """
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     saved: dict[int, int] = {}
@@ -41,19 +43,24 @@ def text_bytes(model: Any, tokens: int, *, logits: bool = True) -> int:
             saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    ids = torch.zeros((1, tokens), dtype=torch.long)
+    ids = torch.zeros((2, tokens), dtype=torch.long)
+    attention = torch.ones_like(ids)
+    attention[0, 1:] = 0
     training = model.training
-    model.eval()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    model.train(dropout)
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
         # The graph keeps what is saved, so no two storages have one address.
-        graph = model.base_model(input_ids=ids, attention_mask=torch.ones_like(ids))
+        graph = model.base_model(input_ids=ids, attention_mask=attention)
     del graph
     model.train(training)
     tile = min(text_config(model).vocab_size, TILE) if logits else 0
-    return sum(saved.values()) + COPIES * 4 * tile * tokens
+    return sum(saved.values()) // 2 + COPIES * 4 * tile * tokens
 
 
-def fitting(model: Any, texts: int, tokens: int, device: str, *, logits: bool = True) -> int | None:
+def fitting(model: Any, texts: int, tokens: int, device: str, **kind: bool) -> int | None:
     """Rows of which one process computes the gradient at once on a CPU; None on CUDA: no limit.
 
     Args:
@@ -61,14 +68,14 @@ def fitting(model: Any, texts: int, tokens: int, device: str, *, logits: bool = 
         texts: texts of one row.
         tokens: of the longest text.
         device: as in `Run`.
-        logits: as in `text_bytes`.
+        kind: `logits` and `dropout` as in `text_bytes`.
 
     Returns:
         At least 1: a row is not divided. All processes together hold `HELD_ON_CPU` bytes at most.
     """
     if on_cuda(device):
         return None
-    row = texts * text_bytes(model, tokens, logits=logits)
+    row = texts * text_bytes(model, tokens, **kind)
     return max(1, HELD_ON_CPU // (row * process_count()))
 
 
