@@ -62,7 +62,7 @@ class Training(Strict):
         return self.model_copy(update={name: fields[name].default for name in names})
 
 
-HELD_ON_CPU = 2 * 2**30
+HELD_ON_CPU = 2**30
 """Most bytes that the gradient of a part of a batch takes on a CPU (see `train.parts`)."""
 
 
@@ -74,7 +74,7 @@ class TrainingOptions(Training):
     accumulation: Count = Field(
         default=1,
         description="Parts that a step's batch is computed in, to save memory; on a CPU there are "
-        "more by themselves where a part would take over 2 GB. The gradient is that of the batch.",
+        "more by themselves where a part would take over 1 GB. The gradient is that of the batch.",
     )
     gradient_checkpointing: bool = Field(
         default=False, description="Compute activations twice, to save memory."
