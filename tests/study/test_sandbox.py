@@ -151,21 +151,25 @@ def test_training_spends_about_the_kl_of_its_optimum(summary: pd.DataFrame, poli
     assert max(expected / 2 - min(error, 0.05), error) < kl < 2 * expected + 0.05
 
 
-def test_steered_training_lands_on_its_palette(summary: pd.DataFrame) -> None:
-    """Every raised level within three standard errors of what is asked, for 1.25 of p_λ's KL.
+@pytest.mark.parametrize(("policy", "nats"), [("rloo/hhh-60", 1.25), ("value-d/hhh-60", 2.0)])
+def test_a_policy_whose_lambda_is_steered_lands_on_its_palette(
+    summary: pd.DataFrame, policy: str, nats: float
+) -> None:
+    """Every raised level within three standard errors of what is asked, for so much of p_λ's KL.
 
-    The error is that of the samples that judge; those that steer the training add as much again, so
-    a policy that lands is within two standard errors in most studies, not in all.
+    The error is that of the samples that judge; those that steer λ add as much again, so a policy
+    that lands is within two standard errors in most studies, not in all. A value model is less
+    exact than a trained policy, and pays for the same levels with more.
     """
     palette = json.loads((STUDY / "palettes/hhh-60.json").read_text())
-    row = summary.loc["rloo/hhh-60"]
+    row = summary.loc[policy]
     error = np.array([row[f"{value}_se"] for value in palette["values"]])
     level = np.array([row[f"{value}_level"] for value in palette["values"]])
     raised = np.array(palette["target"]) > np.array(palette["base"]) + error
     assert raised.sum() >= 3
     z = (level - palette["target"]) / error
     assert np.all(np.abs(z[raised]) <= 3), dict(zip(palette["values"], z, strict=True))
-    assert row["kl"] <= 1.25 * kl_of_the_optimum(palette)
+    assert row["kl"] <= nats * kl_of_the_optimum(palette)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`polyalign run` starts Snakemake, shows how far it is, and says what came out."""
 
+import html
 import os
 import shutil
 import signal
@@ -57,7 +58,7 @@ def test_a_whole_study_ends_with_its_outcome(checkout: Path) -> None:
     )
     page = (checkout / RESULTS / "overview.html").read_text()
     assert outcome.startswith("Better than the base model in all of Humor, Helpful, Harmless")
-    assert outcome in page
+    assert html.escape(outcome, quote=False) in page
     assert levels.startswith("Raised levels: ")
     assert levels in (checkout / RESULTS / "plots/delivery.txt").read_text()
     assert report == f"Report: {RESULTS}/report.html"

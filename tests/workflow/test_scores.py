@@ -157,7 +157,7 @@ def test_the_overview_sorts_and_filters(shipped: Path, tmp_path: Path) -> None:
             rows = part.find_elements(By.CSS_SELECTOR, "tbody tr")
             return [row.text.split()[0] for row in rows if row.is_displayed()]
 
-        assert len(policies()) == 6
+        assert len(policies()) == 5
         field = part.find_element(By.CSS_SELECTOR, "input.filter")
         field.send_keys("HHH")
         assert [name[:10] for name in policies()] == ["map-d/hhh-", "map-d/hhh-"]

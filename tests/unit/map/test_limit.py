@@ -9,7 +9,8 @@ import pytest
 from polyalign.map.base import Base
 from polyalign.map.diagnostics import bootstrap_interval, delta_interval
 from polyalign.map.dual import solve_on
-from polyalign.map.limit import MOST_PAIRS, Limit, limit_level, limit_moments, solve_limit
+from polyalign.map.jackknife import MOST_PAIRS, limit_level, limit_moments
+from polyalign.map.limit import Limit, solve_limit
 
 
 def jackknife(of, units: int, order: int):

@@ -24,7 +24,8 @@ from polyalign.map.diagnostics import (
     tail_shape,
 )
 from polyalign.map.dual import Limits, Solution, plain, policy_weights, solve_on
-from polyalign.map.limit import Limit, limit_moments
+from polyalign.map.jackknife import limit_moments
+from polyalign.map.limit import Limit
 from polyalign.map.problem import Problem, columns_of
 from polyalign.map.search import edges
 from polyalign.map.words import rows_of

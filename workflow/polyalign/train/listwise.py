@@ -18,7 +18,7 @@ A model that cannot follow λ·r in all places stays behind p_λ. So λ may move
 nothing is sampled for it. The candidates of a batch are fresh draws of p0 until the model learns
 from them, and what they give p_λ more than the policy, Σ (w − v) r, is how far it stays behind.
 The levels of p_λ themselves are known from all prompts, so those of the policy are too, and with
-little noise: where w = v there is none. All are for K → ∞, as λ for training is (`map.limit`).
+little noise: where w = v there is none. All are for K → ∞, as λ for training is (`map.jackknife`).
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ from datasets import Dataset
 
 from polyalign.families.dpo import Labels
 from polyalign.map.base import Base
-from polyalign.map.limit import limit_level, limit_moments
+from polyalign.map.jackknife import limit_level, limit_moments
 from polyalign.train.candidates import CandidateTrainer, by_prompt, train_policy
 from polyalign.train.closed_loop import Aim, ClosedLoop
 from polyalign.train.inputs import TrainingInputs
