@@ -111,12 +111,18 @@ def test_twice_the_prompts_are_twice_the_work(study: Study) -> None:
         assert many.seconds(MACHINE) > few.seconds(MACHINE)
 
 
-def test_only_values_that_a_palette_raises_are_scored_in_training(study: Study) -> None:
-    """funny raises humor, a model, and keeps diversity at its mean; fluency is not in it."""
-    found = counts(study)
-    scored = of(study, "train", found, family="rloo", variant="funny")
-    kept = study.model_copy(update={"palettes": {"funny": {"humor": "mean"}}})
-    assert of(kept, "train", found, family="rloo", variant="funny").operations < scored.operations
+@pytest.mark.parametrize("adapt", ["true", "false"])
+def test_the_values_that_are_scored_in_training(text: str, write, adapt: str) -> None:  # type: ignore[no-untyped-def]
+    """funny raises humor, a model. Where λ moves, one that it keeps at its mean is scored too."""
+    kept = text.replace("funny: {humor: q70", "funny: {humor: mean")
+    raised, mean = (
+        load(write(part.replace("  rloo:\n", f"  rloo:\n    adapt: {adapt}\n")))
+        for part in (text, kept)
+    )
+    found = counts(raised)
+    rloo = {"family": "rloo", "variant": "funny"}
+    scored, fewer = (of(study, "train", found, **rloo).operations for study in (raised, mean))
+    assert (scored == fewer) if adapt == "true" else (scored > fewer)
 
 
 def test_values_that_share_a_model_cost_it_once(text: str, write) -> None:  # type: ignore[no-untyped-def]

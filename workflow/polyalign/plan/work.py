@@ -29,9 +29,16 @@ from polyalign.study import Study
 TORCH = 1.25
 """Speed of torch's products of matrices as a multiple of NumPy's."""
 
-NARROW, NARROW_READING = 300.0, 200.0
-"""Width of a model at which all other arithmetic takes as long as the products of matrices, in
-training and sampling, and where texts are read whole."""
+OTHER, NARROW = 2.34, 450.0
+"""What all other arithmetic of training and sampling takes, as a multiple of the products of
+matrices, in models of up to that width; in wider ones it falls with the width. Measured with models
+of widths 128 (the sandbox), 384 (MiniLM) and 576 (SmolLM2)."""
+
+NARROW_READING = 200.0
+"""Width of a model at which it takes as long where texts are read whole."""
+
+FEW = 16.0
+"""Texts at which a product of matrices for one token of each has half its speed."""
 
 DRAW = 1.2e-8
 """Seconds of a CPU core per entry of the vocabulary for each sampled token: softmax, and a random
@@ -110,6 +117,11 @@ class Shape:
     def parameters(self) -> float:
         """All parameters, with one matrix of embeddings."""
         return self.inner + self.head
+
+    @property
+    def surcharge(self) -> float:
+        """All arithmetic of training and sampling, as a multiple of the products of matrices."""
+        return 1 + OTHER * min(1.0, NARROW / self.width)
 
 
 SANDBOX = Shape(layers=2, width=128, inner=12 * 2 * 128**2, vocabulary=1500, keys=2 * 2 * 128)
@@ -268,7 +280,7 @@ def sampling(
     kept = shape.keys * BYTES[dtype] * (prompt + new / 2)
     steps, tokens = batches * new, rows * new * share
     return reading(shape, rows * prompt, batches, dtype, head=False) + Work(
-        operations=2 * shape.parameters * tokens * (1 + NARROW / shape.width),
+        operations=2 * shape.parameters * tokens * shape.surcharge * (1 + FEW / min(rows, batch)),
         moved=steps * shape.parameters * BYTES[dtype] + 3 * tokens * kept,
         draws=tokens * shape.vocabulary,
         calls=steps * (shape.layers + 4),
@@ -285,7 +297,7 @@ def learning(
         passes += 2
     trained = method.trained(Load(shape.parameters, dtype, "cpu", 1, 1))
     return Work(
-        operations=passes * weights * tokens * (1 + NARROW / shape.width),
+        operations=passes * weights * tokens * shape.surcharge,
         moved=steps * 28 * trained + (36 * tokens * shape.vocabulary if head else 0.0),
         calls=3 * steps * method.accumulation * shape.layers,
     )
@@ -483,10 +495,13 @@ def drawn_texts(policy: Policy) -> float:
 
 
 def _scored(study: Study, policy: Policy) -> list[str]:
-    """The values that a policy's λ probably weighs, one for each model; only these are computed.
+    """The values that are probably computed for a policy's λ, one for each model.
 
-    Values that a palette keeps at their mean mostly have a weight of 0.
+    Values that a palette keeps at their mean mostly have a weight of 0. Where λ moves, the levels
+    of all are looked at.
     """
+    if policy.palette and policy.settings.get("adapt"):
+        return list({study.read_with[name]: name for name in study.weighed(policy)}.values())
     raised = raised_values(study.palettes[policy.palette]) if policy.palette else policy.values
     return list({study.read_with[name]: name for name in raised}.values())
 
