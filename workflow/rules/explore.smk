@@ -38,9 +38,13 @@ rule explore_jobs:
         # Untracked, since it takes `input`: what of it the plan depends on is in `plan`.
         config=lambda wildcards, input: CONFIG,
     shell:
-        # The running workflow holds the lock of the folder; this one only plans.
+        # The running workflow holds the lock of the folder; this one only plans. Where the other one
+        # removes a file between two looks at it, Snakemake takes it for write-protected: ask again.
         "settings=$(mktemp --suffix .json); trap 'rm -f $settings' EXIT;"
         " printf %s {params.config:q} > $settings;"
+        " for attempt in 1 2 3; do"
         " python -m snakemake --snakefile {params.snakefile:q} --profile none --nolock --cores 1"
         " --configfile $settings --dag dot -- {params.target:q}"
-        " > {output.graph:q} 2> {log:q}"
+        " > {output.graph:q} 2> {log:q} && exit;"
+        " grep -q ProtectedOutputException {log:q} || exit 1;"
+        " done; exit 1"

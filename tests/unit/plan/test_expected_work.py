@@ -10,7 +10,7 @@ from polyalign.families import POOL
 from polyalign.plan import resources, stages, work
 from polyalign.plan.counts import Counts, Texts, counts
 from polyalign.plan.machine import DATA_CENTRE, REFERENCE, Machine
-from polyalign.plan.work import CALL, CUDA, DRAW, SANDBOX, TORCH, Work, parse_shape
+from polyalign.plan.work import CALL, CUDA, DRAW, OTHER, SANDBOX, TORCH, Work, parse_shape
 from polyalign.study import Study, load
 
 MACHINE = Machine(2, *REFERENCE, memory_mb=16_000)
@@ -228,3 +228,20 @@ def test_a_small_model_with_few_prompts_takes_minutes_on_a_processor(
     assert 5 < pool.seconds(MACHINE) / 60 < 20
     need = resources.generate(study, POOL)
     assert need.gpu == 0
+
+
+def test_other_arithmetic_weighs_the_same_up_to_a_width() -> None:
+    """MiniLM (384) took as many times its products of matrices as the sandbox (128)."""
+    widths = {width: replace(SANDBOX, width=width).surcharge for width in (128, 384, 900)}
+    assert widths[128] == widths[384] == 1 + OTHER
+    assert widths[900] == pytest.approx(1 + OTHER / 2)
+
+
+def test_a_token_of_few_texts_takes_longer() -> None:
+    """SmolLM2's layers on one core: 41 billion operations a second for 12 texts, 92 for 128."""
+
+    def each(texts: int) -> float:
+        return work.sampling(SANDBOX, texts, 0, 10, texts, "float32").operations / texts
+
+    assert each(12) / each(128) == pytest.approx(92 / 41, rel=0.1)
+    assert each(12) == work.sampling(SANDBOX, 120, 0, 10, 12, "float32").operations / 120

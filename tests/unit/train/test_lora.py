@@ -9,7 +9,7 @@ from enumerable import LENGTH, TEMPLATE, distribution
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch.utils.checkpoint import checkpoint
-from trainers import run_in, told
+from trainers import killed_at, run_in, told
 from transformers import AutoModelForSequenceClassification, modeling_utils
 
 from polyalign.errors import InputError
@@ -63,19 +63,10 @@ def test_merged_and_kept_are_one_model(base, tmp_path, family):
 
 
 @pytest.mark.parametrize("family", ["dpo", "ppo"])
-def test_killed_and_resumed_equals_uninterrupted(base, tmp_path, monkeypatch, family):
+def test_killed_and_resumed_equals_uninterrupted(base, tmp_path, family):
     train(family, base, tmp_path / "whole", save_every=4, seed=3)
-    original = common.MetricsWriter.on_log
-
-    def dies(self, args, state, control, **kwargs):
-        original(self, args, state, control, **kwargs)
-        if state.global_step == 6:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(common.MetricsWriter, "on_log", dies)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at(6):
         train(family, base, tmp_path / "killed", save_every=4, seed=3)
-    monkeypatch.setattr(common.MetricsWriter, "on_log", original)
     record = train(family, base, tmp_path / "killed", save_every=4, seed=3)
     assert (record["resumed_from"], record["steps"]) == (4, 8)
     whole, resumed = (

@@ -9,7 +9,7 @@ import torch
 from enumerable import END, LAM, LENGTH, TEMPLATE, TOKENS, distribution, divergence, target
 from safetensors.torch import load_file
 from test_dpo import candidates
-from trainers import told
+from trainers import killed_at, told
 from transformers import AutoTokenizer
 
 from polyalign.data.keys import split_of
@@ -20,7 +20,7 @@ from polyalign.families.dpo import Labelled, Labels
 from polyalign.families.options import Lora
 from polyalign.families.sft import Sft
 from polyalign.models.endings import Endings
-from polyalign.train import common, dpo, sft
+from polyalign.train import dpo, sft
 from polyalign.train.candidates import (
     HELD_OUT,
     Collator,
@@ -251,22 +251,13 @@ def test_the_prompts_held_out_are_a_tenth_of_those_that_are_fitted():
 
 @pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=8)], ids=["whole", "adapters"])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_killed_and_resumed_equals_uninterrupted(base, tmp_path, monkeypatch, loss, lora):
+def test_killed_and_resumed_equals_uninterrupted(base, tmp_path, loss, lora):
     frame, aside = pool(base, lists=12), pool(base, lists=3)
     settings = {"save_every": 2, "lora": lora, "held_out": aside, "epochs": 1}
     settings["batch_size"] = 4 if loss == "listwise" else 48
     train(loss, base, frame, tmp_path / "whole", **settings)
-    original = common.MetricsWriter.on_log
-
-    def dies(self, args, state, control, **kwargs):
-        original(self, args, state, control, **kwargs)
-        if state.global_step == 5:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(common.MetricsWriter, "on_log", dies)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at(5):
         train(loss, base, frame, tmp_path / "killed", **settings)
-    monkeypatch.setattr(common.MetricsWriter, "on_log", original)
     record = train(loss, base, frame, tmp_path / "killed", **settings)
     assert (record["resumed_from"], record["steps"]) == (4, 6)
     whole, killed = (

@@ -20,10 +20,9 @@ from enumerable import (
 )
 from pydantic import ValidationError
 from steered import NAMES, base_sd, exact_aim, levels, misses
-from trainers import same_weights, told
+from trainers import killed_at, same_weights, told
 
 from polyalign.families.dpo import Labelled, Labels
-from polyalign.train import common
 from polyalign.train.candidates import scored_candidates, train_on_candidates
 from polyalign.train.closed_loop import STEPS_USED, ClosedLoop
 from polyalign.train.inputs import TrainingInputs
@@ -130,21 +129,12 @@ def test_the_levels_are_those_of_the_policy_before_it_learns(base, tmp_path, mon
     assert (pending > 0.5 * sd).all()
 
 
-def test_killed_and_resumed_is_steered_as_if_uninterrupted(base, tmp_path, monkeypatch):
+def test_killed_and_resumed_is_steered_as_if_uninterrupted(base, tmp_path):
     aim = exact_aim(distribution(base), 0.5)
     settings = {"lists": 12, "save_every": 2}
     whole = steered(base, tmp_path / "whole", aim, **settings)
-    original = common.MetricsWriter.on_log
-
-    def dies(self, args, state, control, **kwargs):
-        original(self, args, state, control, **kwargs)
-        if state.global_step == 5:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(common.MetricsWriter, "on_log", dies)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at(5):
         steered(base, tmp_path / "killed", aim, **settings)
-    monkeypatch.setattr(common.MetricsWriter, "on_log", original)
     record = steered(base, tmp_path / "killed", aim, **settings)
     assert (record["resumed_from"], record["steps"]) == (4, 6)
     assert record["closed_loop"] == whole["closed_loop"]

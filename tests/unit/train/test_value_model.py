@@ -312,7 +312,7 @@ def test_candidates_are_grouped_by_prompt():
     np.testing.assert_allclose(found.rewards[..., 0], [[1, 3], [0.5, 2]])
     # The candidates of p differ by 2 standard deviations, those of q by 1.5.
     np.testing.assert_allclose(found.covariance(), [[(2.0 + 1.125) / 2]])
-    with pytest.raises(InputError, match="candidates a prompt"):
+    with pytest.raises(InputError, match="candidates per prompt"):
         Candidates(frame[:3], ["good"], pairs[:3], np.array([2.0]))
 
 

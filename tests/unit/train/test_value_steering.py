@@ -132,6 +132,23 @@ def test_rounds_differ_and_repeat(base, monkeypatch):
     assert read[3] != read[0]
 
 
+def test_rounds_go_through_all_prompts(base, monkeypatch):
+    """Two rounds of half the prompts are one pass: each is asked once."""
+    prompts = PROMPTS * 30
+    monkeypatch.setattr(steering, "ANSWERS", len(prompts) // 2)
+    asked: list[str] = []
+
+    def noted(prompts, responses):
+        asked.extend(prompts)
+        return REWARDS["sweet"](prompts, responses)
+
+    measure = drawn(base, prompts)
+    measure.rewards = {"sweet": noted}
+    for number in (0, 1):
+        measure({"sweet": 1.0, "apt": 0.5}, number)
+    assert sorted(asked) == sorted(prompts)
+
+
 def test_without_prompts_it_says_so(base):
     with pytest.raises(InputError, match=r"no prompts to move λ on.*policies\.value-d\.adapt"):
         drawn(base, [])

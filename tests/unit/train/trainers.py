@@ -1,10 +1,13 @@
 """The trainers on the enumerable problem, with all that they are told as keywords."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from enumerable import (
     LAM,
@@ -21,6 +24,7 @@ from safetensors.torch import load_file
 from polyalign.families.options import TrainingOptions
 from polyalign.families.ppo import Ppo
 from polyalign.families.rloo import Rloo
+from polyalign.train import common
 from polyalign.train.inputs import Run
 from polyalign.train.ppo import train_ppo
 from polyalign.train.rl import Task
@@ -95,3 +99,19 @@ def assert_same_but_for_rounding(base: Path, one: Path, other: Path, nats: float
     left, right = distribution(one), distribution(other)
     assert np.abs(left - distribution(base)).max() > 0.01
     np.testing.assert_allclose(left, right, atol=nats)
+
+
+@contextmanager
+def killed_at(step: int) -> Iterator[None]:
+    """What trains here is killed when it has logged a step."""
+    original = common.MetricsWriter.on_log
+
+    def dies(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        original(self, args, state, control, **kwargs)
+        if state.global_step == step:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(common.MetricsWriter, "on_log", dies)
+        with pytest.raises(KeyboardInterrupt):
+            yield

@@ -75,7 +75,7 @@ class Candidates:
         sizes = {len(several) for several in rows}
         if len(sizes) != 1 or min(sizes) < 2:
             raise InputError(
-                f"the pool has {sorted(sizes)} candidates a prompt; expected the same number for "
+                f"the pool has {sorted(sizes)} candidates per prompt; expected the same number for "
                 "all, at least 2; delete the pool and let the workflow make it again"
             )
         self.rows = np.stack(rows)

@@ -1,11 +1,10 @@
 """Asked against realised gains: one point for each policy of a palette, one panel for each value.
 
 Shown are the levels that palettes raise, above the base model's level on the test prompts and in
-standard deviations of its rewards. On the dashed line a policy delivers just what its palette
-asks. Intervals are 95 %, clustered by prompt; a policy that is
-trained with several seeds is one point, the mean over seeds, with an interval for other seeds too.
-Behind the name of a family stands what it delivers
-of the asked gains: the slope of the line through 0 that fits all its points best.
+standard deviations of its rewards. On the dashed line a policy delivers just what its palette asks.
+Intervals are 95 %, clustered by prompt. A policy that is trained with several seeds is one point:
+the mean over seeds, with an interval for other seeds too. Behind the name of a family stands what
+it delivers of the asked gains: the slope of the line through 0 that fits all its points best.
 """
 
 import math
