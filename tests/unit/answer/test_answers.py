@@ -209,6 +209,14 @@ def test_the_value_model_draws_as_in_the_study(answerer: Answerer, study: Study)
     assert len({tuple(several) for several in seen}) == 3
 
 
+def test_a_palette_without_a_solution_has_no_lambda_to_move(study: Study) -> None:
+    """Another run would not help, so it is not asked for."""
+    config = study.model_dump(exclude_unset=True)
+    config["policies"]["value-d"]["palettes"] = ["open", "shut"]
+    with pytest.raises(InputError, match=r"palette 'shut' has no λ.*no policy reaches it"):
+        way_of_palette(validate(config), "shut", by=LEARNT)
+
+
 def test_lambda_that_was_moved_is_the_policys(study: Study, here: Path) -> None:
     """A palette that no policy samples for has its λ for training; one not moved yet has none."""
     moved = here / "results/tiny/policies/value-d/open/lam.json"

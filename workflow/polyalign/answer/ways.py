@@ -360,9 +360,10 @@ def offered(study: Study) -> dict[str, Way]:
 
 def _guiding(study: Study, policy: Policy) -> dict[str, float]:
     """λ with which the value model samples: that which the policy moved, if it does."""
-    made = study.all_policies.get(policy.name)
-    if made not in study.steered:
-        return _lam(study, policy, "lam_train")
+    # A palette without a solution is refused here.
+    solved = _lam(study, policy, "lam_train")
+    if study.all_policies.get(policy.name) not in study.steered:
+        return solved
     path = Path(Paths(study.study).steered(policy))
     if not path.is_file():
         raise InputError(f"λ of {policy.name!r} {NOT_YET.format('moved')}")
