@@ -11,9 +11,11 @@ from polyalign.families import BASE
 from polyalign.palettes.record import read_palettes
 from polyalign.paths import model_of
 from polyalign.report.answers import answers_data
+from polyalign.report.content import PageContent, Picture
 from polyalign.report.facts import model_facts
 from polyalign.report.methods import citations, paragraphs
-from polyalign.report.page import PageContent, Picture, lead, summary_html
+from polyalign.report.outcome import lead
+from polyalign.report.page import summary_html
 from polyalign.report.provenance import provenance
 from polyalign.runtime.files import write_text
 from polyalign.runtime.job import Job, run

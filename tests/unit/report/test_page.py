@@ -10,12 +10,13 @@ from polyalign.data.chats import prompt_of
 from polyalign.errors import InputError
 from polyalign.evaluate.levels import levels
 from polyalign.palettes.record import Diagnosis, Palette, Trained
-from polyalign.report import page as page_module
 from polyalign.report.answers import answers_data
 from polyalign.report.cards import cards_html
+from polyalign.report.content import PageContent, Picture
 from polyalign.report.facts import DOUBT
 from polyalign.report.html_tables import frame_page, printed_page
-from polyalign.report.page import PageContent, Picture, summary_html
+from polyalign.report.of_policies import empty_answers
+from polyalign.report.page import summary_html
 from polyalign.report.printed import Printed
 
 LABELS = {"humor": "Humor <wit>", "helpful": "Helpful"}
@@ -403,7 +404,7 @@ def test_tables_hold_the_numbers() -> None:
 
 
 def test_few_empty_answers_are_counted_and_small_p_values_are_small() -> None:
-    levels = page_module._empty(pd.DataFrame({"n_empty": [2], "n_samples": [1380]}))
+    levels = empty_answers(pd.DataFrame({"n_empty": [2], "n_samples": [1380]}))
     assert levels == ("2 of 1380", pytest.approx(2 / 1380))
     shown = page(summary=SUMMARY.assign(p_all_holm=[NONE, 4.1e-07, 0.0455]))
     assert "map-d/both (p &lt; 0.001), dpo/x (p = 0.045)" in shown

@@ -14,8 +14,8 @@ from test_page import LABELS, POLICIES, frame, page
 
 from polyalign.report import answers
 from polyalign.report import page as page_module
+from polyalign.report.content import Picture
 from polyalign.report.html_tables import table
-from polyalign.report.page import Picture
 
 pytestmark = needs_browser
 HOSTILE = {

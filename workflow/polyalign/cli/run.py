@@ -518,7 +518,7 @@ def _success(study: Study, targets: Sequence[str], run: Run, seconds: float) -> 
         return [f"Done: {', '.join(targets)}.", took]
     from polyalign.data.tables import read_table
     from polyalign.evaluate.delivery import outcome_of
-    from polyalign.report.page import outcome
+    from polyalign.report.outcome import outcome
 
     paths = Paths(study.study)
     summary = read_table(Path(paths.table("summary")))

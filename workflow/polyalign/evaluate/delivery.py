@@ -224,8 +224,9 @@ def _told(numbers: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def in_sd_text(gain: float) -> str:
-    """An asked or realised gain as readers see it: `+0.29`."""
-    return "–" if math.isnan(gain) else f"{gain:+.2f}".replace("-", "−")
+    """An asked or realised gain as readers see it, `+0.29`; one that rounds to 0 is `+0.00`."""
+    # Adding 0 takes the sign from a rounded -0.
+    return "–" if math.isnan(gain) else f"{round(gain, 2) + 0.0:+.2f}".replace("-", "−")
 
 
 def bounds_text(floor: float, ceiling: float) -> str:
@@ -235,8 +236,7 @@ def bounds_text(floor: float, ceiling: float) -> str:
         floor: the lowest gain; not finite if there is no floor.
         ceiling: the highest gain; not finite if there is no ceiling.
     """
-    # Without a sign of zero.
-    low, high = (in_sd_text(round(gain, 2) + 0.0) for gain in (floor, ceiling))
+    low, high = (in_sd_text(gain) for gain in (floor, ceiling))
     if not math.isfinite(ceiling):
         return low
     return f"{low} to {high}" if math.isfinite(floor) else f"≤ {high}"

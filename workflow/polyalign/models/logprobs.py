@@ -16,7 +16,9 @@ from transformers import (
 from polyalign.models.encoding import prompt_ids, text_config
 from polyalign.settings import CHAT, SamplingRule
 
-LOGITS_AT_ONCE = 2**27
+# Logits that are computed together; a log-probability takes some four copies of them. A processor
+# has no use for more, and there they would be the most of a job's memory.
+LOGITS_AT_ONCE = {"cpu": 2**25, "cuda": 2**27}
 
 
 def warpers(rule: SamplingRule) -> LogitsProcessorList:
@@ -60,6 +62,12 @@ def encode_responses(
     ]
 
 
+def rows_at_once(model: PreTrainedModel, width: int) -> int:
+    """How many texts of `width` tokens have their logits computed together."""
+    logits = LOGITS_AT_ONCE["cuda" if model.device.type == "cuda" else "cpu"]
+    return max(1, logits // (width * text_config(model).vocab_size))
+
+
 @torch.inference_mode()
 def response_logprobs(
     model: PreTrainedModel,
@@ -94,9 +102,8 @@ def response_logprobs(
         mask[row, : len(response)] = 1
         position[row, : len(response)] = torch.arange(len(prompt) - 1, end - 1)
     changes = warpers(sampling) if sampling else LogitsProcessorList()
-    rows_at_once = max(1, LOGITS_AT_ONCE // (width * text_config(model).vocab_size))
     chunks = []
-    for rows in torch.arange(b).split(rows_at_once):
+    for rows in torch.arange(b).split(rows_at_once(model, width)):
         logits = model(
             input_ids=ids[rows].to(model.device), attention_mask=attention[rows].to(model.device)
         ).logits

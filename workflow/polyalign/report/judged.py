@@ -7,6 +7,7 @@ import pandas as pd
 
 from polyalign.families import Policy
 from polyalign.report.printed import Printed
+from polyalign.report.text import in_percent
 
 NOTHING = "–"
 OF_JUDGE = (
@@ -49,9 +50,9 @@ def printed_judge(numbers: pd.DataFrame, labels: Mapping[str, str]) -> Printed:
         [
             str(row["family"]),
             str(row["variant"]),
-            _percent(row["winrate"], row["se"]),
-            _percent(row["differ"]),
-            _percent(row["first"]),
+            in_percent(row["winrate"], row["se"]),
+            in_percent(row["differ"]),
+            in_percent(row["first"]),
             f"{row['n_pairs']:.0f}",
             *(_of_value(row, value) for value in labels),
         ]
@@ -73,10 +74,4 @@ def _of_value(row: pd.Series, value: str) -> str:
             agrees += f", κ {of['kappa']:.2f}"
             if not math.isnan(of["kappa_low"]):
                 agrees += f" ({of['kappa_low']:.2f} to {of['kappa_high']:.2f})"
-    return f"{_percent(of['reward_winrate'], of['reward_se'])} | {agrees}"
-
-
-def _percent(share: float, se: float = math.nan) -> str:
-    if math.isnan(share):
-        return NOTHING
-    return f"{100 * share:.1f}" + ("" if math.isnan(se) else f" ± {100 * se:.1f}")
+    return f"{in_percent(of['reward_winrate'], of['reward_se'])} | {agrees}"

@@ -13,6 +13,7 @@ from polyalign.evaluate.seeds import Spread
 from polyalign.families import BASE, Policy
 from polyalign.palettes.record import Palette
 from polyalign.report.printed import Printed, Topics
+from polyalign.report.text import in_percent, seeds
 from polyalign.report.topics import by_topic
 
 NOTHING = "–"
@@ -103,7 +104,7 @@ def delivery(study: StudyTables) -> Printed:
             for value in study.labels
         ]
         nats = study.spread[policy].kl if policy in study.spread else math.nan
-        kl = f"{_nats(study.levels[policy].iloc[0])}{_seeds(nats, 2)}"
+        kl = f"{_nats(study.levels[policy].iloc[0])}{seeds(nats, 2)}"
         rows.append([named, policy, *cells, kl])
         record: dict[str, object] = {"palette": palette, "policy": policy}
         for value in study.labels:
@@ -294,25 +295,16 @@ def _digits_of_both(lam: Mapping[str, float], lam_train: Mapping[str, float], va
     return f"{lam[value]:.3f} | {_digits(lam_train.get(value, math.nan), 3)}"
 
 
-def _percent(share: float, se: float) -> str:
-    return NOTHING if math.isnan(share) else f"{100 * share:.1f} ± {100 * se:.1f}"
-
-
-def _seeds(sd: float, digits: int) -> str:
-    """A standard deviation over seeds, as a cell ends with it; empty without several seeds."""
-    return "" if math.isnan(sd) else f", seeds ± {sd:.{digits}f}"
-
-
 def _at_both_lengths(row: pd.Series, sd: float, even_sd: float) -> str:
     """A win rate with its spread over seeds, and behind the bar the one at equal length."""
-    plain = _percent(row["winrate"], row["se"])
-    even = _percent(row["even_winrate"], row["even_se"])
-    return f"{plain}{_seeds(100 * sd, 1)} | {even}{_seeds(100 * even_sd, 1)}"
+    plain = in_percent(row["winrate"], row["se"])
+    even = in_percent(row["even_winrate"], row["even_se"])
+    return f"{plain}{seeds(100 * sd, 1)} | {even}{seeds(100 * even_sd, 1)}"
 
 
 def _level(row: pd.Series, sd: float) -> str:
     """A level with its spread over seeds."""
-    return f"{_pair(row['mean'], row['se'])}{_seeds(sd, _places(row['se']))}"
+    return f"{_pair(row['mean'], row['se'])}{seeds(sd, _places(row['se']))}"
 
 
 def _realised(summary: pd.DataFrame) -> dict[str, str | None]:
@@ -336,7 +328,7 @@ def _delivered(one: Asked, expected: float, over_seeds: float) -> str:
         over_seeds: standard deviation of the gain over seeds; NaN without several.
     """
     half = (one.high - one.low) / 2 / one.sd
-    realised = f"{in_sd_text(one.in_sd(one.realised))} ± {_digits(half, 2)}{_seeds(over_seeds, 2)}"
+    realised = f"{in_sd_text(one.in_sd(one.realised))} ± {_digits(half, 2)}{seeds(over_seeds, 2)}"
     if one.kind == "maintained":
         return realised if one.verdict == "reached" else f"{realised} ({one.verdict})"
     known = not one.exact and math.isfinite(expected)

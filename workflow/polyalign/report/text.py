@@ -102,6 +102,18 @@ def ranged(level: float, low: float, high: float) -> str:
     return f"{level:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
+def in_percent(share: float, se: float = math.nan) -> str:
+    """A share in per cent, ± its standard error if that is known; a dash where it is undefined."""
+    if math.isnan(share):
+        return "–"
+    return f"{100 * share:.1f}" + ("" if math.isnan(se) else f" ± {100 * se:.1f}")
+
+
+def seeds(sd: float, digits: int) -> str:
+    """A standard deviation over seeds, as a cell ends with it; empty without several seeds."""
+    return "" if math.isnan(sd) else f", seeds ± {sd:.{digits}f}"
+
+
 def p_value(p: float) -> str:
     """A p-value to two digits; a small one is not told apart from others that are."""
     if math.isnan(p):

@@ -131,7 +131,7 @@ def _numbers(axes: "Axes", cells: "np.ndarray") -> None:
         axes.text(
             column,
             row,
-            in_sd_text(round(gain, 2) + 0.0),  # no −0.00
+            in_sd_text(gain),
             ha="center",
             va="center_baseline",
             fontsize=7 if cells.shape[1] <= 8 else 6,

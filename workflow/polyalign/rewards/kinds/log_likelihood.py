@@ -152,18 +152,16 @@ class Scorer(EndScore):
         """Mean log-probability (b,) of the tokens, from the last hidden states of the suffixes."""
         import torch
 
-        from polyalign.models.logprobs import LOGITS_AT_ONCE
+        from polyalign.models.logprobs import rows_at_once
 
         head: Any = self.model.get_output_embeddings()
         responses = [texts[number][1][1:] for number in numbers]
         ids = torch.zeros(hidden.shape[:2], dtype=torch.long)
         for row, response in enumerate(responses):
             ids[row, : len(response)] = torch.tensor(response)
-        rows_at_once = max(
-            1, LOGITS_AT_ONCE // (hidden.shape[1] * text_config(self.model).vocab_size)
-        )
+        rows = rows_at_once(self.model, hidden.shape[1])
         logs = []
-        for part, at in zip(hidden.split(rows_at_once), ids.split(rows_at_once), strict=True):
+        for part, at in zip(hidden.split(rows), ids.split(rows), strict=True):
             every = head(part).float().log_softmax(-1)
             logs += every.gather(-1, at.to(every.device)[..., None])[..., 0].cpu()
         # Each over its own tokens: zeros after them would change the order of the sum.
