@@ -1,4 +1,4 @@
-"""Responses that are read without their padding, and what drawing knows: the plain way's numbers."""
+"""Responses read without their padding, and what drawing knows, against the plain way."""
 
 import numpy as np
 import pytest
@@ -29,8 +29,8 @@ OWN = {"rloo": RlooTrainer, "grpo": GrpoTrainer}
 def test_parts_of_similar_length_have_the_numbers_and_the_gradient_of_the_batch(base, tmp_path):
     policy, _ = load(str(base), None, TEMPLATE, Rloo(), run_in(tmp_path))
     rng = np.random.default_rng(0)
-    prompts = [list(map(int, rng.integers(1, 7, rng.integers(1, 4)))) for _ in range(40)]
-    responses = [list(map(int, rng.integers(1, 7, rng.integers(1, 5)))) for _ in range(40)]
+    prompts = [list(map(int, rng.integers(1, 7, rng.integers(1, 3)))) for _ in range(40)]
+    responses = [list(map(int, rng.integers(1, 7, rng.integers(1, 7)))) for _ in range(40)]
     batch = padded(prompts, responses, 0, torch.device("cpu"))
     weights = torch.randn(batch.mask.shape)
     sizes = []
@@ -52,7 +52,7 @@ def test_parts_of_similar_length_have_the_numbers_and_the_gradient_of_the_batch(
     torch.testing.assert_close(gradient(apart[0]), gradient(whole[0]), atol=1e-5, rtol=1e-4)
     texts = sum(map(len, prompts + responses))
     assert len(sizes) == 1 + 3
-    assert texts <= sum(sizes[1:]) < 1.2 * texts < sizes[0]
+    assert texts <= sum(sizes[1:]) < 0.9 * sizes[0]
 
 
 @pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=8)], ids=["whole", "adapters"])
