@@ -41,9 +41,9 @@ def test_network_against_the_definition(base, tmp_path):
         logits = policy(torch.tensor([prompt + response])).logits[0] / 0.7
         every = logits.log_softmax(-1)
         for place, token in enumerate(response):
-            spread = every[len(prompt) - 1 + place]
-            torch.testing.assert_close(logprobs[row, place], spread[token])
-            torch.testing.assert_close(entropy[row, place], -(spread.exp() * spread).sum())
+            here = every[len(prompt) - 1 + place]
+            torch.testing.assert_close(logprobs[row, place], here[token])
+            torch.testing.assert_close(entropy[row, place], -(here.exp() * here).sum())
     shifted = token_logprobs(spread(policy(batch.ids).logits[:, -4:-1], 1.0), batch)
     assert not torch.allclose(shifted * batch.mask, logprobs * batch.mask)
 

@@ -357,7 +357,7 @@ def train_ppo(task: rl.Task, section: Ppo, run: Run, output: Path) -> dict[str, 
         return rl.copy_base(policy, tokenizer, output, run.work, settings)
     texts = [render(tokenizer, task.template, prompt) for prompt in task.prompts]
     rl.check_prompts(texts, tokenizer, policy, task.sampling.max_new_tokens)
-    most = fitting(policy, 1, rl.longest(texts, tokenizer, task), run.device)
+    most = fitting(policy, 1, rl.longest(texts, tokenizer, task), run.device, whole=True)
     arguments = common.training_arguments(section, run, most)
     # Adapters on the base model can be switched off.
     reference = rl.reference(task) if section.lora is None or task.initial else None

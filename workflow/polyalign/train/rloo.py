@@ -236,7 +236,9 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
         model=policy,
         reward_funcs=functions,
         args=config_class(
-            **common.training_arguments(section, run, fitting(policy, 1, longest, run.device)),
+            **common.training_arguments(
+                section, run, fitting(policy, 1, longest, run.device, whole=True)
+            ),
             **options,
             max_steps=section.steps,
             reward_weights=[weight / total for weight in weights.values()],
