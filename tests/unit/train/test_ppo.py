@@ -10,7 +10,7 @@ from polyalign.families.ppo import Ppo
 from polyalign.train.actor_critic import ActorCritic, advantages
 from polyalign.train.loading import load
 from polyalign.train.ppo import PpoTrainer
-from polyalign.train.responses import padded, token_logprobs
+from polyalign.train.responses import padded, spread, token_logprobs
 
 
 def test_advantages_by_hand():
