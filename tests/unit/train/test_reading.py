@@ -135,7 +135,7 @@ def test_a_prompt_that_is_answered_several_times_is_read_once(base, monkeypatch,
     policy, tokenizer = load(str(base), None, TEMPLATE, Rloo(), run_in(tmp_path))
     engine = DrawingEngine(policy.eval(), tokenizer, SAMPLING)
     assert engine.cached
-    asked = [[5, 1], [5, 6, 1], [5, 1], [5, 6, 1], [5, 1]]
+    asked = [[5, 1], [5, 6, 1], [5, 6, 1], [5, 1], [5, 1]]
     rows = []
     policy.register_forward_pre_hook(
         lambda module, arguments, named: rows.append(len(named["input_ids"])), with_kwargs=True
