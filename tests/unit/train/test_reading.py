@@ -10,6 +10,7 @@ from trl import GRPOTrainer, RLOOTrainer
 from polyalign.families.options import Lora
 from polyalign.families.rloo import Rloo
 from polyalign.sampling.drawing import DrawingEngine, uniforms
+from polyalign.train import responses as responses_of
 from polyalign.train.loading import load
 from polyalign.train.reading import Narrowed
 from polyalign.train.responses import (
@@ -26,7 +27,10 @@ PLAIN = {"rloo": RLOOTrainer, "grpo": GRPOTrainer}
 OWN = {"rloo": RlooTrainer, "grpo": GrpoTrainer}
 
 
-def test_parts_of_similar_length_have_the_numbers_and_the_gradient_of_the_batch(base, tmp_path):
+def test_parts_of_similar_length_have_the_numbers_and_the_gradient_of_the_batch(
+    base, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(responses_of, "ROWS", 16)
     policy, _ = load(str(base), None, TEMPLATE, Rloo(), run_in(tmp_path))
     rng = np.random.default_rng(0)
     prompts = [list(map(int, rng.integers(1, 7, rng.integers(1, 3)))) for _ in range(40)]
@@ -50,6 +54,8 @@ def test_parts_of_similar_length_have_the_numbers_and_the_gradient_of_the_batch(
     for one, other in zip(apart, whole, strict=True):
         torch.testing.assert_close(one, other)
     torch.testing.assert_close(gradient(apart[0]), gradient(whole[0]), atol=1e-5, rtol=1e-4)
+    excluded = lambda part: (torch.where(part.mask > 0, 1.0, -torch.inf),)  # noqa: E731
+    assert torch.equal(by_length(excluded, batch)[0], batch.mask)
     texts = sum(map(len, prompts + responses))
     assert len(sizes) == 1 + 3
     assert texts <= sum(sizes[1:]) < 0.9 * sizes[0]

@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from torch.nn.functional import pad as filled
 
-ROWS = 16
+ROWS = 32
 """Responses that a CPU reads at once: fewer cost more calls, more have more padding."""
 
 
@@ -93,8 +93,9 @@ def by_length(
     found = []
     for some in order.split(rows):
         part = batch[some].narrowed()
-        width = length - part.tokens.shape[1]
-        found.append([filled(each * part.mask, (0, width)) for each in read(part)])
+        none, width = part.mask == 0, length - part.tokens.shape[1]
+        # Not a product: a token that a model excludes has an infinite log-probability.
+        found.append([filled(each.masked_fill(none, 0), (0, width)) for each in read(part)])
     places = order.argsort()
     return tuple(torch.cat(each)[places] for each in zip(*found, strict=True))
 
