@@ -29,6 +29,14 @@ from polyalign.train.candidates import train_on_candidates
 from polyalign.train.classifier import train_classifier
 from polyalign.train.dpo import train_dpo
 from polyalign.train.listwise import ListwiseTrainer
+from polyalign.train.responses import (
+    by_length,
+    response_logits,
+    sampled,
+    spread,
+    token_entropies,
+    token_logprobs,
+)
 from polyalign.train.reward import train_reward
 from polyalign.train.sft import SelectionTrainer
 from polyalign.train.value import train_values
@@ -161,7 +169,8 @@ def test_parts_have_the_gradient_of_the_whole_batch(
         assert (one - other).norm() <= 1e-3 * one.norm()
 
 
-def test_the_bytes_of_a_text_are_those_that_its_gradient_takes():
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_bytes_of_a_text_are_those_that_its_gradient_takes(whole):
     """Against torch's own tracker of what is allocated while the gradient is computed."""
     config = LlamaConfig(
         vocab_size=parts.TILE, hidden_size=64, intermediate_size=160, num_hidden_layers=3,
@@ -170,17 +179,26 @@ def test_the_bytes_of_a_text_are_those_that_its_gradient_takes():
     )  # fmt: skip
     model = LlamaForCausalLM(config)
     tokens, texts = 40, 8
-    counted = texts * parts.text_bytes(model, tokens)
+    counted = texts * parts.text_bytes(model, tokens, whole=whole)
     add_fused_lm_head(model, outputs=("log_probs", "entropy"))
     ids = torch.randint(config.vocab_size, (texts, tokens))
+    attention = torch.ones_like(ids)
+
+    def read(part):
+        every = spread(response_logits(model, part)[0], 1.0)
+        return token_logprobs(every, part), token_entropies(every)
+
+    def logprobs():
+        if whole:
+            return by_length(read, sampled(ids, attention, tokens - 1))[0]
+        made = model(input_ids=ids, attention_mask=attention, labels=ids, fused_lm_head=True)
+        return made.log_probs
+
     # The weights' own gradients are there before, as in the second part of a batch.
     for weight in model.parameters():
         weight.grad = torch.zeros_like(weight)
     with MemTracker() as tracker:
-        made = model(
-            input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids, fused_lm_head=True
-        )
-        made.log_probs.sum().backward()
+        logprobs().sum().backward()
     assert 0.8 <= taken(tracker) / counted <= 1.1
 
 

@@ -7,9 +7,10 @@ from enumerable import REWARDS, TEMPLATE
 from trainers import assert_same_but_for_rounding, run_in, same_weights, train
 
 from polyalign.families.ppo import Ppo
-from polyalign.train.actor_critic import ActorCritic, advantages, padded, token_logprobs
+from polyalign.train.actor_critic import ActorCritic, advantages
 from polyalign.train.loading import load
 from polyalign.train.ppo import PpoTrainer
+from polyalign.train.responses import padded, spread, token_logprobs
 
 
 def test_advantages_by_hand():
@@ -33,16 +34,17 @@ def test_network_against_the_definition(base, tmp_path):
     batch = padded(prompts, responses, 0, torch.device("cpu"))
     assert batch.mask.tolist() == [[1, 1, 1], [1, 0, 0]]
     actor = ActorCritic(policy, temperature=0.7)
-    logprobs, entropy, values = actor(batch)
+    logprobs, values, entropy = actor(batch, entropy=True)
+    assert len(actor(batch)) == 2
     assert values.detach().abs().max() == 0
     for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         logits = policy(torch.tensor([prompt + response])).logits[0] / 0.7
         every = logits.log_softmax(-1)
         for place, token in enumerate(response):
-            spread = every[len(prompt) - 1 + place]
-            torch.testing.assert_close(logprobs[row, place], spread[token])
-            torch.testing.assert_close(entropy[row, place], -(spread.exp() * spread).sum())
-    shifted, _ = token_logprobs(policy(batch.ids).logits[:, -4:-1], batch, 1.0)
+            here = every[len(prompt) - 1 + place]
+            torch.testing.assert_close(logprobs[row, place], here[token])
+            torch.testing.assert_close(entropy[row, place], -(here.exp() * here).sum())
+    shifted = token_logprobs(spread(policy(batch.ids).logits[:, -4:-1], 1.0), batch)
     assert not torch.allclose(shifted * batch.mask, logprobs * batch.mask)
 
 

@@ -101,8 +101,11 @@ class DrawingEngine:
             InputError: if a reward is not a finite number.
         """
         drawn: list[list[int]] = [[] for _ in encoded]
-        batch = left_padded(self.tokenizer, encoded).to(self.model.device)
+        # A prompt that is answered several times is read once.
+        number = {ids: place for place, ids in enumerate(dict.fromkeys(map(tuple, encoded)))}
+        batch = left_padded(self.tokenizer, [*map(list, number)]).to(self.model.device)
         inputs, attention = batch["input_ids"], batch["attention_mask"]
+        copies = torch.tensor([number[tuple(ids)] for ids in encoded], device=inputs.device)
         positions = (attention.cumsum(-1) - 1).clamp(min=0)
         kept = DynamicCache(config=self.model.config)
         choose = self.chooser(prompts, drawn)
@@ -112,9 +115,14 @@ class DrawingEngine:
         for step in range(self.sampling.max_new_tokens):
             if self.cached:
                 logits = _next_logits(self.model, inputs, attention, positions, kept)
+                if not step and len(number) < len(encoded):
+                    logits = logits[copies]
+                    kept.batch_select_indices(copies)
             else:
                 whole = [[*encoded[row], *drawn[row]] for row in alive]
                 logits = torch.stack([plain_logits(self.model, ids)[-1] for ids in whole])
+            if not step:
+                attention, positions = attention[copies], positions[copies]
             tokens, logs = choose(step, alive, logits, uniform[step, alive])
             going = []
             for place, row in enumerate(alive):

@@ -1,79 +1,18 @@
-"""The parts of PPO that are not its loop: responses in a batch, the network, the advantages."""
+"""The network of PPO and its advantages."""
 
-import inspect
-from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import nn
 
-
-@dataclass
-class Responses:
-    """b responses, padded on the right to T tokens, after prompts padded on the left to P.
-
-    Attributes:
-        ids: (b, P + T), token ids of prompt and response.
-        attention: (b, P + T), 1 where there is a token.
-        tokens: (b, T), the response, its end token included.
-        mask: (b, T), 1 where there is a token of the response.
-        logprobs: (b, T), of the tokens under the policy that sampled them, in nats.
-        advantages: (b, T).
-        returns: (b, T), targets of the values.
-    """
-
-    ids: torch.Tensor
-    attention: torch.Tensor
-    tokens: torch.Tensor
-    mask: torch.Tensor
-    logprobs: torch.Tensor
-    advantages: torch.Tensor
-    returns: torch.Tensor
-
-    def __getitem__(self, rows: torch.Tensor) -> "Responses":
-        """Some of the responses."""
-        return Responses(*(getattr(self, field.name)[rows] for field in fields(self)))
-
-
-def padded(
-    prompts: list[list[int]], responses: list[list[int]], pad: int, device: torch.device
-) -> Responses:
-    """Sampled token ids as a batch; log-probabilities, advantages and returns are still 0."""
-    before, after = max(map(len, prompts)), max(map(len, responses))
-    ids = torch.full((len(prompts), before + after), pad)
-    attention = torch.zeros_like(ids)
-    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        start, end = before - len(prompt), before + len(response)
-        ids[row, start:end] = torch.tensor(prompt + response)
-        attention[row, start:end] = 1
-    mask = attention[:, before:].float()
-    none = torch.zeros_like(mask)
-    parts = (ids, attention, ids[:, before:], mask, none, none, none)
-    return Responses(*(part.to(device) for part in parts))
-
-
-def response_logits(model: Any, batch: Responses, **options: Any) -> tuple[torch.Tensor, Any]:
-    """Logits (b, T, V) of the responses' tokens, and the model's whole output.
-
-    The logits of the prompts are not computed where a model can leave them out. The model must
-    count positions from the first token that is not padding (`loading.count_positions`).
-    """
-    length = batch.tokens.shape[1]
-    plain = model.get_base_model() if isinstance(model, PeftModel) else model
-    if "logits_to_keep" in inspect.signature(plain.forward).parameters:
-        options["logits_to_keep"] = length + 1
-    output = model(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False, **options)
-    return output.logits[:, -length - 1 : -1], output
-
-
-def token_logprobs(
-    logits: torch.Tensor, batch: Responses, temperature: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities of the tokens and entropies (nats), each (b, T), of logits (b, T, V)."""
-    every = (logits.float() / temperature).log_softmax(-1)
-    free = every.detach()
-    return every.gather(-1, batch.tokens.unsqueeze(-1)).squeeze(-1), -(free.exp() * free).sum(-1)
+from polyalign.train.responses import (
+    Responses,
+    by_length,
+    response_logits,
+    spread,
+    token_entropies,
+    token_logprobs,
+)
 
 
 class ActorCritic(nn.Module):
@@ -97,12 +36,18 @@ class ActorCritic(nn.Module):
         self.register_buffer("centre", torch.tensor(0.0))
         self.register_buffer("scale", torch.tensor(0.0))
 
-    def forward(self, batch: Responses) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Log-probabilities of the tokens, entropies, and values before them, each (b, T)."""
-        logits, output = response_logits(self.policy, batch, output_hidden_states=True)
-        logprobs, entropy = token_logprobs(logits, batch, self.temperature)
-        hidden = output.hidden_states[-1][:, -batch.tokens.shape[1] - 1 : -1].detach().float()
-        return logprobs, entropy, self.centre + self.scale * self.value_head(hidden).squeeze(-1)
+    def forward(self, batch: Responses, entropy: bool = False) -> tuple[torch.Tensor, ...]:
+        """Log-probabilities of the tokens, values before them and, if asked, entropies, (b, T)."""
+
+        def read(part: Responses) -> tuple[torch.Tensor, ...]:
+            logits, output = response_logits(self.policy, part, output_hidden_states=True)
+            every = spread(logits, self.temperature)
+            hidden = output.hidden_states[-1][:, -part.tokens.shape[1] - 1 : -1].detach().float()
+            values = self.centre + self.scale * self.value_head(hidden).squeeze(-1)
+            found = token_logprobs(every, part), values
+            return (*found, token_entropies(every)) if entropy else found
+
+        return by_length(read, batch)
 
     def trained(self) -> dict[str, torch.Tensor]:
         """The weights that training changes, tied ones once, and the units of the values."""

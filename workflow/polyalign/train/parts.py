@@ -20,8 +20,18 @@ TILE = 2**15
 COPIES = 9
 """Float32 copies of a tile of logits while its gradient is computed (trl 1.8, on a CPU)."""
 
+WHOLE = 3
+"""Float32 copies of all logits while their gradient is computed (`train.responses`)."""
 
-def text_bytes(model: Any, tokens: int, *, logits: bool = True, dropout: bool = False) -> int:
+
+def text_bytes(
+    model: Any,
+    tokens: int,
+    *,
+    logits: bool = True,
+    whole: bool = False,
+    dropout: bool = False,
+) -> int:
     """Bytes held for the gradient of one text: what autograd saves, and its logits.
 
     What autograd saves is measured by one pass of two texts through the model's body, so it is
@@ -32,6 +42,8 @@ def text_bytes(model: Any, tokens: int, *, logits: bool = True, dropout: bool = 
         model: on the CPU, its weights trained or not.
         tokens: length of the text.
         logits: whether log-probabilities of its tokens are computed.
+        whole: whether they are computed for the whole vocabulary at once, as `train.responses`
+            does, and not in trl's tiles.
         dropout: whether the model is trained with its dropout.
     """
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
@@ -56,8 +68,9 @@ def text_bytes(model: Any, tokens: int, *, logits: bool = True, dropout: bool = 
         graph = model.base_model(input_ids=ids, attention_mask=attention)
     del graph
     model.train(training)
-    tile = min(text_config(model).vocab_size, TILE) if logits else 0
-    return sum(saved.values()) // 2 + COPIES * 4 * tile * tokens
+    vocabulary = text_config(model).vocab_size if logits else 0
+    held = WHOLE * vocabulary if whole else COPIES * min(vocabulary, TILE)
+    return sum(saved.values()) // 2 + 4 * held * tokens
 
 
 def fitting(model: Any, texts: int, tokens: int, device: str, **kind: bool) -> int | None:
@@ -68,7 +81,7 @@ def fitting(model: Any, texts: int, tokens: int, device: str, **kind: bool) -> i
         texts: texts of one row.
         tokens: of the longest text.
         device: as in `Run`.
-        kind: `logits` and `dropout` as in `text_bytes`.
+        kind: `logits`, `whole` and `dropout` as in `text_bytes`.
 
     Returns:
         At least 1: a row is not divided. All processes together hold `HELD_ON_CPU` bytes at most.

@@ -32,19 +32,20 @@ from polyalign.models.encoding import render
 from polyalign.models.endings import end_text, end_tokens, without_end
 from polyalign.sampling.drawing import sampler
 from polyalign.train import common, rl
-from polyalign.train.actor_critic import (
-    ActorCritic,
-    Responses,
-    advantages,
-    padded,
-    response_logits,
-    token_logprobs,
-)
+from polyalign.train.actor_critic import ActorCritic, advantages
 from polyalign.train.closed_loop import ClosedLoop, group_covariance
 from polyalign.train.divergence import check_number
 from polyalign.train.inputs import Run, TrainingInputs
 from polyalign.train.loading import adapted, load
 from polyalign.train.parts import fitting
+from polyalign.train.responses import (
+    Responses,
+    by_length,
+    padded,
+    response_logits,
+    spread,
+    token_logprobs,
+)
 from polyalign.train.steering import steered
 
 WEIGHTS = "model.safetensors"
@@ -198,12 +199,10 @@ class PpoTrainer(Trainer):
         made = padded(prompts, responses, self.tokenizer.pad_token_id, self.args.device)
         rows = torch.arange(len(prompts), device=self.args.device)
         found = [
-            (*self.actor(made[part]), self.base_logprobs(made[part]))
+            (*self.actor(made[part], entropy=True), self.base_logprobs(made[part]))
             for part in rows.split(self.args.per_device_train_batch_size)
         ]
-        old, entropy, values, base = (
-            torch.cat(part) * made.mask for part in zip(*found, strict=True)
-        )
+        old, values, entropy, base = (torch.cat(part) for part in zip(*found, strict=True))
         kl = old - base
         last = made.mask.sum(1, keepdim=True).long() - 1
         token_rewards = (-kl / total).scatter_add(1, last, reward[:, None])
@@ -237,13 +236,18 @@ class PpoTrainer(Trainer):
 
     def base_logprobs(self, batch: Responses) -> torch.Tensor:
         """Log-probabilities (b, T) of the tokens under the base model."""
-        if self.reference is not None:
-            logits, _ = response_logits(self.reference, batch)
-        else:
-            policy = cast(PeftModel, self.actor.policy)
-            with policy.disable_adapter(), self.accelerator.autocast():
-                logits, _ = response_logits(policy, batch)
-        return token_logprobs(logits, batch, self.task.sampling.temperature)[0]
+        policy = cast(PeftModel, self.actor.policy)
+        temperature = self.task.sampling.temperature
+
+        def read(part: Responses) -> tuple[torch.Tensor]:
+            if self.reference is not None:
+                logits, _ = response_logits(self.reference, part)
+            else:
+                with policy.disable_adapter(), self.accelerator.autocast():
+                    logits, _ = response_logits(policy, part)
+            return (token_logprobs(spread(logits, temperature), part),)
+
+        return by_length(read, batch)[0]
 
     def set_units(self, reward: torch.Tensor) -> None:
         """Take the mean and deviation of the first rewards as the units of the values."""
@@ -261,7 +265,7 @@ class PpoTrainer(Trainer):
             FloatingPointError: if it is not finite.
         """
         batch = cast(Responses, inputs)
-        logprobs, _, values = model(batch)
+        logprobs, values = model(batch)
         ratio = ((logprobs - batch.logprobs) * batch.mask).exp()
         clipped = ratio.clamp(1 - self.section.clip, 1 + self.section.clip)
         gain = torch.minimum(ratio * batch.advantages, clipped * batch.advantages)
@@ -353,7 +357,7 @@ def train_ppo(task: rl.Task, section: Ppo, run: Run, output: Path) -> dict[str, 
         return rl.copy_base(policy, tokenizer, output, run.work, settings)
     texts = [render(tokenizer, task.template, prompt) for prompt in task.prompts]
     rl.check_prompts(texts, tokenizer, policy, task.sampling.max_new_tokens)
-    most = fitting(policy, 1, rl.longest(texts, tokenizer, task), run.device)
+    most = fitting(policy, 1, rl.longest(texts, tokenizer, task), run.device, whole=True)
     arguments = common.training_arguments(section, run, most)
     # Adapters on the base model can be switched off.
     reference = rl.reference(task) if section.lora is None or task.initial else None

@@ -18,22 +18,19 @@ from typing import Any
 import datasets
 import torch
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
-from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
-from polyalign.data.keys import batch_seed
 from polyalign.families.rloo import Rloo
 from polyalign.models.encoding import render
 from polyalign.models.endings import end_text, end_tokens, without_end
 from polyalign.rewards import Score
-from polyalign.sampling.drawing import sampler
-from polyalign.sampling.engines import Engine
 from polyalign.settings import Trim
 from polyalign.train import common, rl
 from polyalign.train.closed_loop import ClosedLoop, group_covariance
 from polyalign.train.inputs import Run, TrainingInputs
 from polyalign.train.loading import adapters, load, ready
 from polyalign.train.parts import fitting
+from polyalign.train.reading import Drawn, Narrowed, Read
 from polyalign.train.steering import steered
 
 PROMPT = "bare_prompt"
@@ -82,34 +79,27 @@ class Steered:
         raise NotImplementedError
 
 
-class Drawn:
-    """Draws the responses of a batch as the workflow does: ended texts leave the computation."""
-
-    task: rl.Task
-    draws: Engine | None = None
-
-    def drawn(self, prompt_ids: list[list[int]]) -> list[list[int]]:
-        """Token ids of one response per prompt, up to and including the end token."""
-        trainer: Any = self
-        with unwrap_model_for_generation(
-            trainer.model_wrapped,
-            trainer.accelerator,
-            gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
-        ) as policy:
-            if self.draws is None:
-                self.draws = sampler(policy, trainer.processing_class, self.task.sampling)
-            what = f"rloo/{trainer.args.process_index}"
-            seed = batch_seed(trainer.args.seed, what, trainer.state.global_step)
-            # The sampler reads a prompt's text only if a reward guides it.
-            responses = self.draws([""] * len(prompt_ids), prompt_ids, seed)
-        return [response.ids for response in responses]
-
-
-class RlooTrainer(Steered, Drawn, ResponseKl, RLOOTrainer):
+class RlooTrainer(Steered, Drawn, Narrowed, ResponseKl, RLOOTrainer):
     """trl's RLOO with the KL in nats per response in its metrics, and a λ that may be steered."""
 
     def _generate_single_turn(self, prompt_ids: Any, *others: Any) -> list[list[int]]:
         return self.drawn(prompt_ids)
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, ids: torch.Tensor, attention: torch.Tensor, length: int, *a: Any, **n: Any
+    ) -> Read:
+        """As trl's, but once after each drawing it knows what drawing knew.
+
+        trl asks first for the policy's log-probabilities, of which it only takes each text's sum.
+        """
+        known, self.known = self.known, None
+        if known is None:
+            return super()._get_per_token_logps_and_entropies(
+                model, ids, attention, length, *a, **n
+            )
+        sums = torch.zeros(len(ids), length)
+        sums[:, 0] = known
+        return sums, None, None
 
     def worth(self, output: Any) -> torch.Tensor:
         """The advantage; its baseline leaves the response itself out."""
@@ -118,7 +108,7 @@ class RlooTrainer(Steered, Drawn, ResponseKl, RLOOTrainer):
         return advantages * (size - 1) / size
 
 
-class GrpoTrainer(Steered, Drawn, ResponseKl, GRPOTrainer):
+class GrpoTrainer(Steered, Drawn, Narrowed, ResponseKl, GRPOTrainer):
     """trl's GRPO with the KL in nats per response in its metrics, and a λ that may be steered."""
 
     def _generate_single_turn(self, prompt_ids: Any, *others: Any) -> tuple[list[list[int]], None]:
@@ -126,15 +116,19 @@ class GrpoTrainer(Steered, Drawn, ResponseKl, GRPOTrainer):
 
     def worth(self, output: Any) -> torch.Tensor:
         """The advantage without the KL, which GRPO has in the loss, and the KL."""
-        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
-        mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
-        length = output["completion_ids"].shape[1]
-        with torch.no_grad():
-            logprobs, _, _ = self._get_per_token_logps_and_entropies(
-                self.model, ids, mask, length, batch_size=self.args.per_device_train_batch_size
-            )
-        ratio = (logprobs - output["ref_per_token_logps"]) * output["completion_mask"]
-        worth: torch.Tensor = output["advantages"] - self.beta * ratio.sum(1)
+        mask = output["completion_mask"]
+        logprobs = self.known
+        if logprobs is None:
+            ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
+            attention = torch.cat([output["prompt_mask"], mask], dim=1)
+            with torch.no_grad():
+                every, _, _ = self._get_per_token_logps_and_entropies(
+                    self.model, ids, attention, mask.shape[1],
+                    batch_size=self.args.per_device_train_batch_size,
+                )  # fmt: skip
+            logprobs = (every * mask).sum(1)
+        base = (output["ref_per_token_logps"] * mask).sum(1)
+        worth: torch.Tensor = output["advantages"] - self.beta * (logprobs - base)
         return worth
 
 
@@ -242,7 +236,9 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
         model=policy,
         reward_funcs=functions,
         args=config_class(
-            **common.training_arguments(section, run, fitting(policy, 1, longest, run.device)),
+            **common.training_arguments(
+                section, run, fitting(policy, 1, longest, run.device, whole=True)
+            ),
             **options,
             max_steps=section.steps,
             reward_weights=[weight / total for weight in weights.values()],
