@@ -27,6 +27,7 @@ from polyalign.train.candidates import scored_candidates, train_on_candidates
 from polyalign.train.closed_loop import STEPS_USED, ClosedLoop
 from polyalign.train.inputs import TrainingInputs
 from polyalign.train.listwise import ListwiseTrainer
+from polyalign.train.replay import replayed
 
 MISS, NATS = 0.02, 0.05  # sd of the base model, KL in nats
 EACH = 48
@@ -60,10 +61,11 @@ def steered(base, folder, aim, lists=200, **changes):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("factor", "size"), [(0.5, 4), (2.0, 8)])
-def test_lands_on_the_palette_from_a_wrong_lambda(base, tmp_path, factor, size):
+@pytest.mark.parametrize(("factor", "size", "passes"), [(0.5, 4, 2), (2.0, 8, 1)])
+def test_lands_on_the_palette_from_a_wrong_lambda(base, tmp_path, factor, size, passes):
     """What the start has left behind is the more, the greater λ was."""
-    start, few = distribution(base), {"log_every": 50, "lists": 50 * size, "batch_size": size}
+    few = {"log_every": 50, "lists": 50 * size // passes, "batch_size": size, "epochs": passes}
+    start = distribution(base)
     record = steered(base, tmp_path, exact_aim(start, factor), **few)
     miss, nats = misses(start, distribution(tmp_path / "model"))
     print(f"{factor} × λ: {miss:.4f} sd, {nats:.4f} nats, {record['seconds']} s, "
@@ -171,8 +173,54 @@ def test_all_prompts_are_trained_on_and_have_their_rewards(base):
     assert [list(one) for one in ours["rewards"]] == [[n, 1.0] for n in range(8)]
 
 
-@pytest.mark.parametrize("wrong", [{"pairs": 9}, {"epochs": 2}])
-def test_what_it_learns_from_is_fresh_or_the_config_is_told(wrong):
-    with pytest.raises(ValidationError, match=f"has adapt with {next(iter(wrong))}.*expected all"):
-        Labelled(palettes=["p"], adapt=True, **wrong)
-    assert Labelled(palettes=["p"], **wrong).adapt is False
+def test_pairs_do_not_say_what_the_policy_realises():
+    with pytest.raises(ValidationError, match=r"has adapt with pairs.*expected all candidates"):
+        Labelled(palettes=["p"], adapt=True, pairs=9)
+    assert Labelled(palettes=["p"], pairs=9).adapt is False
+
+
+@pytest.mark.parametrize(("prompts", "passes", "batch"), [(23, 1, 4), (60, 3, 7), (40, 2, 4)])
+def test_each_step_has_a_fresh_prompt_and_none_twice(prompts, passes, batch):
+    steps = replayed(prompts, passes, batch, seed=3)
+    assert len(steps) == -(-passes * prompts // batch)
+    seen = []
+    for step in steps:
+        numbers = [number for number, _ in step]
+        assert len(set(numbers)) == len(numbers) == batch
+        assert any(fresh for _, fresh in step)
+        for number, fresh in step:
+            assert fresh is (number not in seen)
+        # The old ones are those that were read the longest ago.
+        latest = list(dict.fromkeys(reversed(seen)))
+        old = {number for number, fresh in step if not fresh}
+        assert old == set(latest[len(latest) - len(old) :])
+        seen += numbers
+    assert sorted(set(seen)) == list(range(prompts))
+    # New ones come evenly.
+    half = len({number for step in steps[: len(steps) // 2] for number, _ in step})
+    assert half == pytest.approx(prompts / 2, abs=batch)
+    assert replayed(prompts, passes, batch, seed=3) == steps
+    assert replayed(prompts, passes, batch, seed=4) != steps
+
+
+def test_fewer_prompts_than_a_step_has():
+    assert replayed(3, 1, 8, seed=1) == [[(n, True) for n, _ in replayed(3, 1, 8, seed=1)[0]]]
+    assert [len(step) for step in replayed(3, 2, 8, seed=1)] == [3, 3]
+
+
+def test_only_fresh_prompts_steer(base, tmp_path, monkeypatch):
+    """In a second pass the old ones say too little of what is still behind."""
+    counts = []
+    steer = ListwiseTrainer.steer
+
+    def spy(trainer, loop):
+        counts.append(len(trainer.behind))
+        steer(trainer, loop)
+
+    monkeypatch.setattr(ListwiseTrainer, "steer", spy)
+    record = steered(base, tmp_path, exact_aim(distribution(base), 1.0), lists=12, epochs=3)
+    assert record["steps"] == record["closed_loop"]["batches"] == len(counts) == 18
+    assert sum(counts) == 24
+    assert counts[0] == 4
+    assert set(counts[1:]) == {1, 2}
+    assert record["settings"]["epochs"] == 3

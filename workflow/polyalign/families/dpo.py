@@ -56,7 +56,8 @@ class Labels(TrainingOptions):
     epochs: Count = Field(
         default=1,
         description="Passes over the pairs; with the listwise loss the most passes over the "
-        "prompts, and the model is that of the checkpoint that held-out prompts like best.",
+        "prompts, and the model is that of the checkpoint that held-out prompts like best. With "
+        "`adapt` how often a prompt is read on average, and the model is the last.",
     )
     batch_size: Count = Field(
         default=32, description="Pairs in one step, or prompts with all their candidates."
@@ -65,17 +66,16 @@ class Labels(TrainingOptions):
     adapt: bool = Field(
         default=False,
         description="Move λ while training, with the listwise loss, until the policy realises the "
-        "levels of the palette, starting from the palette's λ for training. Its candidates say "
-        "what it realises, before it learns from them; so there is one pass. false: keep that λ.",
+        "levels of the palette, starting from the palette's λ for training. Candidates say what "
+        "it realises, before it learns from them. false: keep that λ.",
     )
 
     @model_validator(mode="after")
     def _fresh_candidates(self) -> Self:
-        if self.adapt and (self.pairs or self.epochs > 1):
-            what = "pairs" if self.pairs else f"epochs {self.epochs}"
+        if self.adapt and self.pairs:
             raise ValueError(
-                f"has adapt with {what}; expected all candidates, once, which say what the policy "
-                f"realises until it has learnt from them; remove {what.split()[0]}, or adapt"
+                "has adapt with pairs; expected all candidates, which say what the policy realises "
+                "until it has learnt from them; remove pairs, or adapt"
             )
         return self
 

@@ -4,8 +4,8 @@ Where λ stays, a tenth of the prompts is held out. They judge the model at ever
 checkpoint with the least loss on them becomes the model: a few thousand candidates are learnt by
 heart within a few passes, and then the KL to the base model grows without reward.
 
-Where λ moves, losses at two checkpoints are not of one λ, and there is one pass: each batch judges
-the model before it learns from it. So all prompts are trained on.
+Where λ moves, losses at two checkpoints are not of one λ, and prompts judge the model before it
+learns from them. So all are trained on, and the model is that of the last step.
 """
 
 from pathlib import Path
@@ -27,9 +27,11 @@ from polyalign.palettes.record import lam_of
 from polyalign.settings import SamplingRule
 from polyalign.train import common
 from polyalign.train.closed_loop import Aim, ClosedLoop, aim_of
+from polyalign.train.fused import states_at
 from polyalign.train.inputs import Run, TrainingInputs
 from polyalign.train.loading import adapters, load
 from polyalign.train.parts import WholeBatches, fitting
+from polyalign.train.replay import FRESH
 from polyalign.train.steering import steered
 
 HELD_OUT = 0.1
@@ -139,9 +141,9 @@ def tokenise(
 class Collator:
     """Rows of data to one batch: their candidates below each other, padded on the right.
 
-    A row has `prompt_ids`, n `response_ids`, n numbers under `weights` and, if there are any, under
-    `reference`, and n lists of numbers under `rewards`. In the batch, `sizes` says how many
-    candidates each row has.
+    A row has `prompt_ids`, n `response_ids`, n numbers under `weights`, and, if there are any,
+    under `reference`, n lists of numbers under `rewards`, and a truth value under `fresh`. In the
+    batch, `sizes` says how many candidates each row has.
     """
 
     def __init__(self, pad_token_id: int) -> None:
@@ -165,6 +167,8 @@ class Collator:
             if name in rows[0]:
                 numbers = [number for row in rows for number in row[name]]
                 batch[name] = torch.tensor(numbers, dtype=torch.float32)
+        if FRESH in rows[0]:
+            batch[FRESH] = torch.tensor([row[FRESH] for row in rows])
         return batch
 
 
@@ -194,8 +198,8 @@ class CandidateTrainer(WholeBatches, SFTTrainer):
         """
         raise NotImplementedError
 
-    def steer_to(self, aim: Aim) -> None:
-        """Let λ move while training, towards the levels of an aim."""
+    def steer_to(self, aim: Aim, passes: int) -> None:
+        """Let λ move while training, in so many passes, towards the levels of an aim."""
         raise NotImplementedError
 
     def measure(self, **numbers: torch.Tensor) -> None:
@@ -209,19 +213,25 @@ class CandidateTrainer(WholeBatches, SFTTrainer):
 
     def logprobs(self, model: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probability of each candidate, and mean entropy of a token, in nats."""
+        plain = self.accelerator.unwrap_model(model)
         lengths = batch["attention_mask"].sum(1)
         found, entropy = [], 0.0
         # Texts of like length together: a quarter less padding.
         order = lengths.argsort()
         for part in order.chunk(GROUPS):
             width = int(lengths[part].max())
-            made = model(
-                input_ids=batch["input_ids"][part, :width],
-                attention_mask=batch["attention_mask"][part, :width],
-                labels=batch["labels"][part, :width],
-                fused_lm_head=True,
-            )
-            found.append(made.log_probs.float().sum(1))
+            labels = batch["labels"][part, 1:width]
+            asked = labels != NO_LABEL
+            with states_at(plain, asked):
+                made = model(
+                    input_ids=batch["input_ids"][part, :width],
+                    attention_mask=batch["attention_mask"][part, :width],
+                    shift_labels=labels[asked][None],
+                    fused_lm_head=True,
+                )
+            each = made.log_probs[0].float()
+            rows = asked.nonzero()[:, 0].to(each.device)
+            found.append(each.new_zeros(len(part)).index_add(0, rows, each))
             entropy += made.entropy.detach().sum()
         tokens = (batch["labels"] != NO_LABEL).sum()
         return torch.cat(found)[order.argsort()], entropy / tokens
@@ -358,7 +368,8 @@ def train_on_candidates(
     most = fitting(policy, several, widest, run.device)
     trainer = kind(
         model=policy,
-        args=arguments(section, section.epochs, run, most, judged=judged),
+        # Where λ moves, the trainer puts the passes into one.
+        args=arguments(section, 1 if aim else section.epochs, run, most, judged=judged),
         train_dataset=parts["train"],
         eval_dataset=parts["held_out"] if judged else None,
         data_collator=Collator(tokenizer.pad_token_id),
@@ -366,7 +377,7 @@ def train_on_candidates(
         peft_config=adapters(section.lora, run, "CAUSAL_LM", revision),
     )
     if aim:
-        trainer.steer_to(aim)
+        trainer.steer_to(aim, section.epochs)
     record = common.train_and_save(trainer, tokenizer, output, run.work, settings)
     record |= {"counts": counts["train"], **steered(trainer.loop)}
     if judged:

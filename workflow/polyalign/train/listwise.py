@@ -15,10 +15,11 @@ rewards, arXiv 2402.05369) with the rewards λ·r and α = β = 1, and for K = 2
 with soft labels. trl has it for pairs at most.
 
 A model that cannot follow λ·r in all places stays behind p_λ. So λ may move (`closed_loop`), and
-nothing is sampled for it. The candidates of a batch are fresh draws of p0 until the model learns
+nothing is sampled for it. The candidates of a prompt are fresh draws of p0 until the model learns
 from them, and what they give p_λ more than the policy, Σ (w − v) r, is how far it stays behind.
 The levels of p_λ themselves are known from all prompts, so those of the policy are too, and with
 little noise: where w = v there is none. All are for K → ∞, as λ for training is (`map.jackknife`).
+With several passes each step has prompts that are fresh, and these alone steer (`replay`).
 """
 
 from pathlib import Path
@@ -29,6 +30,7 @@ import pandas as pd
 import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
+from torch.utils.data import SequentialSampler
 
 from polyalign.families.dpo import Labels
 from polyalign.map.base import Base
@@ -36,6 +38,7 @@ from polyalign.map.jackknife import limit_level, limit_moments
 from polyalign.train.candidates import CandidateTrainer, by_prompt, train_policy
 from polyalign.train.closed_loop import Aim, ClosedLoop
 from polyalign.train.inputs import TrainingInputs
+from polyalign.train.replay import FRESH, Replayed, replayed
 from polyalign.train.steering import Measured
 
 
@@ -49,7 +52,7 @@ class ListwiseTrainer(CandidateTrainer):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        # Levels (k,) of p_λ less those of the policy, at each prompt of a step.
+        # Levels (k,) of p_λ less those of the policy, at each fresh prompt of a step.
         self.behind: list[np.ndarray] = []
 
     @staticmethod
@@ -71,21 +74,26 @@ class ListwiseTrainer(CandidateTrainer):
                 found[-1]["rewards"] = [list(one) for one in frame["rewards"].to_numpy()[rows]]
         return found
 
-    def steer_to(self, aim: Aim) -> None:
-        """Let λ move while training: what each step's candidates say of the levels steers it."""
+    def steer_to(self, aim: Aim, passes: int) -> None:
+        """Let λ move while training: what each step's fresh candidates say of the levels steers."""
         data: Any = self.train_dataset
         rewards = [np.array(one) for one in data["rewards"]]
         prompts = np.repeat(np.arange(len(rewards)), [len(one) for one in rewards])
         self.pool = Base(np.concatenate(rewards), prompts, "prompt")
         per_process = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
         batch = per_process * self.accelerator.num_processes
-        self.loop = ClosedLoop(aim, -(-len(rewards) // batch))
+        self.steps = replayed(len(rewards), passes, batch, self.args.seed)
+        heard = [step for step in self.steps if any(fresh for _, fresh in step)]
+        self.loop = ClosedLoop(aim, len(heard))
         self.add_callback(Measured(self.loop, self.steer))
 
     def steer(self, loop: ClosedLoop) -> None:
-        """Steer λ by the prompts of a step, of all processes."""
-        behind = np.mean(gather_object(self.behind), axis=0)
+        """Steer λ by the fresh prompts of a step, of all processes."""
+        found = gather_object(self.behind)
         self.behind = []
+        if not found:
+            return
+        behind = np.mean(found, axis=0)
         moments = limit_moments(self.pool, loop.lam * self.pool.scale)
         level = self.pool.raw(moments.share @ moments.levels) - behind
         for name, number in loop.update(level, behind).items():
@@ -100,7 +108,15 @@ class ListwiseTrainer(CandidateTrainer):
         self.train_dataset = self.with_reference(self.train_dataset)
         if self.eval_dataset is not None:
             self.eval_dataset = self.with_reference(self.eval_dataset)
+        if self.loop:
+            self.train_dataset = Replayed(self.train_dataset, self.steps)
         return super().train(*arguments, **named)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """The rows in their order where λ moves."""
+        if isinstance(self.train_dataset, Replayed):
+            return SequentialSampler(self.train_dataset)
+        return super()._get_train_sampler(train_dataset)
 
     @torch.no_grad()
     def with_reference(self, data: Any) -> Dataset:
@@ -128,21 +144,24 @@ class ListwiseTrainer(CandidateTrainer):
     def steered_weights(
         self, loop: ClosedLoop, ratio: torch.Tensor, batch: dict[str, Any]
     ) -> list[torch.Tensor]:
-        """w of each prompt at the λ so far; keeps how far its policy is behind p_λ.
+        """w of each prompt at the λ so far; keeps how far its policy is behind p_λ where it is new.
 
         Args:
             loop: has λ.
             ratio: (n,), log π − log p0 of each candidate.
-            batch: with `rewards`, (n, k).
+            batch: with `rewards`, (n, k), and `fresh`, which prompts are read for the first time.
         """
         sizes, rewards = batch["sizes"].tolist(), batch["rewards"].double()
         scores = rewards @ torch.tensor(loop.lam, device=rewards.device)
         w, v = (
             [part.softmax(0) for part in logs.double().split(sizes)] for logs in (scores, ratio)
         )
-        for one, own, r in zip(w, v, rewards.split(sizes), strict=True):
-            goal, level = (limit_level(part.cpu().numpy(), r.cpu().numpy()) for part in (one, own))
-            self.behind.append(goal - level)
+        fresh = batch[FRESH].tolist()
+        for new, one, own, r in zip(fresh, w, v, rewards.split(sizes), strict=True):
+            if new:
+                parts = one, own
+                goal, level = (limit_level(part.cpu().numpy(), r.cpu().numpy()) for part in parts)
+                self.behind.append(goal - level)
         return [part.float() for part in w]
 
     def candidate_loss(self, logprobs: torch.Tensor, batch: dict[str, Any]) -> torch.Tensor:
