@@ -25,7 +25,17 @@ from typing import Any
 
 from polyalign.runtime.preloaded import REFUSED, SIZE, WORKFLOW
 
-TABLES = ("pandas", "pyarrow.parquet", "pyarrow.dataset", "pydantic.json_schema")
+TABLES = (
+    "pandas",
+    "pyarrow.parquet",
+    "pyarrow.dataset",
+    # pydantic imports most of itself only when a model of its is defined: a third of a small job.
+    "pydantic.json_schema",
+    "pydantic.main",
+    "pydantic.fields",
+    "pydantic.types",
+    "pydantic.functional_validators",
+)
 MODELS = (
     *TABLES,
     "transformers.models.auto.modeling_auto",
@@ -38,7 +48,12 @@ MODELS = (
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "light": (*TABLES, "scipy.optimize", "scipy.stats", "matplotlib.pyplot"),
     "models": MODELS,
-    "training": (*MODELS, "trl.trainer.dpo_trainer", "trl.trainer.reward_trainer"),
+    "training": (
+        *MODELS,
+        "scipy.stats",
+        "trl.trainer.dpo_trainer",
+        "trl.trainer.reward_trainer",
+    ),
 }
 """What the server of each set imports."""
 
