@@ -1,21 +1,25 @@
 """A finished study as a few small files: `python tools/study_page.py results/real docs/real`.
 
 Writes results.md (numbers, figures and cards) and samples.md (answers of the base model and of
-each palette, side by side). Read samples.md before you commit it.
+each palette, side by side). Read samples.md before you commit it. More folders after these two are
+the same study with other seeds: they are compared in seeds.md.
 """
 
 import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from gallery import thumbnail
 
 from polyalign.data.tables import read_table
+from polyalign.map.base import Base
 from polyalign.report.cards import ceiling_text
 from polyalign.report.text import markdown
 from polyalign.runtime.files import write_text
@@ -26,6 +30,14 @@ SHOWN = 10
 
 ERRORS = 2.0
 """Standard errors within which a level counts as realised."""
+
+REALISED = (
+    "Palette of map-d",
+    "Verdict",
+    "Furthest below",
+    "By standard errors",
+    f"Within {ERRORS:g}",
+)
 
 
 def results(study: Path, command: str) -> str:
@@ -49,7 +61,7 @@ def results(study: Path, command: str) -> str:
         cards(sorted((study / "models/reward").glob("*/card.json"))),
         "## What was asked and delivered",
         (tables / "delivery.md").read_text(encoding="utf-8").strip(),
-        realised(summary, config["palettes"]),
+        table(REALISED, realised(study)),
         "## The independent judge",
         *(judged(levels, name) for name in config["evaluation"].get("evaluate_only", [])),
         "## Figures",
@@ -84,23 +96,92 @@ def cards(files: Iterable[Path]) -> str:
     return table(head, rows)
 
 
-def realised(summary: pd.DataFrame, palettes: dict[str, dict[str, object]]) -> str:
+def gaps(pool: pd.DataFrame, palette: Mapping[str, Any]) -> dict[str, float]:
+    """Value → how far map-d is below what a palette asks on test prompts, in standard errors.
+
+    The level of a prompt is the exact expectation over its candidates under λ. The standard error
+    is that of the mean over test prompts and that of λ's fit: the mean over the fit prompts.
+
+    Args:
+        pool: scored candidates, with `prompt_id` and `split`.
+        palette: the record of a solved palette.
+    """
+    values = palette["values"]
+    means, errors = {}, {}
+    for split, rows in pool.groupby("split"):
+        base = Base(rows[values].to_numpy(float), pd.factorize(rows["prompt_id"])[0], "prompt")
+        levels, _ = base.prompt_levels(np.array(palette["lam_decode"]) * base.scale)
+        levels = base.raw(levels)
+        means[split] = levels.mean(axis=0)
+        errors[split] = levels.std(axis=0, ddof=1) / len(levels) ** 0.5
+    below = np.array(palette["target"]) - means["test"]
+    error = np.hypot(errors["test"], errors["fit"])
+    return dict(zip(values, (below / error).tolist(), strict=True))
+
+
+def realised(study: Path) -> list[list[str]]:
     """Whether map-d realises each palette within so many standard errors of what was asked."""
+    pool = read_table(study / "policies/base/pool/rewards.parquet")
     rows = []
-    for _, row in summary[summary["family"] == "map-d"].iterrows():
-        gaps = {
-            value: (row[f"{value}_asked"] - row[f"{value}_level"]) / row[f"{value}_se"]
-            for value in palettes[str(row["palette"])]
-        }
-        worst = max(gaps, key=lambda value: gaps[value])
-        within = "yes" if gaps[worst] <= ERRORS else "no"
-        rows.append([row["palette"], row["verdict"], worst, f"{gaps[worst]:.1f}", within])
-    head = ["Palette of map-d", "Verdict", "Furthest below", "By standard errors"]
-    return table([*head, f"Within {ERRORS:g}"], rows)
+    for file in sorted((study / "palettes").glob("*.json")):
+        palette = json.loads(file.read_text(encoding="utf-8"))
+        found = gaps(pool, palette)
+        worst = max(found, key=lambda value: found[value])
+        within = "yes" if found[worst] <= ERRORS else "no"
+        rows.append([file.stem, palette["verdict"], worst, f"{found[worst]:.1f}", within])
+    return rows
 
 
-def judged(levels: pd.DataFrame, value: str) -> str:
-    """What each policy did to a value that λ never weighs."""
+def seeds(studies: Sequence[Path]) -> str:
+    """The same study with several seeds, a column each."""
+    columns = []
+    for study in studies:
+        seed = json.loads((study / "config.json").read_text(encoding="utf-8"))["seed"]
+        columns.append({"": f"seed {seed}", **_one_seed(study)})
+    head, *rows = [[name, *(column.get(name, "–") for column in columns)] for name in columns[0]]
+    parts = [
+        "# The real study with several seeds",
+        "Written by `python tools/study_page.py`. What map-d realises are exact expectations over "
+        "the candidates of the test questions. How far a level is below what was asked is in "
+        "standard errors, those of the fit and of the test.",
+        table(head, rows),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _one_seed(study: Path) -> dict[str, str]:
+    """What came out of a study, by name."""
+    found = {
+        f"{name}: verdict, furthest below": f"{verdict}, {worst} by {by}"
+        for name, verdict, worst, by, _ in realised(study)
+    }
+    config = json.loads((study / "config.json").read_text(encoding="utf-8"))
+    summary = read_table(study / "tables/summary.csv")
+    for _, row in summary[summary["palette"].isin(config["palettes"])].iterrows():
+        asked = config["palettes"][str(row["palette"])]
+        for value in (value for value, level in asked.items() if level != "mean"):
+            found[f"{row['family']}/{row['variant']}: {value}, gain of asked (sd)"] = (
+                f"{row[f'{value}_realised_sd']:+.2f} of {row[f'{value}_asked_sd']:+.2f}"
+            )
+    levels = read_table(study / "tables/levels.csv")
+    for value in config["evaluation"].get("evaluate_only", [])[:1]:
+        for name, gain, _ in gains(levels, value):
+            found[f"{name}: gain in {value}"] = gain
+    for file in sorted((study / "models/reward").glob("*/card.json")):
+        card = json.loads(file.read_text(encoding="utf-8"))
+        (agreement,) = card["agreement"].values()
+        found[f"{card['name']}: ρ with people"] = _two(agreement["rho"][0])
+    logs = [json.loads(file.read_text("utf-8")) for file in (study / "logs").rglob("*.json")]
+    jobs = [log for log in logs if log.get("cpu_seconds")]
+    times = [pd.to_datetime([log[end] for log in jobs]) for end in ("started", "ended")]
+    found["CPU seconds of all jobs"] = f"{sum(log['cpu_seconds'] for log in jobs):.0f}"
+    found["first job to last"] = f"{(times[1].max() - times[0].min()).total_seconds() / 60:.0f} min"
+    found["largest job"] = f"{max(log['rss_mb'] for log in jobs) / 1000:.1f} GB"
+    return found
+
+
+def gains(levels: pd.DataFrame, value: str) -> list[list[str]]:
+    """What each policy did to a value: its name, its gain, and whether that is beyond chance."""
     base = levels[levels["family"] == "base"].iloc[0]
     rows = []
     for _, row in levels[levels["family"] != "base"].iterrows():
@@ -110,9 +191,15 @@ def judged(levels: pd.DataFrame, value: str) -> str:
             "rose" if gain > ERRORS * error else "fell" if gain < -ERRORS * error else "undecided"
         )
         rows.append([f"{row['family']}/{row['variant']}", f"{gain:+.2f} ± {error:.2f}", said])
+    return rows
+
+
+def judged(levels: pd.DataFrame, value: str) -> str:
+    """What each policy did to a value that λ never weighs."""
+    base = levels[levels["family"] == "base"].iloc[0]
     level = f"{base[f'{value}_mean']:.2f} ± {base[f'{value}_se']:.2f}"
     return f"The base model has {value} {level}.\n\n" + table(
-        ["Policy", f"Gain in {value}", f"Beyond {ERRORS:g} standard errors"], rows
+        ["Policy", f"Gain in {value}", f"Beyond {ERRORS:g} standard errors"], gains(levels, value)
     )
 
 
@@ -171,12 +258,14 @@ def _two(number: float | None) -> str:
 
 
 def main() -> None:
-    study, folder = map(Path, sys.argv[1:3])
+    study, folder, *others = map(Path, sys.argv[1:])
     folder.mkdir(parents=True, exist_ok=True)
     summary = read_table(study / "tables/summary.csv")
     names = (summary["family"] + "/" + summary["variant"])[summary["family"] == "map-d"]
     write_text(folder / "results.md", results(study, f"make {study.name}"))
     write_text(folder / "samples.md", samples(study, list(names)))
+    if others:
+        write_text(folder / "seeds.md", seeds([study, *others]))
     for name in drawn(study):
         thumbnail(study / f"plots/{name}.png", folder / f"{name}.png")
 

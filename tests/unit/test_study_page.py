@@ -3,29 +3,33 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pytest
 import study_page
 
 
-def test_palettes_are_realised_within_two_standard_errors() -> None:
-    summary = pd.DataFrame(
-        {
-            "family": ["base", "map-d", "map-d", "rloo"],
-            "variant": ["base", "x", "y", "x"],
-            "palette": [None, "x", "y", "x"],
-            "verdict": ["", "supported", "supported", "supported"],
-            "wit_asked": [float("nan"), 1.0, 1.0, 1.0],
-            "wit_level": [0.0, 0.9, 0.7, 0.0],
-            "wit_se": [0.1, 0.1, 0.1, 0.1],
-            "calm_asked": [float("nan"), 2.0, float("nan"), 2.0],
-            "calm_level": [0.0, 2.5, 0.0, 0.0],
-            "calm_se": [0.1, 0.1, 0.1, 0.1],
-        }
-    )
-    shown = study_page.realised(summary, {"x": {"wit": "q70", "calm": "mean"}, "y": {"wit": "q70"}})
-    assert "| x | supported | wit | 1.0 | yes |" in shown
-    assert "| y | supported | wit | 3.0 | no |" in shown
-    assert shown.count("supported") == 2
+def test_gaps_are_exact_expectations_in_errors_of_fit_and_test() -> None:
+    """Against weights by hand; a level above what is asked has a negative gap."""
+    draws = np.random.default_rng(3)
+    pool = pd.DataFrame(draws.normal(size=(12, 2)), columns=["wit", "calm"])
+    pool["prompt_id"] = [f"p{n // 3}" for n in range(12)]
+    pool["split"] = ["fit"] * 6 + ["test"] * 6
+    lam, target = np.array([0.7, 0.2]), np.array([0.5, -4.0])
+    palette = {"values": ["wit", "calm"], "lam_decode": lam.tolist(), "target": target.tolist()}
+    by_hand = {}
+    for split, rows in pool.groupby("split"):
+        levels = []
+        for _, one in rows.groupby("prompt_id"):
+            rewards = one[["wit", "calm"]].to_numpy()
+            weights = np.exp(rewards @ lam)
+            levels.append(weights @ rewards / weights.sum())
+        by_hand[split] = np.mean(levels, axis=0), np.var(levels, axis=0, ddof=1) / len(levels)
+    error = (by_hand["fit"][1] + by_hand["test"][1]) ** 0.5
+    expected = (target - by_hand["test"][0]) / error
+    found = study_page.gaps(pool, palette)
+    assert list(found.values()) == pytest.approx(expected)
+    assert found["calm"] < 0
 
 
 def test_a_judge_rises_or_does_not() -> None:

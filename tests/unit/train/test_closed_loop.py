@@ -15,6 +15,7 @@ from polyalign.train.closed_loop import (
     ClosedLoop,
     aim_of,
     group_covariance,
+    within_error,
 )
 
 CURVATURE = np.array([[2.0, 0.8, 0.0], [0.8, 1.0, -0.2], [0.0, -0.2, 0.5]])
@@ -185,6 +186,22 @@ def test_aim_of_a_palette():
     assert found.low == pytest.approx([0.02, 0.04])
     assert found.high == pytest.approx([1.98, 3.96])
     assert found.start.tolist() == [0.1, 0.0]
+
+
+def test_within_the_error_is_nearer_to_where_lambda_is_0():
+    """A floor is lower, a ceiling higher, a band wider, by a standard error; intervals stay."""
+    palette = {
+        "values": ["a", "b <=", "c", "c <="], "target": [1.0, 2.0, 3.0, 4.0],
+        "lam_train": [0.1, -0.2, 0.3, 0.0], "level_se_train": [0.5, 0.25, 0.1, 0.2],
+        "curvature_train": np.eye(4).tolist(),
+    }  # fmt: skip
+    asked = aim_of(palette)
+    found = within_error(asked)
+    assert found.target == pytest.approx([0.5, 2.25, 2.9])
+    assert found.bands == {"c": pytest.approx(4.2)}
+    assert (found.low == asked.low).all()
+    assert (found.high == asked.high).all()
+    assert found.start.tolist() == [0.1, -0.2, 0.3]
 
 
 def test_covariance_in_groups_against_numpy():

@@ -66,8 +66,9 @@ class Labels(TrainingOptions):
     adapt: bool = Field(
         default=False,
         description="Move λ while training, with the listwise loss, until the policy realises the "
-        "levels of the palette, starting from the palette's λ for training. Candidates say what "
-        "it realises, before it learns from them. false: keep that λ.",
+        "levels of the palette, to within a standard error of each, starting from the palette's λ "
+        "for training. Candidates say what it realises, before it learns from them. false: keep "
+        "that λ.",
     )
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ from polyalign.models.logprobs import encode_responses
 from polyalign.palettes.record import lam_of
 from polyalign.settings import SamplingRule
 from polyalign.train import common
-from polyalign.train.closed_loop import Aim, ClosedLoop, aim_of
+from polyalign.train.closed_loop import Aim, ClosedLoop, aim_of, within_error
 from polyalign.train.fused import states_at
 from polyalign.train.inputs import Run, TrainingInputs
 from polyalign.train.loading import adapters, load
@@ -283,7 +283,7 @@ def train_policy(
     Returns:
         The record of `train_on_candidates`, and whether its optimum is p_λ (`exact_target`).
     """
-    aim = aim_of(inputs.palette) if inputs.settings.get("adapt") else None
+    aim = within_error(aim_of(inputs.palette)) if inputs.settings.get("adapt") else None
     frame, held_out = scored_candidates(inputs, aim)
     record = train_on_candidates(
         kind,

@@ -24,7 +24,7 @@ ends at 0 before it changes the side.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ LEARNT = 0.5  # of the batches: then the policy is taken to have learnt what it 
 WORTH = 0.1  # of the batches: what the λ at the start counts as
 STEP = 0.5  # longest step, and
 REACH = 3.0  # greatest λ, in lengths of the λ at the start (sd of λ·r under the policy)
+SIZE = 1.96  # half of an interval, in standard errors
 STABLE = 0.05  # λ is stable if it stays so near its average, relative to its length
 LEVELS_MET = "every level is inside its interval and λ is stable"
 STEPS_USED = "all steps are used"
@@ -77,7 +78,7 @@ class Aim:
 def aim_of(palette: Mapping[str, Any]) -> Aim:
     """The aim of a solved palette: its levels, and λ, curvature and intervals for training."""
     rows = list(palette["values"])
-    target, half = np.array(palette["target"]), 1.96 * np.array(palette["level_se_train"])
+    target, half = np.array(palette["target"]), SIZE * np.array(palette["level_se_train"])
     weights = weights_of(rows, palette["lam_train"])
     keys = [key_of(row) for row in rows]
     first = [keys.index(key) for key in weights]
@@ -93,6 +94,20 @@ def aim_of(palette: Mapping[str, Any]) -> Aim:
         ceilings=tuple(key for key, one, _ in pairs if rows[one].endswith(" <=")),
         bands={key: float(target[top]) for key, one, top in pairs if one != top},
     )
+
+
+def within_error(aim: Aim) -> Aim:
+    """The aim one standard error nearer to where λ is 0; the intervals stay.
+
+    For a policy that learns from few candidates the last bit of a level costs much KL: λ grows, and
+    so does what it learns by chance. Within its standard error a level cannot be told from the one
+    that is asked. With more prompts the error is smaller, and so is the difference.
+    """
+    less = np.where(aim.signs > 0, aim.low - aim.target, aim.target - aim.low) / SIZE
+    last = [aim.bands.get(name, level) for name, level in zip(aim.values, aim.target, strict=True)]
+    more = (aim.high - np.array(last)) / SIZE
+    bands = {name: top + float(more[aim.values.index(name)]) for name, top in aim.bands.items()}
+    return replace(aim, target=aim.target + less, bands=bands)
 
 
 class ClosedLoop:
