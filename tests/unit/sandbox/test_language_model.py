@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from polyalign.errors import InputError
 from polyalign.sandbox import language_model
@@ -78,12 +78,9 @@ def test_it_learns_and_says_what_it_did(trained):
     assert 210 * 8 * 8 < record["tokens"] < 210 * 8 * 60
 
 
-@pytest.mark.parametrize("layers", [1, 3])
-def test_loss_is_that_of_the_responses_alone(corpus, trained, layers):
+def test_loss_is_that_of_the_responses_alone(corpus, trained):
     """The loss of the record's kind, computed again by transformers with the prompt masked out."""
-    torch.manual_seed(0)
-    config = AutoConfig.from_pretrained(trained[0], n_layer=layers, initializer_range=0.3)
-    model = AutoModelForCausalLM.from_config(config).eval()
+    model = AutoModelForCausalLM.from_pretrained(trained[0]).eval()
     tokenizer = AutoTokenizer.from_pretrained(trained[0])
     rows = _encode(read_corpus(corpus).head(8), tokenizer, TEMPLATE, 128)
     total = count = 0
