@@ -103,9 +103,8 @@ def _batches(rows: list[Row], size: int, rng: random.Random) -> Iterator[list[Ro
 def _loss(model: Any, rows: list[Row], pad: int) -> torch.Tensor:
     """Mean cross-entropy (nats per token) of the responses, end token included.
 
-    Padding is on the right, where causal attention never looks, so no mask is needed. The logits,
-    and before them the feed-forward part of the last block, are computed only where they enter the
-    loss: nothing else reads what the last block makes of a prompt, two fifths of the tokens.
+    Padding is on the right, where causal attention never looks, so no mask is needed; the logits
+    are computed only where they enter the loss.
     """
     width = max(len(ids) for ids, _ in rows)
     ids = torch.tensor([ids + [pad] * (width - len(ids)) for ids, _ in rows])
@@ -113,13 +112,7 @@ def _loss(model: Any, rows: list[Row], pad: int) -> torch.Tensor:
     for number, (row, start) in enumerate(rows):
         targets[number, start - 1 : len(row) - 1] = ids[number, start : len(row)]
     judged = targets != IGNORED
-    body = model.transformer
-    *blocks, last = body.h
-    hidden = body.wte(ids[:, :-1]) + body.wpe(torch.arange(width - 1))
-    for block in blocks:
-        hidden = block(hidden)
-    hidden = (hidden + last.attn(last.ln_1(hidden))[0])[judged]
-    hidden = body.ln_f(hidden + last.mlp(last.ln_2(hidden)))
+    hidden = model.transformer(ids[:, :-1]).last_hidden_state[judged]
     return cross_entropy(model.lm_head(hidden), targets[judged])
 
 

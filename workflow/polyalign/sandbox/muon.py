@@ -25,13 +25,11 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     wide = wide / wide.norm().clamp(min=TINY)
     a, b, c = COEFFICIENTS
     square = wide @ wide.T
-    scaled = a * torch.eye(len(square), dtype=matrix.dtype, device=matrix.device)
-    total = torch.addmm(square, square, square, beta=b, alpha=c) + scaled
-    factor = total
-    for _ in range(ITERATIONS - 1):
-        square = factor @ square @ factor
-        factor = torch.addmm(square, square, square, beta=b, alpha=c) + scaled
+    total = identity = torch.eye(len(square), dtype=matrix.dtype, device=matrix.device)
+    for _ in range(ITERATIONS):
+        factor = torch.addmm(square, square, square, beta=b, alpha=c) + a * identity
         total = factor @ total
+        square = factor @ square @ factor
     result = total @ wide
     return result if matrix.shape[0] <= matrix.shape[1] else result.T
 
