@@ -190,7 +190,7 @@ def test_the_bytes_of_a_text_are_those_that_its_gradient_takes(whole):
 
     def logprobs():
         if whole:
-            return by_length(read, sampled(ids, attention, tokens - 1))[0]
+            return by_length(read, sampled(ids, attention, tokens - 1), config.vocab_size)[0]
         made = model(input_ids=ids, attention_mask=attention, labels=ids, fused_lm_head=True)
         return made.log_probs
 

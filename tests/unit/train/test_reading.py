@@ -9,6 +9,7 @@ from trl import GRPOTrainer, RLOOTrainer
 
 from polyalign.families.options import Lora
 from polyalign.families.rloo import Rloo
+from polyalign.models.logprobs import LOGITS_AT_ONCE
 from polyalign.sampling.drawing import DrawingEngine, uniforms
 from polyalign.train import responses as responses_of
 from polyalign.train.loading import load
@@ -50,15 +51,20 @@ def test_parts_of_similar_length_have_the_numbers_and_the_gradient_of_the_batch(
         return torch.cat([weight.grad.flatten() for weight in policy.parameters()])
 
     whole = [each * batch.mask for each in read(batch)]
-    apart = by_length(read, batch)
+    apart = by_length(read, batch, 8)
     for one, other in zip(apart, whole, strict=True):
         torch.testing.assert_close(one, other)
     torch.testing.assert_close(gradient(apart[0]), gradient(whole[0]), atol=1e-5, rtol=1e-4)
     excluded = lambda part: (torch.where(part.mask > 0, 1.0, -torch.inf),)  # noqa: E731
-    assert torch.equal(by_length(excluded, batch)[0], batch.mask)
+    assert torch.equal(by_length(excluded, batch, 8)[0], batch.mask)
     texts = sum(map(len, prompts + responses))
     assert len(sizes) == 1 + 3
     assert texts <= sum(sizes[1:]) < 0.9 * sizes[0]
+    # A vocabulary of which four responses fill the room for logits.
+    sizes.clear()
+    most = LOGITS_AT_ONCE["cpu"] // (4 * batch.tokens.shape[1])
+    torch.testing.assert_close(by_length(read, batch, most)[0], apart[0])
+    assert len(sizes) == 10
 
 
 @pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=8)], ids=["whole", "adapters"])

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from polyalign.models.encoding import text_config
 from polyalign.train.responses import (
     Responses,
     by_length,
@@ -47,7 +48,7 @@ class ActorCritic(nn.Module):
             found = token_logprobs(every, part), values
             return (*found, token_entropies(every)) if entropy else found
 
-        return by_length(read, batch)
+        return by_length(read, batch, text_config(self.policy).vocab_size)
 
     def trained(self) -> dict[str, torch.Tensor]:
         """The weights that training changes, tied ones once, and the units of the values."""

@@ -28,7 +28,7 @@ from trl.trainer.utils import disable_dropout_in_model
 from polyalign.data.keys import batch_seed
 from polyalign.errors import InputError
 from polyalign.families.ppo import Ppo
-from polyalign.models.encoding import render
+from polyalign.models.encoding import render, text_config
 from polyalign.models.endings import end_text, end_tokens, without_end
 from polyalign.sampling.drawing import sampler
 from polyalign.train import common, rl
@@ -247,7 +247,7 @@ class PpoTrainer(Trainer):
                     logits, _ = response_logits(policy, part)
             return (token_logprobs(spread(logits, temperature), part),)
 
-        return by_length(read, batch)[0]
+        return by_length(read, batch, text_config(policy).vocab_size)[0]
 
     def set_units(self, reward: torch.Tensor) -> None:
         """Take the mean and deviation of the first rewards as the units of the values."""

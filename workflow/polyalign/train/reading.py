@@ -6,6 +6,7 @@ import torch
 from trl.models import unwrap_model_for_generation
 
 from polyalign.data.keys import batch_seed
+from polyalign.models.encoding import text_config
 from polyalign.sampling.drawing import sampler
 from polyalign.sampling.engines import Engine
 from polyalign.train import rl
@@ -86,5 +87,7 @@ class Narrowed:
             logprobs = token_logprobs(every, part)
             return (logprobs, token_entropies(every)) if compute_entropy else (logprobs,)
 
-        logprobs, *entropies = by_length(read, sampled(ids, attention, length))
+        logprobs, *entropies = by_length(
+            read, sampled(ids, attention, length), text_config(trainer.model).vocab_size
+        )
         return logprobs, entropies[0] if entropies else None, None

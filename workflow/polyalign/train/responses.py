@@ -9,6 +9,8 @@ import torch
 from peft import PeftModel
 from torch.nn.functional import pad as filled
 
+from polyalign.models.logprobs import LOGITS_AT_ONCE
+
 ROWS = 32
 """Responses that a CPU reads at once: fewer cost more calls, more have more padding."""
 
@@ -73,7 +75,7 @@ def sampled(ids: torch.Tensor, attention: torch.Tensor, length: int) -> Response
 
 
 def by_length(
-    read: Callable[[Responses], tuple[torch.Tensor, ...]], batch: Responses
+    read: Callable[[Responses], tuple[torch.Tensor, ...]], batch: Responses, vocabulary: int
 ) -> tuple[torch.Tensor, ...]:
     """`read(batch)`, of which each number depends on its own response alone.
 
@@ -83,12 +85,14 @@ def by_length(
     Args:
         read: gives tensors (b, T) for b responses of T tokens; called with some of them.
         batch: all of them.
+        vocabulary: tokens that a model has logits of; many leave room for fewer responses.
 
     Returns:
         The tensors (b, T) of the batch, with their gradient; 0 where there is no token.
     """
     length = batch.tokens.shape[1]
-    rows = ROWS if batch.ids.device.type == "cpu" else len(batch.ids)
+    fit = max(1, LOGITS_AT_ONCE["cpu"] // (length * vocabulary))
+    rows = min(ROWS, fit) if batch.ids.device.type == "cpu" else len(batch.ids)
     order = batch.attention.sum(1).argsort(stable=True)
     found = []
     for some in order.split(rows):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from polyalign.models.encoding import pad_with_known, text_config
+from polyalign.models.encoding import pad_with_known
 from polyalign.rewards import EndScore, IncrementalScorer, SharedEncoding
 from polyalign.rewards.batches import (
     Batching,
