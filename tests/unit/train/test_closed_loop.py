@@ -15,7 +15,6 @@ from polyalign.train.closed_loop import (
     ClosedLoop,
     aim_of,
     group_covariance,
-    within_error,
 )
 
 CURVATURE = np.array([[2.0, 0.8, 0.0], [0.8, 1.0, -0.2], [0.0, -0.2, 0.5]])
@@ -188,20 +187,25 @@ def test_aim_of_a_palette():
     assert found.start.tolist() == [0.1, 0.0]
 
 
-def test_within_the_error_is_nearer_to_where_lambda_is_0():
-    """A floor is lower, a ceiling higher, a band wider, by a standard error; intervals stay."""
+@pytest.mark.parametrize("short", [0.0, 1.0])
+def test_levels_may_be_short_by_so_many_standard_errors(short):
+    """λ stays where a floor is lower, a ceiling higher, a band wider; what is told stays."""
     palette = {
-        "values": ["a", "b <=", "c", "c <="], "target": [1.0, 2.0, 3.0, 4.0],
-        "lam_train": [0.1, -0.2, 0.3, 0.0], "level_se_train": [0.5, 0.25, 0.1, 0.2],
-        "curvature_train": np.eye(4).tolist(),
+        "values": ["a", "b <=", "c", "c <=", "d", "d <="],
+        "target": [1.0, 2.0, 3.0, 4.0, 3.0, 4.0],
+        "lam_train": [0.1, -0.2, 0.3, 0.0, 0.0, -0.3],
+        "level_se_train": [0.5, 0.25, 0.1, 0.2, 0.1, 0.2],
+        "curvature_train": np.eye(6).tolist(),
     }  # fmt: skip
-    asked = aim_of(palette)
-    found = within_error(asked)
-    assert found.target == pytest.approx([0.5, 2.25, 2.9])
-    assert found.bands == {"c": pytest.approx(4.2)}
-    assert (found.low == asked.low).all()
-    assert (found.high == asked.high).all()
-    assert found.start.tolist() == [0.1, -0.2, 0.3]
+    loop = ClosedLoop(replace(aim_of(palette), short=short), 10)
+    level = np.array([1.0, 2.0, 3.0, 4.0]) + short * np.array([-0.5, 0.25, -0.1, 0.2])
+    found = loop.update(level, np.zeros(4))
+    assert loop.lam == pytest.approx([0.1, -0.2, 0.3, -0.3])
+    assert found["gap/a"] == pytest.approx(0.5 * short)
+    assert found["gap/b"] == pytest.approx(-0.25 * short)
+    assert loop.record()["target"] == {"a": 1.0, "b": 2.0, "c": 3.0, "d": 3.0}
+    loop.update(level + 0.01, np.zeros(4))
+    assert (loop.lam < [0.1, -0.2, 0.3, -0.3]).all()
 
 
 def test_covariance_in_groups_against_numpy():

@@ -8,6 +8,7 @@ Where λ moves, losses at two checkpoints are not of one λ, and prompts judge t
 learns from them. So all are trained on, and the model is that of the last step.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from polyalign.models.logprobs import encode_responses
 from polyalign.palettes.record import lam_of
 from polyalign.settings import SamplingRule
 from polyalign.train import common
-from polyalign.train.closed_loop import Aim, ClosedLoop, aim_of, within_error
+from polyalign.train.closed_loop import Aim, ClosedLoop, aim_of
 from polyalign.train.fused import states_at
 from polyalign.train.inputs import Run, TrainingInputs
 from polyalign.train.loading import adapters, load
@@ -36,6 +37,9 @@ from polyalign.train.steering import steered
 
 HELD_OUT = 0.1
 """Share of the prompts that only judge, by hash of their text."""
+
+SHORT = 1.0
+"""Standard errors by which levels may miss their targets where λ moves, see `closed_loop.Aim`."""
 
 NO_LABEL = -100
 
@@ -283,7 +287,8 @@ def train_policy(
     Returns:
         The record of `train_on_candidates`, and whether its optimum is p_λ (`exact_target`).
     """
-    aim = within_error(aim_of(inputs.palette)) if inputs.settings.get("adapt") else None
+    adapts = inputs.settings.get("adapt")
+    aim = replace(aim_of(inputs.palette), short=SHORT) if adapts else None
     frame, held_out = scored_candidates(inputs, aim)
     record = train_on_candidates(
         kind,

@@ -24,7 +24,7 @@ ends at 0 before it changes the side.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,9 @@ class Aim:
         ceilings: names of the values whose level must not be above; for them `low` is what `high`
             is for the others.
         bands: value → highest level, for values that have a lowest one, their target, as well.
+        short: standard errors by which the levels may miss their targets. For a policy that learns
+            from few candidates the last bit of a level costs much KL: λ grows, and so does what it
+            learns by chance. Within its standard error a level cannot be told from its target.
     """
 
     values: list[str]
@@ -68,6 +71,7 @@ class Aim:
     curvature: np.ndarray
     ceilings: tuple[str, ...] = ()
     bands: Mapping[str, float] = field(default_factory=dict)
+    short: float = 0.0
 
     @property
     def signs(self) -> np.ndarray:
@@ -94,20 +98,6 @@ def aim_of(palette: Mapping[str, Any]) -> Aim:
         ceilings=tuple(key for key, one, _ in pairs if rows[one].endswith(" <=")),
         bands={key: float(target[top]) for key, one, top in pairs if one != top},
     )
-
-
-def within_error(aim: Aim) -> Aim:
-    """The aim one standard error nearer to where λ is 0; the intervals stay.
-
-    For a policy that learns from few candidates the last bit of a level costs much KL: λ grows, and
-    so does what it learns by chance. Within its standard error a level cannot be told from the one
-    that is asked. With more prompts the error is smaller, and so is the difference.
-    """
-    less = np.where(aim.signs > 0, aim.low - aim.target, aim.target - aim.low) / SIZE
-    last = [aim.bands.get(name, level) for name, level in zip(aim.values, aim.target, strict=True)]
-    more = (aim.high - np.array(last)) / SIZE
-    bands = {name: top + float(more[aim.values.index(name)]) for name, top in aim.bands.items()}
-    return replace(aim, target=aim.target + less, bands=bands)
 
 
 class ClosedLoop:
@@ -147,8 +137,11 @@ class ClosedLoop:
 
         The sign is 0 where the level is within a band and λ is 0: then λ stays.
         """
-        asked, signs = self.aim.target.copy(), self.aim.signs
-        for at, top in self.bands.items():
+        signs = self.aim.signs
+        short = self.aim.short * np.abs(self.aim.low - self.aim.target) / SIZE
+        asked = self.aim.target - signs * short
+        for at, highest in self.bands.items():
+            top = highest + self.aim.short * (self.aim.high[at] - highest) / SIZE
             nearest = min(max(level[at], asked[at]), top)
             signs[at] = np.sign(self.lam[at]) or np.sign(nearest - level[at])
             asked[at] = top if signs[at] < 0 else asked[at] if signs[at] > 0 else nearest
