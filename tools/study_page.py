@@ -133,14 +133,14 @@ def realised(study: Path) -> list[list[str]]:
 
 
 def seeds(studies: Sequence[Path]) -> str:
-    """The same study with several seeds, a column each."""
+    """The same study with several seeds: one column per seed."""
     columns = []
     for study in studies:
-        seed = json.loads((study / "config.json").read_text(encoding="utf-8"))["seed"]
-        columns.append({"": f"seed {seed}", **_one_seed(study)})
+        config = json.loads((study / "config.json").read_text(encoding="utf-8"))
+        columns.append({"": f"seed {config['seed']}", **_one_seed(study, config)})
     head, *rows = [[name, *(column.get(name, "–") for column in columns)] for name in columns[0]]
     parts = [
-        "# The real study with several seeds",
+        f"# The study {studies[0].name} with several seeds",
         "Written by `python tools/study_page.py`. What map-d realises are exact expectations over "
         "the candidates of the test questions. How far a level is below what was asked is in "
         "standard errors, those of the fit and of the test.",
@@ -149,13 +149,12 @@ def seeds(studies: Sequence[Path]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _one_seed(study: Path) -> dict[str, str]:
+def _one_seed(study: Path, config: Mapping[str, Any]) -> dict[str, str]:
     """What came out of a study, by name."""
     found = {
         f"{name}: verdict, furthest below": f"{verdict}, {worst} by {by}"
         for name, verdict, worst, by, _ in realised(study)
     }
-    config = json.loads((study / "config.json").read_text(encoding="utf-8"))
     summary = read_table(study / "tables/summary.csv")
     for _, row in summary[summary["palette"].isin(config["palettes"])].iterrows():
         asked = config["palettes"][str(row["palette"])]

@@ -16,8 +16,8 @@ from transformers import (
 from polyalign.models.encoding import prompt_ids, text_config
 from polyalign.settings import CHAT, SamplingRule
 
-# Logits that are computed together; a log-probability takes some four copies of them. A processor
-# has no use for more, and there they would be the most of a job's memory.
+# Logits that are computed together; a log-probability takes some four copies of them. On a CPU more
+# are no faster, and would take most of a job's memory where the vocabulary is large.
 LOGITS_AT_ONCE = {"cpu": 2**25, "cuda": 2**27}
 
 
@@ -62,10 +62,10 @@ def encode_responses(
     ]
 
 
-def rows_at_once(model: PreTrainedModel, width: int) -> int:
+def rows_at_once(vocabulary: int, width: int, device: torch.device) -> int:
     """How many texts of `width` tokens have their logits computed together."""
-    logits = LOGITS_AT_ONCE["cuda" if model.device.type == "cuda" else "cpu"]
-    return max(1, logits // (width * text_config(model).vocab_size))
+    logits = LOGITS_AT_ONCE["cuda" if device.type == "cuda" else "cpu"]
+    return max(1, logits // (width * vocabulary))
 
 
 @torch.inference_mode()
@@ -102,8 +102,9 @@ def response_logprobs(
         mask[row, : len(response)] = 1
         position[row, : len(response)] = torch.arange(len(prompt) - 1, end - 1)
     changes = warpers(sampling) if sampling else LogitsProcessorList()
+    at_once = rows_at_once(text_config(model).vocab_size, width, model.device)
     chunks = []
-    for rows in torch.arange(b).split(rows_at_once(model, width)):
+    for rows in torch.arange(b).split(at_once):
         logits = model(
             input_ids=ids[rows].to(model.device), attention_mask=attention[rows].to(model.device)
         ).logits

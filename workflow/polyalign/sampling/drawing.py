@@ -222,13 +222,15 @@ def cache_agrees(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
     """Whether left-padded texts that grow and end in a key-value cache have the model's own logits.
 
     The texts are those of `polyalign.models.probes`; the last one ends first, two tokens earlier.
+    The first one is read once and goes on in two ways, with a copy of its cache.
     """
     texts = [
         prefix + suffix
         for prefix, suffix in probes(model, tokenizer, max_positions(model))
         if len(prefix) + len(suffix) > 2
     ]
-    rows = range(len(texts) - 1)
+    rows = [*range(len(texts) - 1), 0]
+    going = [*texts[:-1], [*texts[0][:-2], *texts[-1][-2:]]]
 
     def grown() -> np.ndarray:
         kept = DynamicCache(config=model.config)
@@ -237,9 +239,9 @@ def cache_agrees(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
         positions = (attention.cumsum(-1) - 1).clamp(min=0)
         found = [_next_logits(model, batch["input_ids"], attention, positions, kept)]
         kept.batch_select_indices(torch.tensor(rows, device=attention.device))
-        attention, positions = attention[list(rows)], positions[list(rows)]
+        attention, positions = attention[rows], positions[rows]
         for cut in (2, 1):
-            inputs = torch.tensor([[texts[row][-cut]] for row in rows], device=attention.device)
+            inputs = torch.tensor([[ids[-cut]] for ids in going], device=attention.device)
             attention = torch.cat([attention, attention.new_ones(len(rows), 1)], dim=1)
             positions = positions[:, -1:] + 1
             found.append(_next_logits(model, inputs, attention, positions, kept))
@@ -247,8 +249,8 @@ def cache_agrees(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
 
     read = [
         *(ids[:-2] for ids in texts),
-        *(texts[row][:-1] for row in rows),
-        *(texts[row] for row in rows),
+        *(ids[:-1] for ids in going),
+        *going,
     ]
     expected = np.array([plain_logits(model, ids)[-1].numpy() for ids in read])
     return proven("a key-value cache", tokenizer.name_or_path, grown, expected, model.dtype)

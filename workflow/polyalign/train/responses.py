@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from torch.nn.functional import pad as filled
 
-from polyalign.models.logprobs import LOGITS_AT_ONCE
+from polyalign.models.logprobs import rows_at_once
 
 ROWS = 32
 """Responses that a CPU reads at once: fewer cost more calls, more have more padding."""
@@ -91,8 +91,9 @@ def by_length(
         The tensors (b, T) of the batch, with their gradient; 0 where there is no token.
     """
     length = batch.tokens.shape[1]
-    fit = max(1, LOGITS_AT_ONCE["cpu"] // (length * vocabulary))
-    rows = min(ROWS, fit) if batch.ids.device.type == "cpu" else len(batch.ids)
+    device = batch.ids.device
+    on_cpu = device.type == "cpu"
+    rows = min(ROWS, rows_at_once(vocabulary, length, device)) if on_cpu else len(batch.ids)
     order = batch.attention.sum(1).argsort(stable=True)
     found = []
     for some in order.split(rows):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from polyalign.models.encoding import pad_with_known
+from polyalign.models.encoding import pad_with_known, text_config
 from polyalign.rewards import EndScore, IncrementalScorer, SharedEncoding
 from polyalign.rewards.batches import (
     Batching,
@@ -159,7 +159,8 @@ class Scorer(EndScore):
         ids = torch.zeros(hidden.shape[:2], dtype=torch.long)
         for row, response in enumerate(responses):
             ids[row, : len(response)] = torch.tensor(response)
-        rows = rows_at_once(self.model, hidden.shape[1])
+        vocabulary = text_config(self.model).vocab_size
+        rows = rows_at_once(vocabulary, hidden.shape[1], self.model.device)
         logs = []
         for part, at in zip(hidden.split(rows), ids.split(rows), strict=True):
             every = head(part).float().log_softmax(-1)
