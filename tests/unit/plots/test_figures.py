@@ -793,8 +793,8 @@ def test_training_has_a_panel_a_metric(drawn: list[Figure], tmp_path: Path) -> N
         "rloo: Humor",
         "rloo: Helpful",
         "rloo: Harmless",
-        "rloo: λ relative to the start",
-        "rloo: asked level − level",
+        "rloo: λ / first λ",
+        "rloo: asked − level",
     ]
     logged = drawn[0].axes[0].lines[0]
     assert logged.get_ydata() == pytest.approx(study().training["base/base"]["loss"])
@@ -814,6 +814,11 @@ def test_training_has_a_panel_a_metric(drawn: list[Figure], tmp_path: Path) -> N
     assert training_curves.title(study()) == (
         "3 models trained: 1 of 3 raised levels end below those of perfect training (dashed)"
     )
+    # One model of the family has a λ that moves: its lines need no name of a model.
+    mixed = study().training | {"rloo/other": table[["step", "kl"]]}
+    assert list(training_curves._lines(replace(study(), training=mixed), "rloo", "gap/"))[:2] == [
+        "Humor", "Helpful",
+    ]  # fmt: skip
     # Many models have lower panels, and more of them in a row: all fits on a page.
     families = {f"{name}/x": study().training["rloo/hhh-60"] for name in ("rloo", "ppo", "dpo")}
     several = {f"{name}/{i}": table for i in range(2) for name, table in families.items()}

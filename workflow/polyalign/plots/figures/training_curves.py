@@ -31,8 +31,8 @@ KEY_LINE, AROUND = 0.105, 0.68  # inches: a line of a key; a panel's labels abov
 SHORT = 10  # letters of names of which two stand side by side in a key
 # One column of the metrics per value, behind the prefix.
 BY_VALUE = {
-    "lam/": "λ relative to the start",
-    "gap/": "asked level − level",
+    "lam/": "λ / first λ",
+    "gap/": "asked − level",
 }
 ACROSS, MANY = 3, 18  # panels in a row; of more than so many, one more is in a row
 TALLEST = 9.3  # inches: with its caption it fits on a page
@@ -205,13 +205,19 @@ def panels_shown(data: FigureData) -> list[tuple[str, str]]:
 def _lines(data: FigureData, family: str, metric: str) -> dict[str, "pd.DataFrame"]:
     """Label → `step` and `y` of each line of a panel, rows without a number left out.
 
-    A line of a value is named without its model where the family has but one.
+    A line of a value is named without its model where only one of the family has such lines.
     """
     members = {
         variant_of(name): table
         for name, table in data.training.items()
         if family_of(name) == family
     }
+    if metric in BY_VALUE:
+        members = {
+            variant: table
+            for variant, table in members.items()
+            if any(str(name).startswith(metric) for name in table)
+        }
     found = {}
     for variant, table in members.items():
         names = [str(name) for name in table]
