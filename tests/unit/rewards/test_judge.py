@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -242,6 +243,15 @@ def test_jobs_that_count_at_the_same_time_do_not_pass_the_limit(
     with ThreadPoolExecutor(6) as pool:
         assert sum(pool.map(let_in, range(6))) == 3
     assert calls_made(tmp_path) == 3
+
+
+def test_jobs_side_by_side_do_not_ask_the_same(judge: StandIn, spec: Make) -> None:
+    judge.answer = lambda body, number: replace(length_of(body), delay=0.05)
+    texts = ["a" * n for n in range(6)]
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(rewards.load(spec(parallel=2)), ["p"] * 6, texts) for _ in range(4)]
+        assert all(list(job.result()) == list(range(6)) for job in jobs)
+    assert len(judge.asked) == 6
 
 
 def test_tries_count_against_the_budget(judge: StandIn, spec: Make, pauses: list[float]) -> None:

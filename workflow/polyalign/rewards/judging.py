@@ -8,7 +8,7 @@ import fcntl
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -175,7 +175,7 @@ class Kept:
         Raises:
             InputError: if it would be one too many.
         """
-        with self._locked():
+        with self._locked("lock"):
             made = calls_made(self.folder)
             if self.most is not None and made >= self.most:
                 raise InputError(
@@ -190,10 +190,18 @@ class Kept:
         """Keep an answer."""
         append_line(self.file, json.dumps(asdict(given)))
 
+    def alone(self, key: str) -> AbstractContextManager[None]:
+        """Nobody else asks this while the block runs: a job that would then finds the answer.
+
+        Policies often give the same answer, and their jobs run side by side. There are at most 256
+        locks, so now and then a question waits for another one.
+        """
+        return self._locked(f"asking-{key[:2]}")
+
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, name: str) -> Iterator[None]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("ab") as lock:
+        with (self.folder / name).open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -254,15 +262,16 @@ class Judge:
             if (setting := getattr(self.judging, name)) is not None:
                 body[name] = setting
         key = content_key(self.server.url, json.dumps(body, sort_keys=True))
-        answers, last = self.kept.answers(key), NoVerdictError("no answer")
-        for number in range(max(READINGS, len(answers))):
-            if number == len(answers):
-                answers.append(self._ask(body, key, question))
-            try:
-                return _read(answers[number], read)
-            except NoVerdictError as none:
-                last = none
-        return last
+        with self.kept.alone(key):
+            answers, last = self.kept.answers(key), NoVerdictError("no answer")
+            for number in range(max(READINGS, len(answers))):
+                if number == len(answers):
+                    answers.append(self._ask(body, key, question))
+                try:
+                    return _read(answers[number], read)
+                except NoVerdictError as none:
+                    last = none
+            return last
 
     def _ask(self, body: dict[str, Any], key: str, question: str) -> Given:
         def parse(reply: Any) -> Given:
