@@ -22,7 +22,9 @@ from polyalign.train.rl import prompt_order
         ("ppo", {}, 0.05),
         ("ppo", {"gae_lambda": 0.9, "minibatches": 4, "passes": 1}, 0.05),
         ("rloo", {}, 0.02),
+        ("rloo", {"passes": 2}, 0.02),
         ("grpo", {}, 0.05),
+        ("grpo", {"passes": 2}, 0.05),
     ],
 )
 def test_reaches_the_exact_optimum(base, tmp_path, algorithm, changes, bar):
@@ -54,8 +56,9 @@ def test_same_seed_gives_the_same_weights(base, tmp_path, algorithm):
         # Checkpoints are between rollouts and on rows of metrics: at steps 4 and 8 here.
         ("ppo", {"steps": 16, "save_every": 3, "log_every": 2}, 3, 8),
         ("rloo", {"steps": 8, "save_every": 3}, 5, 3),
+        ("rloo", {"steps": 8, "save_every": 3, "passes": 2}, 4, 4),
     ],
-    ids=["ppo", "rloo"],
+    ids=["ppo", "rloo", "rloo, twice"],
 )
 def test_killed_and_resumed_equals_uninterrupted(
     base, tmp_path, monkeypatch, algorithm, settings, killed_at, resumed_from, accumulation

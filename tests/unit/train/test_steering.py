@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from enumerable import LAM, REWARDS, SAMPLING, TEMPLATE, distribution, reward_table
 from steered import NAMES, exact_aim, misses
-from trainers import run_in, same_weights, train
+from trainers import assert_same_but_for_rounding, run_in, same_weights, train
 
 from polyalign.errors import InputError
 from polyalign.train import rl
@@ -16,7 +16,8 @@ from polyalign.train.inputs import TrainingInputs
 
 MISS, NATS = 0.02, 0.05  # what the closed loop must reach: sd of the base model, KL in nats
 LONG = {
-    "ppo": {"steps": 400, "batch_size": 256, "learning_rate": 1e-3, "log_every": 100},
+    "ppo": {"steps": 400, "batch_size": 512, "learning_rate": 1e-3, "value_learning_rate": 1e-2,
+            "log_every": 100},
     "rloo": {"steps": 160, "batch_size": 256, "generations": 16, "learning_rate": 3e-3,
              "log_every": 40},
 }  # fmt: skip
@@ -92,6 +93,21 @@ def test_misses_the_palette_if_it_is_broken(base, tmp_path, monkeypatch, algorit
     assert nats > NATS
 
 
+@pytest.mark.parametrize("algorithm", ["ppo", "rloo"])
+def test_where_a_reward_has_its_zero_does_not_matter(base, tmp_path, algorithm):
+    """As λ moves, so does λ times the level; PPO's critic must not have to follow that."""
+    aim = exact_aim(distribution(base), 0.5)
+    levels = {name: getattr(aim, name) + 20 for name in ("target", "low", "high")}
+    moved = {
+        name: lambda prompts, texts, score=score: score(prompts, texts) + 20
+        for name, score in REWARDS.items()
+    }
+    few = {"steps": 24, "learning_rate": 3e-3, "batch_size": 64}
+    steered(algorithm, base, tmp_path / "one", aim, **few)
+    steered(algorithm, base, tmp_path / "other", replace(aim, **levels), rewards=moved, **few)
+    assert_same_but_for_rounding(base, tmp_path / "one/model", tmp_path / "other/model", 2e-3)
+
+
 @pytest.mark.parametrize("algorithm", ["ppo", "rloo", "grpo"])
 def test_what_is_pending_is_what_the_reward_still_asks(base, tmp_path, monkeypatch, algorithm):
     """At the first batch the policy is the base: Cov(r, λ·r) within a prompt, by enumeration."""
@@ -116,6 +132,7 @@ def test_what_is_pending_is_what_the_reward_still_asks(base, tmp_path, monkeypat
     [
         ("ppo", {"steps": 16, "save_every": 3, "log_every": 2}, 3),
         ("rloo", {"steps": 8, "save_every": 3}, 5),
+        ("rloo", {"steps": 16, "save_every": 3, "passes": 2}, 5),
         ("grpo", {"steps": 8, "save_every": 3}, 5),
     ],
 )

@@ -17,18 +17,29 @@ class Rloo(Steered):
         description="rloo has the KL in the reward; its optimum is p0 exp(λ·r). grpo has the KL in "
         "the loss; its optimum is near that.",
     )
-    steps: Count = Field(default=500, description="Optimisation steps; with `adapt` at most.")
+    steps: Count = Field(
+        default=500,
+        description="Optimisation steps, with `adapt` at most; a multiple of passes.",
+    )
     batch_size: Count = Field(
         default=128, description="Responses in one step; a multiple of generations."
     )
     generations: int = Field(default=4, ge=2, description="Responses to one prompt in a step.")
+    passes: Count = Field(
+        default=1, description="Steps on the same responses: how often each is used."
+    )
 
     @model_validator(mode="after")
-    def _whole_prompts(self) -> Self:
+    def _whole_batches(self) -> Self:
         if self.batch_size % self.generations:
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of generations "
                 f"{self.generations}; expected whole prompts in a step; change one of the two"
+            )
+        if self.steps % self.passes:
+            raise ValueError(
+                f"steps {self.steps} is not a multiple of passes {self.passes}; expected to use "
+                "all responses alike; change one of the two"
             )
         return self
 

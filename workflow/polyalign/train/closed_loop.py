@@ -122,6 +122,10 @@ class ClosedLoop:
         """Value → λ for the next batch."""
         return dict(zip(self.aim.values, self.lam.tolist(), strict=True))
 
+    def named_target(self) -> dict[str, float]:
+        """Value → the level that is asked; of a band the lower end."""
+        return dict(zip(self.aim.values, self.aim.target.tolist(), strict=True))
+
     def _root(self, moves: np.ndarray, signs: np.ndarray) -> np.ndarray:
         """(m, m) with rootᵀ root = the curvature of some values, whose λ have these signs."""
         part = self.curvature[np.ix_(moves, moves)] * np.outer(signs, signs)

@@ -10,7 +10,6 @@ reads the policy's hidden states without a gradient into them.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from math import lcm
 from pathlib import Path
 from typing import Any, cast
 
@@ -189,13 +188,17 @@ class PpoTrainer(Trainer):
     ) -> Responses:
         """The responses with the policy's log-probabilities, advantages and returns.
 
-        A token's reward is −log(π / p0) / Λ, and that of the last one also Σᵢ (λᵢ/Λ) rᵢ.
+        A token's reward is −log(π / p0) / Λ, and that of the last one also Σᵢ (λᵢ/Λ) (rᵢ − cᵢ).
+        The levels c are those asked where λ is steered, else 0. They change no optimum; without
+        them the critic would have to learn a new mean, λ·c, whenever λ moves.
         """
         total = sum(map(abs, self.task.lam.values()))
         lam = self.loop.named_lam() if self.loop else self.task.lam
         weighted = [scores[name] * weight / total for name, weight in lam.items()]
         reward = torch.stack(weighted).sum(0)
-        self.set_units(reward)
+        asked = self.loop.named_target() if self.loop else {}
+        above = reward - sum(level * lam[name] for name, level in asked.items()) / total
+        self.set_units(above)
         made = padded(prompts, responses, self.tokenizer.pad_token_id, self.args.device)
         rows = torch.arange(len(prompts), device=self.args.device)
         found = [
@@ -205,7 +208,7 @@ class PpoTrainer(Trainer):
         old, values, entropy, base = (torch.cat(part) for part in zip(*found, strict=True))
         kl = old - base
         last = made.mask.sum(1, keepdim=True).long() - 1
-        token_rewards = (-kl / total).scatter_add(1, last, reward[:, None])
+        token_rewards = (-kl / total).scatter_add(1, last, above[:, None])
         made.logprobs = old
         made.advantages = advantages(token_rewards, values, made.mask, self.section.gae_lambda)
         made.returns = made.advantages + values
@@ -388,6 +391,5 @@ def trainer_arguments(
     # The Trainer would look for it in the actor and critic; it is the policy's.
     if arguments.pop("gradient_checkpointing"):
         actor.policy.gradient_checkpointing_enable(arguments["gradient_checkpointing_kwargs"])
-    between = lcm(section.rollout_steps, arguments["logging_steps"])
-    arguments["save_steps"] = -(-arguments["save_steps"] // between) * between
+    arguments |= rl.saved_between(arguments, section.rollout_steps)
     return TrainingArguments(**arguments, max_steps=section.steps, remove_unused_columns=False)

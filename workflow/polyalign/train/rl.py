@@ -7,6 +7,7 @@ p_λ ∝ p0 exp(λ·r), on a reward scale that does not depend on Λ. Where λ m
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import lcm
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,19 @@ def prompt_order(prompts: int, batches: int, per_batch: int, seed: int) -> np.nd
     size = batches * per_batch
     passes = [rng.permutation(prompts) for _ in range(-(-size // prompts))]
     return np.concatenate(passes)[:size]
+
+
+def saved_between(arguments: Mapping[str, Any], steps: int) -> dict[str, int]:
+    """When checkpoints are written: after steps that end one batch of responses, with metrics.
+
+    A resumed run samples anew, so it must not have been in the middle of a batch.
+
+    Args:
+        arguments: of the trainer.
+        steps: on each batch.
+    """
+    between = lcm(steps, arguments["logging_steps"])
+    return {"save_steps": -(-arguments["save_steps"] // between) * between}
 
 
 def is_exact(sampling: SamplingRule) -> bool:

@@ -191,7 +191,7 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
 
     Args:
         task: what is asked and rewarded.
-        section: how to optimise; a batch counts responses, and each step has fresh ones.
+        section: how to optimise; a batch counts responses.
         run: how the training runs.
         output: folder of the finished model.
 
@@ -215,6 +215,7 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
         "sampling": task.sampling.model_dump(),
         "steps": section.steps,
         "generations": section.generations,
+        "passes": section.passes,
         **common.recorded(section, run),
     }
     trainer_class, config_class, options = ALGORITHMS[section.algorithm]
@@ -225,22 +226,24 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
     rl.check_prompts(texts, tokenizer, policy, task.sampling.max_new_tokens)
     longest = rl.longest(texts, tokenizer, task)
     per_step = section.batch_size // section.generations
-    order = rl.prompt_order(len(texts), section.steps, per_step, run.seed)
+    batches = section.steps // section.passes
+    order = rl.prompt_order(len(texts), batches, per_step, run.seed)
     ends = end_tokens(policy.generation_config, tokenizer)
     functions: list[Any] = [
         reward_function(name, task.rewards[name], ends, tokenizer, task.sampling.trim)
         for name in weights
     ]
     rows = {"prompt": [texts[row] for row in order], PROMPT: [task.prompts[row] for row in order]}
+    most = fitting(policy, 1, longest, run.device, whole=True)
+    arguments = common.training_arguments(section, run, most)
     trainer = trainer_class(
         model=policy,
         reward_funcs=functions,
         args=config_class(
-            **common.training_arguments(
-                section, run, fitting(policy, 1, longest, run.device, whole=True)
-            ),
+            **arguments | rl.saved_between(arguments, section.passes),
             **options,
             max_steps=section.steps,
+            num_iterations=section.passes,
             reward_weights=[weight / total for weight in weights.values()],
             beta=1 / total,
             num_generations=section.generations,
@@ -261,7 +264,7 @@ def train_rloo(task: rl.Task, section: Rloo, run: Run, output: Path) -> dict[str
     elif trainer.ref_model is not None:
         ready(trainer.accelerator.unwrap_model(trainer.ref_model))
     trainer.task = task
-    trainer.loop = rl.closed_loop(task, trainer, section.steps)
+    trainer.loop = rl.closed_loop(task, trainer, batches)
     record = common.train_and_save(trainer, tokenizer, output, run.work, settings)
     exact = rl.is_exact(task.sampling) and section.algorithm == "rloo"
     return {**record, "exact_target": exact, **steered(trainer.loop)}
