@@ -152,7 +152,8 @@ def test_training_spends_about_the_kl_of_its_optimum(summary: pd.DataFrame, poli
 
 
 @pytest.mark.parametrize(
-    ("policy", "nats"), [("rloo/hhh-60", 1.25), ("dpo/hhh-60", 1.25), ("value-d/hhh-60", 2.0)]
+    ("policy", "nats"),
+    [("rloo/hhh-60", 1.25), ("ppo/hhh-60", 1.25), ("dpo/hhh-60", 1.25), ("value-d/hhh-60", 2.0)],
 )
 def test_a_policy_whose_lambda_is_steered_lands_on_its_palette(
     summary: pd.DataFrame, policy: str, nats: float
