@@ -161,7 +161,8 @@ def test_a_policy_whose_lambda_is_steered_lands_on_its_palette(
     """Every raised level within three standard errors of what is asked, for so much of p_λ's KL.
 
     The error is that of the samples that judge; those that steer λ add as much again, so a policy
-    that lands is within two standard errors in most studies, not in all. A value model is less
+    that lands is within two standard errors in most studies, not in all. Its KL is known up to two
+    standard errors: 0.05 nats with four samples for each prompt. A value model is less
     exact than a trained policy, and pays for the same levels with more.
     """
     palette = json.loads((STUDY / "palettes/hhh-60.json").read_text())
@@ -172,7 +173,7 @@ def test_a_policy_whose_lambda_is_steered_lands_on_its_palette(
     assert raised.sum() >= 3
     z = (level - palette["target"]) / error
     assert np.all(np.abs(z[raised]) <= 3), dict(zip(palette["values"], z, strict=True))
-    assert row["kl"] <= nats * kl_of_the_optimum(palette)
+    assert row["kl"] - 2 * row["kl_se"] <= nats * kl_of_the_optimum(palette)
 
 
 @pytest.mark.parametrize(
