@@ -40,7 +40,7 @@ from polyalign.train.value_calibration import calibration, table
 READ_AT_ONCE = 16
 """Prompts, with their candidates, that the base model reads at once."""
 
-PART = 32
+PART = 16
 """Texts that a model reads at once within a batch."""
 
 MAINTAINED = 0.3
