@@ -148,6 +148,7 @@ def test_refuses_early_what_does_not_fit(base, tmp_path, algorithm, changes, mes
     [
         (Ppo, {"steps": 9}, r"steps 9 is not a multiple of minibatches 2 × passes 2"),
         (Rloo, {"generations": 3}, "batch_size 128 is not a multiple of generations 3"),
+        (Rloo, {"steps": 9, "passes": 2}, "steps 9 is not a multiple of passes 2"),
         (Rloo, {"generations": 1, "batch_size": 4}, "greater than or equal to 2"),
         (Rloo, {"algorithm": "reinforce"}, "'rloo' or 'grpo'"),
     ],

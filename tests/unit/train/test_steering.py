@@ -156,6 +156,9 @@ def test_killed_and_resumed_is_steered_as_if_uninterrupted(
     record = steered(algorithm, base, tmp_path / "killed", aim, **settings)
     assert record["resumed_from"] is not None
     assert record["closed_loop"] == whole["closed_loop"]
+    batches = settings["steps"] // (4 if algorithm == "ppo" else settings.get("passes", 1))
+    assert whole["closed_loop"]["batches"] == batches
+    assert whole["closed_loop"]["averaged"] == batches // 4
     assert same_weights(tmp_path / "whole/model", tmp_path / "killed/model")
     columns = [f"{what}/{name}" for what in ("lam", "gap") for name in NAMES]
     one, other = (
