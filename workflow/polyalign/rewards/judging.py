@@ -196,12 +196,13 @@ class Kept:
         Policies often give the same answer, and their jobs run side by side. There are at most 256
         locks, so now and then a question waits for another one.
         """
-        return self._locked(f"asking-{key[:2]}")
+        return self._locked(f"asking/{key[:2]}")
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / name).open("ab") as lock:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
