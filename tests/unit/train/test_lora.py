@@ -20,6 +20,7 @@ from polyalign.families.rloo import Rloo
 from polyalign.models import few_bits
 from polyalign.train import common, loading
 from polyalign.train.dpo import train_dpo
+from polyalign.train.loading import load
 from polyalign.train.reward import train_reward
 
 PAIRS = pd.DataFrame(
@@ -60,6 +61,25 @@ def test_merged_and_kept_are_one_model(base, tmp_path, family):
     merged, kept = (distribution(tmp_path / name / "model") for name in ("merged", "kept"))
     assert np.abs(merged - distribution(base)).max() > 0.01
     np.testing.assert_allclose(merged, kept, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_adapters_are_merged_into_the_exact_base(base, tmp_path, monkeypatch, dtype):
+    """In place where it is exact in memory; else it is loaded again."""
+    policy, _ = load(str(base), None, TEMPLATE, Rloo(lora=LORA), run_in(tmp_path))
+    trained = loading.adapted(policy, Rloo(lora=LORA), run_in(tmp_path), "CAUSAL_LM", None)
+    with torch.no_grad():
+        for name, weight in trained.named_parameters():
+            if "lora_" in name:
+                weight.normal_()
+    plain = loading._on_whole_base(trained).merge_and_unload().state_dict()
+    for weight in trained.get_base_model().parameters():
+        weight.data = weight.data.to(torch.float32 if weight.requires_grad else dtype)
+    if dtype == torch.float32:
+        monkeypatch.setattr(loading, "_on_whole_base", None)
+    found = loading.merged(trained).state_dict()
+    assert found.keys() == plain.keys()
+    assert all(torch.equal(found[name], plain[name]) for name in plain)
 
 
 @pytest.mark.parametrize("family", ["dpo", "ppo"])

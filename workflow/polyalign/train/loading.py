@@ -308,10 +308,22 @@ def check_fit(
 
 
 def merged(model: PeftModel) -> PreTrainedModel:
-    """The base model in float32 with the adapters in its weights.
+    """The base model in float32 with the adapters in its weights; `model` is used up.
 
-    The base is loaded again: in memory it may be in 4 or 16 bits, and would be rounded twice.
+    Where the base is in 4 or 16 bits in memory it is loaded again, or it would be rounded twice.
     """
+    base: Any = model.get_base_model()
+    adapters: Any = model
+    if any(weight.dtype != torch.float32 for weight in base.parameters()):
+        adapters = _on_whole_base(model)
+    whole_model: PreTrainedModel = adapters.merge_and_unload()
+    if whole_model.can_generate():  # no classifier has one
+        whole_model.generation_config = base.generation_config
+    return whole_model
+
+
+def _on_whole_base(model: PeftModel) -> PeftModel:
+    """The adapters on the base model as it is loaded in float32."""
     base: Any = model.get_base_model()
     fresh = type(base).from_pretrained(
         base.config.name_or_path,
@@ -323,11 +335,8 @@ def merged(model: PeftModel) -> PreTrainedModel:
     )
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        result: Any = PeftModel.from_pretrained(fresh, folder)
-    whole_model: PreTrainedModel = result.merge_and_unload()
-    if whole_model.can_generate():  # no classifier has one
-        whole_model.generation_config = base.generation_config
-    return whole_model
+        result: PeftModel = PeftModel.from_pretrained(fresh, folder)
+    return result
 
 
 def plain_config(model: PreTrainedModel) -> Any:
