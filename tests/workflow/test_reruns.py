@@ -259,8 +259,8 @@ def test_why_a_file_would_be_made_again(study: Path) -> None:
     configure(study, values__humor__batch_size=7)
     (said,) = why(study, "rloo/hhh-60")
     assert said.startswith(f"nothing: {model} is up to date, made 20")
-    steps = STUDY.policies["rloo"].model_dump()["steps"]
-    configure(study, policies__rloo__steps=steps + 1)
+    steps = STUDY.policies["rloo"].model_dump()["steps"]  # a multiple of passes
+    configure(study, policies__rloo__steps=steps + 2)
     change(study, "workflow/polyalign/map/dual.py")
     change(study, "workflow/polyalign/train/rloo.py")
     edited = study / "results/sandbox/world/hh/helpful-base/train.jsonl.gz"
@@ -269,7 +269,7 @@ def test_why_a_file_would_be_made_again(study: Path) -> None:
     text = "\n".join(why(study, "rloo/hhh-60"))
     assert text.startswith(
         f"{model} would be made, after 5 other jobs:\n"
-        f"  setting settings.steps: {steps} → {steps + 1}\n"
+        f"  setting settings.steps: {steps} → {steps + 2}\n"
         "  code edited: polyalign.train.rloo\n"
         "  inputs that would be made first: "
     )
