@@ -59,7 +59,7 @@ def reencoded(
         batch = left_padded(engine.tokenizer, texts).to(engine.model.device)
         positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
         logits = engine.model(**batch, position_ids=positions, use_cache=False).logits[:, -1]
-        tokens, logs = engine.choose(
+        new = engine.choose(
             logits.float(),
             alive,
             prompts,
@@ -68,10 +68,10 @@ def reencoded(
             rescored if step % engine.interval == 0 else {},
         )
         for place, row in enumerate(list(alive)):
-            drawn[row].append(tokens[place])
-            logprob[row] += logs[place]
+            drawn[row].append(new.tokens[place])
+            logprob[row] += new.logprob[place]
             text = engine.tokenizer.decode(drawn[row], skip_special_tokens=True)
-            ended = tokens[place] in engine.ends or any(stop in text for stop in engine.stop)
+            ended = new.tokens[place] in engine.ends or any(stop in text for stop in engine.stop)
             if ended or step == limit - 1:
                 said = engine.texts([drawn[row]])[0]
                 responses[row] = Response(drawn[row], said, not ended, logprob[row])

@@ -47,6 +47,8 @@ def main(
             guided = {**guided, "settings": {**guided["settings"], "lam": lam}}
         guide = family(Policy.parse(policy).family).implementation()
         draws = guide(policy_model, tokenizer, rule, palette, **guided)
+        # With learnt values a copy of the base model draws, whose weights are moved.
+        policy_model = draws.model
     elif engine == "vllm":
         draws = VllmEngine(
             model, end_tokens(policy_model.generation_config, tokenizer), tokenizer, rule
@@ -68,7 +70,7 @@ def main(
         seed=seed,
         shard=shard,
         shards=shards,
-        guided=guided is not None,
+        guided=guided is not None and policy_model is base_model,
     )
     spec = sampling_spec(sampling, template, base, tokenizer)
     record = {"settings": job.settings, "spec": spec, "counts": counts(samples)}

@@ -72,9 +72,18 @@ def test_kl_is_the_mean_log_ratio() -> None:
 
 
 def test_kl_of_a_selection_is_taken_as_it_stands() -> None:
-    frame = table(kl=[0.2, 0.8, 0.2, 9.0], logprob=[0.0] * 4, logprob_base=[5.0] * 4)
+    frame = table(kl=[0.2, 0.8, 0.2, 9.0])
     (row,) = levels(frame, ["humor"], frame, **OPTIONS).to_dict("records")
-    assert row["kl"] == pytest.approx(0.4)
+    assert (row["kl"], row["kl_kind"]) == (pytest.approx(0.4), "choice")
+
+
+def test_kl_of_samples_is_that_of_their_next_tokens_where_it_is_known() -> None:
+    frame = table(kl=[0.2, 0.8, 0.4, 9.0], logprob=[0.0] * 4, logprob_base=[5.0] * 4)
+    (row,) = levels(frame, ["humor"], frame, **OPTIONS).to_dict("records")
+    assert (row["kl"], row["kl_kind"]) == (pytest.approx(1.4 / 3), "samples")
+    frame = frame.drop(columns="kl")
+    (row,) = levels(frame, ["humor"], frame, **OPTIONS).to_dict("records")
+    assert (row["kl"], row["kl_kind"]) == (pytest.approx(-5.0), "samples")
 
 
 def test_what_a_table_of_scores_cannot_tell_is_nan() -> None:

@@ -95,6 +95,7 @@ def test_a_prompt_has_one_answer_and_its_kl_is_exact(model, tokenizer, monkeypat
     assert max(searched) == 1, "no more texts at once than the batch has"
     assert (table.groupby("prompt_id")["response"].nunique() == 1).all()
     assert (table["logprob"] == 0).all()
+    assert (table["kl"] == -table["logprob_base"]).all()
     for prompt, response in zip(PROMPTS, engine(PROMPTS, tokenizer(PROMPTS)["input_ids"], 0),
                                 strict=True):  # fmt: skip
         ids = tokenizer(prompt)["input_ids"]

@@ -1,5 +1,8 @@
 """Generation, annotation and log-probabilities with a tiny random model."""
 
+from copy import deepcopy
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from polyalign.data.keys import prompt_id
 from polyalign.errors import InputError
-from polyalign.models.logprobs import response_logprobs, warpers
+from polyalign.models.logprobs import response_kl, response_logprobs, warpers
 from polyalign.rewards import Score
 from polyalign.rewards.annotate import annotate
 from polyalign.sampling.drawing import DrawingEngine, sampler
@@ -134,6 +137,9 @@ def test_logprobs_that_an_engine_knows_are_those_of_the_plain_forward(  # type: 
         template="{prompt}", sampling=sampling, candidates=40, batch_size=90, seed=1,
     )  # fmt: skip
     assert table["n_tokens"].nunique() > 3
+    np.testing.assert_allclose(
+        table["kl"].mean(), (table["logprob"] - table["logprob_base"]).mean(), rtol=0.2
+    )
     for of, name in ((model, "logprob"), (base, "logprob_base")):
         expected = []
         for row in table.itertuples():
@@ -149,6 +155,62 @@ def test_logprobs_that_an_engine_knows_are_those_of_the_plain_forward(  # type: 
             expected.append(logs.gather(1, torch.tensor(answer)[:, None]).sum().item())
         np.testing.assert_allclose(table[name], expected, atol=1e-4)
         assert (table[name] != expected).sum() > 50, "most rows were compared"
+    one = table[table["n_tokens"] == table["n_tokens"].max()].iloc[0]
+    ids = tokenizer(one["prompt"])["input_ids"]
+    answer = [WORDS.index(word) for word in one["response"].split()]
+    own, p0 = (
+        warpers(sampling)(None, of(torch.tensor([ids + answer])).logits[0, len(ids) - 1 :])
+        .double()
+        .log_softmax(-1)[: one["n_tokens"]]
+        for of in (model, base)
+    )
+    by_hand = (own.exp() * (own - p0)).sum().item()
+    assert one["kl"] == pytest.approx(by_hand, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [SamplingRule(max_new_tokens=3), SamplingRule(temperature=0.7, top_k=4, max_new_tokens=3)],
+    ids=["free", "top_k"],
+)
+def test_the_kl_of_next_tokens_has_the_kl_of_responses_as_its_mean(model, sampling) -> None:  # type: ignore[no-untyped-def]
+    """Over all responses, each with its probability; with top_k both models keep the same tokens,
+    since the base model is the policy with smaller logits."""
+    base = deepcopy(model)
+    base.lm_head = torch.nn.Linear(16, len(WORDS), bias=False)
+    base.lm_head.weight.data = model.lm_head.weight.data * 0.4
+    words = range(1, len(WORDS))
+    responses = [
+        [*begun, last]
+        for size in range(3)
+        for begun in product(words, repeat=size)
+        for last in range(len(WORDS))
+        if last == 0 or size == 2
+    ]
+    own, reference, kl = response_kl(
+        model, base, 1, [([4, 2], response) for response in responses], sampling
+    )
+    chances = own.exp()
+    assert chances.sum().item() == pytest.approx(1.0, abs=1e-5)
+    possible = chances > 0
+    assert possible.all() == (sampling.top_k == 0)
+    ratio = own - reference
+    expected = (chances * ratio)[possible].sum().item()
+    assert (chances * kl)[possible].sum().item() == pytest.approx(expected, abs=1e-5)
+    assert expected > 0.1
+    spread = [((chances * (one - expected) ** 2)[possible]).sum().item() for one in (kl, ratio)]
+    assert spread[0] < 0.5 * spread[1]
+    for of, found in ((model, own), (base, reference)):
+        alone = response_logprobs(of, 1, [([4, 2], one) for one in responses], sampling)[0].sum(-1)
+        assert torch.allclose(alone.double(), found)
+
+
+def test_what_the_rule_keeps_of_the_policy_alone_makes_the_kl_infinite(model) -> None:  # type: ignore[no-untyped-def]
+    base = deepcopy(model)
+    base.lm_head = torch.nn.Linear(16, len(WORDS), bias=False)
+    base.lm_head.weight.data = -model.lm_head.weight.data
+    rule = SamplingRule(top_k=2, max_new_tokens=3)
+    assert response_kl(model, base, 1, [([4, 2], [3])], rule)[2].item() == np.inf
 
 
 def test_a_guided_policy_is_compared_with_its_base_model(prompts, model, tokenizer) -> None:  # type: ignore[no-untyped-def]
@@ -165,6 +227,8 @@ def test_a_guided_policy_is_compared_with_its_base_model(prompts, model, tokeniz
     assert tables[1]["logprob_base"].equals(tables[1]["logprob"])
     gaps = tables[0]["logprob"] - tables[0]["logprob_base"]
     assert (gaps.abs() > 0.01).all()
+    assert tables[0]["kl"].equals(gaps)
+    assert (tables[1]["kl"] == 0).all()
     engines = TransformersEngine(model, tokenizer, FREE), sampler(model, tokenizer, FREE)
     slow, fast = (
         generate(prompts, one, model, model, tokenizer, batch_size=90, seed=1, **options)

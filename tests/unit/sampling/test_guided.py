@@ -139,7 +139,38 @@ def test_with_the_soft_value_it_samples_the_aligned_policy(tokenizer) -> None:  
     texts = list(logp)
     tilted = np.array(list(logp.values())) + WEIGHT * reward(["c b"] * len(texts), texts)
     target = dict(zip(texts, tilted - np.logaddexp.reduce(tilted), strict=True))
-    check_distribution(sampled(model, tokenizer, soft_value(logp), 1.0, "c b"), target)
+    responses = sampled(model, tokenizer, soft_value(logp), 1.0, "c b")
+    check_distribution(responses, target)
+
+    def begun(table: dict[str, float], text: str) -> float:
+        """Log-probability that a response begins so."""
+        return float(
+            np.logaddexp.reduce([log for one, log in table.items() if one[: len(text)] == text])
+        )
+
+    for response in {response.text: response for response in responses}.values():
+        words, spent = response.text.split(), 0.0
+        for at in range(3):
+            before = " ".join(words[:at])
+            for word in "abcd":
+                after = f"{before} {word}".strip()
+                own, base = (begun(table, after) - begun(table, before) for table in (target, logp))
+                spent += np.exp(own) * (own - base)
+        assert response.kl == pytest.approx(spent, abs=1e-4)
+
+
+def test_only_the_tokens_that_are_guided_spend_kl(tokenizer) -> None:  # type: ignore[no-untyped-def]
+    model = language_model(endless=True)
+    logits = model(torch.tensor([ids_of("c b")])).logits[0, -1, 2:].double()
+    base = logits.log_softmax(-1).detach().numpy()
+    own = base + WEIGHT * reward(["c b"] * 4, list("abcd"))
+    own -= np.logaddexp.reduce(own)
+    spent = (np.exp(own) * (own - base)).sum()
+    once = sampled(model, tokenizer, reward, WEIGHT, "c b", interval=3)
+    np.testing.assert_allclose([response.kl for response in once], spent, atol=1e-4)
+    assert {len(response.ids) for response in once} == {3}
+    few = sampled(model, tokenizer, reward, WEIGHT, "c b", top_k=1, sampling=rule(1))
+    assert {round(response.kl or 0, 4) for response in few} == {round(-float(base.max()), 4)}
 
 
 def test_a_reward_at_the_end_alone_tilts_the_last_token(tokenizer) -> None:  # type: ignore[no-untyped-def]

@@ -24,7 +24,7 @@ from polyalign.models.value_model import ValueModel, load_value_model
 from polyalign.paths import Paths
 from polyalign.plan.resources import responses_at_once
 from polyalign.sampling.beams import beam_search
-from polyalign.sampling.drawing import uniforms
+from polyalign.sampling.drawing import DrawingEngine, uniforms
 from polyalign.sampling.engines import Response, trimmed
 from polyalign.sampling.guided import GuidedEngine
 from polyalign.sampling.valued import tilted_engine
@@ -139,8 +139,8 @@ class Answerer:
         self.scores = rewards.load_all(scorers)
         self.most_scored = {value: spec.AT_ONCE for value, spec in study.values.items()}
         self._models: dict[str, _Loaded] = {}
-        self._engines: dict[Any, GuidedEngine] = {}
-        self._tilted: dict[Any, GuidedEngine] = {}
+        self._engines: dict[Any, DrawingEngine] = {}
+        self._tilted: dict[Any, DrawingEngine] = {}
         self._value_model: ValueModel | None = None
         self._engine(Way(BASE.name, "sample"))
 
@@ -254,7 +254,7 @@ class Answerer:
 
     def _batch(
         self,
-        engine: GuidedEngine,
+        engine: DrawingEngine,
         rows: list[_Row],
         asked: Sequence[Asked],
         told: Told | None,
@@ -303,7 +303,7 @@ class Answerer:
             asked, prompt_tokens, [texts[place] for place in places], texts, weights.tolist()
         )
 
-    def _engine(self, way: Way) -> GuidedEngine:
+    def _engine(self, way: Way) -> DrawingEngine:
         """What draws from a model; without λ that is the model with the study's sampling rule."""
         if way.kind == "learnt":
             return self._tilted_engine(way)
@@ -315,7 +315,7 @@ class Answerer:
             )
         return self._engines[way.key]
 
-    def _tilted_engine(self, way: Way) -> GuidedEngine:
+    def _tilted_engine(self, way: Way) -> DrawingEngine:
         """What draws with the value model at the λ of a way; the last few are kept."""
         engine = self._tilted.pop(way.key, None)
         if engine is None:
@@ -346,7 +346,7 @@ class Answerer:
         return self._models[policy.name]
 
 
-def _with_rule(engine: GuidedEngine, rule: SamplingRule) -> GuidedEngine:
+def _with_rule(engine: DrawingEngine, rule: SamplingRule) -> DrawingEngine:
     """The same engine with another sampling rule."""
     if rule == engine.sampling:
         return engine

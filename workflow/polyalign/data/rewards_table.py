@@ -1,8 +1,8 @@
 """Rewards tables: reading any supported format, checking, joining, and arrays of rewards.
 
 A rewards table has one row per candidate: `prompt_id`, `candidate`, `prompt`, `response`, `split`,
-`n_tokens`, `truncated`, `end_token`, `logprob` (and `logprob_base`), then one float column per
-value. The metadata of its file holds `spec`: how its samples were drawn and how each value was
+`n_tokens`, `truncated`, `end_token`, `logprob` (and `logprob_base`, `kl`), then one float column
+per value. The metadata of its file holds `spec`: how its samples were drawn and how each value was
 scored.
 """
 

@@ -12,6 +12,7 @@ from polyalign.evaluate.clusters import (
     judged_rows,
     ratio_mean,
 )
+from polyalign.evaluate.nats import nats
 
 QUANTILES = (50, 60, 70, 80, 90, 99)
 
@@ -117,16 +118,9 @@ def _policy_wide(
 
 
 def _kl(rows: pd.DataFrame, groups: np.ndarray) -> tuple[float, float, str]:
-    """KL to the base model (nats), its standard error, and its kind.
-
-    A choice among candidates has an upper bound of it for each prompt, in `kl`. Otherwise it is the
-    mean of log p(y|x) - log p0(y|x) over the policy's own samples.
-    """
-    if "kl" in rows:
-        nats, kind = rows["kl"], "choice"
-    elif {"logprob", "logprob_base"} <= set(rows):
-        nats, kind = rows["logprob"] - rows["logprob_base"], "samples"
-    else:
-        return float("nan"), float("nan"), ""
-    mean, se = ratio_mean(*cluster_sums(nats.to_numpy(dtype=np.float64)[:, None], groups))
+    """KL to the base model (nats), its standard error, and its kind."""
+    spent, kind = nats(rows)
+    if spent is None:
+        return float("nan"), float("nan"), kind
+    mean, se = ratio_mean(*cluster_sums(spent.to_numpy(dtype=np.float64)[:, None], groups))
     return float(mean[0]), float(se[0]), kind

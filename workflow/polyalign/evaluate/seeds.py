@@ -18,11 +18,10 @@ from scipy.stats import t as student
 from polyalign.errors import InputError
 from polyalign.evaluate import length_control
 from polyalign.evaluate.clusters import judged_rows
+from polyalign.evaluate.nats import nats
 from polyalign.evaluate.navigation import prompt_levels
 from polyalign.evaluate.winrate import compare
 from polyalign.families import Policy
-
-LOGPROBS = ["logprob", "logprob_base"]
 
 
 @dataclass(frozen=True)
@@ -107,12 +106,12 @@ def _numbers(
         if len(known) == len(even):
             rates = np.stack(known, axis=1)
             found |= {("even_winrate", value): rates[:, :, i] for i, value in enumerate(values)}
-    if all({*LOGPROBS} <= set(table) for table in tables):
-        own, base = (
-            np.stack([_by_prompt(table, [name], prompts) for table in tables], axis=1)[:, :, 0]
-            for name in LOGPROBS
+    spent = [nats(table)[0] for table in tables]
+    if all(one is not None for one in spent):
+        named = [table.assign(kl=one) for table, one in zip(tables, spent, strict=True)]
+        found["kl", ""] = np.stack(
+            [_by_prompt(table, ["kl"], prompts)[:, 0] for table in named], axis=1
         )
-        found["kl", ""] = own - base
     return found
 
 

@@ -20,6 +20,7 @@ from polyalign.data.tables import read_table
 from polyalign.errors import InputError
 from polyalign.evaluate.clusters import cluster_sums, judged_rows, ratio_mean
 from polyalign.evaluate.expected import read_choices
+from polyalign.evaluate.nats import nats
 from polyalign.evaluate.significance import holm
 from polyalign.evaluate.winrate import chances, compare
 from polyalign.families import BASE, POOL
@@ -186,15 +187,12 @@ class FinishedStudy:
 
 def _nats(rows: pd.DataFrame) -> tuple[ByPrompt | None, str]:
     """KL to the base model by prompt, and its kind, as `polyalign.evaluate.levels` has them."""
-    if "kl" in rows:
-        nats, kind = rows["kl"], "choice"
-    elif {"logprob", "logprob_base"} <= set(rows):
-        nats, kind = rows["logprob"] - rows["logprob_base"], "samples"
-    else:
-        return None, ""
+    spent, kind = nats(rows)
+    if spent is None:
+        return None, kind
     groups, prompts = pd.factorize(rows["prompt_id"])
     return ByPrompt(
-        pd.Index(prompts), *cluster_sums(nats.to_numpy(dtype=np.float64)[:, None], groups)
+        pd.Index(prompts), *cluster_sums(spent.to_numpy(dtype=np.float64)[:, None], groups)
     ), kind
 
 

@@ -1,7 +1,7 @@
 """Exact log-probabilities of responses under a model with its sampling rule."""
 
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 from transformers import (
@@ -89,6 +89,76 @@ def response_logprobs(
         Log-probabilities and mask, each float32 (b, longest response). A token that the sampling
         rule excludes has -inf.
     """
+    batch = _padded(pad_token_id, pairs, width)
+    chunks = [
+        _taken(logs, tokens)
+        for (logs,), tokens in _distributions([model], batch, sampling or SamplingRule())
+    ]
+    # Padding may hold -inf under a sampling rule; times a mask of 0 it would be NaN.
+    return torch.cat(chunks).masked_fill(batch.mask == 0, 0.0), batch.mask
+
+
+@torch.inference_mode()
+def response_kl(
+    model: PreTrainedModel,
+    base: PreTrainedModel,
+    pad_token_id: int,
+    pairs: list[tuple[list[int], list[int]]],
+    sampling: SamplingRule,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What responses of a policy say of its KL from the base model, without the luck of the tokens.
+
+    After each prefix y of a response, the divergence of the two distributions of the next token is
+    a sum over the vocabulary:
+
+        Σ_v π(v | x, y) (log π(v | x, y) − log p0(v | x, y)).
+
+    Its sum over the tokens of a response has the same expectation under π as log π(y|x) −
+    log p0(y|x), which is the KL, and a smaller variance: each term is the expectation of that of
+    the log-ratio given the prefix (Rao and Blackwell). Reference: Amini, Vieira and Cotterell:
+    Better estimation of the Kullback-Leibler divergence between language models. arXiv 2504.10637,
+    2025.
+
+    Args:
+        model: the policy's model.
+        base: the base model.
+        pad_token_id: what shorter sequences are filled with (on the right, masked).
+        pairs: b pairs of prompt ids and ids of responses that the policy drew.
+        sampling: the sampling rule of both.
+
+    Returns:
+        Log-probabilities under the policy and under the base model, and the sums of divergences,
+        each float64 (b,), in nats. The rule may exclude tokens of the base model that the policy
+        draws; then the divergence is infinite.
+    """
+    batch = _padded(pad_token_id, pairs)
+    own, reference, kl = [], [], []
+    for (policy, p0), tokens in _distributions([model, base], batch, sampling):
+        own.append(_taken(policy, tokens))
+        reference.append(_taken(p0, tokens))
+        spent = policy.exp() * (policy - p0)
+        # A token that the policy excludes costs nothing, whatever the base model says of it.
+        kl.append(spent.masked_fill(policy == -torch.inf, 0.0).sum(-1).cpu())
+    sums = [
+        torch.cat(parts).masked_fill(batch.mask == 0, 0.0).double().sum(-1)
+        for parts in (own, reference, kl)
+    ]
+    return sums[0], sums[1], sums[2]
+
+
+class _Padded(NamedTuple):
+    """b prompts with responses, padded on the right: ids and attention (b, width), and for each
+    token of a response, up to the longest, whether it is one and where it is predicted."""
+
+    ids: torch.Tensor
+    attention: torch.Tensor
+    mask: torch.Tensor
+    position: torch.Tensor
+
+
+def _padded(
+    pad_token_id: int, pairs: list[tuple[list[int], list[int]]], width: int | None = None
+) -> _Padded:
     b, longest = len(pairs), max(len(response) for _, response in pairs)
     width = width or max(len(prompt) + len(response) for prompt, response in pairs)
     ids = torch.full((b, width), pad_token_id)
@@ -101,19 +171,34 @@ def response_logprobs(
         attention[row, :end] = 1
         mask[row, : len(response)] = 1
         position[row, : len(response)] = torch.arange(len(prompt) - 1, end - 1)
-    changes = warpers(sampling) if sampling else LogitsProcessorList()
-    at_once = rows_at_once(text_config(model).vocab_size, width, model.device)
-    chunks = []
-    for rows in torch.arange(b).split(at_once):
-        logits = model(
-            input_ids=ids[rows].to(model.device), attention_mask=attention[rows].to(model.device)
-        ).logits
-        at = position[rows].to(model.device)
-        logits = logits.gather(1, at.unsqueeze(-1).expand(-1, -1, logits.shape[-1])).float()
-        # None of these rules looks at the ids that came before.
-        flat: Any = changes(cast(Any, ids[rows]), cast(Any, logits.flatten(0, 1)))
-        flat = flat.log_softmax(-1).view_as(logits)
-        tokens = ids[rows].to(model.device).gather(1, (at + 1).clamp(max=width - 1))
-        chunks.append(flat.gather(-1, tokens.unsqueeze(-1)).squeeze(-1).cpu())
-    # Padding may hold -inf under a sampling rule; times a mask of 0 it would be NaN.
-    return torch.cat(chunks).masked_fill(mask == 0, 0.0), mask
+    return _Padded(ids, attention, mask, position)
+
+
+def _distributions(
+    models: Sequence[PreTrainedModel], batch: _Padded, sampling: SamplingRule
+) -> Iterator[tuple[list[torch.Tensor], torch.Tensor]]:
+    """Log-probabilities (rows, longest response, vocabulary) of some models, and the tokens
+    (rows, longest response) that follow, some rows at a time."""
+    ids, width = batch.ids, batch.ids.shape[1]
+    changes = warpers(sampling)
+    vocabulary = text_config(models[0]).vocab_size * len(models)
+    at_once = rows_at_once(vocabulary, width, models[0].device)
+    for rows in torch.arange(len(ids)).split(at_once):
+        found = []
+        for model in models:
+            device = model.device
+            logits = model(
+                input_ids=ids[rows].to(device), attention_mask=batch.attention[rows].to(device)
+            ).logits
+            at = batch.position[rows].to(device)
+            logits = logits.gather(1, at.unsqueeze(-1).expand(-1, -1, logits.shape[-1])).float()
+            # None of these rules looks at the ids that came before.
+            flat: Any = changes(cast(Any, ids[rows]), cast(Any, logits.flatten(0, 1)))
+            found.append(flat.log_softmax(-1).view_as(logits))
+        after = (batch.position[rows] + 1).clamp(max=width - 1)
+        yield found, ids[rows].gather(1, after)
+
+
+def _taken(logs: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of tokens (rows, n) in (rows, n, vocabulary)."""
+    return logs.gather(-1, tokens.to(logs.device).unsqueeze(-1)).squeeze(-1).cpu()

@@ -7,6 +7,7 @@ the probabilities (inverse transform sampling), and its log-probability is known
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -21,9 +22,26 @@ from polyalign.models.probes import probes, proven
 from polyalign.sampling.engines import Engine, Response, TransformersEngine, left_padded
 from polyalign.settings import SamplingRule
 
-Choose = Callable[[int, Sequence[int], torch.Tensor, torch.Tensor], tuple[list[int], list[float]]]
+
+@dataclass(frozen=True)
+class Drawn:
+    """The next tokens of b texts.
+
+    Attributes:
+        tokens: their ids.
+        logprob: their log-probabilities (nats), as they were drawn.
+        kl: divergences (nats) of the distributions that they were drawn from, from those of the
+            base model; None where the base model is not asked.
+    """
+
+    tokens: list[int]
+    logprob: list[float]
+    kl: list[float] | None = None
+
+
+Choose = Callable[[int, Sequence[int], torch.Tensor, torch.Tensor], Drawn]
 """Draws the next tokens of b texts: the step, the numbers of the texts, the model's logits
-(b, vocabulary), and b random numbers in [0, 1) → the tokens, and their log-probabilities (nats)."""
+(b, vocabulary), and b random numbers in [0, 1)."""
 
 
 def sampler(
@@ -109,7 +127,7 @@ class DrawingEngine:
         positions = (attention.cumsum(-1) - 1).clamp(min=0)
         kept = DynamicCache(config=self.model.config)
         choose = self.chooser(prompts, drawn)
-        logprob = np.zeros(len(encoded))
+        logprob, kl = np.zeros(len(encoded)), np.zeros(len(encoded))
         alive = list(range(len(encoded)))
         responses: dict[int, Response] = {}
         for step in range(self.sampling.max_new_tokens):
@@ -123,16 +141,21 @@ class DrawingEngine:
                 logits = torch.stack([plain_logits(self.model, ids)[-1] for ids in whole])
             if not step:
                 attention, positions = attention[copies], positions[copies]
-            tokens, logs = choose(step, alive, logits, uniform[step, alive])
+            new = choose(step, alive, logits, uniform[step, alive])
+            logprob[alive] += new.logprob
+            if new.kl:
+                kl[alive] += new.kl
             going = []
             for place, row in enumerate(alive):
-                drawn[row].append(tokens[place])
-                logprob[row] += logs[place]
+                drawn[row].append(new.tokens[place])
                 left = grown is not None and grown(row, drawn[row])
                 ended = self._ended(drawn[row])
                 if ended or left or step == self.sampling.max_new_tokens - 1:
                     text = self.texts([drawn[row]])[0]
-                    responses[row] = Response(drawn[row], text, not ended, float(logprob[row]))
+                    spent = float(kl[row]) if new.kl else None
+                    responses[row] = Response(
+                        drawn[row], text, not ended, float(logprob[row]), spent
+                    )
                 else:
                     going.append(place)
             if not going:
@@ -156,7 +179,7 @@ class DrawingEngine:
         """
         return lambda step, rows, logits, uniform: self.plain(logits, uniform)
 
-    def plain(self, logits: torch.Tensor, uniform: torch.Tensor) -> tuple[list[int], list[float]]:
+    def plain(self, logits: torch.Tensor, uniform: torch.Tensor) -> Drawn:
         """Draw the next tokens of b texts from the model with its rule, where the logits are."""
         changed: Any = self.warpers(cast(Any, None), cast(Any, logits))
         probabilities = changed.softmax(-1)
@@ -168,7 +191,7 @@ class DrawingEngine:
                 "finite; expected finite logits; load the model in float32 or bfloat16, or train "
                 "it again at a lower learning rate"
             )
-        return at[:, 0].tolist(), logs
+        return Drawn(at[:, 0].tolist(), logs)
 
     def texts(self, responses: Sequence[list[int]]) -> list[str]:
         """The texts of responses, stripped, up to the first stop text."""

@@ -25,12 +25,15 @@ class Response:
         text: its text.
         truncated: whether the token limit ended it.
         logprob: its log-probability (nats) under the policy, if the engine knows it.
+        kl: the divergences (nats) of its tokens' distributions from those of the base model, if the
+            engine knows them (see `models.logprobs.response_kl`).
     """
 
     ids: list[int]
     text: str
     truncated: bool
     logprob: float | None = None
+    kl: float | None = None
 
 
 class Engine(Protocol):

@@ -1,9 +1,10 @@
 """Sampling responses in batches; a shard is some whole batches, and every run is repeatable."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import ne
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
@@ -13,13 +14,17 @@ from polyalign.data.keys import KEY, batch_seed
 from polyalign.errors import InputError
 from polyalign.models.encoding import check_lengths, max_positions, prompt_ids, render
 from polyalign.models.endings import end_text, end_tokens
-from polyalign.models.logprobs import response_logprobs
+from polyalign.models.logprobs import response_kl, response_logprobs
 from polyalign.models.sources import fingerprint
 from polyalign.sampling.engines import Engine, Response, trimmed
 from polyalign.settings import CHAT, SamplingRule
 
 READ_AT_ONCE = 64
-"""Responses whose log-probabilities are computed at once."""
+"""Responses that the models read at once."""
+
+
+Pair = tuple[list[int], list[int]]
+"""A prompt and a response, as token ids."""
 
 
 def generate(
@@ -48,8 +53,8 @@ def generate(
     Args:
         prompts: `prompt_id`, `prompt`, `split`; one row per prompt.
         engine: draws the responses of a batch.
-        model: the policy's model, for `logprob` if the engine does not know it.
-        base: the base model, for `logprob_base` (may be `model` itself).
+        model: the model that the engine draws from.
+        base: the base model, for `logprob_base` and `kl` (may be `model` itself).
         tokenizer: the tokenizer of both.
         policy: `family/variant`; the seeds depend on it.
         template: text around a prompt, with `{prompt}`, or `chat`.
@@ -59,7 +64,8 @@ def generate(
         seed: the study's seed.
         shard: index of this shard.
         shards: number of shards.
-        guided: whether the engine draws from another distribution than that of `model`.
+        guided: whether the engine draws from another distribution than that of `model`, which is
+            then the base model.
 
     Returns:
         One row per response: `prompt_id`, `candidate`, `prompt`, `response`, `split`, `n_tokens`
@@ -97,7 +103,7 @@ def generate(
         texts = [prompts["prompt"].iloc[place] for place in places]
         try:
             responses = engine(texts, asked, batch_seed(seed, policy, number))
-            own, reference = _logprobs(model, base, tokenizer, asked, responses, sampling, guided)
+            read = _read(model, base, tokenizer, asked, responses, sampling, guided)
         except torch.cuda.OutOfMemoryError as fault:
             # Half a batch would have another seed, and so other responses.
             raise InputError(
@@ -119,8 +125,7 @@ def generate(
                 "n_tokens": [len(response.ids) for response in responses],
                 "truncated": [response.truncated for response in responses],
                 "end_token": [end_text(response.ids, ends, tokenizer) for response in responses],
-                "logprob": own,
-                "logprob_base": reference,
+                **read,
             }
         )
         parts.append(part)
@@ -143,7 +148,7 @@ def counts(samples: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def _logprobs(
+def _read(
     model: PreTrainedModel,
     base: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -151,25 +156,33 @@ def _logprobs(
     responses: list[Response],
     sampling: SamplingRule,
     guided: bool,
-) -> tuple[list[float], list[float]]:
-    """Log-probabilities of the responses under the policy and under the base model."""
+) -> dict[str, np.ndarray]:
+    """The columns `logprob`, `logprob_base` and `kl` of the responses, float64."""
     pairs = [(ids, response.ids) for ids, response in zip(asked, responses, strict=True)]
     # Rows of similar length together: little of a part is padding.
     order = sorted(range(len(pairs)), key=lambda row: len(pairs[row][0]) + len(pairs[row][1]))
+    pad = tokenizer.pad_token_id
 
-    def sums(of: PreTrainedModel) -> list[float]:
-        result = [0.0] * len(pairs)
-        for start in range(0, len(order), READ_AT_ONCE):
-            rows = order[start : start + READ_AT_ONCE]
-            read = [pairs[row] for row in rows]
-            logprobs, _ = response_logprobs(of, tokenizer.pad_token_id, read, sampling)
-            for row, total in zip(rows, logprobs.double().sum(-1).tolist(), strict=True):
-                result[row] = total
-        return result
+    def in_parts(numbers: Callable[[list[Pair]], Sequence[torch.Tensor]]) -> list[np.ndarray]:
+        parts = [order[at : at + READ_AT_ONCE] for at in range(0, len(order), READ_AT_ONCE)]
+        read = [numbers([pairs[row] for row in rows]) for rows in parts]
+        back = np.argsort(order)
+        return [torch.cat(one).numpy()[back] for one in zip(*read, strict=True)]
+
+    def logprobs(some: list[Pair]) -> list[torch.Tensor]:
+        return [response_logprobs(base, pad, some, sampling)[0].double().sum(-1)]
 
     known = [response.logprob for response in responses if response.logprob is not None]
-    own = known if len(known) == len(responses) else sums(model)
-    return own, own if base is model and not guided else sums(base)
+    spent = [response.kl for response in responses if response.kl is not None]
+    if base is not model:
+        own, reference, kl = in_parts(lambda some: response_kl(model, base, pad, some, sampling))
+        own = np.array(known) if len(known) == len(pairs) else own
+    else:
+        all_known = len(known) == len(pairs)
+        (reference,) = in_parts(logprobs) if guided or not all_known else (np.array(known),)
+        own = np.array(known) if all_known else reference
+        kl = np.array(spent) if len(spent) == len(pairs) else own - reference
+    return {"logprob": own, "logprob_base": reference, "kl": kl}
 
 
 def sampling_spec(

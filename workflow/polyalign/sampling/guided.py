@@ -23,6 +23,7 @@ is computed from it is right, whatever the rewards.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -42,7 +43,7 @@ from polyalign.rewards import (
     score_of,
 )
 from polyalign.rewards.batches import split, unrolled
-from polyalign.sampling.drawing import Choose, DrawingEngine, drawn_at
+from polyalign.sampling.drawing import Choose, DrawingEngine, Drawn, drawn_at
 from polyalign.settings import SamplingRule
 
 
@@ -95,7 +96,7 @@ class GuidedEngine(DrawingEngine):
 
         def choose(
             step: int, rows: Sequence[int], logits: torch.Tensor, uniform: torch.Tensor
-        ) -> tuple[list[int], list[float]]:
+        ) -> Drawn:
             guides = scorers if step % self.interval == 0 else {}
             return self.choose(logits, rows, prompts, drawn, uniform, guides)
 
@@ -117,7 +118,7 @@ class GuidedEngine(DrawingEngine):
         drawn: Sequence[list[int]],
         uniform: torch.Tensor,
         scorers: Mapping[str, IncrementalScorer],
-    ) -> tuple[list[int], list[float]]:
+    ) -> Drawn:
         """Draw the next token of b texts.
 
         Args:
@@ -129,19 +130,25 @@ class GuidedEngine(DrawingEngine):
             scorers: the rewards that guide; none where p0 draws alone.
 
         Returns:
-            The tokens, and their log-probabilities (nats) as they were drawn.
+            The tokens, with the divergence from p0 where rewards guide the engine at all.
         """
         if not scorers:
-            return self.plain(logits, uniform)
+            alone = self.plain(logits, uniform)
+            return replace(alone, kl=[0.0] * len(rows)) if self.rewards else alone
         logs: Any = self.warpers(cast(Any, None), cast(Any, logits))
         logs = logs.double().log_softmax(-1).cpu()
         likeliest = logs.topk(min(self.top_k, logs.shape[1])).indices
         tokens = likeliest.sort(-1).values
-        logs = logs.gather(1, tokens)
-        logs = logs + self._tilt(rows, prompts, drawn, tokens, logs > -torch.inf, scorers)
+        base = logs.gather(1, tokens)
+        logs = base + self._tilt(rows, prompts, drawn, tokens, base > -torch.inf, scorers)
         logs = logs.log_softmax(-1)
         at = drawn_at(logs.exp().cumsum(-1), uniform)
-        return tokens.gather(1, at)[:, 0].tolist(), logs.gather(1, at)[:, 0].tolist()
+        spent = (logs.exp() * (logs - base)).masked_fill(base == -torch.inf, 0.0).sum(-1)
+        return Drawn(
+            tokens.gather(1, at)[:, 0].tolist(),
+            logs.gather(1, at)[:, 0].tolist(),
+            spent.tolist(),
+        )
 
     def _tilt(
         self,

@@ -20,8 +20,8 @@ from polyalign.models.encoding import check_lengths, max_positions, prompt_ids
 from polyalign.models.endings import end_text
 from polyalign.models.value_model import ValueModel
 from polyalign.rewards import Score, check_finite, score_of
+from polyalign.sampling.drawing import DrawingEngine
 from polyalign.sampling.engines import trimmed
-from polyalign.sampling.guided import GuidedEngine
 from polyalign.sampling.valued import tilted_engine
 from polyalign.settings import SamplingRule
 from polyalign.train.closed_loop import ClosedLoop, aim_of
@@ -126,7 +126,7 @@ class Drawn:
 
     def _draw(
         self,
-        engine: GuidedEngine,
+        engine: DrawingEngine,
         batch: list[int],
         seed: int,
         texts: list[str],

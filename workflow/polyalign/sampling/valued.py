@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from polyalign.models.value_model import ValueModel, load_value_model
 from polyalign.palettes.record import lam_of
-from polyalign.sampling.guided import GuidedEngine
+from polyalign.sampling.drawing import DrawingEngine
 from polyalign.settings import SamplingRule
 
 
@@ -24,7 +24,7 @@ def engine(
     *,
     settings: dict[str, Any],
     value_model: str,
-) -> GuidedEngine:
+) -> DrawingEngine:
     """The engine that samples a policy of the family value-d: no reward guides it.
 
     Args:
@@ -49,7 +49,7 @@ def tilted_engine(
     tokenizer: PreTrainedTokenizerBase,
     sampling: SamplingRule,
     lam: Mapping[str, float],
-) -> GuidedEngine:
+) -> DrawingEngine:
     """The engine of one λ. It holds a copy of the base model with the weights W(λ).
 
     Args:
@@ -61,4 +61,4 @@ def tilted_engine(
         InputError: if λ weighs a value that the value model does not know.
     """
     tilted = learnt.merged(model, lam)
-    return GuidedEngine(tilted, tokenizer, sampling, {}, {}, interval=1, top_k=1, stop=())
+    return DrawingEngine(tilted, tokenizer, sampling)
