@@ -7,7 +7,7 @@ import yaml
 
 from polyalign.errors import InputError
 from polyalign.families import VALUE, Policy
-from polyalign.families.value_d import ANSWERS, ROUNDS
+from polyalign.families.value_d import ALL_ANSWERS
 from polyalign.plan import resources, shown, work
 from polyalign.plan.counts import counts
 from polyalign.plan.jobs import jobs, rule_of_job
@@ -185,7 +185,7 @@ def test_drawing_and_scoring_are_foretold(tmp_path):
     )
     asked = work.of_job(found, "steer", here, counts(found))
     drawn = work.of_job(found, "generate_guided", job("hhh-60"), counts(found))
-    answers = ROUNDS * ANSWERS / (350 * found.sampling.evaluation_candidates)
+    answers = ALL_ANSWERS / (350 * found.sampling.evaluation_candidates)
     assert asked.draws == pytest.approx(answers * drawn.draws, rel=0.05)
     assert asked.operations > answers * drawn.operations
     need = resources.steer(found, found.all_policies["value-d/hhh-60"])

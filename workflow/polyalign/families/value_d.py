@@ -11,6 +11,9 @@ from polyalign.settings import Count, Names, Positive
 ROUNDS, ANSWERS = 16, 256
 """Rounds in which λ is moved, and answers that are drawn and scored in one."""
 
+ALL_ANSWERS = ROUNDS * ANSWERS
+"""Answers of all rounds."""
+
 
 class ValueTraining(Training):
     """How the study's value model is trained, one for all λ."""

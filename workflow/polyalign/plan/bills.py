@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from string import Formatter
 
 from polyalign import families
-from polyalign.families.value_d import ANSWERS, ROUNDS
+from polyalign.families.value_d import ALL_ANSWERS
 from polyalign.plan import work
 from polyalign.plan.counts import CHARACTERS, Counts, counts
 from polyalign.plan.forecast import Planned, stage_of
@@ -117,7 +117,7 @@ def _scored(
     if stage == "annotate":
         return {wildcards["value"]: work.texts_of(study, policy, counted)[0]}
     if stage == "steer":
-        return dict.fromkeys(study.weighed(policy), float(ROUNDS * ANSWERS))
+        return dict.fromkeys(study.weighed(policy), float(ALL_ANSWERS))
     if stage == "generate_guided" and not families.family(policy.family).learns:
         rows, _ = work.texts_of(study, policy, counted)
         return dict.fromkeys(study.weighed(policy), work.guided_texts(study, policy, rows))

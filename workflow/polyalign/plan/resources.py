@@ -21,7 +21,7 @@ from polyalign.data.packages import resolve
 from polyalign.errors import InputError
 from polyalign.families import BASE, POOL, Policy
 from polyalign.families.options import HELD_ON_CPU
-from polyalign.families.value_d import ANSWERS, ROUNDS
+from polyalign.families.value_d import ALL_ANSWERS
 from polyalign.rewards.spec import ModelSpec
 from polyalign.study import Study
 from polyalign.study.sections import Sandbox
@@ -397,7 +397,7 @@ def steer(study: Study, policy: Policy) -> Need:
     scorers, scorers_bytes = _scorers(study, policy)
     copies, copies_bytes = _own_size(study)
     load = _base(study, responses_at_once(study), copies + scorers, copies_bytes + scorers_bytes)
-    return sampling(load, ROUNDS * ANSWERS, study.sampling.max_new_tokens)
+    return sampling(load, ALL_ANSWERS, study.sampling.max_new_tokens)
 
 
 def annotate(study: Study, value: str, policy: Policy) -> Need | None:

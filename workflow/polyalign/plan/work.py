@@ -16,7 +16,7 @@ from polyalign import families
 from polyalign.data.packages import resolve
 from polyalign.errors import InputError
 from polyalign.families import BASE, POOL, Policy
-from polyalign.families.value_d import ANSWERS, ROUNDS
+from polyalign.families.value_d import ALL_ANSWERS
 from polyalign.palettes.record import raised_values
 from polyalign.plan import resources, stages
 from polyalign.plan.counts import Counts, template_tokens
@@ -465,7 +465,7 @@ def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
 def _steer(study: Study, policy: Policy, counts: Counts) -> Work:
     """Draw answers, and score them, round by round."""
     shape, dtype, device = _base(study)
-    rows = ROUNDS * ANSWERS
+    rows = ALL_ANSWERS
     work = Work(start=MODEL, disk=_bytes(shape, dtype), dtype=dtype, device=device)
     work += _drawing(study, counts, shape, rows, resources.responses_at_once(study))
     for name in dict.fromkeys(study.read_with[name] for name in study.weighed(policy)):
