@@ -136,7 +136,7 @@ def response_kl(
     for (policy, p0), tokens in _distributions([model, base], batch, sampling):
         own.append(_taken(policy, tokens))
         reference.append(_taken(p0, tokens))
-        spent = policy.exp() * (policy - p0)
+        spent = policy.exp() * (policy - p0.to(policy.device))
         # A token that the policy excludes costs nothing, whatever the base model says of it.
         kl.append(spent.masked_fill(policy == -torch.inf, 0.0).sum(-1).cpu())
     sums = [
