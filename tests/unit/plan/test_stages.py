@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from polyalign.families import BASE, POOL, VALUE, Policy, family
 from polyalign.plan import shown, stages
 from polyalign.plan.jobs import jobs
+from polyalign.plan.stages.shared import base_model
 from polyalign.report.registry import TABLES
 from polyalign.runtime.code import canonical
 from polyalign.study import Study, load, validate
@@ -75,7 +76,7 @@ def test_prompts_wait_for_a_model_only_where_it_counts_their_tokens(
     model = {"source": plain.model.source, "revision": None} if plain.model else {}
     measured = {"tokens": 50, "template": plain.prompts.template, **model}
     assert settings[1] == {**settings[0], "longest": measured}
-    assert inputs[1] == {**inputs[0], "base": stages.base_model(plain)}
+    assert inputs[1] == {**inputs[0], "base": base_model(plain)}
     check_call(script("prompts"), (None,), settings[1])
 
 

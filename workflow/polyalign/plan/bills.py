@@ -9,7 +9,7 @@ from polyalign.families.value_d import ALL_ANSWERS
 from polyalign.plan import work
 from polyalign.plan.counts import CHARACTERS, Counts, counts
 from polyalign.plan.forecast import Planned, stage_of
-from polyalign.plan.stages import policy_named
+from polyalign.plan.stages.shared import policy_named
 from polyalign.rewards.judging import Judging, calls_made
 from polyalign.study import Study
 

@@ -22,7 +22,7 @@ from polyalign.data.tables import read_table
 from polyalign.errors import InputError
 from polyalign.models.encoding import ALPACA_ALONE
 from polyalign.plan.resources import PAIRS, PROMPT_TOKENS, PROMPTS
-from polyalign.plan.stages import pairs_settings
+from polyalign.plan.stages.shared import pairs_settings
 from polyalign.settings import ALPACA
 from polyalign.settings import CHAT as CHAT_TEMPLATE
 from polyalign.study import Study

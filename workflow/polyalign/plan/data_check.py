@@ -23,7 +23,7 @@ from polyalign.map.cautions import cautions
 from polyalign.map.problem import pose
 from polyalign.palettes.solve import cells_of
 from polyalign.plan.counts import SMALL
-from polyalign.plan.stages import pairs_file, pairs_input, pairs_settings
+from polyalign.plan.stages.shared import pairs_file, pairs_input, pairs_settings
 from polyalign.study import Study
 
 

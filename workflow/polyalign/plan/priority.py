@@ -7,7 +7,8 @@ a long one that starts last leaves the other cores idle.
 from collections.abc import Mapping
 
 from polyalign.families import POOL
-from polyalign.plan.stages import STAGES, paths, reward_models
+from polyalign.plan.stages import STAGES, paths
+from polyalign.plan.stages.shared import reward_models
 from polyalign.study import Study
 
 STEP = 10**6

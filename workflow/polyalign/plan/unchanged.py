@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from polyalign.plan.recorded import read_record
-from polyalign.plan.stages import STAGES, Settings, Wildcards, paths
+from polyalign.plan.stages import STAGES, paths
+from polyalign.plan.stages.stage import Settings, Wildcards
 from polyalign.runtime.code import canonical
 from polyalign.study import Study
 

@@ -18,10 +18,11 @@ from polyalign.errors import InputError
 from polyalign.families import BASE, POOL, Policy
 from polyalign.families.value_d import ALL_ANSWERS
 from polyalign.palettes.record import raised_values
-from polyalign.plan import resources, stages
+from polyalign.plan import resources
 from polyalign.plan.counts import Counts, template_tokens
 from polyalign.plan.machine import Gpu, Machine
 from polyalign.plan.resources import BYTES, Load, Method
+from polyalign.plan.stages.shared import policy_named
 from polyalign.rewards.judging import Judging
 from polyalign.rewards.spec import ModelSpec
 from polyalign.study import Study
@@ -319,7 +320,7 @@ def of_job(study: Study, stage: str, wildcards: Mapping[str, str], counts: Count
     if stage == "value_model":
         return _value_model(study, counts)
     if stage in ("generate", "generate_guided", "steer", "annotate", "train"):
-        policy = stages.policy_named(study, wildcards)
+        policy = policy_named(study, wildcards)
         if stage == "steer":
             return _steer(study, policy, counts)
         if stage == "train":
