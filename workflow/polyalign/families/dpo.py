@@ -66,7 +66,7 @@ class Labels(TrainingOptions):
     adapt: bool = Field(
         default=False,
         description="Move λ while training, with the listwise loss, until the policy realises the "
-        "levels of the palette, to within a standard error of each, starting from the palette's λ "
+        "levels of the palette, to within half a standard error, starting from the palette's λ "
         "for training. Candidates say what it realises, before it learns from them. false: keep "
         "that λ.",
     )

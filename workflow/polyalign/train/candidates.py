@@ -38,7 +38,7 @@ from polyalign.train.steering import steered
 HELD_OUT = 0.1
 """Share of the prompts that only judge, by hash of their text."""
 
-SHORT = 1.0
+SHORT = 0.5
 """Standard errors by which levels may miss their targets where λ moves, see `closed_loop.Aim`."""
 
 NO_LABEL = -100
