@@ -168,49 +168,77 @@ def test_logprobs_that_an_engine_knows_are_those_of_the_plain_forward(  # type: 
     assert one["kl"] == pytest.approx(by_hand, abs=1e-4)
 
 
-@pytest.mark.parametrize(
-    "sampling",
-    [SamplingRule(max_new_tokens=3), SamplingRule(temperature=0.7, top_k=4, max_new_tokens=3)],
-    ids=["free", "top_k"],
-)
-def test_the_kl_of_next_tokens_has_the_kl_of_responses_as_its_mean(model, sampling) -> None:  # type: ignore[no-untyped-def]
-    """Over all responses, each with its probability; with top_k both models keep the same tokens,
-    since the base model is the policy with smaller logits."""
-    base = deepcopy(model)
-    base.lm_head = torch.nn.Linear(16, len(WORDS), bias=False)
-    base.lm_head.weight.data = model.lm_head.weight.data * 0.4
+def responses(tokens: int) -> list[list[int]]:
+    """All responses of at most so many tokens, as ids; the first word ends one."""
     words = range(1, len(WORDS))
-    responses = [
+    return [
         [*begun, last]
-        for size in range(3)
+        for size in range(tokens)
         for begun in product(words, repeat=size)
         for last in range(len(WORDS))
-        if last == 0 or size == 2
+        if last == 0 or size == tokens - 1
     ]
-    own, reference, kl = response_kl(
-        model, base, 1, [([4, 2], response) for response in responses], sampling
-    )
-    chances = own.exp()
+
+
+@pytest.fixture
+def base(model):  # type: ignore[no-untyped-def]
+    """A base model whose logits are others at each place."""
+    base = deepcopy(model)
+    base.lm_head = torch.nn.Linear(16, len(WORDS), bias=False)
+    torch.manual_seed(5)
+    base.lm_head.weight.data = 0.4 * model.lm_head.weight + 0.3 * torch.randn(len(WORDS), 16)
+    return base
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_kl_of_next_tokens_has_the_kl_of_responses_as_its_mean(  # type: ignore[no-untyped-def]
+    model, base, temperature
+) -> None:
+    """Over all responses, each with its probability."""
+    rule = SamplingRule(temperature=temperature, max_new_tokens=3)
+    pairs = [([4, 2], response) for response in responses(3)]
+    own, reference, kl = response_kl(model, base, 1, pairs, rule)
+    chances, ratio = own.exp(), own - reference
     assert chances.sum().item() == pytest.approx(1.0, abs=1e-5)
-    possible = chances > 0
-    assert possible.all() == (sampling.top_k == 0)
-    ratio = own - reference
-    expected = (chances * ratio)[possible].sum().item()
-    assert (chances * kl)[possible].sum().item() == pytest.approx(expected, abs=1e-5)
+    expected = (chances * ratio).sum().item()
     assert expected > 0.1
-    spread = [((chances * (one - expected) ** 2)[possible]).sum().item() for one in (kl, ratio)]
-    assert spread[0] < 0.5 * spread[1]
+    assert (chances * kl).sum().item() == pytest.approx(expected, abs=1e-5)
+    spread = [(chances * (one - expected) ** 2).sum().item() for one in (kl, ratio)]
+    assert spread[0] < 0.7 * spread[1]
     for of, found in ((model, own), (base, reference)):
-        alone = response_logprobs(of, 1, [([4, 2], one) for one in responses], sampling)[0].sum(-1)
+        alone = response_logprobs(of, 1, pairs, rule)[0].sum(-1)
         assert torch.allclose(alone.double(), found)
 
 
-def test_what_the_rule_keeps_of_the_policy_alone_makes_the_kl_infinite(model) -> None:  # type: ignore[no-untyped-def]
-    base = deepcopy(model)
-    base.lm_head = torch.nn.Linear(16, len(WORDS), bias=False)
-    base.lm_head.weight.data = -model.lm_head.weight.data
-    rule = SamplingRule(top_k=2, max_new_tokens=3)
-    assert response_kl(model, base, 1, [([4, 2], [3])], rule)[2].item() == np.inf
+def test_the_kl_is_that_before_top_k_and_top_p_cut(model, base) -> None:  # type: ignore[no-untyped-def]
+    """Which keep other tokens of the base model than of the policy: cut, the KL is infinite."""
+    pairs = [([4, 2], response) for response in responses(2)]
+    whole, cut = (
+        response_kl(model, base, 1, pairs, SamplingRule(temperature=0.7, max_new_tokens=2, **some))
+        for some in ({}, {"top_k": 4, "top_p": 0.9})
+    )
+    assert torch.equal(whole[2], cut[2])
+    assert torch.isfinite(cut[2]).all()
+    rule = SamplingRule(temperature=0.7, max_new_tokens=2, top_k=4, top_p=0.9)
+    for of, found in ((model, cut[0]), (base, cut[1])):
+        alone = response_logprobs(of, 1, pairs, rule)[0].double().sum(-1)
+        assert torch.equal(alone, found)
+        assert torch.isinf(found).any()
+    drawn = torch.isfinite(cut[0])
+    assert torch.isinf(cut[1][drawn]).any()
+
+
+def test_a_token_that_the_policy_never_draws_costs_nothing(model, base) -> None:  # type: ignore[no-untyped-def]
+    never = deepcopy(model)
+    never.lm_head = torch.nn.Linear(16, len(WORDS))
+    never.lm_head.weight.data = model.lm_head.weight.data
+    never.lm_head.bias.data = torch.tensor([0.0, -torch.inf, *[0.0] * 8])
+    pairs = [([4, 2], response) for response in responses(2) if 1 not in response]
+    own, reference, kl = response_kl(never, base, 1, pairs, FREE)
+    chances = own.exp()
+    assert chances.sum().item() == pytest.approx(1.0, abs=1e-5)
+    expected = (chances * (own - reference)).sum().item()
+    assert (chances * kl).sum().item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_guided_policy_is_compared_with_its_base_model(prompts, model, tokenizer) -> None:  # type: ignore[no-untyped-def]

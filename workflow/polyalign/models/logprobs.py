@@ -90,10 +90,8 @@ def response_logprobs(
         rule excludes has -inf.
     """
     batch = _padded(pad_token_id, pairs, width)
-    chunks = [
-        _taken(logs, tokens)
-        for (logs,), tokens in _distributions([model], batch, sampling or SamplingRule())
-    ]
+    rule = warpers(sampling or SamplingRule())
+    chunks = [_taken(_logs(logits, rule), tokens) for (logits,), tokens in _logits([model], batch)]
     # Padding may hold -inf under a sampling rule; times a mask of 0 it would be NaN.
     return torch.cat(chunks).masked_fill(batch.mask == 0, 0.0), batch.mask
 
@@ -128,21 +126,23 @@ def response_kl(
 
     Returns:
         Log-probabilities under the policy and under the base model, and the sums of divergences,
-        each float64 (b,), in nats. The rule may exclude tokens of the base model that the policy
-        draws; then the divergence is infinite.
+        each float64 (b,), in nats. Log-probabilities are those under the rule, -inf for what it
+        excludes. The divergences are those before `top_k` and `top_p` cut the distributions, as
+        trainers count them: cut, the two seldom keep the same tokens, and the KL is infinite.
     """
     batch = _padded(pad_token_id, pairs)
-    own, reference, kl = [], [], []
-    for (policy, p0), tokens in _distributions([model, base], batch, sampling):
-        own.append(_taken(policy, tokens))
-        reference.append(_taken(p0, tokens))
+    rule = warpers(sampling)
+    whole = warpers(sampling.model_copy(update={"top_k": 0, "top_p": 1.0}))
+    found: list[list[torch.Tensor]] = [[], [], []]
+    for both, tokens in _logits([model, base], batch):
+        policy, p0 = (_logs(logits, whole) for logits in both)
         spent = policy.exp() * (policy - p0.to(policy.device))
-        # A token that the policy excludes costs nothing, whatever the base model says of it.
-        kl.append(spent.masked_fill(policy == -torch.inf, 0.0).sum(-1).cpu())
-    sums = [
-        torch.cat(parts).masked_fill(batch.mask == 0, 0.0).double().sum(-1)
-        for parts in (own, reference, kl)
-    ]
+        # A token that the policy never draws costs nothing, whatever the base model says of it.
+        spent = spent.masked_fill(policy == -torch.inf, 0.0).sum(-1).cpu()
+        cut = (policy, p0) if len(rule) == len(whole) else [_logs(logits, rule) for logits in both]
+        for parts, part in zip(found, (*(_taken(one, tokens) for one in cut), spent), strict=True):
+            parts.append(part)
+    sums = [torch.cat(parts).masked_fill(batch.mask == 0, 0.0).double().sum(-1) for parts in found]
     return sums[0], sums[1], sums[2]
 
 
@@ -174,13 +174,12 @@ def _padded(
     return _Padded(ids, attention, mask, position)
 
 
-def _distributions(
-    models: Sequence[PreTrainedModel], batch: _Padded, sampling: SamplingRule
+def _logits(
+    models: Sequence[PreTrainedModel], batch: _Padded
 ) -> Iterator[tuple[list[torch.Tensor], torch.Tensor]]:
-    """Log-probabilities (rows, longest response, vocabulary) of some models, and the tokens
-    (rows, longest response) that follow, some rows at a time."""
+    """Logits (rows, longest response, vocabulary) of some models, and the tokens (rows, longest
+    response) that follow, some rows at a time."""
     ids, width = batch.ids, batch.ids.shape[1]
-    changes = warpers(sampling)
     vocabulary = text_config(models[0]).vocab_size * len(models)
     at_once = rows_at_once(vocabulary, width, models[0].device)
     for rows in torch.arange(len(ids)).split(at_once):
@@ -191,12 +190,17 @@ def _distributions(
                 input_ids=ids[rows].to(device), attention_mask=batch.attention[rows].to(device)
             ).logits
             at = batch.position[rows].to(device)
-            logits = logits.gather(1, at.unsqueeze(-1).expand(-1, -1, logits.shape[-1])).float()
-            # None of these rules looks at the ids that came before.
-            flat: Any = changes(cast(Any, ids[rows]), cast(Any, logits.flatten(0, 1)))
-            found.append(flat.log_softmax(-1).view_as(logits))
+            found.append(logits.gather(1, at.unsqueeze(-1).expand(-1, -1, logits.shape[-1])))
         after = (batch.position[rows] + 1).clamp(max=width - 1)
         yield found, ids[rows].gather(1, after)
+
+
+def _logs(logits: torch.Tensor, changes: LogitsProcessorList) -> torch.Tensor:
+    """Log-probabilities under a sampling rule, as the logits (rows, n, vocabulary)."""
+    # None of the rules looks at the ids that came before.
+    flat: Any = changes(cast(Any, None), cast(Any, logits.float().flatten(0, 1)))
+    logs: torch.Tensor = flat.log_softmax(-1)
+    return logs.view_as(logits)
 
 
 def _taken(logs: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
