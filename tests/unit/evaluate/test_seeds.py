@@ -149,7 +149,8 @@ def test_no_win_rates_against_oneself_and_no_kl_without_it(frames: dict[str, pd.
     table = seeds(frames, GROUPS, ["humor"], "rloo/a.seed-2")
     assert list(table["number"]) == ["level", "kl"]
     bare = {name: one.drop(columns="logprob_base") for name, one in frames.items()}
-    assert list(seeds(bare, GROUPS, ["humor"], OPPONENT)["number"]) == ["level", "winrate"]
+    for without in (bare, frames | {"rloo/a.seed-2": bare["rloo/a.seed-2"]}):
+        assert list(seeds(without, GROUPS, ["humor"], OPPONENT)["number"]) == ["level", "winrate"]
 
 
 def test_other_prompts_are_refused(frames: dict[str, pd.DataFrame]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -23,6 +24,7 @@ from polyalign.families import token_d
 from polyalign.rewards import Score
 from polyalign.sampling.drawing import sampler, uniforms
 from polyalign.sampling.engines import Response, TransformersEngine
+from polyalign.sampling.generate import generate
 from polyalign.sampling.guided import GuidedEngine, engine
 from polyalign.settings import SamplingRule
 
@@ -173,6 +175,22 @@ def test_only_the_tokens_that_are_guided_spend_kl(tokenizer) -> None:  # type: i
     assert {round(response.kl or 0, 4) for response in few} == {round(-float(base.max()), 4)}
 
 
+def test_the_table_has_what_the_engine_knows_of_the_kl(tokenizer) -> None:  # type: ignore[no-untyped-def]
+    model = language_model(endless=True)
+    rewards = {"v": Function(reward)}
+    guided = GuidedEngine(
+        model, tokenizer, rule(3), rewards, {"v": WEIGHT}, interval=1, top_k=100, stop=()
+    )
+    prompts = pd.DataFrame({"prompt_id": ["1"], "prompt": ["c b"], "split": ["test"]})
+    table = generate(
+        prompts, guided, model, model, tokenizer, policy="token-d/x", template="{prompt}",
+        sampling=rule(3), candidates=400, batch_size=400, seed=1, guided=True,
+    )  # fmt: skip
+    ratio = table["logprob"] - table["logprob_base"]
+    assert table["kl"].mean() == pytest.approx(ratio.mean(), abs=4 * (ratio - table["kl"]).sem())
+    assert table["kl"].std() < ratio.std() / 2
+
+
 def test_a_reward_at_the_end_alone_tilts_the_last_token(tokenizer) -> None:  # type: ignore[no-untyped-def]
     model = language_model(endless=True)
     logp = enumerated(model, ids_of("c b"), 3)
@@ -232,10 +250,13 @@ def test_it_equals_encoding_every_text_at_every_token(  # type: ignore[no-untype
         naive(guided, [prompt], [encoded[row]], uniforms(7, 8, len(prompts))[:, [row]])[0]
         for row, prompt in enumerate(prompts)
     ]
-    for one, two, three in zip(found, expected, alone, strict=True):
+    for row, (one, two, three) in enumerate(zip(found, expected, alone, strict=True)):
         assert (one.ids, one.text, one.truncated) == (two.ids, two.text, two.truncated)
         assert (one.ids, one.text) == (three.ids, three.text)
         assert one.logprob == pytest.approx(two.logprob, abs=1e-4)
+        uniform = uniforms(7, 8, len(prompts))[:, [row]]
+        (own,) = guided.draw([prompts[row]], [encoded[row]], uniform)
+        assert one.kl == pytest.approx(own.kl, abs=1e-4)
     lengths = {len(response.ids) for response in found}
     assert len(lengths) > 2
     assert {response.truncated for response in found} == {True, False}
