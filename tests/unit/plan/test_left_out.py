@@ -18,6 +18,7 @@ from polyalign.plan.left_out import (
     without_solution,
 )
 from polyalign.plan.priority import priority
+from polyalign.plan.stages.shared import limits
 from polyalign.study import Study, load, validate
 from polyalign.study.messages import ConfigError
 
@@ -140,7 +141,7 @@ def test_what_is_done_can_be_said_by_palette() -> None:
         "humor-70": "report",
         "harmless-70": "report",
     }
-    assert stages.if_infeasible(made, "hhh-65")["limits"] == stages.limits(made)
+    assert stages.if_infeasible(made, "hhh-65")["limits"] == limits(made)
     with pytest.raises(ConfigError, match=r"map.on_infeasible.hhh-6: no palette 'hhh-6'"):
         changed(map={"on_infeasible": {"hhh-6": "adjust"}})
 
