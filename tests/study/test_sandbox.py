@@ -175,7 +175,7 @@ def test_a_policy_whose_lambda_is_steered_lands_on_its_palette(
     assert row["kl"] <= nats * kl_of_the_optimum(palette)
 
 
-@pytest.mark.parametrize("policy", [*AIMED, "soup/harmless-0.5", "value-d/hhh-60"])
+@pytest.mark.parametrize("policy", [*AIMED, "soup/harmless-0.5"])
 def test_the_kl_agrees_with_the_log_ratio_and_is_more_certain(policy: str) -> None:
     """Of the policy that drew the responses: another model's would be far off."""
     rows = pd.read_parquet(STUDY / f"policies/{policy}/rewards.parquet")
