@@ -24,7 +24,7 @@ from polyalign.settings import SamplingRule
 
 
 @dataclass(frozen=True)
-class Drawn:
+class NextTokens:
     """The next tokens of b texts.
 
     Attributes:
@@ -39,7 +39,7 @@ class Drawn:
     kl: list[float] | None = None
 
 
-Choose = Callable[[int, Sequence[int], torch.Tensor, torch.Tensor], Drawn]
+Choose = Callable[[int, Sequence[int], torch.Tensor, torch.Tensor], NextTokens]
 """Draws the next tokens of b texts: the step, the numbers of the texts, the model's logits
 (b, vocabulary), and b random numbers in [0, 1)."""
 
@@ -179,7 +179,7 @@ class DrawingEngine:
         """
         return lambda step, rows, logits, uniform: self.plain(logits, uniform)
 
-    def plain(self, logits: torch.Tensor, uniform: torch.Tensor) -> Drawn:
+    def plain(self, logits: torch.Tensor, uniform: torch.Tensor) -> NextTokens:
         """Draw the next tokens of b texts from the model with its rule, where the logits are."""
         changed: Any = self.warpers(cast(Any, None), cast(Any, logits))
         probabilities = changed.softmax(-1)
@@ -191,7 +191,7 @@ class DrawingEngine:
                 "finite; expected finite logits; load the model in float32 or bfloat16, or train "
                 "it again at a lower learning rate"
             )
-        return Drawn(at[:, 0].tolist(), logs)
+        return NextTokens(at[:, 0].tolist(), logs)
 
     def texts(self, responses: Sequence[list[int]]) -> list[str]:
         """The texts of responses, stripped, up to the first stop text."""

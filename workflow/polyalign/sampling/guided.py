@@ -43,7 +43,7 @@ from polyalign.rewards import (
     score_of,
 )
 from polyalign.rewards.batches import split, unrolled
-from polyalign.sampling.drawing import Choose, DrawingEngine, Drawn, drawn_at
+from polyalign.sampling.drawing import Choose, DrawingEngine, NextTokens, drawn_at
 from polyalign.settings import SamplingRule
 
 
@@ -96,7 +96,7 @@ class GuidedEngine(DrawingEngine):
 
         def choose(
             step: int, rows: Sequence[int], logits: torch.Tensor, uniform: torch.Tensor
-        ) -> Drawn:
+        ) -> NextTokens:
             guides = scorers if step % self.interval == 0 else {}
             return self.choose(logits, rows, prompts, drawn, uniform, guides)
 
@@ -118,7 +118,7 @@ class GuidedEngine(DrawingEngine):
         drawn: Sequence[list[int]],
         uniform: torch.Tensor,
         scorers: Mapping[str, IncrementalScorer],
-    ) -> Drawn:
+    ) -> NextTokens:
         """Draw the next token of b texts.
 
         Args:
@@ -144,7 +144,7 @@ class GuidedEngine(DrawingEngine):
         logs = logs.log_softmax(-1)
         at = drawn_at(logs.exp().cumsum(-1), uniform)
         spent = (logs.exp() * (logs - base)).masked_fill(base == -torch.inf, 0.0).sum(-1)
-        return Drawn(
+        return NextTokens(
             tokens.gather(1, at)[:, 0].tolist(),
             logs.gather(1, at)[:, 0].tolist(),
             spent.tolist(),
