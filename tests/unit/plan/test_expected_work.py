@@ -179,7 +179,7 @@ def test_a_gguf_file_is_taken_apart(study: Study) -> None:
 
 
 def test_only_other_models_than_the_base_are_compared_with_it(study: Study) -> None:
-    """Sampling says how likely a response is; the base model reads those of other models."""
+    """Sampling says how likely a response is; another model and the base model read its own."""
     found = counts(study)
     base = of(study, "generate", found, family="base", variant="base")
     other = of(study, "generate", found, family="rloo", variant="funny")
@@ -187,7 +187,7 @@ def test_only_other_models_than_the_base_are_compared_with_it(study: Study) -> N
     rows = found.prompts.number * 0.4 * study.sampling.evaluation_candidates
     batches = -(-rows // resources.responses_at_once(study))
     length = found.prompts.tokens + found.template + found.response
-    read = work.reading(shape, rows * length, batches, dtype, head=True)
+    read = work.reading(shape, 2 * rows * length, batches, dtype, head=True)
     assert other.operations - base.operations == pytest.approx(read.operations)
     assert other.draws == base.draws == 0.25 * rows * found.response * shape.vocabulary
 

@@ -426,9 +426,10 @@ def _drawing(study: Study, counts: Counts, shape: Shape, rows: float, batch: int
 
 
 def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
-    """Sampling, which tells the log-probabilities, and those under the base model if it is another.
+    """Sampling, and what the models say of the responses.
 
-    Of a guided policy the base model draws, but from another distribution.
+    The policy's model and the base model read them, for the KL. Of a guided policy the base model
+    draws, but from another distribution, and reads them.
     """
     shape, dtype, device = _base(study)
     rows, _ = texts_of(study, policy, counts)
@@ -445,7 +446,8 @@ def _generate(study: Study, policy: Policy, counts: Counts) -> Work:
     else:
         work += _drawing(study, counts, shape, rows, batch)
     if policy.family != BASE.family:
-        tokens = rows * (prompt + counts.response)
+        own = trained or families.family(policy.family).learns
+        tokens = (2 if own else 1) * rows * (prompt + counts.response)
         work += reading(shape, tokens, math.ceil(rows / batch), dtype, head=True)
     if policy.family == BASE.family or trained or families.family(policy.family).learns:
         return work
